@@ -1,0 +1,1 @@
+"""Container engines, one adapter each, behind one small protocol."""

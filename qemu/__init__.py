@@ -1,0 +1,1 @@
+"""Foreign architectures: names, interpreters and their registration."""

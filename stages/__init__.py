@@ -1,0 +1,1 @@
+"""The inside of the build container: elements, plans, keys, layers, sandboxes and exporters."""

@@ -1,0 +1,49 @@
+"""What the agent reports while it works: one JSON object a line on its standard output.
+
+``type`` is one of:
+
+==================  =======================================================================================
+plan                ``stages``: list of {number, phase, element, script, where, key, hit, why}
+start               ``number``: a stage begins to run (it was a miss)
+log                 ``number``, ``text``: one line that the stage's script printed
+hit                 ``number``: a stage was found in the store
+done                ``number``, ``seconds``, ``bytes`` (of its layer): a stage ran and was kept
+wait                ``number``: another build is running this stage; this one waits for it
+output              ``output`` (type), ``key``, ``path`` (in the store), ``changed`` (False: the host has it already),
+                    ``digest``, ``bytes``
+break               ``session``, ``number``, ``point`` (before, after, error): wants a shell, waits for ``continue``
+failed              ``number``, ``status``, ``tail`` (last lines), ``phase``, ``element``, ``script``
+error               ``what``, ``where``, ``hint``, ``status`` (1 or 2), ``trace`` (for --debug)
+note                ``text``: something worth a line
+result              ``data``: the answer of a command that has one (plan, cache, doctor)
+end                 ``seconds``, ``hits``, ``misses``, ``tree`` (key of the finished tree)
+==================  =======================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from typing import Any
+
+Event = dict[str, Any]
+
+_lock = threading.Lock()
+
+
+def emit(type_: str, **fields: Any) -> None:
+    """Write one event to standard output; safe from several threads."""
+    line = json.dumps({"type": type_, **fields}, ensure_ascii=True)
+    with _lock:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+
+def parse(line: str) -> Event | None:
+    """One line of the agent's standard output as an event, or None where it is not one (engine chatter)."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "type" in event else None

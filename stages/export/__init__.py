@@ -1,0 +1,1 @@
+"""Exporters: each turns a finished tree into one kind of output."""

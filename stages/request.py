@@ -1,0 +1,58 @@
+"""What the host asks of the build container: plain data, written as JSON into the request archive."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+OUTPUT_TYPES = ("oci", "oci-archive", "docker-archive", "tar", "dir")
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output: its type, its options (``layers=stages`` ...) and the key of what already lies at its destination."""
+
+    type: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    have: str = ""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A build as the agent sees it; the elements' files travel beside it in the request archive.
+
+    ``elements`` are the resolved names, sorted; ``asked`` the names as the user gave them. ``image`` is the digest of the
+    build image (for the host engine: of the tools on the host). ``stop_at`` names the last stage to build for a shell
+    (empty: all). ``breaks`` are ``before:STAGE``, ``after:STAGE`` or ``error``.
+    """
+
+    command: str
+    name: str = "image"
+    arch: str = "amd64"
+    asked: tuple[str, ...] = ()
+    elements: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    image: str = ""
+    no_cache: bool = False
+    offline: bool = False
+    stop_at: str = ""
+    breaks: tuple[str, ...] = ()
+    arguments: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The request as one JSON document."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Request:
+        """Read what :meth:`to_json` wrote."""
+        data: dict[str, Any] = json.loads(text)
+        data["outputs"] = tuple(Output(**output) for output in data["outputs"])
+        for name in ("asked", "elements", "packages", "breaks"):
+            data[name] = tuple(data[name])
+        return cls(**data)
