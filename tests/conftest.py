@@ -1,0 +1,18 @@
+"""Marks follow from the folder a test lies in: tests/unit -> unit, tests/integration -> integration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+FOLDER_MARKS = ("unit", "integration")
+TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test the mark of its folder."""
+    for item in items:
+        folder = item.path.relative_to(TESTS).parts[0]
+        if folder in FOLDER_MARKS:
+            item.add_marker(folder)
