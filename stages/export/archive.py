@@ -1,0 +1,199 @@
+"""A tree, or one overlay upper directory, as a tar archive that depends on nothing but the files themselves.
+
+Members are sorted by path, bytewise; owners are numbers; times later than ``epoch`` become ``epoch``; access and change
+times, devices and sockets are left out. Of the extended attributes those travel that mean the same on every machine:
+``user.*`` (the overlay's own excepted), file capabilities and POSIX access lists. Labels such as security.selinux
+describe the building host and stay behind.
+
+Run it as root of the user namespace that owns the tree: then owners, capabilities and access lists come out as that
+namespace sees them, which is how an image has them.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from stages.errors import BuildError
+from stages.export import tarstream
+from stages.export.tarstream import Member, TarStream, Written
+
+WHITEOUT = b".wh."
+OPAQUE = b".wh..wh..opq"
+
+_CAPABILITY = "security.capability"
+_ACCESS_LISTS = ("system.posix_acl_access", "system.posix_acl_default")
+_OVERLAY = "user.overlay."
+_OPAQUE = _OVERLAY + "opaque"
+_XATTR_WHITEOUT = _OVERLAY + "whiteout"
+_REVISION_3 = 0x03000000
+_REVISION_2 = 0x02000000
+_REVISION_MASK = 0xFF000000
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One thing found: where it is, its name in the archive, and what lstat says."""
+
+    path: bytes
+    name: bytes
+    status: os.stat_result
+
+
+def _walk(root: bytes) -> list[_Entry]:
+    """The root (named ``b""``) and everything below it, in bytewise order of the names."""
+    found = [_Entry(root, b"", os.lstat(root))]
+    folders = [found[0]]
+    while folders:
+        folder = folders.pop()
+        prefix = folder.name + b"/" if folder.name else b""
+        with os.scandir(folder.path) as inside:
+            for item in inside:
+                entry = _Entry(item.path, prefix + item.name, item.stat(follow_symlinks=False))
+                found.append(entry)
+                if stat.S_ISDIR(entry.status.st_mode):
+                    folders.append(entry)
+    found.sort(key=lambda entry: entry.name)
+    return found
+
+
+def plain_capability(value: bytes) -> bytes:
+    """A file capability as a registry image has it: revision 2, without the owning namespace's root id."""
+    if len(value) != 24:
+        return value
+    (magic,) = struct.unpack_from("<I", value)
+    if magic & _REVISION_MASK != _REVISION_3:
+        return value
+    return bytes(struct.pack("<I", (magic & ~_REVISION_MASK) | _REVISION_2) + value[4:20])
+
+
+def _travels(name: str) -> bool:
+    if name.startswith(_OVERLAY) or "=" in name:  # a PAX keyword ends at its first "="
+        return False
+    return name.startswith("user.") or name == _CAPABILITY or name in _ACCESS_LISTS
+
+
+def _xattrs(path: bytes, names: list[str]) -> dict[str, bytes]:
+    values = {name: os.getxattr(path, name, follow_symlinks=False) for name in names if _travels(name)}
+    if _CAPABILITY in values:
+        values[_CAPABILITY] = plain_capability(values[_CAPABILITY])
+    return values
+
+
+class _Writer:
+    """Puts entries into a tar stream; remembers the first name of every inode that has several."""
+
+    def __init__(self, out: BinaryIO, epoch: int) -> None:
+        self.stream = TarStream(out)
+        self.epoch = epoch
+        self._names: dict[tuple[int, int], bytes] = {}
+
+    def put(self, entry: _Entry, attributes: list[str]) -> None:
+        """Add one entry; ``attributes`` are the names of its extended attributes."""
+        kind, name, target, size = self._kind(entry)
+        if not kind:
+            return
+        status = entry.status
+        xattrs = _xattrs(entry.path, attributes) if attributes and kind != tarstream.HARD_LINK else {}
+        mtime = min(status.st_mtime_ns // 1_000_000_000, self.epoch)
+        mode = stat.S_IMODE(status.st_mode)
+        member = Member(name, kind, mode, status.st_uid, status.st_gid, mtime, size, target, xattrs)
+        if size:
+            self.stream.add_file(member, entry.path)
+        else:
+            self.stream.add(member)
+
+    def _kind(self, entry: _Entry) -> tuple[bytes, bytes, bytes, int]:
+        """Kind (empty: left out), name, link target and size of an entry."""
+        mode, status = entry.status.st_mode, entry.status
+        if stat.S_ISDIR(mode):
+            return tarstream.DIRECTORY, (entry.name or b".") + b"/", b"", 0
+        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISFIFO(mode)):
+            return b"", b"", b"", 0
+        if status.st_nlink > 1:
+            first = self._names.setdefault((status.st_dev, status.st_ino), entry.name)
+            if first != entry.name:
+                return tarstream.HARD_LINK, entry.name, first, 0
+        if stat.S_ISREG(mode):
+            return tarstream.FILE, entry.name, b"", status.st_size
+        if stat.S_ISLNK(mode):
+            return tarstream.SYMLINK, entry.name, os.readlink(entry.path), 0  # noqa: PTH115 (bytes)
+        return tarstream.FIFO, entry.name, b"", 0
+
+    def mark(self, name: bytes) -> None:
+        """Add a whiteout or an opaque mark: an empty file."""
+        self.stream.add(Member(name, tarstream.FILE, 0o644, mtime=self.epoch))
+
+
+def _listxattr(path: bytes) -> list[str]:
+    return os.listxattr(path, follow_symlinks=False)
+
+
+def _refuse_reserved(entry: _Entry) -> None:
+    if entry.name.rpartition(b"/")[2].startswith(WHITEOUT):
+        raise BuildError(
+            "a file name that begins with .wh. means a removed file in an image layer, so it cannot be in one",
+            where="/" + os.fsdecode(entry.name),
+            hint="remove the file in a cleanup.d script, or choose the output tar",
+        )
+
+
+def write_tree(root: Path, out: BinaryIO, *, epoch: int, layer: bool = False) -> Written:
+    """Archive the tree ``root``, beginning with ``./`` itself.
+
+    ``epoch`` is SOURCE_DATE_EPOCH in seconds. Hard links: the first name in order is the file. ``layer`` says that the
+    archive is to be an image layer, where names beginning with ``.wh.`` cannot be (BuildError). ``out`` stays open.
+    """
+    writer = _Writer(out, epoch)
+    for entry in _walk(os.fsencode(root)):
+        if layer:
+            _refuse_reserved(entry)
+        writer.put(entry, _listxattr(entry.path))
+    return writer.stream.close()
+
+
+def _hidden(entry: _Entry, attributes: list[str]) -> bool:
+    """Is this a whiteout: a 0:0 character device, or an empty file that carries the attribute."""
+    mode = entry.status.st_mode
+    if stat.S_ISCHR(mode):
+        return entry.status.st_rdev == 0
+    return stat.S_ISREG(mode) and entry.status.st_size == 0 and _XATTR_WHITEOUT in attributes
+
+
+def _change_name(entry: _Entry, attributes: list[str]) -> bytes:
+    """The name of a whiteout's marker in the changeset; empty for an entry that is no whiteout."""
+    if not _hidden(entry, attributes):
+        _refuse_reserved(entry)
+        return b""
+    folder, slash, name = entry.name.rpartition(b"/")
+    return folder + slash + WHITEOUT + name
+
+
+def write_changes(layer_tree: Path, out: BinaryIO, *, epoch: int) -> Written:
+    """One overlay upper directory (mounted with ``userxattr``) as a layer changeset of the OCI image specification.
+
+    A whiteout becomes ``.wh.NAME``; the opaque mark ``.wh..wh..opq`` follows its directory at once, before anything in
+    it. user.overlay.opaque is ``y`` for an opaque directory; ``x`` only announces whiteouts in the form of
+    attributes and hides nothing by itself (kernel documentation, filesystems/overlayfs). Directories on the way to a
+    change are in the upper directory with their full attributes, so they are in the changeset too. Redirects and
+    metadata-only copies must have been off when the upper directory was written. ``out`` stays open.
+    """
+    writer = _Writer(out, epoch)
+    changes = []
+    for entry in _walk(os.fsencode(layer_tree)):
+        attributes = _listxattr(entry.path)
+        whiteout = _change_name(entry, attributes)
+        changes.append((whiteout or entry.name, whiteout, entry, attributes))
+    changes.sort(key=lambda change: change[0])
+    for name, whiteout, entry, attributes in changes:
+        if whiteout:
+            writer.mark(whiteout)
+            continue
+        writer.put(entry, attributes)
+        if _OPAQUE in attributes and os.getxattr(entry.path, _OPAQUE, follow_symlinks=False) == b"y":
+            writer.mark(name + b"/" + OPAQUE if name else OPAQUE)
+    return writer.stream.close()
