@@ -1,0 +1,69 @@
+# Tasks of this checkout. `./run just TASK` installs what they need.
+
+set shell := ["/bin/bash", "-eu", "-o", "pipefail", "-c"]
+
+_list:
+    @just --list --unsorted
+
+# the main job: an OCI image of debian-minimal, or what ARGS say
+build *ARGS='--output oci debian-minimal':
+    dib-ctr build {{ARGS}}
+
+# every test against the real engines; ARGS go to pytest (-k NAME, -m "not slow", ...)
+test *ARGS:
+    #!/bin/bash
+    set -eu -o pipefail
+    cd '{{justfile_directory()}}'
+    # A missing engine fails its tests here; elsewhere they are skipped.
+    if [[ ${DIB_CTR_TEST_ALL_ENGINES-} ]]; then tests/setup-docker.sh; fi
+    pytest {{ARGS}}
+
+# the tests that need no engine and no network
+test-unit *ARGS:
+    pytest -q tests/unit {{ARGS}}
+
+# what every change must pass: lint, format, types, shell scripts, unit tests
+check: lint shellcheck test-unit
+
+lint:
+    ruff check
+    ruff format --check
+    mypy
+
+# every shell script, told by its first line (elements' scripts have no suffix) or by its name
+shellcheck:
+    #!/bin/bash
+    set -eu -o pipefail
+    cd '{{justfile_directory()}}'
+    scripts=() snippets=()
+    while IFS= read -r -d '' file; do
+        [[ -f $file && ! -L $file ]] || continue
+        first=
+        IFS= read -r first <"$file" 2>/dev/null || true
+        if [[ $first =~ ^#!.*[/\ ](ba|da|)sh($|\ ) ]]; then
+            scripts+=("$file")
+        elif [[ $file == *.sh || $file == *.bash || $file == */environment.d/* ]]; then
+            snippets+=("$file")
+        fi
+    done < <(git ls-files -z --cached --others --exclude-standard)
+    shellcheck "${scripts[@]}"
+    # Snippets have no first line: bash sources them.
+    ((${#snippets[@]} == 0)) || shellcheck --shell=bash "${snippets[@]}"
+    echo "${#scripts[@]} shell scripts and ${#snippets[@]} snippets are clean"
+
+# format the Python code and mend what ruff can
+fmt:
+    ruff check --fix
+    ruff format
+
+# the figures of the README, each with its peer
+bench *ARGS:
+    python -m tests.bench {{ARGS}}
+
+# try each engine for real and say what is wrong
+doctor:
+    dib-ctr doctor
+
+# the README's first command on fresh Debian machines, as root and as an ordinary user
+fresh-machine *SUITES='bookworm trixie':
+    tests/fresh-machine.sh {{SUITES}}
