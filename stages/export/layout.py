@@ -1,0 +1,91 @@
+"""The OCI image layout on disk: its three kinds of document, read and written as canonical JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+
+
+@dataclass(frozen=True)
+class Image:
+    """The one image of a layout: the documents and where they lie. ``digest`` is the manifest's (``sha256:...``)."""
+
+    index: dict[str, Any]
+    manifest: dict[str, Any]
+    config: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """The digest that names the image: its manifest's."""
+        return str(self.index["manifests"][0]["digest"])
+
+    @property
+    def config_digest(self) -> str:
+        """The digest of its configuration."""
+        return str(self.manifest["config"]["digest"])
+
+    @property
+    def layer_digests(self) -> list[str]:
+        """The digests of its layers as they lie in the layout (compressed), the lowest first."""
+        return [str(layer["digest"]) for layer in self.manifest["layers"]]
+
+
+def blob(layout: Path, digest: str) -> Path:
+    """Where the blob of this digest lies."""
+    return layout / "blobs" / Path(*digest.split(":"))
+
+
+def read_image(layout: Path) -> Image:
+    """Read the layout's one image."""
+    index = json.loads((layout / "index.json").read_bytes())
+    manifest = json.loads(blob(layout, index["manifests"][0]["digest"]).read_bytes())
+    config = json.loads(blob(layout, manifest["config"]["digest"]).read_bytes())
+    return Image(index, manifest, config)
+
+
+def _encode(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _put(layout: Path, descriptor: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
+    """Write a document as a blob; the descriptor that points to it then."""
+    data = _encode(document)
+    digest = "sha256:" + hashlib.sha256(data).hexdigest()
+    blob(layout, digest).write_bytes(data)
+    return {**descriptor, "digest": digest, "size": len(data)}
+
+
+def set_platform(layout: Path, architecture: str, variant: str, os_: str) -> None:
+    """Say for which platform the image is: ``variant`` in the configuration, all of it beside the manifest's digest.
+
+    umoci 0.4 has no option for the variant and leaves out the media types that manifest and index should carry, so the
+    three documents are written again here, each with the new digest of the one below it. The old blobs stay until gc.
+    """
+    image = read_image(layout)
+    platform = {"architecture": architecture, "os": os_}
+    config = {**image.config, **platform}
+    if variant:
+        platform["variant"] = config["variant"] = variant
+    version = {"schemaVersion": 2}
+    manifest = {**version, "mediaType": MANIFEST_TYPE, **image.manifest}
+    manifest["config"] = _put(layout, manifest["config"], config)
+    entry = {**_put(layout, image.index["manifests"][0], manifest), "platform": platform}
+    index = {**version, "mediaType": INDEX_TYPE, **image.index, "manifests": [entry]}
+    (layout / "index.json").write_bytes(_encode(index))
+
+
+def settle(layout: Path, epoch: int) -> int:
+    """Give every file and folder the same mode and time whatever the umask was; the length of all files in bytes."""
+    total = 0
+    for path in [*sorted(layout.rglob("*"), reverse=True), layout]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+        total += 0 if path.is_dir() else path.stat().st_size
+        os.utime(path, (epoch, epoch))
+    return total
