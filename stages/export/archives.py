@@ -21,7 +21,8 @@ _COMPRESSORS: dict[str, tuple[str, ...]] = {
     "zstd": ("zstd", "-q", "-T0", "-c"),
 }
 _SUFFIXES = {".gz": "gzip", ".tgz": "gzip", ".zst": "zstd", ".tzst": "zstd"}
-_REFERENCE = re.compile(r"[a-z0-9]+([._:/-]+[a-z0-9]+)*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_WORDS = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*"
+_REFERENCE = re.compile(rf"(?:{_WORDS}(?::[0-9]+)?/)?{_WORDS}(?:/{_WORDS})*:[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}}")
 
 
 def _copy(stream: TarStream, folder: Path, paths: Iterable[Path], epoch: int) -> None:
