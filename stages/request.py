@@ -24,9 +24,9 @@ class Output:
 class Request:
     """A build as the agent sees it; the elements' files travel beside it in the request archive.
 
-    ``elements`` are the resolved names, sorted; ``asked`` the names as the user gave them. ``image`` is the digest of the
-    build image (for the host engine: of the tools on the host). ``stop_at`` names the last stage to build for a shell
-    (empty: all). ``breaks`` are ``before:STAGE``, ``after:STAGE`` or ``error``.
+    ``elements`` are the resolved names, sorted; ``asked`` the names as the user gave them. ``image`` is the digest of
+    the build image (for the host engine: of the tools on the host). ``stop_at`` names the stage before which a shell is
+    wanted (empty: after all). ``breaks`` are ``before:STAGE``, ``after:STAGE`` or ``error``.
     """
 
     command: str

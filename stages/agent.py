@@ -1,0 +1,277 @@
+"""What runs in the build container: reads a request, plans, builds, and reports in events (``stages.events``)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages import repositories, sandbox
+from stages.environment import PATH, capture_argv, initial, parse_capture, snippets
+from stages.errors import BuildError
+from stages.events import emit
+from stages.hooks import HooksTree, merge, odd_scripts
+from stages.layers import Builder, Control, StageFailedError, StoppedError, read_cache_rules, write_hooks
+from stages.outputs import Exporter, FinishedTree, layer_titles
+from stages.plan import Plan, make_plan
+from stages.request import Request
+from stages.sandbox import BUILD_DIR, HOOKS_OUTSIDE, View
+from stages.shell import enter as enter_session
+from stages.shell import finished_session, set_command
+from stages.store import Store
+from stages.tree import copy_tree, mounted
+
+REPLANS = 3  # how often a mirror may move while a build installs from it
+SCRATCH = "scratch"
+
+
+class MirrorMovedError(Exception):
+    """A package repository changed between the plan and the end of a stage that installed from it."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Everything that one request needs: where it lies, the store, and the line to the host."""
+
+    request: Request
+    folder: Path
+    store: Store
+    control: Control
+
+    @property
+    def scratch(self) -> Path:
+        """A folder on a tmpfs, gone with the container."""
+        return self.folder / SCRATCH
+
+    @property
+    def elements(self) -> list[tuple[str, Path]]:
+        """The elements of the request with their folders, sorted by name."""
+        return [(name, self.folder / "elements" / name) for name in self.request.elements]
+
+
+def capture_environment(work: Work, merged: HooksTree) -> dict[str, str]:
+    """Source the elements' environment.d snippets in a sandbox without network and return what they export."""
+    variables = {**initial(work.request, 0), "PATH": PATH, "HOME": "/root", "TMP_HOOKS_PATH": HOOKS_OUTSIDE}
+    if "SOURCE_DATE_EPOCH" not in work.request.variables:
+        del variables["SOURCE_DATE_EPOCH"]
+    variables["DIB_CTR_CAPTURE"] = f"{BUILD_DIR}/cwd/capture"
+    scratch = work.scratch / "environment"
+    for name in ("tree", "cwd", "stage"):
+        (scratch / name).mkdir(parents=True)
+    hooks = write_hooks(merged, scratch / "hooks")
+    view = View(False, scratch / "tree", scratch / "cwd", hooks, scratch / "stage", masked=(work.store.root,))
+    output = bytearray()
+    argv = capture_argv([f"{HOOKS_OUTSIDE}/{hook.path}" for hook in snippets(merged)])
+    status = sandbox.run(view, argv, variables, output.extend, stopped=work.control.gone)
+    if status != 0:
+        last = output.decode("utf-8", "replace").strip().splitlines()[-5:]
+        raise BuildError(
+            "the elements' environment.d could not be read:\n  " + "\n  ".join(last),
+            where="environment.d",
+            hint="correct the snippet, or set the variable it asks for with --set",
+        )
+    captured = parse_capture((scratch / "cwd" / "capture").read_bytes())
+    shutil.rmtree(scratch)
+    return captured
+
+
+def plan_request(work: Work) -> Plan:
+    """The plan of the work's request at the present state of its repositories."""
+    merged = merge(work.elements)
+    for sentence in odd_scripts(merged):
+        emit("note", text=sentence)
+    environment = capture_environment(work, merged)
+    found = repositories.states(
+        repositories.from_environment(environment), work.store.root / "repositories", offline=work.request.offline
+    )
+    environment.setdefault("SOURCE_DATE_EPOCH", str(repositories.newest_date(found)))
+    return make_plan(work.request, work.elements, merged, environment, found)
+
+
+def rows(builder: Builder) -> list[dict[str, Any]]:
+    """The plan's stages as the ``plan`` event lists them."""
+    return [
+        {
+            "number": stage.number,
+            "phase": stage.phase.name,
+            "element": stage.script.element,
+            "script": stage.name,
+            "where": "inside" if stage.phase.inside else "outside",
+            "key": stage.key,
+            "hit": hit,
+            "why": why,
+        }
+        for stage, hit, why in builder.look()
+    ]
+
+
+def _builder(work: Work, plan: Plan) -> Builder:
+    return Builder(work.request, plan, work.store, work.scratch, work.control, read_cache_rules(work.elements))
+
+
+def _check_mirrors(work: Work, plan: Plan, builder: Builder) -> None:
+    """After stages that installed packages have run: the mirrors must still be where the plan saw them."""
+    if work.request.offline or not any(stage.packages for stage in plan.stages if stage.key in builder.ran):
+        return
+    known = repositories.from_environment(plan.environment)
+    now = {
+        state.index: state.digest
+        for state in repositories.states(known, work.store.root / "repositories", offline=False)
+    }
+    for stage in plan.stages:
+        if any(stage.inputs.get(f"repository {index}", value) != value for index, value in now.items()):
+            for key in builder.ran:
+                work.store.forget(key)
+            raise MirrorMovedError
+
+
+def _build_tree(work: Work) -> tuple[Plan, Builder, tuple[str, ...]]:
+    """Plan and build up to the request's stop; again from the start where a mirror moves meanwhile."""
+    for attempt in range(1, REPLANS + 1):
+        plan = plan_request(work)
+        builder = _builder(work, plan)
+        for wanted in work.request.breaks:
+            if ":" in wanted:
+                plan.find(wanted.partition(":")[2])
+        stop = plan.find(work.request.stop_at) if work.request.stop_at else None
+        emit("plan", stages=rows(builder))
+        try:
+            chain = builder.build(stop)
+            _check_mirrors(work, plan, builder)
+        except MirrorMovedError:
+            if attempt < REPLANS:
+                emit("note", text="a package repository moved during the build: planning again from its new state")
+            continue
+        return plan, builder, chain
+    raise BuildError(
+        "the package repositories keep moving while the build installs from them",
+        hint="try again later, or name a mirror that stands still",
+    )
+
+
+def build(work: Work) -> None:
+    """The command ``build``: tree and outputs."""
+    started = time.monotonic()
+    plan, builder, chain = _build_tree(work)
+    early = threading.Thread(target=work.store.sync, args=(list(builder.kept),))
+    early.start()
+    titles = layer_titles(work.store, builder.kept)
+    exporter = Exporter(
+        work.request, work.store, FinishedTree(plan.tree_key, chain, titles, plan.environment), work.scratch
+    )
+    try:
+        exporter.write_all()
+        side_files(work, chain, plan.tree_key)
+    finally:
+        early.join()
+    work.store.sync([*builder.kept, *exporter.keys])
+    emit(
+        "end",
+        seconds=round(time.monotonic() - started, 3),
+        hits=builder.hits,
+        misses=builder.misses,
+        tree=plan.tree_key,
+    )
+
+
+def side_files(work: Work, chain: tuple[str, ...], tree_key: str) -> None:
+    """What outside scripts wrote into the caller's folder, as one more output (``type`` "files")."""
+    layers = work.store.root / "layers"
+    if not any((layers / layer / "cwd").is_dir() for layer in chain):
+        return
+    folder = work.store.root / "outputs" / f"files-{tree_key[:32]}"
+    if not folder.is_dir():
+        with work.store.workplace() as place, mounted(work.store, chain, work.scratch / "files") as merged:
+            copy_tree(merged / "cwd", place.upper)
+            (place.path / "files").mkdir()
+            place.upper.rename(place.path / "files" / "artifact")
+            (place.path / "files").rename(folder)
+    emit("output", output="files", key=tree_key, path=str(folder), changed=True, digest="", bytes=0)
+
+
+def plan(work: Work) -> None:
+    """The command ``plan``: the stages with hits, misses and reasons."""
+    emit("result", data={"stages": rows(_builder(work, plan_request(work)))})
+
+
+def shell(work: Work) -> None:
+    """The command ``shell``: build up to the stage asked for and leave a session to enter."""
+    made, builder, chain = _build_tree(work)
+    if work.request.stop_at:
+        session = builder.open_session(made.find(work.request.stop_at), chain)
+    else:
+        session = finished_session(work.store, chain, made.tree_key, {})
+    command = json.loads(work.request.arguments.get("command", "[]"))
+    if command:
+        set_command(work.store, session, command)
+    emit("result", data={"session": session})
+
+
+def cache(work: Work) -> None:
+    """The command ``cache``: ``action`` du, ls, prune or verify."""
+    arguments = work.request.arguments
+    action = arguments.get("action", "du")
+    store = work.store
+    if action == "ls":
+        data: Any = [
+            {
+                "key": record.key,
+                "title": record.title,
+                "bytes": record.bytes,
+                "created": record.created,
+                "seconds": record.seconds,
+            }
+            for record in store.records()
+        ]
+    elif action == "prune":
+        age, size = arguments.get("older_than"), arguments.get("max_bytes")
+        data = store.prune(
+            older_than=float(age) if age else None,
+            max_bytes=int(size) if size else None,
+            everything=arguments.get("all") == "1",
+        )
+    elif action == "verify":
+        data = store.verify()
+    else:
+        free, total = store.free()
+        data = {"usage": store.usage(), "stages": len(store.records()), "free": free, "total": total}
+    emit("result", data=data)
+
+
+COMMANDS = {"build": build, "plan": plan, "shell": shell}
+
+
+def main(folder: Path, store_path: Path, control: int | None) -> int:
+    """Answer the request unpacked in ``folder``; ``control`` is the line from the host. Returns the exit status."""
+    try:
+        request = Request.from_json((folder / "request.json").read_text(encoding="utf-8"))
+        work = Work(request, folder, Store(store_path), Control(control))
+        if request.command == "cache":
+            cache(work)
+        else:
+            with work.store.in_use():
+                work.store.sweep()
+                COMMANDS[request.command](work)
+    except StageFailedError:
+        return 1
+    except StoppedError:
+        return 130
+    except BuildError as error:
+        trace = traceback.format_exc()
+        emit("error", what=error.what, where=error.where, hint=error.hint, status=error.exit_status, trace=trace)
+        return error.exit_status
+    except Exception as error:  # noqa: BLE001 - the host prints one sentence; the trace is for --debug
+        what = f"the build container stumbled over {type(error).__name__}: {error}"
+        emit("error", what=what, where="", hint="run again with --debug", status=1, trace=traceback.format_exc())
+        return 1
+    return 0
+
+
+def enter(session: str, store_path: Path, scratch: Path) -> int:
+    """Enter a session on this process's terminal (see ``stages.shell``)."""
+    return enter_session(session, store_path, scratch)

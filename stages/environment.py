@@ -1,0 +1,82 @@
+"""Build variables: what the request brings, and what the elements' ``environment.d`` snippets make of it.
+
+diskimage-builder sources the snippets once a phase, in one shell; here they are sourced once a build, and of what they
+export each stage is given what it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from stages.hooks import HookFile, HooksTree
+from stages.request import Request
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# Services of the network that a build happens to run in: never in a key, for they must not change a result.
+PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY")
+SHELL_OWN = frozenset({"_", "PWD", "OLDPWD", "SHLVL", "PATH", "HOME", "TERM"})
+
+# Sources each snippet under the rules that DIB's dib-run-parts gives it, and hands over the exported variables on
+# descriptor 9; a snippet that fails is named in the last line of the output.
+CAPTURE = """
+set -u -e -o pipefail
+trap 'status=$?; [ "$status" -eq 0 ] || echo "dib-ctr: $snippet ended with status $status" >&2' EXIT
+for snippet in "$@"; do
+    source "$snippet"
+done
+snippet=environment
+env -0 > "$DIB_CTR_CAPTURE"
+"""
+
+
+def initial(request: Request, epoch: int) -> dict[str, str]:
+    """The variables before any snippet: the request's own, and those that DIB's driver sets before its first phase.
+
+    ``epoch`` is SOURCE_DATE_EPOCH in seconds, where the request does not set it.
+    """
+    variables = {
+        "DIB_OFFLINE": "1" if request.offline else "",
+        "DIB_DEBUG_TRACE": "0",
+        "DIB_DEFAULT_INSTALLTYPE": "source",
+        "DIB_CHECKSUM": "0",
+        "DIB_NO_TMPFS": "1",
+        "DIB_PYTHON_EXEC": "/usr/bin/python3",
+        "FS_TYPE": "ext4",
+        "SOURCE_DATE_EPOCH": str(epoch),
+    }
+    variables.update(request.variables)
+    variables.update(
+        {
+            "ARCH": request.arch,
+            "IMAGE_NAME": request.name,
+            "IMAGE_ELEMENT": " ".join(request.elements),
+            "LC_ALL": "C",
+        }
+    )
+    return variables
+
+
+def snippets(tree: HooksTree) -> list[HookFile]:
+    """The ``environment.d`` snippets in the order in which DIB sources them: bytewise by path."""
+    found = [hook for path, hook in tree.items() if path.startswith("environment.d/") and path.count("/") == 1]
+    return sorted(found, key=lambda hook: hook.path.encode())
+
+
+def parse_capture(data: bytes) -> dict[str, str]:
+    """What ``env -0`` wrote, without the shell's own variables and without exported functions."""
+    captured = {}
+    for entry in data.split(b"\0"):
+        name, separator, value = entry.decode("utf-8", "surrogateescape").partition("=")
+        if separator and name not in SHELL_OWN and not name.startswith(("BASH_FUNC_", "DIB_CTR_CAPTURE")):
+            captured[name] = value
+    return captured
+
+
+def without_proxies(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that may change a result."""
+    return {name: value for name, value in environment.items() if name not in PROXIES}
+
+
+def capture_argv(paths: Sequence[str]) -> list[str]:
+    """The command that sources these files and writes what they export to ``$DIB_CTR_CAPTURE``."""
+    return ["/bin/bash", "-c", CAPTURE, "environment.d", *paths]

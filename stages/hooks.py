@@ -1,0 +1,153 @@
+"""The hooks tree: what all elements of one image bring, merged into one folder, as diskimage-builder lays it out.
+
+Every sub-folder of an element is merged into the folder of the same name; two elements may not bring the same file.
+Top-level files of elements are not merged (the plan reads them from each element).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.errors import UsageError
+
+SKIPPED = ("tests", "__pycache__", "test-elements")
+SCRIPT_NAME = re.compile(r"[0-9A-Za-z_-]+\Z")
+GENERATED = ""  # the element of a file that the plan made
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase of a build; ``inside`` tells whether its scripts have the tree as their root."""
+
+    name: str
+    inside: bool
+
+    @property
+    def folder(self) -> str:
+        """The folder in an element that holds its scripts."""
+        return self.name + ".d"
+
+
+PHASES = (
+    Phase("root", False),
+    Phase("extra-data", False),
+    Phase("pre-install", True),
+    Phase("install", True),
+    Phase("post-install", True),
+    Phase("post-root", False),
+    Phase("pre-finalise", False),
+    Phase("finalise", True),
+    Phase("cleanup", False),
+)
+PHASE_FOLDERS = {phase.folder: phase for phase in PHASES}
+
+
+@dataclass(frozen=True)
+class HookFile:
+    """One file of the hooks tree.
+
+    ``path`` is relative to the hooks root, ``mode`` 0o755 or 0o644; ``target`` is set for a symbolic link that points
+    inside its element. ``data`` is the content (empty for a link).
+    """
+
+    path: str
+    element: str
+    mode: int
+    data: bytes = b""
+    target: str = ""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over kind, mode and content: what a key needs to know of this file; its time is no part of it."""
+        kind = f"link {self.target}" if self.target else f"file {self.mode:o}"
+        return hashlib.sha256(kind.encode() + b"\0" + self.data).hexdigest()
+
+    @property
+    def text(self) -> str:
+        """The content as text; binary content gives an empty string (nothing in it can name anything)."""
+        if b"\0" in self.data:
+            return ""
+        return self.data.decode("utf-8", "replace")
+
+    @property
+    def is_script(self) -> bool:
+        """Is this file run by its phase: directly in a phase folder, executable, well named (DIB's dib-run-parts)."""
+        folder, _, name = self.path.partition("/")
+        return folder in PHASE_FOLDERS and "/" not in name and self.mode & 0o111 != 0 and bool(SCRIPT_NAME.match(name))
+
+
+HooksTree = Mapping[str, HookFile]
+
+
+def _walk(folder: Path) -> Iterable[Path]:
+    for directory, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if name not in SKIPPED)
+        yield from (Path(directory, name) for name in sorted(files) if not name.endswith(".pyc"))
+
+
+def _read(element: str, root: Path, file: Path) -> HookFile:
+    path = file.relative_to(root).as_posix()
+    try:
+        mode = 0o755 if file.stat().st_mode & 0o111 else 0o644
+        return HookFile(path, element, mode, file.read_bytes())
+    except OSError as error:
+        raise UsageError(
+            f"the file {path} cannot be read: {error.strerror}", where=f"element {element}", hint=f"look at {file}"
+        ) from error
+
+
+def merge(elements: Iterable[tuple[str, Path]]) -> dict[str, HookFile]:
+    """Merge the elements' folders, given as (name, folder) in order, into one hooks tree by path.
+
+    Raises UsageError where two elements bring the same file, naming both (DIB: duplicated hook); deeper down, where DIB
+    lets one of the two win by chance, the same content twice is fine.
+    """
+    tree: dict[str, HookFile] = {}
+    for element, root in elements:
+        for folder in sorted(root.iterdir()):
+            if not folder.is_dir() or folder.name in SKIPPED or folder.name.startswith("."):
+                continue
+            for file in _walk(folder):
+                hook = _read(element, root, file)
+                other = tree.get(hook.path)
+                if other is not None and (hook.path.count("/") == 1 or hook.digest != other.digest):
+                    raise UsageError(
+                        f"two elements bring the same file {hook.path}: {other.element} and {element}",
+                        where=f"element {element}",
+                        hint="rename one of the two",
+                    )
+                tree[hook.path] = hook
+    return tree
+
+
+def script_order(name: str) -> tuple[int, bytes]:
+    """The place of a script in its phase: by leading number, then bytewise (``sort -n`` under LC_ALL=C)."""
+    number = re.match(r"\s*(-?[0-9]+)", name)
+    return (int(number.group(1)) if number else 0, name.encode())
+
+
+def scripts(tree: HooksTree, phase: Phase) -> list[HookFile]:
+    """The scripts of one phase in the order in which they run."""
+    found = [hook for hook in tree.values() if hook.is_script and hook.path.startswith(phase.folder + "/")]
+    return sorted(found, key=lambda hook: script_order(hook.path.partition("/")[2]))
+
+
+def odd_scripts(tree: HooksTree) -> list[str]:
+    """What lies in phase folders and looks like a script but will not run, one sentence each."""
+    odd = []
+    for hook in tree.values():
+        folder, _, name = hook.path.partition("/")
+        if folder not in PHASE_FOLDERS or "/" in name or hook.is_script:
+            continue
+        if hook.mode & 0o111:
+            odd.append(
+                f"element {hook.element}: {hook.path} will not run: its name has more than letters, digits, - and _"
+            )
+        elif hook.data.startswith(b"#!") and SCRIPT_NAME.match(name) and name[0].isdigit():
+            odd.append(f"element {hook.element}: {hook.path} will not run: it is not executable")
+    return odd

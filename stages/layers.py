@@ -1,0 +1,415 @@
+"""Running a plan's stages into layers: a hit costs a look-up, a miss runs the script and keeps what it changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from stages import sandbox
+from stages.environment import PATH, PROXIES
+from stages.errors import BuildError, UsageError
+from stages.events import emit
+from stages.hooks import HookFile
+from stages.key import digest, why_missed
+from stages.plan import Plan, Stage
+from stages.request import Request
+from stages.sandbox import BUILD_DIR, CACHES, HOOKS_INSIDE, HOOKS_OUTSIDE, TARGET_ROOT, Cache, View
+from stages.store import Record, Store, Workplace
+from stages.tree import mounted
+
+TAIL_LINES = 20
+
+
+class StoppedError(Exception):
+    """The host has gone away or asked to stop."""
+
+
+class StageFailedError(Exception):
+    """A stage's script ended with another status than 0; everything about it has been reported."""
+
+
+@dataclass(frozen=True)
+class CacheRule:
+    """A package cache that an element declares in ``caches.yaml``."""
+
+    name: str
+    path: str
+
+
+def read_cache_rules(elements: Sequence[tuple[str, Path]]) -> tuple[CacheRule, ...]:
+    """The caches that the elements declare; raises UsageError naming the file for a malformed one."""
+    rules: dict[str, CacheRule] = {}
+    for _, folder in elements:
+        file = folder / "caches.yaml"
+        if not file.is_file():
+            continue
+        try:
+            entries = yaml.safe_load(file.read_text(encoding="utf-8")) or []
+            for entry in entries:
+                rules[str(entry["name"])] = CacheRule(str(entry["name"]), str(entry["path"]))
+        except (yaml.YAMLError, TypeError, KeyError) as error:
+            raise UsageError(f"this list of caches cannot be read: {error}", where=str(file)) from error
+    return tuple(rules[name] for name in sorted(rules))
+
+
+@dataclass
+class Control:
+    """The line from the host: it closes when the host is gone, and carries ``continue`` after a break."""
+
+    descriptor: int | None
+    _buffer: bytes = b""
+    _closed: bool = False
+
+    def gone(self) -> bool:
+        """Has the host gone away; never waits."""
+        if self.descriptor is None or self._closed:
+            return self._closed
+        while select.select([self.descriptor], [], [], 0)[0]:
+            data = os.read(self.descriptor, 4096)
+            if not data:
+                self._closed = True
+                break
+            self._buffer += data
+        return self._closed
+
+    def wait_for_continue(self) -> None:
+        """Wait for the host's line; raises StoppedError where it goes away instead."""
+        if self.descriptor is None:
+            raise BuildError("this engine cannot stop for a shell", hint="use --engine podman, docker or host")
+        while b"\n" not in self._buffer:
+            data = os.read(self.descriptor, 4096)
+            if not data:
+                raise StoppedError
+            self._buffer += data
+        self._buffer = self._buffer.partition(b"\n")[2]
+
+
+@dataclass
+class Builder:
+    """One run of one plan against a store. ``scratch`` is a folder on a tmpfs that goes away with the build."""
+
+    request: Request
+    plan: Plan
+    store: Store
+    scratch: Path
+    control: Control
+    caches: tuple[CacheRule, ...] = ()
+    kept: list[str] = field(default_factory=list)
+    ran: list[str] = field(default_factory=list)
+    hits: int = 0
+    misses: int = 0
+    _place: int = 0
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    def place_of(self, stage: Stage) -> str:
+        """The name under which the last inputs of a stage's place in this image's plan are kept."""
+        return digest(f"{self.request.name}/{self.request.arch}/{stage.title}")[:24]
+
+    def find(self, stage: Stage, chain: tuple[str, ...]) -> Record | None:
+        """The stage's record, if it was made on exactly these layers."""
+        record = self.store.find(stage.key)
+        return record if record and record.below == chain else None
+
+    def look(self) -> Iterator[tuple[Stage, bool, str]]:
+        """Each stage with whether it is a hit and, for a miss, why."""
+        chain: tuple[str, ...] | None = ()
+        for stage in self.plan.stages:
+            record = None if chain is None or self.request.no_cache else self.find(stage, chain)
+            chain = record.chain() if record else None
+            why = "" if record else self._why(stage)
+            yield stage, record is not None, why
+
+    def _why(self, stage: Stage) -> str:
+        if self.request.no_cache:
+            return "--no-cache"
+        return why_missed(stage.inputs, self.store.last_inputs(self.place_of(stage)))
+
+    # -- running ---------------------------------------------------------------------------------------------------
+
+    def build(self, stop_before: Stage | None = None) -> tuple[str, ...]:
+        """Find or run every stage (up to ``stop_before``) and return the chain of layers, lowest first.
+
+        Raises StageFailedError, StoppedError or BuildError.
+        """
+        chain: tuple[str, ...] = ()
+        for stage in self.plan.stages:
+            if stop_before is not None and stage.number == stop_before.number:
+                break
+            if self.control.gone():
+                raise StoppedError
+            self._break("before", stage, chain)
+            chain = self._layer(stage, chain).chain()
+            self._break("after", stage, chain)
+        return chain
+
+    def _layer(self, stage: Stage, chain: tuple[str, ...]) -> Record:
+        if not self.request.no_cache:
+            record = self.find(stage, chain)
+            if record:
+                return self._hit(stage, record)
+        if self.store.is_locked(stage.key):
+            emit("wait", number=stage.number)
+        with self.store.lock(stage.key) as waited:
+            record = self.find(stage, chain) if waited or not self.request.no_cache else None
+            if record:
+                return self._hit(stage, record)
+            return self._run(stage, chain)
+
+    def _hit(self, stage: Stage, record: Record) -> Record:
+        os.utime(self.store.root / "keys" / f"{stage.key}.json")
+        self.kept.append(stage.key)
+        self.hits += 1
+        emit("hit", number=stage.number)
+        return record
+
+    def _run(self, stage: Stage, chain: tuple[str, ...]) -> Record:
+        emit("start", number=stage.number)
+        self.misses += 1
+        started = time.monotonic()
+        with self.store.workplace() as place:
+            status, tail = self._execute(stage, chain, place)
+            if self.control.gone():
+                raise StoppedError
+            if status != 0:
+                self._failed(stage, chain, place, status, tail)
+            seconds = time.monotonic() - started
+            record = Record(
+                stage.key, "", chain, (), dict(stage.inputs), stage.title, time.time(), round(seconds, 3), 0, ""
+            )
+            try:
+                record = self.store.keep(place, record, self.place_of(stage))
+            except OSError as error:
+                raise self._no_room() or error from error
+        self.kept.append(stage.key)
+        self.ran.append(stage.key)
+        emit("done", number=stage.number, seconds=round(seconds, 3), bytes=record.bytes)
+        return record
+
+    def _execute(self, stage: Stage, chain: tuple[str, ...], place: Workplace) -> tuple[int, list[str]]:
+        lines = Lines(stage.number)
+        with self._stage_view(stage, chain, place) as view:
+            argv = [f"{HOOKS_INSIDE if stage.phase.inside else HOOKS_OUTSIDE}/{stage.script.path}"]
+            status = sandbox.run(view, argv, stage_environment(stage, self.plan), lines.add, stopped=self.control.gone)
+            lines.end()
+            if status == 0:
+                self._keep_hooks(stage, view, place)
+                self._keep_caches(view.caches)
+        return status, list(lines.tail)
+
+    def _failed(self, stage: Stage, chain: tuple[str, ...], place: Workplace, status: int, tail: list[str]) -> None:
+        full = self._no_room()
+        emit(
+            "failed",
+            number=stage.number,
+            status=status,
+            tail=tail,
+            phase=stage.phase.name,
+            element=stage.script.element,
+            script=stage.name,
+        )
+        if "error" in self.request.breaks:
+            self._shell("error", stage, chain, place)
+        if full:
+            raise full
+        raise StageFailedError
+
+    def _no_room(self) -> BuildError | None:
+        free, total = self.store.free()
+        if free > min(total // 100, 16 << 20):
+            return None
+        return BuildError(
+            f"the disk that holds the store is full ({free >> 20} of {total >> 20} MiB free)",
+            where=str(self.store.root),
+            hint="make room there, or let go of what is kept: `dib-ctr cache prune --older-than 7`",
+        )
+
+    # -- what a stage sees -----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _stage_view(self, stage: Stage, chain: Sequence[str], place: Workplace) -> Iterator[View]:
+        self._place += 1
+        scratch = self.scratch / str(self._place)
+        (scratch / "root-of-stage").mkdir(parents=True)
+        try:
+            with mounted(self.store, chain, scratch / "merged", place.upper, place.path / "work") as merged:
+                hooks = write_hooks(stage.files, scratch / "hooks")
+                if (merged / "hooks").is_dir():
+                    shutil.copytree(merged / "hooks", hooks, dirs_exist_ok=True, symlinks=True)
+                yield View(
+                    inside=stage.phase.inside,
+                    tree=merged / "tree",
+                    cwd=merged / "cwd",
+                    hooks=hooks,
+                    scratch=scratch / "root-of-stage",
+                    hooks_writable=not stage.phase.inside,
+                    network=stage.network and not self.request.offline,
+                    caches=self._open_caches(place) if stage.packages else (),
+                    masked=(self.store.root,),
+                    resolv_conf=resolv_conf(),
+                )
+        finally:
+            if not (scratch / "merged").exists():  # never walk into a tree that could not be unmounted
+                shutil.rmtree(scratch, ignore_errors=True)
+
+    def _keep_hooks(self, stage: Stage, view: View, place: Workplace) -> None:
+        """What an outside script wrote into the hooks folder is a result: later stages see it."""
+        if stage.phase.inside:
+            return
+        earlier = view.tree.parent / "hooks"
+        for directory, _, names in os.walk(view.hooks):
+            for name in names:
+                file = Path(directory, name)
+                path = file.relative_to(view.hooks).as_posix()
+                if _same_as_given(file, stage.files.get(path), earlier / path):
+                    continue
+                target = place.upper / "hooks" / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(file, target, follow_symlinks=False)
+
+    def _open_caches(self, place: Workplace) -> tuple[Cache, ...]:
+        """A private view of each shared package cache: hard links in, new files out; builds never meet there."""
+        opened = []
+        for rule in self.caches:
+            shared = self.store.root / "cache" / rule.name / self.request.arch
+            view = place.path / f"cache-{rule.name}"
+            shared.mkdir(parents=True, exist_ok=True)
+            view.mkdir()
+            for file in shared.iterdir():
+                if file.is_file():
+                    os.link(file, view / file.name)
+            opened.append(Cache(rule.name, view, rule.path))
+        return tuple(opened)
+
+    def _keep_caches(self, caches: Sequence[Cache]) -> None:
+        for cache in caches:
+            shared = self.store.root / "cache" / cache.name / self.request.arch
+            for file in cache.source.iterdir():
+                if (
+                    file.is_file()
+                    and not file.is_symlink()
+                    and file.name != "lock"
+                    and not (shared / file.name).exists()
+                ):
+                    with suppress(FileExistsError):
+                        os.link(file, shared / file.name)
+
+    # -- shells ----------------------------------------------------------------------------------------------------
+
+    def _break(self, point: str, stage: Stage, chain: tuple[str, ...]) -> None:
+        for wanted in self.request.breaks:
+            when, _, name = wanted.partition(":")
+            if when == point and self.plan.find(name).number == stage.number:
+                self._shell(point, stage, chain, None)
+
+    def _shell(self, point: str, stage: Stage, chain: tuple[str, ...], place: Workplace | None) -> None:
+        session = self.open_session(stage, chain, place)
+        emit("break", session=session, number=stage.number, point=point)
+        self.control.wait_for_continue()
+
+    def open_session(self, stage: Stage, chain: Sequence[str], place: Workplace | None = None) -> str:
+        """Write down what a shell at this stage needs (see ``stages.shell``) and return the session's name.
+
+        ``place`` is where the stage failed: what it left there is shown too.
+        """
+        session = f"{os.getpid()}-{stage.number}-{digest(stage.key + str(time.time()))[:8]}"
+        folder = self.store.root / "sessions" / session
+        folder.mkdir()
+        write_hooks(stage.files, folder / "hooks")
+        if place is not None:
+            place.upper.rename(folder / "layer")
+            place.upper.mkdir()
+        (folder / "session.json").write_text(
+            json.dumps(
+                {
+                    "chain": list(chain),
+                    "inside": stage.phase.inside,
+                    "network": stage.network and not self.request.offline,
+                    "environment": stage_environment(stage, self.plan),
+                    "script": f"{HOOKS_INSIDE if stage.phase.inside else HOOKS_OUTSIDE}/{stage.script.path}",
+                    "title": stage.title,
+                }
+            ),
+            encoding="utf-8",
+        )
+        return session
+
+
+def _same_as_given(file: Path, given: HookFile | None, earlier: Path) -> bool:
+    """Is this file of a stage's hooks folder what the stage found there, from its elements or from an earlier stage."""
+    if file.is_symlink():
+        return earlier.is_symlink() and earlier.readlink() == file.readlink()
+    if earlier.is_file() and not earlier.is_symlink():
+        return earlier.read_bytes() == file.read_bytes()
+    return given is not None and given.data == file.read_bytes()
+
+
+@dataclass
+class Lines:
+    """A stage's output, passed on line by line; the last lines are kept for the report of a failure."""
+
+    number: int
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
+    _rest: bytes = b""
+
+    def add(self, data: bytes) -> None:
+        """Take what came from the stage."""
+        *whole, self._rest = (self._rest + data).replace(b"\r\n", b"\n").split(b"\n")
+        for line in whole:
+            self._line(line)
+
+    def end(self) -> None:
+        """The stage has ended: pass on a last line without an end."""
+        if self._rest:
+            self._line(self._rest)
+            self._rest = b""
+
+    def _line(self, line: bytes) -> None:
+        text = line.rpartition(b"\r")[2].decode("utf-8", "replace")
+        self.tail.append(text)
+        emit("log", number=self.number, text=text)
+
+
+def resolv_conf() -> bytes:
+    """The build container's own resolver configuration: a service of where the build runs, never part of a layer."""
+    try:
+        return Path("/etc/resolv.conf").read_bytes()
+    except OSError:
+        return b""
+
+
+def write_hooks(files: Mapping[str, HookFile], folder: Path) -> Path:
+    """Write just these files below ``folder`` and return it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, hook in files.items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(hook.data)
+        file.chmod(hook.mode)
+    return folder
+
+
+def stage_environment(stage: Stage, plan: Plan) -> dict[str, str]:
+    """Everything in the environment of a stage's script: the variables it names and where things are."""
+    proxies = {name: value for name, value in plan.environment.items() if name in PROXIES and stage.network}
+    hooks = HOOKS_INSIDE if stage.phase.inside else HOOKS_OUTSIDE
+    where = {"HOME": "/root", "PATH": f"{hooks}/bin:{PATH}", "TMP_HOOKS_PATH": hooks}
+    if not stage.phase.inside:
+        where.update(
+            TARGET_ROOT=TARGET_ROOT,
+            TMP_MOUNT_PATH=TARGET_ROOT,
+            TMP_BUILD_DIR=BUILD_DIR,
+            DIB_CTR_CACHE=CACHES,
+            DIB_IMAGE_CACHE=CACHES,
+        )
+    return {**stage.environment, **proxies, **where}

@@ -1,0 +1,145 @@
+"""What a script's text names: variables, files of the hooks tree, package tools and downloaders.
+
+A stage is given just what its text names, and its key covers just what it is given; so a name that is missed here makes
+a stage fail loudly, and can never make it stale.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Set
+
+from stages.hooks import GENERATED, HookFile, HooksTree
+
+WORD = re.compile(r"[A-Za-z0-9_.+-]+")
+PATH = re.compile(r"[A-Za-z0-9_.+/-]+")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+PREFIX = re.compile(r"([A-Z][A-Z0-9_]*_)(?:\$|['\"`]\s*\$)")
+WHOLE_ENVIRONMENT = re.compile(
+    r"\b(?:printenv|compgen\s+-[ve]|(?:declare|typeset|export)\s+-p|os\.environ(?!\s*(?:\[|\.get\b)))\b|\$\{!|"
+    r"(?:^|[;&|(`]|\b(?:then|do|else)\b)\s*(?:env|set|export|declare)\s*(?:$|[|;&>)`])",
+    re.MULTILINE,
+)
+PACKAGE_TOOLS = frozenset(
+    # fmt: off
+    (
+        "apt",
+        "apt-get",
+        "aptitude",
+        "debootstrap",
+        "mmdebstrap",
+        "install-packages",
+        "dnf",
+        "microdnf",
+        "yum",
+        "yumdownloader",
+        "zypper",
+        "pacman",
+        "apk",
+        "emerge",
+    )
+    # fmt: on
+)
+DOWNLOADERS = frozenset(
+    # fmt: off
+    (
+        "curl",
+        "wget",
+        "git",
+        "pip",
+        "pip2",
+        "pip3",
+        "rsync",
+        "ssh",
+        "scp",
+        "ftp",
+        "cache-url",
+        "get-pip",
+        "podman",
+        "docker",
+        "skopeo",
+        "npm",
+        "cargo",
+        "go",
+        "gem",
+        "subscription-manager",
+        "pyenv",
+        "urllib",
+        "extract-image",
+    )
+    # fmt: on
+)
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text, as file and command names are written."""
+    found = set(WORD.findall(text))
+    found.update(word.rstrip(".") for word in list(found))
+    return frozenset(found)
+
+
+def _named(hook: HookFile, tree: HooksTree) -> set[str]:
+    """The paths that one visible file makes visible: commands in ``bin`` by name, folders and what lies below by path.
+
+    ``static`` names all below it, ``package-installs.d/install.d`` only that part of ``package-installs.d``.
+    """
+    named = words(hook.text)
+    folders: dict[str, list[tuple[str, ...]]] = {}
+    for written in set(PATH.findall(hook.text)):
+        segments = [segment for segment in written.split("/") if segment not in ("", ".", "..")]
+        for place, segment in enumerate(segments):
+            folders.setdefault(segment.rstrip("."), []).append(tuple(segments[place + 1 :]))
+    paths = set()
+    for path, other in tree.items():
+        folder, *rest = path.split("/")
+        if folder == "bin":
+            if rest[0] in named:
+                paths.add(path)
+        elif not other.is_script and any(tuple(rest[: len(below)]) == below for below in folders.get(folder, ())):
+            paths.add(path)
+    return paths
+
+
+def visible_files(script: HookFile, tree: HooksTree) -> dict[str, HookFile]:
+    """The files that a script can see: itself, its element's own data, and what these name, over and over."""
+    seen = {script.path: script}
+    if script.element != GENERATED:
+        seen.update(
+            (path, hook)
+            for path, hook in tree.items()
+            if hook.element == script.element and not hook.is_script and not path.startswith(("bin/", "environment.d/"))
+        )
+    pending = [script]
+    while pending:
+        for path in _named(pending.pop(), tree):
+            if path not in seen:
+                seen[path] = tree[path]
+                if path.startswith("bin/"):
+                    pending.append(tree[path])
+    return seen
+
+
+def visible_variables(texts: Iterable[str], environment: Mapping[str, str], always: Set[str]) -> dict[str, str]:
+    """The variables that these texts name (or could name: by prefix, by asking for all), and the ones in ``always``."""
+    named: set[str] = set(always)
+    prefixes: set[str] = set()
+    for text in texts:
+        named.update(VARIABLE.findall(text))
+        prefixes.update(PREFIX.findall(text))
+        if WHOLE_ENVIRONMENT.search(text):
+            prefixes.add("DIB_")
+    return {
+        name: value
+        for name, value in sorted(environment.items())
+        if name in named or any(name.startswith(prefix) for prefix in prefixes)
+    }
+
+
+def uses_packages(texts: Iterable[str]) -> bool:
+    """Do these texts name a tool that installs from package repositories."""
+    return any(words(text) & PACKAGE_TOOLS for text in texts)
+
+
+def uses_network(texts: Iterable[str]) -> bool:
+    """Do these texts name a package tool or a downloader; all other stages run without any network."""
+    return any(words(text) & (PACKAGE_TOOLS | DOWNLOADERS) or "://" in text for text in texts)

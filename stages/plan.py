@@ -1,0 +1,192 @@
+"""The plan of a build: its stages in order, each with the files and variables it sees and the key over them.
+
+A plan is a pure value made from the request, the elements' files, the captured environment and the repositories' state.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages import mentions
+from stages.element import nearest
+from stages.environment import without_proxies
+from stages.errors import UsageError
+from stages.hooks import GENERATED, PHASE_FOLDERS, PHASES, SCRIPT_NAME, HookFile, HooksTree, Phase, scripts
+from stages.key import digest, key_of
+from stages.packages import package_installs, read_pkg_maps, render_pkg_map, render_svc_map
+from stages.repositories import State
+from stages.request import Request
+
+OWN = "dib-ctr"  # the element of the stages that the build itself adds
+OWN_FOLDER = "dib-ctr.d"
+ALWAYS = frozenset({"ARCH", "LC_ALL", "SOURCE_DATE_EPOCH"})
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One script of one phase.
+
+    ``files`` are the hooks it sees (itself among them), ``environment`` the variables; ``network`` tells whether it has
+    any, ``packages`` whether it installs from repositories.
+    ``inputs`` are the parts that ``key`` covers. ``number`` counts from 1.
+    """
+
+    number: int
+    phase: Phase
+    script: HookFile
+    files: Mapping[str, HookFile]
+    environment: Mapping[str, str]
+    network: bool
+    packages: bool
+    inputs: Mapping[str, str]
+    key: str
+
+    @property
+    def name(self) -> str:
+        """The script's file name."""
+        return self.script.path.rpartition("/")[2]
+
+    @property
+    def title(self) -> str:
+        """Phase, element and script as a person names a stage."""
+        return f"{self.phase.name}/{self.script.element}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All stages of one build, in order."""
+
+    stages: tuple[Stage, ...]
+    environment: Mapping[str, str]
+
+    @property
+    def tree_key(self) -> str:
+        """The key of the finished tree."""
+        return self.stages[-1].key
+
+    def find(self, wanted: str) -> Stage:
+        """The stage of a number, a script's name, ``phase/script`` or ``phase/element/script``.
+
+        Raises UsageError where none or several match.
+        """
+        matches = [stage for stage in self.stages if wanted in _names(stage)]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            numbers = ", ".join(f"{stage.number} ({stage.title})" for stage in matches)
+            raise UsageError(
+                f"{wanted!r} is the name of several stages: {numbers}", hint="give the number or the title"
+            )
+        known = [name for stage in self.stages for name in _names(stage)]
+        raise UsageError(
+            f"no stage is called {wanted!r}", hint=nearest(wanted, known) or "`dib-ctr plan` lists them all"
+        )
+
+
+def _names(stage: Stage) -> set[str]:
+    phase, name = stage.phase.name, stage.name
+    return {str(stage.number), name, f"{phase}/{name}", f"{stage.phase.folder}/{name}", stage.title}
+
+
+def generated(
+    elements: Sequence[tuple[str, Path]], merged: HooksTree, environment: Mapping[str, str], packages: Sequence[str]
+) -> dict[str, HookFile]:
+    """The hooks that the plan itself makes: package lists, name tables, scripts of the chosen install types."""
+    made: dict[str, str] = {}
+    for phase, listed in package_installs(elements, environment).items():
+        made[f"package-installs.d/{phase}/install"] = "".join(f"{name}\n" for name in listed.install)
+        made[f"package-installs.d/{phase}/uninstall"] = "".join(f"{name}\n" for name in listed.uninstall)
+    for element, data in read_pkg_maps(elements).items():
+        made[f"pkg-map.d/{element}"] = render_pkg_map(data)
+    made["svc-map.d/services"] = render_svc_map(elements, environment.get("DISTRO_NAME", ""))
+    if packages:
+        made[f"{OWN_FOLDER}/named-packages.list"] = "".join(f"{name}\n" for name in packages)
+    hooks = {path: HookFile(path, GENERATED, 0o644, text.encode()) for path, text in made.items()}
+    hooks.update(install_type_scripts(merged, environment))
+    return hooks
+
+
+def install_type_scripts(merged: HooksTree, environment: Mapping[str, str]) -> dict[str, HookFile]:
+    """The scripts of ``install.d/<name>-<type>-install/`` whose type is the chosen one, as scripts of ``install.d``.
+
+    ``DIB_INSTALLTYPE_<name>`` chooses (with ``_`` for ``-``), else ``DIB_DEFAULT_INSTALLTYPE``.
+    """
+    default = environment.get("DIB_DEFAULT_INSTALLTYPE", "source")
+    chosen: dict[str, HookFile] = {}
+    for path, hook in merged.items():
+        parts = path.split("/")
+        if len(parts) != 3 or parts[0] != "install.d" or not parts[1].endswith("-install"):
+            continue
+        name, _, kind = parts[1].removesuffix("-install").rpartition("-")
+        wanted = environment.get("DIB_INSTALLTYPE_" + name.replace("-", "_"), default)
+        if not name or kind != wanted or not hook.mode & 0o111 or not SCRIPT_NAME.match(parts[2]):
+            continue
+        place = f"install.d/{parts[2]}"
+        if place in merged or place in chosen:
+            raise UsageError(
+                f"the script {path} would be {place}, which is there already", where=f"element {hook.element}"
+            )
+        chosen[place] = dataclasses.replace(hook, path=place)
+    return chosen
+
+
+def own_scripts() -> dict[str, HookFile]:
+    """The scripts that every build runs besides the elements' ones, by name."""
+    folder = Path(__file__).parent / "scripts"
+    return {
+        file.name: HookFile(f"{OWN_FOLDER}/{file.name}", OWN, 0o755, file.read_bytes())
+        for file in sorted(folder.iterdir())
+        if SCRIPT_NAME.match(file.name)
+    }
+
+
+def _in_order(tree: HooksTree, named_packages: bool) -> list[tuple[Phase, HookFile]]:
+    own = own_scripts()
+    order: list[tuple[Phase, HookFile]] = []
+    for phase in PHASES:
+        order.extend((phase, script) for script in scripts(tree, phase))
+        if phase.name == "root":
+            order.append((phase, own["prepare-tree"]))
+        if phase.name == "install" and named_packages:
+            order.append((phase, own["named-packages"]))
+    order.append((PHASE_FOLDERS["cleanup.d"], own["seal-tree"]))
+    return order
+
+
+def make_plan(
+    request: Request,
+    elements: Sequence[tuple[str, Path]],
+    merged: HooksTree,
+    environment: Mapping[str, str],
+    repositories: Sequence[State],
+) -> Plan:
+    """The plan: ``elements`` as (name, folder), ``merged`` their hooks tree, ``environment`` as captured."""
+    tree = {**merged, **generated(elements, merged, environment, request.packages)}
+    keyed = without_proxies(environment)
+    stages: list[Stage] = []
+    below = ""
+    for number, (phase, script) in enumerate(_in_order(tree, bool(request.packages)), 1):
+        files = mentions.visible_files(script, tree)
+        code = [hook.text for hook in files.values() if hook is script or hook.path.startswith("bin/")]
+        texts = [hook.text for hook in files.values()]
+        variables = mentions.visible_variables(texts, keyed, ALWAYS)
+        packages = mentions.uses_packages(code)
+        network = mentions.uses_network(code)
+        inputs = {
+            "below": below,
+            "phase": phase.folder,
+            "script": digest(f"{script.path} {script.digest}"),
+            "network": "yes" if network else "no",
+            **{f"file {path}": hook.digest for path, hook in files.items() if path != script.path},
+            **{f"variable {name}": digest(value) for name, value in variables.items()},
+        }
+        if not phase.inside:
+            inputs["build image"] = request.image
+        if packages:
+            inputs.update({f"repository {state.index}": state.digest for state in repositories})
+        below = key_of(inputs)
+        stages.append(Stage(number, phase, script, files, variables, network, packages, inputs, below))
+    return Plan(tuple(stages), environment)

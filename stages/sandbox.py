@@ -1,0 +1,288 @@
+"""A sandbox for one stage: its own mounts, processes, host name and (mostly) network, gone with its last process.
+
+*Outside* stages see the build image read-only, with the tree at ``TARGET_ROOT``; *inside* stages have the tree as their
+root. Both see their hooks and package caches; nothing of the store, the caller's home or the host's ``/run``.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import stat
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages import syscalls
+from stages.syscalls import bind, mount
+
+BUILD_DIR = "/run/dib-ctr"  # outside: where tree, hooks, caches and the caller's folder are
+TARGET_ROOT = f"{BUILD_DIR}/mnt"
+HOOKS_OUTSIDE = f"{BUILD_DIR}/hooks"
+HOOKS_INSIDE = "/tmp/in_target.d"
+CACHES = f"{BUILD_DIR}/cache"
+MASKED = ("home", "root", "run", "tmp", "var/tmp", "mnt", "media", "srv", "opt")
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A package cache: ``source`` is its private view, ``path`` where the tree's package tool looks for it."""
+
+    name: str
+    source: Path
+    path: str
+
+
+@dataclass(frozen=True)
+class View:
+    """What a stage's process sees.
+
+    ``tree`` and ``cwd`` are the mounted layers' folders, ``hooks`` a folder with just the visible files, ``scratch`` an
+    empty folder on a tmpfs for mount points. ``masked`` are more folders of the build image's root to hide (the store).
+    """
+
+    inside: bool
+    tree: Path
+    cwd: Path
+    hooks: Path
+    scratch: Path
+    hooks_writable: bool = False
+    network: bool = False
+    caches: tuple[Cache, ...] = ()
+    masked: tuple[Path, ...] = ()
+    resolv_conf: bytes = b""
+
+
+def _devices(dev: Path) -> None:
+    """A small /dev: bind mounts stand for nodes, which a user namespace may not make."""
+    mount("tmpfs", dev, "tmpfs", syscalls.MS_NOSUID, "mode=755")
+    for name in DEVICES:
+        (dev / name).touch()
+        bind(f"/dev/{name}", dev / name)
+    for name in ("pts", "shm"):
+        (dev / name).mkdir()
+    mount(
+        "devpts", dev / "pts", "devpts", syscalls.MS_NOSUID | syscalls.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620"
+    )
+    mount("tmpfs", dev / "shm", "tmpfs", syscalls.MS_NOSUID, "mode=1777")
+    for name, target in (
+        ("ptmx", "pts/ptmx"),
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ):
+        (dev / name).symlink_to(target)
+
+
+def _kernel_folders(root: Path, *, own_network: bool) -> None:
+    mount("proc", root / "proc", "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
+    if own_network:
+        mount("sysfs", root / "sys", "sysfs", syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV)
+    else:
+        bind("/sys", root / "sys", recursive=True, read_only=True)
+
+
+def _place(path: Path, *, folder: bool) -> bool:
+    """Make sure that a mount point is there and no link; tells whether it is."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        if folder:
+            path.mkdir()
+        else:
+            path.touch()
+        return True
+    except NotADirectoryError:
+        return False
+    return stat.S_ISDIR(mode) if folder else stat.S_ISREG(mode)
+
+
+def _enter_inside(view: View) -> None:
+    root = view.tree
+    bind(root, root)
+    for name in ("proc", "sys", "dev"):
+        _place(root / name, folder=True)
+    _kernel_folders(root, own_network=not view.network)
+    _devices(root / "dev")
+    if _place(root / HOOKS_INSIDE[1:], folder=True):
+        bind(view.hooks, root / HOOKS_INSIDE[1:], recursive=True, read_only=True)
+    resolv = root / "etc/resolv.conf"
+    if view.network and view.resolv_conf and resolv.parent.is_dir() and _place(resolv, folder=False):
+        own = view.scratch / "resolv.conf"
+        own.write_bytes(view.resolv_conf)
+        bind(own, resolv)
+    _mount_caches(view, root)
+    syscalls.pivot_root(root)
+
+
+def _mount_caches(view: View, root: Path) -> None:
+    for cache in view.caches:
+        place = root / cache.path.lstrip("/")
+        if place.is_dir() and not place.is_symlink():
+            bind(cache.source, place)
+
+
+def _enter_outside(view: View) -> None:
+    root = view.scratch / "root"
+    root.mkdir()
+    bind("/", root, recursive=True, read_only=True)
+    for name in MASKED:
+        if (root / name).is_dir() and not (root / name).is_symlink():
+            mount(
+                "tmpfs",
+                root / name,
+                "tmpfs",
+                syscalls.MS_NOSUID | syscalls.MS_NODEV,
+                "mode=1777" if "tmp" in name else "mode=755",
+            )
+    for path in view.masked:
+        place = root / path.relative_to("/")
+        if place.is_dir():
+            mount("tmpfs", place, "tmpfs", syscalls.MS_RDONLY, "mode=000")
+    build = root / BUILD_DIR[1:]
+    for name in ("mnt", "hooks", "cwd", "cache"):
+        (build / name).mkdir(parents=True)
+    if view.network and view.resolv_conf:
+        resolv = root / "etc/resolv.conf"
+        if resolv.is_symlink():  # into the masked /run: give the link's target the content
+            target = root / os.path.normpath(Path("/etc") / resolv.readlink()).lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(view.resolv_conf)
+    _kernel_folders(root, own_network=not view.network)
+    _devices(root / "dev")
+    bind(view.tree, build / "mnt")
+    bind(view.hooks, build / "hooks", recursive=True, read_only=not view.hooks_writable)
+    bind(view.cwd, build / "cwd")
+    for cache in view.caches:
+        place = build / "cache" / cache.name
+        place.mkdir()
+        bind(cache.source, place)
+    _mount_caches(view, build / "mnt")
+    syscalls.pivot_root(root)
+    os.chdir(f"{BUILD_DIR}/cwd")
+
+
+def _spawn(view: View, argv: Sequence[str], environment: Mapping[str, str]) -> None:
+    """In a fresh child: enter the sandbox and become ``argv``; never returns."""
+    flags = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
+    syscalls.unshare(flags | (0 if view.network else syscalls.CLONE_NEWNET))
+    first = os.fork()
+    if first:
+        # The first process of the new pid namespace takes everything in it along when it ends.
+        _, status = os.waitpid(first, 0)
+        os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+    syscalls.die_with_parent()
+    mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
+    syscalls.set_hostname("localhost")
+    if not view.network:
+        syscalls.loopback_up()
+    (_enter_inside if view.inside else _enter_outside)(view)
+    os.umask(0o022)
+    child = os.fork()
+    if child == 0:
+        for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        try:
+            os.execve(argv[0], list(argv), dict(environment))
+        except OSError as error:
+            if error.errno == 8:  # ENOEXEC: a script without an interpreter line is run by the shell
+                os.execve("/bin/bash", ["/bin/bash", *argv], dict(environment))
+            os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
+            os._exit(127)
+    status = _reap_until(child)
+    os._exit(status if status >= 0 else 128 - status)
+
+
+def _reap_until(child: int) -> int:
+    """Be init for the sandbox: reap everything, until the stage's own process has ended."""
+    while True:
+        pid, status = os.wait()
+        if pid == child:
+            return os.waitstatus_to_exitcode(status)
+
+
+@contextmanager
+def _null_input() -> Iterator[int]:
+    handle = os.open("/dev/null", os.O_RDONLY)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def run(
+    view: View,
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    on_output: Callable[[bytes], None],
+    *,
+    stopped: Callable[[], bool] = lambda: False,
+) -> int:
+    """Run ``argv`` in the sandbox to its end and return its exit status (128 + signal number where one ended it).
+
+    ``on_output`` gets standard output and error as they come; ``stopped`` is asked every half second and, once True,
+    everything in the sandbox is killed. What the sandbox itself cannot set up is reported in the output, with 125.
+    """
+    reader, writer = os.pipe()
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        try:
+            syscalls.die_with_parent()
+            os.setsid()
+            with _null_input() as null:
+                os.dup2(null, 0)
+            os.dup2(writer, 1)
+            os.dup2(writer, 2)
+            os.closerange(3, 256)
+            _spawn(view, argv, environment)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, this child must not go on as the agent
+            os.write(2, f"dib-ctr: the sandbox could not be set up: {error}\n".encode())
+        os._exit(125)
+    os.close(writer)
+    try:
+        _read_until_end(reader, child, on_output, stopped)
+    finally:
+        os.close(reader)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def _read_until_end(reader: int, child: int, on_output: Callable[[bytes], None], stopped: Callable[[], bool]) -> None:
+    while True:
+        ready, _, _ = select.select([reader], [], [], 0.5)
+        if stopped():
+            os.kill(child, signal.SIGKILL)
+            return
+        if ready:
+            data = os.read(reader, 65536)
+            if not data:
+                return
+            on_output(data)
+        elif os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return  # a daemon that kept the pipe is dead with its namespace; nothing more can come
+
+
+def interact(view: View, argv: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run ``argv`` in the sandbox on the caller's own terminal; returns its exit status."""
+    child = os.fork()
+    if child == 0:
+        try:
+            syscalls.die_with_parent()
+            _spawn(view, argv, environment)
+        except BaseException as error:  # noqa: BLE001 - as in run()
+            os.write(2, f"dib-ctr: the sandbox could not be set up: {error}\n".encode())
+        os._exit(125)
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the shell in the sandbox handles the keyboard
+    try:
+        _, status = os.waitpid(child, 0)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code

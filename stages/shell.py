@@ -1,0 +1,85 @@
+"""Shells in a tree: a session written by the build, entered later by a process that has the user's terminal.
+
+Whatever is changed in a shell is thrown away with it: a layer holds only what its key covers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from stages import sandbox
+from stages.environment import PATH
+from stages.layers import resolv_conf
+from stages.sandbox import View
+from stages.store import Store, remove_tree
+from stages.tree import mounted
+
+
+def finished_session(store: Store, chain: Sequence[str], tree_key: str, environment: Mapping[str, str]) -> str:
+    """A session in the finished tree, as its image would run; returns its name."""
+    session = f"{os.getpid()}-tree-{tree_key[:8]}"
+    folder = store.root / "sessions" / session
+    (folder / "hooks").mkdir(parents=True, exist_ok=True)
+    content = {
+        "chain": list(chain),
+        "inside": True,
+        "network": True,
+        "environment": {"PATH": PATH, "HOME": "/root", **environment},
+        "script": "",
+        "title": "the finished tree",
+    }
+    (folder / "session.json").write_text(json.dumps(content), encoding="utf-8")
+    return session
+
+
+def set_command(store: Store, session: str, command: Sequence[str]) -> None:
+    """Have the session run this command instead of an interactive shell."""
+    file = store.root / "sessions" / session / "session.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps({**content, "command": list(command)}), encoding="utf-8")
+
+
+def _greet(content: Mapping[str, object]) -> None:
+    print(f"dib-ctr: a shell at {content['title']}; what you change here is thrown away.", file=sys.stderr)
+    if content["script"]:
+        print(f"dib-ctr: its script is {content['script']}", file=sys.stderr, flush=True)
+
+
+def enter(session: str, store_path: Path, scratch: Path) -> int:
+    """Open the session's shell on this process's terminal, remove the session, and return the shell's exit status."""
+    store = Store(store_path)
+    folder = store.root / "sessions" / session
+    content = json.loads((folder / "session.json").read_text(encoding="utf-8"))
+    chain = list(content["chain"])
+    if (folder / "layer").is_dir():
+        chain.append(os.path.relpath(folder / "layer", store.root / "layers"))
+    command = content.get("command") or []
+    if not command:
+        _greet(content)
+    (scratch / "stage").mkdir(parents=True, exist_ok=True)
+    with (
+        store.in_use(),
+        store.workplace() as place,
+        mounted(store, chain, scratch / "merged", place.upper, place.path / "work") as merged,
+    ):
+        view = View(
+            inside=content["inside"],
+            tree=merged / "tree",
+            cwd=merged / "cwd",
+            hooks=folder / "hooks",
+            scratch=scratch / "stage",
+            hooks_writable=True,
+            network=content["network"],
+            masked=(store.root,),
+            resolv_conf=resolv_conf(),
+        )
+        environment = {**content["environment"], "TERM": os.environ.get("TERM", "dumb"), "PS1": "dib-ctr:\\w# "}
+        shell = "/bin/bash" if not content["inside"] or os.path.lexists(merged / "tree/bin/bash") else "/bin/sh"
+        argv = [shell, "-c", 'exec "$@"', shell, *command] if command else [shell]
+        status = sandbox.interact(view, argv, environment)
+    remove_tree(folder)
+    return status
