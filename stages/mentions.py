@@ -21,53 +21,12 @@ WHOLE_ENVIRONMENT = re.compile(
     re.MULTILINE,
 )
 PACKAGE_TOOLS = frozenset(
-    # fmt: off
-    (
-        "apt",
-        "apt-get",
-        "aptitude",
-        "debootstrap",
-        "mmdebstrap",
-        "install-packages",
-        "dnf",
-        "microdnf",
-        "yum",
-        "yumdownloader",
-        "zypper",
-        "pacman",
-        "apk",
-        "emerge",
-    )
-    # fmt: on
+    "apt apt-get aptitude debootstrap mmdebstrap install-packages dnf microdnf yum yumdownloader zypper pacman apk "  # noqa: SIM905
+    "emerge".split()
 )
 DOWNLOADERS = frozenset(
-    # fmt: off
-    (
-        "curl",
-        "wget",
-        "git",
-        "pip",
-        "pip2",
-        "pip3",
-        "rsync",
-        "ssh",
-        "scp",
-        "ftp",
-        "cache-url",
-        "get-pip",
-        "podman",
-        "docker",
-        "skopeo",
-        "npm",
-        "cargo",
-        "go",
-        "gem",
-        "subscription-manager",
-        "pyenv",
-        "urllib",
-        "extract-image",
-    )
-    # fmt: on
+    "curl wget git pip pip2 pip3 rsync ssh scp ftp cache-url get-pip podman docker skopeo npm cargo go gem urllib "  # noqa: SIM905
+    "subscription-manager pyenv extract-image".split()
 )
 
 

@@ -149,6 +149,7 @@ def package_installs(elements: Sequence[tuple[str, Path]], environment: Mapping[
     """
     installs: dict[str, list[tuple[str, str]]] = {phase: [] for phase in PHASES}
     removals: dict[str, list[tuple[str, str]]] = {phase: [] for phase in PHASES}
+    plain: dict[str, set[str]] = {phase: set() for phase in PHASES}  # asked for by somebody who wants to keep it
     for element, folder in elements:
         for file in (folder / "package-installs.json", folder / "package-installs.yaml"):
             if not file.is_file():
@@ -166,11 +167,12 @@ def package_installs(elements: Sequence[tuple[str, Path]], environment: Mapping[
                         installs[phase].append((package, element))
                     if "uninstall" in rule or "build-only" in rule:
                         removals[phase].append((package, element))
+                    else:
+                        plain[phase].add(package)
     maps = read_pkg_maps(elements)
     plan = {}
     for phase in PHASES:
-        plain = {name for name, _ in installs[phase]} - {name for name, _ in removals[phase]}
-        gone = [(name, element) for name, element in removals[phase] if name not in plain]
+        gone = [(name, element) for name, element in removals[phase] if name not in plain[phase]]
         plan[phase] = PhasePackages(
             _resolve_names(installs[phase], maps, environment), _resolve_names(gone, maps, environment)
         )

@@ -46,7 +46,7 @@ class State:
 def from_environment(environment: Mapping[str, str]) -> tuple[Repository, ...]:
     """The apt repositories that the environment names in ``DIB_APT_SOURCES_CONF`` (``name:deb URI SUITE ...``).
 
-    Without it, the one of ``DIB_DISTRIBUTION_MIRROR`` and ``DIB_RELEASE``. A suite ending in ``/`` is a flat repository.
+    Without it, the one of ``DIB_DISTRIBUTION_MIRROR`` and ``DIB_RELEASE``. A suite ending in ``/`` is flat.
     """
     found: dict[str, Repository] = {}
     for line in environment.get("DIB_APT_SOURCES_CONF", "").splitlines():
@@ -158,5 +158,5 @@ def _offline(repository: Repository, folder: Path) -> State:
 
 
 def newest_date(found: Sequence[State]) -> int:
-    """The newest date among repositories in seconds since 1970; for none, 1980-01-01: the oldest that all formats hold."""
+    """The newest date among repositories in seconds since 1970; for none 1980-01-01, which all formats can hold."""
     return max((state.date for state in found if state.date), default=315532800)

@@ -24,7 +24,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,8 @@ class Record:
     """What the store knows of a stage that ran.
 
     ``layer`` is empty where the stage changed nothing. ``below`` are the ids of the layers it ran on: a layer made on
-    others is of no use. ``parts`` tells which of tree, cwd and hooks the layer has. ``created`` is in seconds since 1970,
-    ``seconds`` how long the stage ran, ``bytes`` what its files occupy.
+    others is of no use. ``parts`` tells which of tree, cwd and hooks the layer has. ``created`` is in seconds since
+    1970, ``seconds`` how long the stage ran, ``bytes`` what its files occupy.
     """
 
     key: str
@@ -92,7 +92,7 @@ def remove_tree(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Extent:
-    """What a folder holds: bytes on the disk, hard links once, and a digest over names, modes, owners, sizes and times."""
+    """What a folder holds: bytes on the disk (hard links once), a digest over names, modes, owners, sizes, times."""
 
     bytes: int
     fingerprint: str
@@ -314,8 +314,8 @@ class Store:
     def prune(self, *, older_than: float | None, max_bytes: int | None, everything: bool) -> dict[str, int]:
         """Remove records (oldest use first), and every layer, output and work folder that nothing names any more.
 
-        ``older_than`` is in seconds of age, ``max_bytes`` what layers and outputs may occupy afterwards. Waits for running
-        builds.
+        ``older_than`` is in seconds of age, ``max_bytes`` what layers and outputs may occupy afterwards. Waits for
+        running builds.
         Returns how many records, layers and outputs went, and the bytes freed.
         """
         handle = os.open(self.root / "locks" / "in-use", os.O_RDWR | os.O_CREAT, 0o644)

@@ -1,0 +1,259 @@
+"""Plans and keys: order of stages, what each sees, what its key covers and what not."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from stages.errors import UsageError
+from stages.hooks import HookFile, merge, odd_scripts, script_order
+from stages.key import why_missed
+from stages.plan import Plan, make_plan
+from stages.repositories import State
+from stages.request import Output, Request
+
+REQUEST = Request("build", name="x", asked=("os",), elements=("a", "os"), image="image-1")
+VARIABLES = {"ARCH": "amd64", "LC_ALL": "C", "SOURCE_DATE_EPOCH": "1", "DIB_SEEN": "1", "DIB_OTHER": "2"}
+
+
+def write(root: Path, files: Mapping[str, str]) -> list[tuple[str, Path]]:
+    for path, text in files.items():
+        file = root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        if text.startswith("#!"):
+            file.chmod(0o755)
+    return [(folder.name, folder) for folder in sorted(root.iterdir())]
+
+
+def plan_of(
+    root: Path,
+    files: Mapping[str, str] | None = None,
+    variables: Mapping[str, str] = VARIABLES,
+    states: tuple[State, ...] = (),
+    request: Request = REQUEST,
+) -> Plan:
+    elements = write(root, files or {})
+    return make_plan(request, elements, merge(elements), variables, states)
+
+
+BASE = {
+    "os/root.d/10-os": "#!/bin/bash\nmkdir $TARGET_ROOT/etc\n",
+    "a/install.d/50-see": "#!/bin/bash\necho $DIB_SEEN\n",
+    "a/install.d/60-last": "#!/bin/bash\ntrue\n",
+    "a/cleanup.d/10-clean": "#!/bin/bash\ntrue\n",
+}
+
+
+def keys(plan: Plan) -> dict[str, str]:
+    return {stage.title: stage.key for stage in plan.stages}
+
+
+def changed(before: Plan, after: Plan) -> set[str]:
+    old, new = keys(before), keys(after)
+    return {title for title in new if old.get(title) != new[title]}
+
+
+def test_stages_are_in_the_order_of_phases_and_numbers(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, BASE)
+    assert [stage.title for stage in plan.stages] == [
+        "root/os/10-os",
+        "root/dib-ctr/prepare-tree",
+        "install/a/50-see",
+        "install/a/60-last",
+        "cleanup/a/10-clean",
+        "cleanup/dib-ctr/seal-tree",
+    ]
+    assert [stage.phase.inside for stage in plan.stages] == [False, False, True, True, False, False]
+
+
+def test_scripts_sort_by_leading_number_and_then_bytewise() -> None:
+    names = ["100-z", "9-a", "10-b", "open-iscsi", "00-first", "01-00-x", "10-a"]
+    assert sorted(names, key=script_order) == ["00-first", "open-iscsi", "01-00-x", "9-a", "10-a", "10-b", "100-z"]
+
+
+def test_a_changed_script_changes_its_stage_and_those_after_it_and_nothing_before(tmp_path: Path) -> None:
+    before = plan_of(tmp_path, BASE)
+    after = plan_of(tmp_path, {"a/install.d/50-see": "#!/bin/bash\necho 2 $DIB_SEEN\n"})
+    assert changed(before, after) == {
+        "install/a/50-see",
+        "install/a/60-last",
+        "cleanup/a/10-clean",
+        "cleanup/dib-ctr/seal-tree",
+    }
+
+
+def test_a_variable_counts_only_from_the_first_script_that_can_read_it(tmp_path: Path) -> None:
+    before = plan_of(tmp_path, BASE)
+    assert changed(before, plan_of(tmp_path, variables={**VARIABLES, "DIB_OTHER": "3", "DIB_NEW": "4"})) == set()
+    seen = changed(before, plan_of(tmp_path, variables={**VARIABLES, "DIB_SEEN": "3"}))
+    assert seen == {"install/a/50-see", "install/a/60-last", "cleanup/a/10-clean", "cleanup/dib-ctr/seal-tree"}
+    see = before.find("50-see")
+    assert see.environment == {
+        **{name: VARIABLES[name] for name in ("ARCH", "LC_ALL", "SOURCE_DATE_EPOCH")},
+        "DIB_SEEN": "1",
+    }
+
+
+def test_the_time_of_a_file_is_no_part_of_a_key_but_its_mode_is(tmp_path: Path) -> None:
+    before = plan_of(tmp_path, {**BASE, "a/static/etc/x": "x"})
+    os.utime(tmp_path / "a/install.d/50-see", (1, 1))
+    assert changed(before, plan_of(tmp_path)) == set()
+    (tmp_path / "a/static/etc/x").chmod(0o755)
+    assert "install/a/50-see" in changed(before, plan_of(tmp_path))
+
+
+def test_a_stage_sees_its_own_data_and_what_it_names_and_no_more(tmp_path: Path) -> None:
+    files = {
+        **BASE,
+        "a/install.d/data": "mine",
+        "a/static/etc/a": "mine",
+        "b/static/etc/b": "other's",
+        "b/install.d/70-name": "#!/bin/bash\ntool-one; cat $0/../../static/etc/a\n",
+        "b/install.d/80-none": "#!/bin/bash\ntrue\n",
+        "b/bin/tool-one": "#!/bin/bash\ntool-two\n",
+        "b/bin/tool-two": "#!/bin/bash\necho $DIB_SEEN\n",
+        "b/bin/tool-three": "#!/bin/bash\n",
+    }
+    plan = plan_of(tmp_path, files)
+    assert set(plan.find("50-see").files) == {"install.d/50-see", "install.d/data", "static/etc/a"}
+    named = plan.find("70-name")
+    assert set(named.files) == {"install.d/70-name", "static/etc/a", "static/etc/b", "bin/tool-one", "bin/tool-two"}
+    assert named.environment["DIB_SEEN"] == "1", "a variable that a command of the element names"
+    assert set(plan.find("80-none").files) == {"install.d/80-none", "static/etc/b"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "for n in a b; do x=DIB_INSTALLTYPE_$n; done",
+        'eval "v=\\$DIB_INSTALLTYPE_${n}"',
+        "env | grep ^DIB_",
+        "echo ${!name}",
+        "declare -p",
+        "compgen -v",
+        "python3 -c 'import os; print(dict(os.environ))'",
+    ],
+)
+def test_indirect_use_makes_the_variables_visible(tmp_path: Path, text: str) -> None:
+    variables = {**VARIABLES, "DIB_INSTALLTYPE_foo": "package"}
+    plan = plan_of(tmp_path, {**BASE, "a/install.d/55-odd": f"#!/bin/bash\n{text}\n"}, variables)
+    assert plan.find("55-odd").environment["DIB_INSTALLTYPE_foo"] == "package"
+    assert "DIB_INSTALLTYPE_foo" not in plan.find("50-see").environment
+
+
+def test_set_options_are_not_a_look_at_the_whole_environment(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, {**BASE, "a/install.d/55-odd": "#!/bin/bash\nset -eu\nexport FOO=1\nenv X=1 true\n"})
+    assert "DIB_SEEN" not in plan.find("55-odd").environment
+
+
+def test_repositories_count_for_stages_that_install_and_only_for_them(tmp_path: Path) -> None:
+    files = {**BASE, "a/install.d/55-pkg": "#!/bin/bash\napt-get install -y hello\n"}
+    state = State("http://mirror/dists/x/InRelease", "digest-1", 5)
+    before = plan_of(tmp_path, files, states=(state,))
+    after = plan_of(tmp_path, states=(dataclasses.replace(state, digest="digest-2"),))
+    assert "install/a/50-see" not in changed(before, after)
+    assert {"install/a/55-pkg", "install/a/60-last"} <= changed(before, after)
+    assert before.find("55-pkg").network
+    assert not before.find("50-see").network
+
+
+def test_the_build_image_counts_from_the_first_outside_stage(tmp_path: Path) -> None:
+    before = plan_of(tmp_path, BASE)
+    after = plan_of(tmp_path, request=dataclasses.replace(REQUEST, image="image-2"))
+    assert "root/os/10-os" in changed(before, after)
+    assert "build image" not in before.find("50-see").inputs
+
+
+def test_a_proxy_is_a_service_and_no_input(tmp_path: Path) -> None:
+    files = {**BASE, "a/install.d/55-pkg": "#!/bin/bash\ncurl $http_proxy\n"}
+    before = plan_of(tmp_path, files)
+    assert changed(before, plan_of(tmp_path, variables={**VARIABLES, "http_proxy": "http://here:1"})) == set()
+
+
+def test_named_packages_are_a_stage_after_install(tmp_path: Path) -> None:
+    files = {**BASE, "a/post-install.d/10-p": "#!/bin/bash\n", "a/bin/install-packages": "#!/bin/bash\napt-get\n"}
+    plan = plan_of(tmp_path, files, request=dataclasses.replace(REQUEST, packages=("hello", "jq")))
+    titles = [stage.title for stage in plan.stages]
+    assert titles.index("install/dib-ctr/named-packages") == titles.index("install/a/60-last") + 1
+    stage = plan.find("named-packages")
+    assert stage.files["dib-ctr.d/named-packages.list"].data == b"hello\njq\n"
+    assert stage.packages
+
+
+def test_a_package_list_concerns_only_the_phase_that_reads_it(tmp_path: Path) -> None:
+    script = "#!/bin/bash\ncat /tmp/in_target.d/package-installs.d/{}.d/install\n"
+    files = {
+        **BASE,
+        "a/pre-install.d/10-p": script.format("pre-install"),
+        "a/install.d/01-p": script.format("install"),
+    }
+    before = plan_of(tmp_path, files)
+    after = plan_of(tmp_path, {"a/package-installs.yaml": "hello:\n"})
+    assert "pre-install/a/10-p" not in changed(before, after)
+    assert "install/a/01-p" in changed(before, after)
+
+
+def test_scripts_of_the_chosen_install_type_become_scripts_of_install(tmp_path: Path) -> None:
+    files = {
+        **BASE,
+        "a/install.d/pip-source-install/70-pip": "#!/bin/bash\necho source\n",
+        "a/install.d/pip-package-install/71-pip": "#!/bin/bash\necho package\n",
+    }
+    titles = [stage.title for stage in plan_of(tmp_path, files).stages]
+    assert "install/a/70-pip" in titles
+    assert "install/a/71-pip" not in titles
+    titles = [
+        stage.title for stage in plan_of(tmp_path, variables={**VARIABLES, "DIB_INSTALLTYPE_pip": "package"}).stages
+    ]
+    assert "install/a/71-pip" in titles
+    assert "install/a/70-pip" not in titles
+
+
+def test_two_elements_with_one_script_are_refused(tmp_path: Path) -> None:
+    elements = write(tmp_path, {**BASE, "b/install.d/50-see": "#!/bin/bash\n"})
+    with pytest.raises(UsageError, match="two elements bring the same file"):
+        merge(elements)
+
+
+def test_what_looks_like_a_script_and_will_not_run_is_named(tmp_path: Path) -> None:
+    elements = write(tmp_path, {**BASE, "b/install.d/50-x.sh": "#!/bin/bash\n", "b/install.d/51-y": "#!/bin/bash\n"})
+    (tmp_path / "b/install.d/51-y").chmod(0o644)
+    sentences = " ".join(odd_scripts(merge(elements)))
+    assert "50-x.sh will not run: its name" in sentences
+    assert "51-y will not run: it is not executable" in sentences
+
+
+def test_stages_are_found_by_number_name_and_title(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, {**BASE, "b/install.d/10-clean": "#!/bin/bash\n"})
+    for name in ("3", "install/b/10-clean", "install/10-clean", "install.d/10-clean"):
+        assert plan.find(name).title == "install/b/10-clean"
+    with pytest.raises(UsageError, match="several stages"):
+        plan.find("10-clean")
+    with pytest.raises(UsageError) as caught:
+        plan.find("50-sea")
+    assert "50-see" in caught.value.hint
+
+
+def test_reasons_name_the_input_that_changed() -> None:
+    inputs = {"below": "b", "script": "s", "variable X": "1"}
+    assert why_missed(inputs, None) == "never built"
+    assert why_missed(inputs, {**inputs, "script": "t"}) == "changed: script"
+    assert why_missed(inputs, {**inputs, "below": "c"}) == "a stage before it changed"
+    assert why_missed(inputs, {"below": "b", "script": "s", "file f": "1"}) == "new: variable X; gone: file f"
+    assert why_missed(inputs, inputs) == "no longer in the store"
+
+
+def test_a_request_survives_its_json() -> None:
+    request = dataclasses.replace(
+        REQUEST, outputs=(Output("oci", {"layers": "stages"}),), packages=("a",), breaks=("error",)
+    )
+    assert Request.from_json(request.to_json()) == request
+
+
+def test_binary_files_name_nothing() -> None:
+    assert HookFile("bin/x", "a", 0o755, b"\0apt-get").text == ""
