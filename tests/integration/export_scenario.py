@@ -1,7 +1,7 @@
 """Runs as root of a user namespace: makes layers with real overlay mounts, exports them, unpacks what came out.
 
-``make`` fills an empty FOLDER with upper directories; ``export`` writes every output of them, and ``overlay.json``, what
-the kernel shows), ``unpack`` and ``untar`` unpack one and write ``NAME.json``: every path with what is known of it.
+``make`` fills an empty FOLDER with upper directories; ``export`` writes every output of them, and ``overlay.json``:
+what the kernel shows; ``unpack`` and ``untar`` unpack one and write ``NAME.json``; ``list`` lists any FOLDER so.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ def export(source: Path, target: Path) -> None:
 
 
 def main() -> None:
-    """make FOLDER | export FOLDER TARGET | unpack FOLDER LAYOUT | untar FOLDER ARCHIVE."""
+    """make FOLDER | export FOLDER TARGET | unpack FOLDER LAYOUT | untar FOLDER ARCHIVE | list FOLDER RESULT."""
     command, folder, *rest = sys.argv[1:]
     source = Path(folder)
     if command == "make":
@@ -244,6 +244,8 @@ def main() -> None:
     elif command == "export":
         os.umask(int(os.environ["SCENARIO_UMASK"], 8))
         export(source, Path(rest[0]))
+    elif command == "list":
+        Path(rest[0]).write_text(json.dumps(listing(source)))
     else:
         found = unpack(source, rest[0]) if command == "unpack" else untar(source, rest[0])
         (source / f"{rest[0]}.json").write_text(json.dumps(found))

@@ -198,26 +198,29 @@ PODMAN_RUN = ("--network=host", "--pull=never", "--rm")
 ROOT_LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000")
 
 
+@pytest.fixture
+def storage() -> Iterator[Path]:
+    """A storage of podman's own."""
+    path = Path(tempfile.mkdtemp(prefix="dib-ctr-podman-", dir="/var/tmp"))
+    yield path
+    remove(path)
+
+
+def podman_command(storage: Path) -> list[str]:
+    """Podman with that storage, and the run-time that works on machines with a mixed cgroup hierarchy."""
+    own = [f"--root={storage}/root", f"--runroot={storage}/run", f"--tmpdir={storage}/tmp"]
+    return ["podman", *own, "--runtime=runc", "--storage-driver=vfs", "--cgroup-manager=cgroupfs"]
+
+
 def podman(storage: Path, *arguments: str | Path) -> str:
-    """Podman with a storage of its own; the run-time that works on machines with a mixed cgroup hierarchy."""
-    own: list[str | Path] = [
-        "--root",
-        storage / "root",
-        "--runroot",
-        storage / "run",
-        "--tmpdir",
-        storage / "tmp",
-        "--runtime",
-        "runc",
-    ]
-    command: list[str | Path] = ["podman", *own, "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", *arguments]
+    command = [*podman_command(storage), *map(str, arguments)]
     result = subprocess.run(command, check=False, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
 
 @pytest.mark.parametrize("kind", ["docker-archive", "oci-archive"])
-def test_podman_loads_and_runs_the_archive(busybox: Path, tmp_path: Path, kind: str) -> None:
+def test_podman_loads_and_runs_the_archive(busybox: Path, tmp_path: Path, storage: Path, kind: str) -> None:
     architecture = subprocess.run(["dpkg", "--print-architecture"], check=True, capture_output=True, text=True).stdout
     goarch, variant = platform(architecture.strip())
     config = ImageConfig(goarch, EPOCH, variant=variant, cmd=("sh", "-c", "cat /etc/motd; echo $A"), env={"A": "a=b"})
@@ -228,13 +231,26 @@ def test_podman_loads_and_runs_the_archive(busybox: Path, tmp_path: Path, kind: 
             write_docker_archive(layout, out, name="Tiny-Image", epoch=EPOCH)
         else:
             write_oci_archive(layout, out, epoch=EPOCH)
-    storage = Path(tempfile.mkdtemp(prefix="dib-ctr-podman-", dir="/var/tmp"))
-    try:
-        loaded = podman(storage, "load", "--input", archive)
-        name = loaded.strip().split()[-1]
-        if kind == "docker-archive":
-            assert name == "localhost/tiny-image:latest"
-        limits = () if os.geteuid() else ROOT_LIMITS
-        assert podman(storage, "run", *PODMAN_RUN, *limits, name) == "from the image\na=b\n"
-    finally:
-        remove(storage)
+    name = podman(storage, "load", "--input", archive).strip().split()[-1]
+    if kind == "docker-archive":
+        assert name == "localhost/tiny-image:latest"
+    limits = () if os.geteuid() else ROOT_LIMITS
+    assert podman(storage, "run", *PODMAN_RUN, *limits, name) == "from the image\na=b\n"
+
+
+def test_podman_unpacks_the_layers_to_the_tree_that_the_overlay_shows(
+    folder: Path, tmp_path: Path, storage: Path
+) -> None:
+    archive = tmp_path / "stages.tar"
+    with archive.open("wb") as out:
+        write_docker_archive(folder / "first/stages", out, name="stages", epoch=EPOCH)
+    podman(storage, "load", "--input", archive)
+    script = 'code=$1 out=$2; shift 2; PYTHONPATH=$code exec python3 -B $code/export_scenario.py list "$("$@")" "$out"'
+    mounting = [*podman_command(storage), "image", "mount", "localhost/stages:latest"]
+    listing = ["/bin/sh", "-euc", script, "sh", str(folder / "code"), str(tmp_path / "list.json"), *mounting]
+    inside = [*podman_command(storage), "unshare"] if os.geteuid() else []
+    subprocess.run([*inside, *listing], check=True)
+    trees = [json.loads((tmp_path / "list.json").read_text()), expected(folder)]
+    for entry in (entry for tree in trees for entry in tree.values()):
+        entry["xattrs"].pop("system.posix_acl_access", None)  # podman's vfs storage loses access lists
+    assert trees[0] == trees[1]
