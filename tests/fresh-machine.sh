@@ -69,7 +69,7 @@ inside() { # ROOT SCRIPT [ARGUMENT...]
         mount --rbind /sys sys
         mount --rbind /dev dev
         mount -t proc proc proc
-        mount -t tmpfs tmpfs run
+        mount -t tmpfs -o mode=755 tmpfs run
         mkdir .old
         pivot_root . .old
         cd /

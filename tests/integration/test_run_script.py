@@ -59,7 +59,7 @@ def checkout_copy(folder: Path) -> Path:
 
 
 def test_a_later_run_starts_nothing_and_says_nothing(venv: Path) -> None:
-    # With no program on PATH, whatever it started would fail. The first of the two looks again if dpkg has been at work.
+    # The first of the two looks again where dpkg has been at work; the second would fail at whatever it started.
     assert run("dib-ctr", "--version", DIB_CTR_VENV=str(venv)).returncode == 0
     done = run("dib-ctr", "--version", DIB_CTR_VENV=str(venv), PATH="/nowhere")
     assert done.returncode == 0, done.stderr
@@ -135,7 +135,7 @@ def test_another_users_checkout_is_left_alone(public: Path) -> None:
 def test_without_sudo_it_names_the_packages(public: Path) -> None:
     ours = checkout_copy(public)
     with (ours / "builder/debian-packages.txt").open("a") as file:
-        file.write("package-that-nobody-has\n")
+        file.write("package-that-nobody-has program-that-nobody-has\n")
     programs = public / "bin"
     programs.mkdir()
     for name in ("apt-get", "dpkg-query", "flock", "mkdir"):
@@ -151,7 +151,7 @@ def test_without_sudo_it_names_the_packages(public: Path) -> None:
 def test_a_package_that_apt_does_not_know_is_named_in_the_error(public: Path) -> None:
     ours = checkout_copy(public)
     with (ours / "builder/debian-packages.txt").open("a") as file:
-        file.write("package-that-nobody-has\n")
+        file.write("package-that-nobody-has program-that-nobody-has\n")
     done = run("dib-ctr", "--version", script=ours / "run")
     assert done.returncode == 1
     assert "Unable to locate package package-that-nobody-has" in done.stderr
