@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages import repositories, sandbox
+from stages import foreign, repositories, sandbox
 from stages.environment import PATH, capture_argv, initial, parse_capture, snippets
 from stages.errors import BuildError
 from stages.events import emit
@@ -132,6 +132,7 @@ def _check_mirrors(work: Work, plan: Plan, builder: Builder) -> None:
 
 def _build_tree(work: Work) -> tuple[Plan, Builder, tuple[str, ...]]:
     """Plan and build up to the request's stop; again from the start where a mirror moves meanwhile."""
+    foreign.ensure(work.request.arch, work.scratch / "binfmt")
     for attempt in range(1, REPLANS + 1):
         plan = plan_request(work)
         builder = _builder(work, plan)

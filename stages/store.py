@@ -34,6 +34,8 @@ from stages.errors import BuildError
 
 BASE = "base"  # the layer below all others: an empty tree and an empty caller's folder
 
+FOLDED = "folded"  # how the names of layers begin that stand for many (see ``stages.tree.fold``)
+
 FOLDERS = ("layers", "keys", "last", "synced", "locks", "work", "cache", "outputs", "repositories", "sessions", "agent")
 _ID_BYTES = 5  # ten digits a layer: 300 of them fit in the page that mount options may have
 
@@ -402,6 +404,6 @@ class Store:
         wrong.extend(
             f"the layer {folder.name} belongs to no record (a build was killed): `dib-ctr cache prune` removes it"
             for folder in (self.root / "layers").iterdir()
-            if folder.name not in named and folder.name != BASE
+            if folder.name not in named and folder.name != BASE and not folder.name.startswith(FOLDED)
         )
         return wrong

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from stages import syscalls
 from stages.key import digest
-from stages.store import BASE, Store
+from stages.store import BASE, FOLDED, Store, boot_id
 
 # Mount options must fit in a page (4096 bytes) and an overlay in 500 layers; ids of ten digits leave room for these.
 LONGEST_CHAIN = 300
@@ -37,7 +37,8 @@ def fold(store: Store, chain: Sequence[str]) -> tuple[str, ...]:
     keep = LONGEST_CHAIN // 2
     lowest = fold(store, chain[:LONGEST_CHAIN]) if len(chain) - keep > LONGEST_CHAIN else tuple(chain[:-keep])
     rest = tuple(chain[len(lowest) :])
-    name = "f" + digest(" ".join(lowest))[:9]
+    # With the boot in its name: nobody notes whether it reached the disk, so after a power loss it is made again.
+    name = FOLDED + digest(" ".join((boot_id(), *lowest)))[:10]
     with store.lock(f"fold-{name}"):
         folder = store.root / "layers" / name
         if not folder.is_dir():

@@ -1,0 +1,37 @@
+"""Programs of a foreign architecture in a build: the interpreter is registered before the first stage runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qemu.architecture import ARCHITECTURES, native, runs
+from qemu.binfmt import interpreter_for, registered_on_host, registration
+from stages.errors import BuildError
+from stages.syscalls import mount
+
+
+def ensure(wanted: str, at: Path) -> None:
+    """Make programs of the architecture run in this user namespace; ``at`` is an empty folder for the mount.
+
+    Raises BuildError with the command that mends it where there is no interpreter, or no way to register one.
+    """
+    if runs(native(), wanted):
+        return
+    architecture = ARCHITECTURES[wanted]
+    interpreter = interpreter_for(architecture)
+    hint = "on the host: sudo apt-get install qemu-user-static (registers the interpreters for all)"
+    if interpreter is None:
+        if registered_on_host(architecture):
+            return
+        raise BuildError(f"there is no interpreter for {wanted} programs here", hint=hint)
+    at.mkdir(parents=True, exist_ok=True)
+    try:
+        mount("binfmt_misc", at, "binfmt_misc")
+        (at / "register").write_bytes(registration(architecture, interpreter))
+    except OSError as error:
+        if registered_on_host(architecture):
+            return
+        what = f"the interpreter for {wanted} programs cannot be registered here: {error.strerror or error}"
+        raise BuildError(
+            what, where="binfmt_misc of the build's user namespace (Linux 6.7 and later)", hint=hint
+        ) from error
