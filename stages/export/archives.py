@@ -89,12 +89,16 @@ def compression(name: str, option: str = "") -> str:
 def write_tar(root: Path, target: Path, *, epoch: int, compress: str = "none") -> Written:
     """The tree ``root`` as the file ``target``; ``bytes`` counts the archive before compression.
 
-    ``compress`` is one of the words of :func:`compression`. Raises BuildError where the compressor fails.
+    ``compress`` is one of the words of :func:`compression`. Raises BuildError where the compressor fails,
+    OSError where writing does; nothing is left at ``target`` then.
     """
     name, *options = _COMPRESSORS[compress] or ("",)
-    with target.open("wb", buffering=1 << 20) as out:
-        if not name:
-            return write_tree(root, out, epoch=epoch)
-        with explained(name):
+    try:
+        with target.open("wb", buffering=1 << 20) as out, explained(name):
+            if not name:
+                return write_tree(root, out, epoch=epoch)
             compressor = command(name, target.parent).bake(*options, _out=out)
             return feed(compressor, lambda pipe: write_tree(root, pipe, epoch=epoch))
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise

@@ -37,7 +37,8 @@ def explained(name: str) -> Iterator[None]:
         yield
     except sh.ErrorReturnCode as error:
         lines = error.stderr.decode(errors="replace").strip().splitlines() or ["it gave no reason"]
-        raise BuildError(f"{name} could not write the output: {lines[-1].strip()}") from error
+        reason = lines[-1].lstrip("\u2a2f ")  # umoci puts a cross before its errors
+        raise BuildError(f"{name} could not write the output: {reason}") from error
 
 
 def feed(start: Callable[..., Any], write: Callable[[BinaryIO], Written]) -> Written:

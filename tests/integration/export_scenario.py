@@ -1,7 +1,8 @@
 """Runs as root of a user namespace: makes layers with real overlay mounts, exports them, unpacks what came out.
 
 ``make`` fills an empty FOLDER with upper directories; ``export`` writes every output of them, and ``overlay.json``:
-what the kernel shows; ``unpack`` and ``untar`` unpack one and write ``NAME.json``; ``list`` lists any FOLDER so.
+what the kernel shows; ``unpack`` and ``untar`` unpack one and write ``NAME.json``; ``list`` lists any FOLDER so;
+``full`` exports to a disk that is too small.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from stages.errors import BuildError
 from stages.export.archives import write_docker_archive, write_oci_archive, write_tar
 from stages.export.oci import ImageConfig, LayerSource, write_oci
 
@@ -235,8 +237,30 @@ def export(source: Path, target: Path) -> None:
         write_docker_archive(target / "squashed", out, name="scenario", epoch=EPOCH)
 
 
+def full(folder: Path) -> dict[str, str]:
+    """Export to a disk of 1 MB: what each output says, and what it left there."""
+    disk = folder / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "disk", disk], check=True)
+    tree = folder / "random"
+    tree.mkdir()
+    (tree / "file").write_bytes(os.urandom(8 << 20))
+    layers = [LayerSource(tree, "tree", "random")]
+    said = {}
+    for name, write in (
+        ("oci", lambda: write_oci(disk / "oci", "latest", layers, ImageConfig("amd64", EPOCH))),
+        ("zstd", lambda: write_tar(tree, disk / "tar", epoch=EPOCH, compress="zstd")),
+    ):
+        try:
+            write()
+        except BuildError as error:
+            said[name] = error.what
+        said[f"{name} left"] = " ".join(path.name for path in disk.iterdir())
+    return said
+
+
 def main() -> None:
-    """make FOLDER | export FOLDER TARGET | unpack FOLDER LAYOUT | untar FOLDER ARCHIVE | list FOLDER RESULT."""
+    """make FOLDER; export FOLDER TARGET; unpack FOLDER LAYOUT; untar FOLDER TAR; list FOLDER RESULT; full FOLDER."""
     command, folder, *rest = sys.argv[1:]
     source = Path(folder)
     if command == "make":
@@ -244,6 +268,8 @@ def main() -> None:
     elif command == "export":
         os.umask(int(os.environ["SCENARIO_UMASK"], 8))
         export(source, Path(rest[0]))
+    elif command == "full":
+        (source / "full.json").write_text(json.dumps(full(source)))
     elif command == "list":
         Path(rest[0]).write_text(json.dumps(listing(source)))
     else:

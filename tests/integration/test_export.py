@@ -137,6 +137,15 @@ def test_the_same_bytes_whatever_the_caller_s_surroundings(folder: Path) -> None
         assert filecmp.cmp(folder / "first" / name, folder / "second" / name, shallow=False), name
 
 
+def test_a_full_disk_is_one_clear_error_and_leaves_nothing(folder: Path) -> None:
+    in_namespace(folder, "full", folder)
+    said = json.loads((folder / "full.json").read_text())
+    for name, command in (("oci", "umoci"), ("zstd", "zstd")):
+        assert said[name].startswith(f"{command} could not write the output: ")
+        assert "no space left on device" in said[name].lower()
+        assert said[f"{name} left"] == ""
+
+
 def inspect(reference: str, *options: str) -> dict[str, Any]:
     result = subprocess.run(["skopeo", "inspect", *options, reference], check=True, capture_output=True)
     return dict(json.loads(result.stdout))
