@@ -125,6 +125,8 @@ def _current(repository: Repository, folder: Path) -> State:
 
 def _unreachable(repository: Repository, error: OSError, known: bool) -> BuildError:
     reason = getattr(error, "reason", error)
+    if isinstance(error, urllib.error.HTTPError):
+        reason = f"{error.code} {error.reason}"
     hint = "check the mirror (DIB_DISTRIBUTION_MIRROR) and the release (--release)"
     if known:
         hint += "; --offline builds from what was seen last"

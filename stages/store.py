@@ -331,56 +331,50 @@ class Store:
         before = occupied(self.root)
         self.sweep()
         now = time.time()
-        keys = sorted((self.root / "keys").glob("*.json"), key=lambda file: file.stat().st_atime_ns)
         usable = {record.key: record for record in self.records()}
-        going = [file for file in keys if everything or file.stem not in usable]
+        oldest = self._oldest_first(usable)
+        going = {file.stem for file in (self.root / "keys").glob("*.json") if everything or file.stem not in usable}
         if older_than is not None:
-            going += [file for file in keys if file not in going and now - file.stat().st_mtime > older_than]
+            going.update(key for key, used in oldest if now - used > older_than)
+        outputs = self._outputs_to_go(now, older_than, max_bytes, everything)
         if max_bytes is not None:
-            excess = sum(record.bytes for record in usable.values()) + occupied(self.root / "outputs") - max_bytes
-            for file in sorted(keys, key=lambda file: file.stat().st_mtime_ns):
-                if excess <= 0:
-                    break
-                if file not in going:
-                    going.append(file)
-                    excess -= usable[file.stem].bytes
-        for file in going:
-            file.unlink()
-            (self.root / "synced" / file.stem).unlink(missing_ok=True)
-        kept = {
-            layer
-            for key, record in usable.items()
-            if (self.root / "keys" / f"{key}.json").exists()
-            for layer in record.chain()
-        }
-        layers = [
-            folder for folder in (self.root / "layers").iterdir() if folder.name not in kept and folder.name != BASE
-        ]
-        outputs = [
-            folder
-            for folder in (self.root / "outputs").iterdir()
-            if everything or self._stale_output(folder, now, older_than, max_bytes)
-        ]
+            excess = sum(record.bytes for key, record in usable.items() if key not in going) - max_bytes
+            for key, _ in oldest:
+                if excess > 0 and key not in going:
+                    going.add(key)
+                    excess -= usable[key].bytes
+        for key in going:
+            self.forget(key)
+        kept = {layer for key, record in usable.items() if key not in going for layer in record.chain()} | {BASE}
+        layers = [folder for folder in (self.root / "layers").iterdir() if folder.name not in kept]
         rest = list((self.root / "sessions").iterdir())
         if everything:
-            rest += [
-                *(self.root / "cache").iterdir(),
-                *(self.root / "last").iterdir(),
-                *(self.root / "repositories").iterdir(),
-            ]
+            rest += [path for name in ("cache", "last", "repositories") for path in (self.root / name).iterdir()]
         for path in (*layers, *outputs, *rest):
             remove_tree(path) if path.is_dir() else path.unlink()
-        return {
-            "records": len(going),
-            "layers": len(layers),
-            "outputs": len(outputs),
-            "freed": max(0, before - occupied(self.root)),
-        }
+        freed = max(0, before - occupied(self.root))
+        return {"records": len(going), "layers": len(layers), "outputs": len(outputs), "freed": freed}
 
-    def _stale_output(self, folder: Path, now: float, older_than: float | None, max_bytes: int | None) -> bool:
-        if max_bytes is not None:
-            return True  # an output can be written again from its layers
-        return older_than is not None and now - folder.stat().st_mtime > older_than
+    def _oldest_first(self, records: Mapping[str, Record]) -> list[tuple[str, float]]:
+        """Keys with the time of their last use (seconds since 1970): a layer is used when one on top of it is."""
+        used: dict[str, float] = {}
+        times = {key: (self.root / "keys" / f"{key}.json").stat().st_mtime for key in records}
+        for key, record in records.items():
+            for layer in record.chain():
+                used[layer] = max(used.get(layer, 0.0), times[key])
+        last = {key: max(times[key], used.get(record.layer, 0.0)) for key, record in records.items()}
+        # Among those of one build the topmost goes first: without it the others are still of use.
+        return sorted(last.items(), key=lambda item: (item[1], -len(records[item[0]].below)))
+
+    def _outputs_to_go(
+        self, now: float, older_than: float | None, max_bytes: int | None, everything: bool
+    ) -> list[Path]:
+        """Outputs can be written again from their layers: where room is wanted, they go before any layer does."""
+        folders = list((self.root / "outputs").iterdir())
+        held = sum(occupied(self.root / name) for name in ("layers", "outputs"))
+        if everything or (max_bytes is not None and held > max_bytes):
+            return folders
+        return [folder for folder in folders if older_than is not None and now - folder.stat().st_mtime > older_than]
 
     def verify(self) -> list[str]:
         """What is wrong with the store, one sentence each; an empty list is a sound store."""

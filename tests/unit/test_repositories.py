@@ -1,0 +1,85 @@
+"""The state of repositories, asked from a real HTTP server on loopback."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from stages import repositories
+from stages.errors import BuildError
+from stages.repositories import Repository, from_environment, newest_date, states
+
+RELEASE = "Origin: Test\nDate: Sat, 12 Sep 2026 07:55:41 UTC\nSHA256:\n"
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    folder = tmp_path / "mirror"
+    suite = folder / "dists/trixie"
+    suite.mkdir(parents=True)
+    (suite / "InRelease").write_text(RELEASE)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", folder
+    server.shutdown()
+
+
+def test_sources_are_read_from_the_environment() -> None:
+    conf = """default:deb http://m/debian trixie main
+updates:deb [signed-by=/k] http://m/debian/ trixie-updates main
+
+security:deb http://m/s trixie-security main
+again:deb http://m/debian trixie contrib
+flat:deb http://m/flat ./
+"""
+    assert from_environment({"DIB_APT_SOURCES_CONF": conf}) == (
+        Repository("default", "http://m/debian/dists/trixie/InRelease"),
+        Repository("updates", "http://m/debian/dists/trixie-updates/InRelease"),
+        Repository("security", "http://m/s/dists/trixie-security/InRelease"),
+        Repository("flat", "http://m/flat/InRelease"),
+    )
+    plain = {"DIB_DISTRIBUTION_MIRROR": "http://m/u", "DIB_RELEASE": "noble", "DISTRO_NAME": "ubuntu"}
+    assert from_environment(plain) == (Repository("default", "http://m/u/dists/noble/InRelease"),)
+    assert from_environment({"DISTRO_NAME": "tiny"}) == ()
+
+
+def test_a_mirror_that_stands_still_has_one_state_and_one_that_moves_another(
+    mirror: tuple[str, Path], tmp_path: Path
+) -> None:
+    address, folder = mirror
+    repository = Repository("default", f"{address}/dists/trixie/InRelease")
+    first = states([repository], tmp_path, offline=False)
+    assert first == states([repository], tmp_path, offline=False)
+    assert newest_date(first) == 1789199741
+    (folder / "dists/trixie/InRelease").write_text(RELEASE + "moved\n")
+    moved = states([repository], tmp_path, offline=False)
+    assert moved[0].digest != first[0].digest
+    assert states([repository], tmp_path, offline=True) == moved, "offline takes what was seen last"
+
+
+def test_offline_without_a_record_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(BuildError) as caught:
+        states([Repository("default", "http://127.0.0.1:9/InRelease")], tmp_path, offline=True)
+    assert "never recorded" in caught.value.what
+    assert caught.value.hint == "build once without --offline"
+
+
+def test_a_missing_suite_and_a_dead_mirror_are_named(
+    mirror: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, _ = mirror
+    with pytest.raises(BuildError, match="404") as caught:
+        states([Repository("default", f"{address}/dists/tricksy/InRelease")], tmp_path, offline=False)
+    assert caught.value.where.endswith("/dists/tricksy/InRelease")
+    monkeypatch.setattr(repositories, "ATTEMPTS", 1)
+    with pytest.raises(BuildError, match="does not answer"):
+        states([Repository("default", "http://127.0.0.1:9/InRelease")], tmp_path, offline=False)
+
+
+def test_a_build_without_repositories_has_the_oldest_date_that_all_formats_hold() -> None:
+    assert newest_date(()) == 315532800
