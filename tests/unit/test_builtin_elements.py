@@ -1,0 +1,284 @@
+"""The built-in elements as files: complete, well formed, and working where a script can be tried without a build."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages.element import BUILTIN, find_elements, resolve
+from stages.errors import UsageError
+from stages.hooks import PHASE_FOLDERS, SCRIPT_NAME, merge, odd_scripts
+from stages.packages import package_installs, read_pkg_maps, render_pkg_map
+
+ELEMENTS = find_elements([BUILTIN])
+NAMES = sorted(ELEMENTS)
+SYSTEMS = ("debian-minimal", "ubuntu-minimal")
+SCRIPTS = sorted(
+    path
+    for path in BUILTIN.rglob("*")
+    if path.is_file() and path.relative_to(BUILTIN).parts[1] in {*PHASE_FOLDERS, "bin", "machine.d"}
+)
+SNIPPETS = sorted(BUILTIN.glob("*/environment.d/*"))
+MIRRORS = {
+    "DIB_CTR_DEBIAN_MIRROR": "http://mirror.invalid/debian",
+    "DIB_CTR_DEBIAN_SECURITY_MIRROR": "http://mirror.invalid/debian-security",
+    "DIB_CTR_UBUNTU_MIRROR": "http://mirror.invalid/ubuntu",
+}
+
+
+def label(path: Path) -> str:
+    """A script as its element and name."""
+    return path.relative_to(BUILTIN).as_posix()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_element_is_complete(name: str) -> None:
+    folder = ELEMENTS[name].path
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    assert readme.startswith(f"# {name}\n")
+    assert len(readme.splitlines()) > 2, "says what it is for"
+    for dependency in ELEMENTS[name].deps:
+        assert dependency in ELEMENTS
+    for file in ("element-deps", "element-provides"):
+        if (folder / file).exists():
+            lines = (folder / file).read_text(encoding="utf-8").splitlines()
+            assert lines == sorted(lines)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_readme_names_every_variable_of_the_user(name: str) -> None:
+    """What an environment.d snippet gives a default (``X="${X:-..."``) is the user's to set: the README has it."""
+    readme = (ELEMENTS[name].path / "README.md").read_text(encoding="utf-8")
+    for snippet in ELEMENTS[name].path.glob("environment.d/*"):
+        for variable, again in re.findall(r'(DIB_\w+)="\$\{(\w+):-', snippet.read_text(encoding="utf-8")):
+            if variable == again:
+                assert f"`{variable}`" in readme, f"{label(snippet)} has a default for {variable}"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=label)
+def test_script_is_named_and_executable(script: Path) -> None:
+    assert SCRIPT_NAME.match(script.name)
+    assert os.access(script, os.X_OK)
+    lines = script.read_text(encoding="utf-8").splitlines()
+    if lines[0] == "#!/bin/bash":
+        assert "set -eu -o pipefail" in lines
+    else:
+        assert lines[0] == "#!/bin/sh"
+        assert "set -eu" in lines
+    assert lines[1].startswith("# "), "a comment says what the script is for"
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=label)
+def test_snippet_is_not_executable(snippet: Path) -> None:
+    assert snippet.suffix == ".bash"
+    assert not os.access(snippet, os.X_OK)
+
+
+def test_shellcheck_finds_nothing() -> None:
+    if not shutil.which("shellcheck"):
+        pytest.skip("shellcheck is not installed")
+    scripts = subprocess.run(["shellcheck", *SCRIPTS], capture_output=True, text=True, check=False)
+    assert scripts.returncode == 0, scripts.stdout
+    snippets = subprocess.run(["shellcheck", "--shell=bash", *SNIPPETS], capture_output=True, text=True, check=False)
+    assert snippets.returncode == 0, snippets.stdout
+
+
+def test_no_registry_host_is_named() -> None:
+    for path in BUILTIN.rglob("*"):
+        if path.is_file():
+            for host in re.findall(r"://([\w.-]+)", path.read_text(encoding="utf-8")):
+                pytest.fail(f"{label(path)} names the host {host}")
+
+
+def test_data_files_parse() -> None:
+    for path in BUILTIN.rglob("*.yaml"):
+        assert yaml.safe_load(path.read_text(encoding="utf-8")), label(path)
+    for path in BUILTIN.glob("*/pkg-map"):
+        assert set(json.loads(path.read_text(encoding="utf-8"))) <= {"default", "family", "distro", "release"}
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_all_elements_fit_into_one_image(system: str) -> None:
+    """No two elements bring the same file, all scripts would run, and every package has a name."""
+    others = [name for name in NAMES if name not in SYSTEMS]
+    elements = [(element.name, element.path) for element in resolve([system, *others], ELEMENTS).elements]
+    assert odd_scripts(merge(elements)) == []
+    environment = {"ARCH": "amd64", "DISTRO_NAME": system.removesuffix("-minimal"), "DIB_RELEASE": "any"}
+    plan = package_installs(elements, environment)
+    assert "openssh-server" in plan["install.d"].install
+    assert "systemd-sysv" in plan["install.d"].install
+
+
+def test_two_systems_do_not_fit() -> None:
+    with pytest.raises(UsageError, match="two operating systems"):
+        resolve(SYSTEMS, ELEMENTS)
+
+
+def source(snippet: str, variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Source a snippet as a build does and print the exported variables."""
+    command = f"set -ue -o pipefail; source {BUILTIN / snippet}; env"
+    return subprocess.run(
+        ["/bin/bash", "-c", command],
+        env={"PATH": os.environ["PATH"], **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def sources_of(result: subprocess.CompletedProcess[str]) -> list[str]:
+    """The lines of DIB_APT_SOURCES_CONF that a snippet exported."""
+    assert result.returncode == 0, result.stderr
+    text = result.stdout.split("DIB_APT_SOURCES_CONF=", 1)[1]
+    return [line for line in text.splitlines() if ":deb " in line]
+
+
+DEBIAN = "debian-minimal/environment.d/10-debian-minimal.bash"
+UBUNTU = "ubuntu-minimal/environment.d/10-ubuntu-minimal.bash"
+
+
+def test_debian_sources() -> None:
+    assert sources_of(source(DEBIAN, MIRRORS)) == [
+        "default:deb http://mirror.invalid/debian trixie main",
+        "updates:deb http://mirror.invalid/debian trixie-updates main",
+        "security:deb http://mirror.invalid/debian-security trixie-security main",
+    ]
+    chosen = {
+        "DIB_RELEASE": "bookworm",
+        "DIB_DISTRIBUTION_MIRROR": "http://second.invalid/debian",
+        "DIB_DEBIAN_DISTRIBUTION_MIRROR": "http://first.invalid/debian",
+        "DIB_DEBIAN_SECURITY_MIRROR": "http://first.invalid/security",
+        "DIB_DEBIAN_COMPONENTS": "main,contrib",
+    }
+    assert sources_of(source(DEBIAN, {**MIRRORS, **chosen})) == [
+        "default:deb http://first.invalid/debian bookworm main contrib",
+        "updates:deb http://first.invalid/debian bookworm-updates main contrib",
+        "security:deb http://first.invalid/security bookworm-security main contrib",
+    ]
+
+
+@pytest.mark.parametrize("release", ["testing", "unstable", "sid"])
+def test_rolling_debian_has_one_source(release: str) -> None:
+    lines = sources_of(
+        source(DEBIAN, {"DIB_RELEASE": release, "DIB_CTR_DEBIAN_MIRROR": "http://mirror.invalid/debian"})
+    )
+    assert lines == [f"default:deb http://mirror.invalid/debian {release} main"]
+
+
+def test_ubuntu_sources() -> None:
+    assert sources_of(source(UBUNTU, MIRRORS)) == [
+        "default:deb http://mirror.invalid/ubuntu noble main universe",
+        "updates:deb http://mirror.invalid/ubuntu noble-updates main universe",
+        "security:deb http://mirror.invalid/ubuntu noble-security main universe",
+        "backports:deb http://mirror.invalid/ubuntu noble-backports main universe",
+    ]
+
+
+def test_given_sources_are_taken_as_they_are() -> None:
+    given = {"DIB_APT_SOURCES_CONF": "mine:deb http://mirror.invalid/x suite main"}
+    for snippet in (DEBIAN, UBUNTU):
+        assert sources_of(source(snippet, given)) == [given["DIB_APT_SOURCES_CONF"]]
+
+
+@pytest.mark.parametrize(
+    ("snippet", "variables", "named"),
+    [
+        (DEBIAN, {}, "DIB_DISTRIBUTION_MIRROR"),
+        (DEBIAN, {"DIB_DISTRIBUTION_MIRROR": "http://mirror.invalid/debian"}, "DIB_DEBIAN_SECURITY_MIRROR"),
+        (UBUNTU, {}, "DIB_DISTRIBUTION_MIRROR"),
+    ],
+)
+def test_a_missing_mirror_is_named(snippet: str, variables: dict[str, str], named: str) -> None:
+    result = source(snippet, variables)
+    assert result.returncode != 0
+    assert f"set {named}" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arch", "kernel"),
+    [("amd64", "linux-image-amd64"), ("armhf", "linux-image-armmp"), ("ppc64el", "linux-image-powerpc64le")],
+)
+def test_kernel_of_the_architecture(arch: str, kernel: str) -> None:
+    result = source("vm/environment.d/20-vm.bash", {"DISTRO_NAME": "debian", "ARCH": arch})
+    assert f"DIB_VM_KERNEL={kernel}\n" in result.stdout
+
+
+def hooks_with(folder: Path, command: str, tables: Mapping[str, str]) -> Path:
+    """A hooks tree with one command and generated tables; returns the command."""
+    (folder / "bin").mkdir()
+    for path, text in tables.items():
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_text(text, encoding="utf-8")
+    return Path(shutil.copy2(BUILTIN / command, folder / "bin"))
+
+
+def run(command: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of an element."""
+    environment = {"PATH": os.environ["PATH"], **variables}
+    return subprocess.run([command, *arguments], env=environment, capture_output=True, text=True, check=False)
+
+
+PKG_MAP = {
+    "default": {"server": "server", "none": "", "tool": "tool-default"},
+    "family": {"debian": {"server": "server-daemon server-tools"}, "redhat": {"server": "serverd"}},
+    "distro": {"debian": {"tool": "tool-debian"}},
+    "release": {"debian": {"trixie": {"tool": "tool-trixie"}}},
+}
+
+
+def test_pkg_map_command(tmp_path: Path) -> None:
+    command = hooks_with(tmp_path, "pkg-map/bin/pkg-map", {"pkg-map.d/it": render_pkg_map(PKG_MAP)})
+    debian = {"DISTRO_NAME": "debian", "DIB_RELEASE": "trixie"}
+    assert run(command, "--element", "it", "server", "tool", **debian).stdout.split() == [
+        "server-daemon",
+        "server-tools",
+        "tool-trixie",
+    ]
+    assert run(command, "--element=it", "--release=sid", "tool", **debian).stdout == "tool-debian\n"
+    assert run(command, "--element", "it", "--distro", "rocky", "server", "tool", **debian).stdout.split() == [
+        "serverd",
+        "tool-default",
+    ]
+    assert run(command, "--element", "it", "none", **debian).stdout == ""
+    assert run(command, "--element", "it", "--prefix", "p-", "--missing-ok", "other", **debian).stdout == "p-other\n"
+    unknown = run(command, "--element", "it", "other", "tool", **debian)
+    assert (unknown.returncode, unknown.stdout) == (1, "tool-trixie\n")
+    assert run(command, "--element", "no-such", "tool", **debian).returncode == 2
+    assert run(command, "--element", "no-such", "--missing-ok", "tool", **debian).stdout == "tool\n"
+
+
+def test_pkg_map_command_agrees_with_the_plan(tmp_path: Path) -> None:
+    """`install-packages -m` inside a tree maps names as the plan does for package-installs."""
+    elements = [(name, ELEMENTS[name].path) for name in NAMES]
+    maps = read_pkg_maps(elements)
+    tables = {f"pkg-map.d/{name}": render_pkg_map(data) for name, data in maps.items()}
+    command = hooks_with(tmp_path, "pkg-map/bin/pkg-map", tables)
+    for distribution in ("debian", "ubuntu"):
+        environment = {"ARCH": "amd64", "DISTRO_NAME": distribution, "DIB_RELEASE": "any"}
+        for name, folder in elements:
+            if (folder / "package-installs.yaml").exists() and name in maps:
+                wanted = list(yaml.safe_load((folder / "package-installs.yaml").read_text(encoding="utf-8")))
+                planned = package_installs([(name, folder)], environment)["install.d"].install
+                mapped = run(command, "--element", name, *wanted, **environment)
+                assert sorted(mapped.stdout.split()) == list(planned)
+
+
+def test_svc_map_command(tmp_path: Path) -> None:
+    command = hooks_with(tmp_path, "svc-map/bin/svc-map", {"svc-map.d/services": "web-server\tapache2\nother\tx\n"})
+    assert run(command, "web-server", "no-such-service-here").stdout == "apache2\nno-such-service-here\n"
+    assert run(command).returncode == 1
+
+
+def test_install_packages_refuses_what_it_does_not_know() -> None:
+    command = BUILTIN / "dpkg/bin/install-packages"
+    assert run(command, "-x").returncode == 1
+    nothing = run(command)
+    assert (nothing.returncode, nothing.stdout) == (0, "install-packages: no packages to install\n")
