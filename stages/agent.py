@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import threading
@@ -23,7 +24,7 @@ from stages.request import Request
 from stages.sandbox import BUILD_DIR, HOOKS_OUTSIDE, View
 from stages.shell import enter as enter_session
 from stages.shell import finished_session, set_command
-from stages.store import Store
+from stages.store import Store, disk_full
 from stages.tree import copy_tree, mounted
 
 REPLANS = 3  # how often a mirror may move while a build installs from it
@@ -247,6 +248,12 @@ def cache(work: Work) -> None:
 COMMANDS = {"build": build, "plan": plan, "shell": shell}
 
 
+def _report(error: BuildError) -> int:
+    trace = traceback.format_exc()
+    emit("error", what=error.what, where=error.where, hint=error.hint, status=error.exit_status, trace=trace)
+    return error.exit_status
+
+
 def main(folder: Path, store_path: Path, control: int | None) -> int:
     """Answer the request unpacked in ``folder``; ``control`` is the line from the host. Returns the exit status."""
     try:
@@ -263,9 +270,11 @@ def main(folder: Path, store_path: Path, control: int | None) -> int:
     except StoppedError:
         return 130
     except BuildError as error:
-        trace = traceback.format_exc()
-        emit("error", what=error.what, where=error.where, hint=error.hint, status=error.exit_status, trace=trace)
-        return error.exit_status
+        return _report(error)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _report(disk_full(store_path))
+        return _report(BuildError(f"the build container could not go on: {error}", hint="run again with --debug"))
     except Exception as error:  # noqa: BLE001 - the host prints one sentence; the trace is for --debug
         what = f"the build container stumbled over {type(error).__name__}: {error}"
         emit("error", what=what, where="", hint="run again with --debug", status=1, trace=traceback.format_exc())

@@ -24,7 +24,7 @@ from stages.key import digest, why_missed
 from stages.plan import Plan, Stage
 from stages.request import Request
 from stages.sandbox import BUILD_DIR, CACHES, HOOKS_INSIDE, HOOKS_OUTSIDE, TARGET_ROOT, Cache, View
-from stages.store import Record, Store, Workplace
+from stages.store import Record, Store, Workplace, disk_full
 from stages.tree import mounted
 
 TAIL_LINES = 20
@@ -226,13 +226,7 @@ class Builder:
 
     def _no_room(self) -> BuildError | None:
         free, total = self.store.free()
-        if free > min(total // 100, 16 << 20):
-            return None
-        return BuildError(
-            f"the disk that holds the store is full ({free >> 20} of {total >> 20} MiB free)",
-            where=str(self.store.root),
-            hint="make room there, or let go of what is kept: `dib-ctr cache prune --older-than 7`",
-        )
+        return disk_full(self.store.root) if free <= min(total // 100, 16 << 20) else None
 
     # -- what a stage sees -----------------------------------------------------------------------------------------
 

@@ -78,6 +78,17 @@ def write_file(path: Path, text: str) -> None:
     partial.rename(path)
 
 
+def disk_full(root: Path) -> BuildError:
+    """What to tell a person when the store's disk has no room left."""
+    status = os.statvfs(root)
+    free, total = status.f_bavail * status.f_frsize >> 20, status.f_blocks * status.f_frsize >> 20
+    return BuildError(
+        f"the disk that holds the store is full ({free} of {total} MiB free)",
+        where=str(root),
+        hint="make room there, or let go of what is kept: `dib-ctr cache prune --older-than 7`",
+    )
+
+
 def remove_tree(path: Path) -> None:
     """Remove a folder whatever modes its content has (overlay leaves work folders without any)."""
 
