@@ -1,0 +1,249 @@
+"""The promises of the layer store, each against a real build (host engine: user namespace, overlay, sandbox)."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.command import ELEMENTS, Command, Outcome, script, stage_scripts, write_element
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A folder for elements of one test."""
+    folder = tmp_path / "elements"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def command(tmp_path: Path, own: Path) -> Command:
+    tmp_path.chmod(0o755)
+    return Command("host", tmp_path / "store", tmp_path / "out", (own, ELEMENTS))
+
+
+def read_tree(outcome: Outcome, command: Command, name: str = "tiny-os") -> dict[str, str]:
+    """Small files of the tar output, by path."""
+    del outcome
+    with tarfile.open(command.destination / f"{name}.tar") as archive:
+        found = {}
+        for member in archive.getmembers():
+            if member.isfile() and member.size < 100_000:
+                data = archive.extractfile(member)
+                assert data is not None
+                found[member.name.removeprefix("./")] = data.read().decode("utf-8", "replace")
+        return found
+
+
+def test_the_second_build_runs_nothing_and_writes_nothing(command: Command) -> None:
+    first = command.build("tiny-os", "greeting")
+    assert first.titles("start") == ["10-copy-shell", "prepare-tree", "50-greet", "seal-tree"]
+    before = {path: path.stat().st_mtime_ns for path in command.destination.rglob("*")}
+    second = command.build("tiny-os", "greeting")
+    assert second.titles("start") == []
+    assert second.titles("hit") == first.titles("start")
+    assert not any(event["changed"] for event in second.events if event["type"] == "output")
+    assert {path: path.stat().st_mtime_ns for path in command.destination.rglob("*")} == before
+
+
+def test_a_changed_script_runs_again_with_those_after_it_and_nothing_before(command: Command, own: Path) -> None:
+    write_element(own, "mine", stage_scripts([10, 20, 30]))
+    command.build("tiny-os", "mine")
+    write_element(own, "mine", stage_scripts([20], "echo changed > /etc/stage-{0}"))
+    outcome = command.build("-o", "tar", "tiny-os", "mine")
+    assert outcome.titles("start") == ["20-stage", "30-stage", "seal-tree"]
+    assert read_tree(outcome, command)["etc/stage-20"] == "changed\n"
+    os.utime(own / "mine/install.d/10-stage", (1, 1))
+    assert command.build("-o", "tar", "tiny-os", "mine").titles("start") == []
+
+
+def test_a_changed_variable_misses_only_where_a_script_can_read_it(command: Command, own: Path) -> None:
+    write_element(own, "mine", stage_scripts([60]))
+    command.build("tiny-os", "greeting", "mine")
+    unread = command.build("--set", "DIB_UNREAD=1", "tiny-os", "greeting", "mine")
+    assert unread.titles("start") == []
+    read = command.build("-o", "tar", "tiny-os", "greeting", "mine", variables={"DIB_GREETING": "good day"})
+    assert read.titles("start") == ["50-greet", "60-stage", "seal-tree"]
+    assert read_tree(read, command)["etc/greeting"] == "good day\n"
+
+
+def test_the_plan_says_why_a_stage_missed(command: Command, own: Path) -> None:
+    command.build("tiny-os", "greeting")
+    outcome = command("plan", "--json", "--set", "DIB_GREETING=x", "tiny-os", "greeting")
+    data = json.loads(outcome.stdout)
+    stages = {stage["script"]: stage for stage in (data["stages"] if isinstance(data, dict) else data)}
+    assert stages["10-copy-shell"]["hit"]
+    assert not stages["50-greet"]["hit"]
+    assert "variable DIB_GREETING" in stages["50-greet"]["why"]
+    assert "before it changed" in stages["seal-tree"]["why"]
+
+
+def test_what_a_key_does_not_cover_is_not_visible(command: Command, own: Path) -> None:
+    write_element(own, "other", {"static/etc/secret": "x", "install.d/10-true": script("true")})
+    probe = script(
+        "ls -R /tmp/in_target.d > /etc/hooks",
+        "cat /proc/self/environ > /etc/environ",
+        "cat /proc/net/dev > /etc/network",
+        "ls / > /etc/root",
+    )
+    outside = script(
+        'find /home /root /tmp /run -mindepth 1 > "$TARGET_ROOT/etc/outside"; ls / > "$TARGET_ROOT/etc/out"'
+    )
+    write_element(own, "probe", {"install.d/90-probe": probe, "post-root.d/10-probe": outside})
+    outcome = command.build("-o", "tar", "tiny-os", "other", "probe", variables={"DIB_SECRET": "s3cret", "SECRET": "s"})
+    tree = read_tree(outcome, command)
+    assert "secret" not in tree["etc/hooks"]
+    assert "90-probe" in tree["etc/hooks"]
+    assert "10-true" not in tree["etc/hooks"]
+    assert "s3cret" not in tree["etc/environ"]
+    assert "SECRET" not in tree["etc/environ"]
+    devices = [line.split(":")[0].strip() for line in tree["etc/network"].splitlines()[2:]]
+    assert [device for device in devices if device == "lo" or device.startswith(("e", "w"))] == ["lo"]
+    seen = [path for path in tree["etc/outside"].splitlines() if not path.startswith("/run/dib-ctr")]
+    assert seen == []
+
+
+def test_a_stage_is_never_root_of_the_host(command: Command) -> None:
+    outcome = command.build("-o", "tar", "tiny-os", "greeting")
+    tree = read_tree(outcome, command)
+    assert tree["etc/greeting-uid"] == "0\n"
+    for line in tree["root/uid_map"].splitlines():
+        inside, host, count = map(int, line.split())
+        assert host > 0, f"uid {inside} of the stage is uid {host} of the host"
+        assert count < 2**32 - 1
+
+
+def test_what_outside_scripts_write_beside_the_image_comes_out_and_is_replayed(command: Command, own: Path) -> None:
+    write_element(own, "side", {"cleanup.d/10-side": script("mkdir -p x.d; echo kernel > x.d/vmlinuz")})
+    for _ in range(2):
+        command.build("tiny-os", "side")
+        assert (command.destination / "x.d/vmlinuz").read_text() == "kernel\n"
+        (command.destination / "x.d/vmlinuz").unlink()
+
+
+def test_hooks_written_by_a_stage_are_seen_by_later_ones_also_after_a_hit(command: Command, own: Path) -> None:
+    files = {
+        "extra-data.d/10-write": script('echo told > "$TMP_HOOKS_PATH/message"'),
+        "install.d/10-read": script("cat /tmp/in_target.d/message > /etc/message"),
+    }
+    write_element(own, "talk", files)
+    command.build("tiny-os", "talk")
+    write_element(own, "talk", {"install.d/10-read": script("cat /tmp/in_target.d/message > /etc/message2")})
+    outcome = command.build("-o", "tar", "tiny-os", "talk")
+    assert outcome.titles("start") == ["10-read", "seal-tree"]
+    assert read_tree(outcome, command)["etc/message2"] == "told\n"
+
+
+def test_a_hit_is_the_same_as_a_rebuild(command: Command) -> None:
+    first = command.build("tiny-os", "greeting")
+    again = command.build("--no-cache", "tiny-os", "greeting")
+    assert again.titles("hit") == []
+    assert again.digest() == first.digest()
+    assert command.build("tiny-os", "greeting").digest() == first.digest()
+
+
+def test_two_builds_at_once_share_one_run(command: Command, own: Path) -> None:
+    write_element(own, "slow", stage_scripts([10, 20], "sleep 1; echo {0} > /etc/stage-{0}"))
+    one = command.start("build", "tiny-os", "slow")
+    two = Command("host", command.store, command.destination.with_name("out2"), command.elements).start(
+        "build", "tiny-os", "slow"
+    )
+    outcomes = []
+    for process in (one, two):
+        stdout, stderr = process.communicate(timeout=120)
+        outcomes.append(Outcome(process.returncode, stdout, stderr))
+    assert [outcome.status for outcome in outcomes] == [0, 0], [outcome.stderr for outcome in outcomes]
+    started = [title for outcome in outcomes for title in outcome.titles("start")]
+    assert sorted(started) == sorted(set(started)), "no stage ran twice"
+    assert outcomes[0].digest() == outcomes[1].digest()
+    assert any("wait" in {event["type"] for event in outcome.events} for outcome in outcomes)
+
+
+def test_killed_at_any_instant_the_store_never_holds_a_wrong_layer(command: Command, own: Path) -> None:
+    write_element(
+        own, "many", stage_scripts(range(10, 40), "echo {0} > /etc/stage-{0}; mkdir /etc/d{0}; echo > /etc/d{0}/f")
+    )
+    reference = Command("host", command.store.with_name("reference"), command.destination, command.elements)
+    expected = reference.build("tiny-os", "many").digest()
+    chance = random.Random(2)
+    killed = 0
+    for round_ in range(60):
+        if round_ % 10 == 0:
+            command("cache", "prune", "--all")
+        process = command.start("build", "tiny-os", "many")
+        time.sleep(chance.uniform(0.05, 1.3))
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            killed += 1
+        process.communicate()
+        if round_ % 10 == 5:
+            assert command.build("tiny-os", "many").digest() == expected
+    assert killed >= 50
+    assert command.build("tiny-os", "many").digest() == expected
+    wrong = [
+        line
+        for line in command("cache", "verify").stdout.splitlines()
+        if "not what was kept" in line or "unusable" in line
+    ]
+    assert wrong == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system takes root")
+    place = tmp_path / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m,mode=755", "tmpfs", str(place)], check=True)
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_gives_one_clear_error_and_keeps_the_store_whole(
+    command: Command, own: Path, small_disk: Path
+) -> None:
+    full = Command("host", small_disk / "store", command.destination, command.elements)
+    full.build("tiny-os")
+    write_element(own, "fat", {"install.d/10-fat": script("cat /dev/zero > /etc/zero")})
+    outcome = full("build", "tiny-os", "fat")
+    assert outcome.status == 1
+    assert "is full" in outcome.stderr + outcome.stdout
+    assert "cache prune" in outcome.stderr + outcome.stdout
+    assert "Traceback" not in outcome.stderr
+    assert full("cache", "verify").status == 0
+    assert full.build("tiny-os").titles("start") == []
+
+
+def test_an_interrupted_build_leaves_no_half_output_and_no_work(command: Command, own: Path) -> None:
+    write_element(own, "slow", stage_scripts([10], "sleep 60"))
+    process = command.start("build", "tiny-os", "slow")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if '"start"' in line and "3" in line:
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert not command.destination.exists() or list(command.destination.iterdir()) == []
+    mounts = Path("/proc/self/mounts").read_text()
+    assert str(command.store) not in mounts
+    listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert str(command.store) not in listing
+    assert command.build("tiny-os").status == 0
+
+
+def test_a_long_chain_of_layers_is_folded(command: Command, own: Path) -> None:
+    write_element(own, "very-many", stage_scripts(range(1000, 1330)))
+    outcome = command.build("-o", "tar", "tiny-os", "very-many")
+    tree = read_tree(outcome, command)
+    assert all(tree[f"etc/stage-{number}"] == f"{number}\n" for number in range(1000, 1330))
+    assert command.build("-o", "tar", "tiny-os", "very-many").titles("start") == []
