@@ -12,8 +12,19 @@ from stages.hooks import HookFile, HooksTree
 from stages.request import Request
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# Services of the network that a build happens to run in: never in a key, for they must not change a result.
-PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY")
+# How the machine that builds reaches the network, if at all: never in a key, for it must not change a result.
+SERVICES = (
+    "DIB_OFFLINE",
+    "DIB_CTR_APT_OPTIONS",
+    "http_proxy",
+    "https_proxy",
+    "ftp_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "FTP_PROXY",
+    "NO_PROXY",
+)
 SHELL_OWN = frozenset({"_", "PWD", "OLDPWD", "SHLVL", "PATH", "HOME", "TERM"})
 
 # Sources each snippet under the rules that DIB's dib-run-parts gives it, and hands over the exported variables on
@@ -72,9 +83,9 @@ def parse_capture(data: bytes) -> dict[str, str]:
     return captured
 
 
-def without_proxies(environment: Mapping[str, str]) -> dict[str, str]:
+def without_services(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that may change a result."""
-    return {name: value for name, value in environment.items() if name not in PROXIES}
+    return {name: value for name, value in environment.items() if name not in SERVICES}
 
 
 def capture_argv(paths: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 
 from stages import sandbox
-from stages.environment import PATH, PROXIES
+from stages.environment import PATH, SERVICES
 from stages.errors import BuildError, UsageError
 from stages.events import emit
 from stages.hooks import HookFile
@@ -395,7 +395,7 @@ def write_hooks(files: Mapping[str, HookFile], folder: Path) -> Path:
 
 def stage_environment(stage: Stage, plan: Plan) -> dict[str, str]:
     """Everything in the environment of a stage's script: the variables it names and where things are."""
-    proxies = {name: value for name, value in plan.environment.items() if name in PROXIES and stage.network}
+    services = {name: value for name, value in plan.environment.items() if name in SERVICES and stage.network}
     hooks = HOOKS_INSIDE if stage.phase.inside else HOOKS_OUTSIDE
     where = {"HOME": "/root", "PATH": f"{hooks}/bin:{PATH}", "TMP_HOOKS_PATH": hooks}
     if not stage.phase.inside:
@@ -406,4 +406,4 @@ def stage_environment(stage: Stage, plan: Plan) -> dict[str, str]:
             DIB_CTR_CACHE=CACHES,
             DIB_IMAGE_CACHE=CACHES,
         )
-    return {**stage.environment, **proxies, **where}
+    return {**stage.environment, **services, **where}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from stages import mentions
 from stages.element import nearest
-from stages.environment import without_proxies
+from stages.environment import without_services
 from stages.errors import UsageError
 from stages.hooks import GENERATED, PHASE_FOLDERS, PHASES, SCRIPT_NAME, HookFile, HooksTree, Phase, scripts
 from stages.key import digest, key_of
@@ -165,7 +165,7 @@ def make_plan(
 ) -> Plan:
     """The plan: ``elements`` as (name, folder), ``merged`` their hooks tree, ``environment`` as captured."""
     tree = {**merged, **generated(elements, merged, environment, request.packages)}
-    keyed = without_proxies(environment)
+    keyed = without_services(environment)
     stages: list[Stage] = []
     below = ""
     for number, (phase, script) in enumerate(_in_order(tree, bool(request.packages)), 1):
