@@ -1,0 +1,277 @@
+"""Measure what the README promises: medians in seconds, a peer's figure from the same run beside each.
+
+``python -m tests.bench [--repeat N] [--only NAME] [--json FILE]``. Takes ten minutes; needs podman, mmdebstrap and
+the machine's Debian mirror. Figures depend on the machine and the mirror: compare columns, not runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tests.integration.command import Command, stage_scripts, write_element
+
+STAGES = 30
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row: what was measured, our median, the peer's, and the bound it should keep (all in seconds)."""
+
+    name: str
+    seconds: float
+    peer: str
+    peer_seconds: float
+    bound: float
+    runs: int
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where things lie and how often each is measured."""
+
+    folder: Path
+    repeat: int
+
+    def command(self, engine: str) -> Command:
+        """A command with a store of its own for the host engine; podman's store is emptied first."""
+        return Command(
+            engine,
+            self.folder / f"store-{engine}",
+            self.folder / f"out-{engine}",
+            (self.folder / "elements", Path(__file__).parents[1] / "elements"),
+        )
+
+    def median(self, action: Callable[[], object], before: Callable[[], object] = lambda: None) -> float:
+        """The median duration of ``action`` in seconds; ``before`` is run each time and not counted."""
+        durations = []
+        for _ in range(self.repeat):
+            before()
+            started = time.monotonic()
+            action()
+            durations.append(time.monotonic() - started)
+        return statistics.median(durations)
+
+
+def run(*argv: str, cwd: Path | None = None) -> str:
+    """Run a peer's command to the end; fails with its output."""
+    done = subprocess.run(argv, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(argv)} failed:\n{done.stdout[-2000:]}")
+    return done.stdout
+
+
+def podman_build(folder: Path, tag: str) -> str:
+    """Build the Containerfile in ``folder`` with podman, layers cached; returns what it printed."""
+    return run("podman", "build", "--isolation=chroot", "--network=host", "--layers", "-q", "-t", tag, str(folder))
+
+
+def same_scripts_as_containerfile(bench: Bench, numbers: Sequence[int], base: str) -> Path:
+    """A build folder for podman whose RUN lines are the very scripts of the element ``many``."""
+    folder = bench.folder / "containerfile"
+    folder.mkdir(exist_ok=True)
+    lines = [f"FROM {base}"]
+    lines += [f"RUN echo {number} > /etc/stage-{number}" for number in numbers]
+    (folder / "Containerfile").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def import_tiny(bench: Bench) -> str:
+    """The tiny operating system as an image that podman can build on."""
+    command = bench.command("host")
+    command.build("-o", "tar", "tiny-os")
+    run("podman", "import", str(command.destination / "tiny-os.tar"), "localhost/dib-ctr-bench-base:1")
+    return "localhost/dib-ctr-bench-base:1"
+
+
+def nothing_changed(bench: Bench) -> list[Figure]:
+    """debian-minimal, built before: nothing runs, nothing is written."""
+    base = import_tiny(bench)
+    folder = same_scripts_as_containerfile(bench, range(10, 10 + STAGES), base)
+    podman_build(folder, "localhost/dib-ctr-bench:1")
+    peer = bench.median(lambda: podman_build(folder, "localhost/dib-ctr-bench:1"))
+    rows = []
+    for engine, bound in (("host", 0.5), ("podman", 1.5)):
+        command = bench.command(engine)
+        command.build("debian-minimal")
+        seconds = bench.median(functools.partial(command.build, "debian-minimal"))
+        rows.append(
+            Figure(
+                f"nothing changed, {engine}", seconds, f"podman build, {STAGES} cached RUN", peer, bound, bench.repeat
+            )
+        )
+    return rows
+
+
+def machinery(bench: Bench) -> list[Figure]:
+    """What a stage costs besides its script: many small scripts, less the time they take in one shell each."""
+    count = 60
+    write_element(
+        bench.folder / "elements", "many", stage_scripts(range(100, 100 + count), "echo {0} > /tmp/stage-{0}")
+    )
+    command = bench.command("host")
+    command.build("tiny-os")
+    few = bench.median(lambda: command.build("-o", "tar", "--no-cache", "tiny-os"))
+    many = bench.median(lambda: command.build("-o", "tar", "--no-cache", "tiny-os", "many"))
+    scripts = sorted((bench.folder / "elements/many/install.d").iterdir())
+    alone = bench.median(lambda: [subprocess.run([str(script)], check=True) for script in scripts])
+    base = import_tiny(bench)
+    folder = same_scripts_as_containerfile(bench, range(100, 110), base)
+    peer = bench.median(
+        lambda: run("podman", "build", "--isolation=chroot", "--network=host", "--no-cache", "-q", str(folder))
+    )
+    return [
+        Figure(
+            "machinery per stage, host",
+            (many - few - alone) / count,
+            "podman build, per RUN",
+            peer / 10,
+            0.030,
+            bench.repeat,
+        )
+    ]
+
+
+def mirror() -> tuple[str, str]:
+    """The machine's Debian mirror and its security sibling, as the build takes them."""
+    from stages.aptconfig import debian_mirrors
+
+    found = debian_mirrors(Path("/etc/apt"))
+    if found is None:
+        raise SystemExit("the machine's apt configuration names no Debian mirror")
+    return found
+
+
+def cold(bench: Bench) -> list[Figure]:
+    """debian-minimal from nothing, and with its packages in the cache; beside mmdebstrap of the same set to a tar."""
+    main, security = mirror()
+    sources = [f"deb {main} trixie main", f"deb {main} trixie-updates main", f"deb {security} trixie-security main"]
+    target = bench.folder / "mmdebstrap.tar"
+    options = ["--variant=apt", '--aptopt=Acquire::Check-Valid-Until "false"']
+
+    def peer() -> None:
+        target.unlink(missing_ok=True)
+        run("mmdebstrap", *options, "trixie", str(target), *sources)
+
+    rows = []
+    peer_seconds = bench.median(peer)
+    for engine in ("host", "podman"):
+        command = bench.command(engine)
+        command.build("tiny-os")
+        seconds = bench.median(
+            functools.partial(command.build, "debian-minimal"),
+            functools.partial(command, "cache", "prune", "--all"),
+        )
+        rows.append(
+            Figure(f"cold, {engine}", seconds, "mmdebstrap to a tar", peer_seconds, 1.3 * peer_seconds, bench.repeat)
+        )
+        seconds = bench.median(functools.partial(command.build, "--no-cache", "debian-minimal"))
+        rows.append(
+            Figure(
+                f"packages cached, {engine}", seconds, "mmdebstrap to a tar", peer_seconds, peer_seconds, bench.repeat
+            )
+        )
+    return rows
+
+
+def one_script(bench: Bench) -> list[Figure]:
+    """One more small script at the end of a plan of thirty stages on debian-minimal."""
+    rows = []
+    base = import_tiny(bench)
+    numbers = itertools.count(1)
+
+    def add(command: Command) -> None:
+        last = stage_scripts([999], f"echo {next(numbers)} > /etc/last")
+        write_element(bench.folder / "elements", "thirty", last)
+        command.build("debian-minimal", "thirty")
+
+    def add_run() -> None:
+        folder = same_scripts_as_containerfile(bench, [*range(10, 10 + STAGES), 10_000 + next(numbers)], base)
+        podman_build(folder, "localhost/dib-ctr-bench:2")
+
+    add_run()
+    peer = bench.median(add_run)
+    for engine in ("host", "podman"):
+        command = bench.command(engine)
+        write_element(bench.folder / "elements", "thirty", stage_scripts(range(100, 100 + STAGES)))
+        command.build("debian-minimal", "thirty")
+        seconds = bench.median(functools.partial(add, command))
+        name = f"one script at the end, {engine}"
+        rows.append(Figure(name, seconds, "podman build, one RUN more", peer, 2.0, bench.repeat))
+    return rows
+
+
+def memory_and_store(bench: Bench) -> dict[str, str]:
+    """Peak memory of a cold build (its largest process) and what the store holds afterwards."""
+    command = bench.command("host")
+    command("cache", "prune", "--all")
+    child = os.fork()
+    if child == 0:
+        arguments = command.arguments("build", "debian-minimal")
+        null = os.open("/dev/null", os.O_WRONLY)
+        os.dup2(null, 1)
+        os.execvp(arguments[0], arguments)
+    _, _, usage = os.wait4(child, 0)
+    return {
+        "peak memory of one process (MiB)": f"{usage.ru_maxrss / 1024:.0f}",
+        "store": command("cache", "du").stdout.strip(),
+    }
+
+
+PARTS: dict[str, Callable[[Bench], list[Figure]]] = {
+    "cold": cold,
+    "nothing-changed": nothing_changed,
+    "machinery": machinery,
+    "one-script": one_script,
+}
+
+
+def table(figures: Sequence[Figure]) -> str:
+    """The figures as a Markdown table."""
+    rows = ["| what | seconds | bound | kept | peer | seconds |", "| --- | ---: | ---: | --- | --- | ---: |"]
+    for figure in figures:
+        kept = "yes" if figure.seconds <= figure.bound else "NO"
+        rows.append(
+            f"| {figure.name} | {figure.seconds:.3f} | {figure.bound:.3f} | {kept} "
+            f"| {figure.peer} | {figure.peer_seconds:.3f} |"
+        )
+    return "\n".join(rows)
+
+
+def main() -> int:
+    """Measure and print; the exit status says nothing about the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--only", choices=sorted(PARTS), action="append")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    figures: list[Figure] = []
+    with tempfile.TemporaryDirectory(prefix="dib-ctr-bench-", ignore_cleanup_errors=True) as name:
+        bench = Bench(Path(name), max(3, options.repeat))
+        bench.folder.chmod(0o755)
+        (bench.folder / "elements").mkdir()
+        for part in options.only or PARTS:
+            figures += PARTS[part](bench)
+            print(table(figures[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
+        extra = memory_and_store(bench)
+        print(table(figures))
+        for label, value in extra.items():
+            print(f"\n{label}:\n{value}")
+    if options.json:
+        options.json.write_text(json.dumps({"figures": [asdict(figure) for figure in figures], **extra}, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
