@@ -10,7 +10,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-STORE = "/store"  # where the store is mounted in every build container (the host engine: its own path, see Engine.store)
+from stages.errors import BuildError
+
+STORE = "/store"  # where the store is mounted in every build container; the host engine has its own path (Engine.store)
+STORE_VOLUME = "dib-ctr-store"
+PREFIX = "dib-ctr-"  # how the name of every container begins
+
+Send = Callable[[str], None]
+OnLine = Callable[[str, Send], None]
+
+
+class ImageMissing(BuildError):  # noqa: N818 - it is a state, not a fault
+    """The build image is not there: make it (``builder.toolimage.ensure``) and run again."""
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(f"the build image {reference} is not there", hint="run the command again: it makes the image")
+        self.reference = reference
+
+
+class EngineError(BuildError):
+    """An engine did not do what it was asked; ``text`` is what it said, ``hint`` the command that mends it."""
+
+    def __init__(self, engine: str, what: str, text: str, *, hint: str = "") -> None:
+        hint = hint or "`dib-ctr doctor` tries each engine and says more"
+        super().__init__(what, where=f"engine {engine}", hint=hint)
+        self.text = text
 
 
 @dataclass(frozen=True)
@@ -34,30 +58,37 @@ class Engine(Protocol):
     store: str  # path of the store as the container sees it
 
     def probe(self) -> None:
-        """Find the flags that work here by running a container for real, and remember them; raise where none do."""
+        """Find the flags that work here by running a container for real, and remember them; raise where none do.
+
+        Where they are remembered from an earlier time (same user, kernel, engine, configuration) nothing is run.
+        """
 
     def has_image(self, reference: str) -> bool:
         """Is this build image there (the host engine: always)."""
 
     def build_image(self, folder: Path, file: str, reference: str, arguments: Mapping[str, str]) -> None:
-        """Build ``folder``/``file`` (a Containerfile) as ``reference``; raises where the base cannot be pulled."""
+        """Build ``folder``/``file`` (a Containerfile) as ``reference``; raises where the base cannot be pulled.
+
+        The argument ``BASE`` names the base.
+        """
 
     def import_image(self, archive: Path, reference: str) -> None:
         """Make an image of one root file system archive (tar)."""
 
+    def remove_image(self, reference: str) -> None:
+        """Remove a build image; one that is not there is no error."""
+
     def load(self, archive: Path, reference: str) -> None:
         """Put a finished image (docker-archive) into the engine's own images under ``reference``."""
 
-    def run(
-        self, container: Container, request: bytes, on_line: Callable[[str, Callable[[str], None]], None]
-    ) -> int:
+    def run(self, container: Container, request: bytes, on_line: OnLine) -> int:
         """Run to the end and return the exit status.
 
         The container finds ``request`` on its standard input, as one line with its length in bytes and then the bytes;
-        standard input stays open until the end. Where an adapter cannot do that (the sockets) it puts the request at
-        ``/request`` in the container and appends that path to ``argv``. ``on_line`` is called with each line of
-        standard output and a function that sends a line to the container. KeyboardInterrupt and any exception of ``on_line``
-        end the container before they go on; no container is left behind.
+        standard input stays open until the end. ``on_line`` is called, always in the calling thread, with each line of
+        standard output and of standard error (the container's and the engine's; these are no events) and a function
+        that sends a line to the container. KeyboardInterrupt and any exception of ``on_line`` end the container before
+        they go on; no container is left behind. Raises ImageMissing.
         """
 
     def interactive(self, container: Container) -> int:

@@ -1,0 +1,239 @@
+"""What podman and docker have in common as command lines.
+
+python-on-whales drives images and volumes; it takes 0.2 s to import, so it is loaded when it is used. Containers are
+run on the same command line directly: a build feeds standard input and reads standard output at the same time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from builder.engines import conversation, memory
+from builder.engines.protocol import PREFIX, STORE, STORE_VOLUME, Container, EngineError, ImageMissing, OnLine
+
+if TYPE_CHECKING:
+    from python_on_whales import DockerClient
+
+PULL_TIME = 60.0  # seconds for a registry to give a base image; after that the base is made from a package mirror
+TRIAL_TIME = 60.0  # seconds for a trial container
+NO_IMAGE = re.compile(r"no such image|image not known|unable to find image|image not found", re.IGNORECASE)
+ENGINE_STATUSES = (125, 126, 127)  # podman and docker: their own failure, command not to be run, command not found
+
+Result = TypeVar("Result")
+
+
+def container_name() -> str:
+    """A new name for a container."""
+    return PREFIX + secrets.token_hex(6)
+
+
+def fetch_argv(path: str) -> tuple[str, ...]:
+    """The command that writes the folder as a tar; capabilities of files travel as extended attributes."""
+    options = ("--format=posix", "--sparse", "--numeric-owner", "--xattrs", "--xattrs-include=security.capability")
+    return ("tar", *options, "-C", path, "-cf", "-", ".")
+
+
+class CommandLineEngine:
+    """An engine driven by its command; subclasses say which options a container needs."""
+
+    name = ""
+    store = STORE
+
+    def __init__(self, client: tuple[str, ...]) -> None:
+        self.client = client
+
+    # -- what subclasses say ---------------------------------------------------------------------------------------
+
+    def options(self, container: Container) -> list[str]:
+        """Options of ``run`` beyond the name, standard input and environment."""
+        raise NotImplementedError
+
+    def command(self, container: Container) -> tuple[str, ...]:
+        """What the engine starts so that ``container.argv`` runs as root of its own user namespace."""
+        return container.argv
+
+    def build_options(self) -> list[str]:
+        """Options of ``build``."""
+        return []
+
+    # -- images and volumes ----------------------------------------------------------------------------------------
+
+    def whales(self, client: tuple[str, ...] | None = None) -> DockerClient:
+        """python-on-whales on this engine's command line."""
+        from python_on_whales import DockerClient
+
+        return DockerClient(
+            client_call=list(client or self.client), client_type="podman" if self.name == "podman" else "docker"
+        )
+
+    def _drive(self, what: str, action: Callable[[], Result]) -> Result:
+        from python_on_whales.exceptions import DockerException
+
+        try:
+            return action()
+        except DockerException as error:
+            raise EngineError(self.name, f"{what}: {last_line(error.stderr or str(error))}", str(error)) from error
+
+    def has_image(self, reference: str) -> bool:
+        """See Engine."""
+        return self._drive("look for an image", lambda: self.whales().image.exists(reference))
+
+    def import_image(self, archive: Path, reference: str) -> None:
+        """See Engine."""
+        self._drive("import an image", lambda: self.whales().image.import_(archive, reference))
+
+    def remove_image(self, reference: str) -> None:
+        """See Engine."""
+        if self.has_image(reference):
+            self._drive("remove an image", lambda: self.whales().image.remove(reference, force=True))
+
+    def build_image(self, folder: Path, file: str, reference: str, arguments: Mapping[str, str]) -> None:
+        """See Engine."""
+        base = arguments.get("BASE", "")
+        if base and not self.has_image(base):
+            self._plain(["pull", base], f"pull {base}", PULL_TIME)
+        given = [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
+        options = [*self.build_options(), "--network=host", *given]
+        self._plain(["build", "-t", reference, "-f", str(folder / file), *options, str(folder)], f"build {reference}")
+
+    def _plain(self, arguments: list[str], what: str, limit: float | None = None) -> str:
+        """A command of the engine that python-on-whales lacks (a time limit, an option); returns what it prints."""
+        try:
+            done = subprocess.run(
+                [*self.client, *arguments], capture_output=True, text=True, timeout=limit, stdin=subprocess.DEVNULL
+            )
+        except subprocess.TimeoutExpired as error:
+            raise EngineError(self.name, f"{what}: no end after {limit:.0f} s", str(error)) from error
+        if done.returncode != 0:
+            raise EngineError(self.name, f"{what}: {last_line(done.stderr)}", done.stderr)
+        return done.stdout
+
+    def load(self, archive: Path, reference: str) -> None:
+        """See Engine."""
+        client = self.whales(self.client[:1])  # the user's own images, wherever the build images lie
+
+        def action() -> None:
+            loaded = client.image.load(archive)
+            if reference not in loaded:
+                client.image.tag(loaded[0], reference)
+
+        self._drive(f"load {archive.name}", action)
+
+    def remove_store(self) -> None:
+        """See Engine."""
+
+        def action() -> None:
+            client = self.whales()
+            if client.volume.exists(STORE_VOLUME):
+                client.volume.remove(STORE_VOLUME)
+
+        self._drive("remove the store", action)
+
+    # -- containers ------------------------------------------------------------------------------------------------
+
+    def run_command(self, container: Container, name: str, *terminal: str) -> list[str]:
+        """The whole command line that runs a container."""
+        environment = [part for key in container.environment for part in ("-e", key)]
+        volume = f"{STORE_VOLUME}:{STORE}"
+        command = [*self.client, "run", "--rm", *terminal, "--pull=never", "--name", name]
+        command += [*self.options(container), "--label", f"{PREFIX}build=1", *environment, "-v", volume]
+        return [*command, container.image, *self.command(container)]
+
+    def environment(self, container: Container) -> dict[str, str]:
+        """The engine command's environment: it hands the container's variables on by name, off the command line."""
+        return {**os.environ, **container.environment}
+
+    def run(self, container: Container, request: bytes, on_line: OnLine) -> int:
+        """See Engine."""
+        name = container_name()
+        finished = conversation.converse(
+            self.run_command(container, name, "-i"),
+            conversation.framed(request),
+            on_line,
+            lambda process: self.stop(name, process),
+            self.environment(container),
+        )
+        self._check(container, finished)
+        return finished.status
+
+    def interactive(self, container: Container) -> int:
+        """See Engine."""
+        name = container_name()
+        with conversation.undisturbed():  # Ctrl-C belongs to the program on the terminal
+            status = subprocess.call(self.run_command(container, name, "-i", "-t"), env=self.environment(container))
+        if status == ENGINE_STATUSES[0] and not self.has_image(container.image):
+            raise ImageMissing(container.image)
+        return status
+
+    def fetch(self, container: Container, path: str) -> Iterator[bytes]:
+        """See Engine."""
+        name = container_name()
+        wanted = Container(container.image, fetch_argv(path), {}, network=False)
+        return conversation.stream(
+            self.run_command(wanted, name),
+            lambda process: self.stop(name, process),
+            lambda finished: self._failure(wanted, finished) or self._unreadable(path, finished),
+        )
+
+    def _unreadable(self, path: str, finished: conversation.Finished) -> EngineError:
+        return EngineError(self.name, f"cannot read {path}: {last_line(finished.errors)}", finished.errors)
+
+    def _check(self, container: Container, finished: conversation.Finished) -> None:
+        failure = self._failure(container, finished)
+        if failure is not None:
+            raise failure
+
+    def _failure(self, container: Container, finished: conversation.Finished) -> EngineError | ImageMissing | None:
+        if finished.status not in ENGINE_STATUSES:
+            return None
+        if NO_IMAGE.search(finished.errors):
+            return ImageMissing(container.image)
+        memory.forget(self.name)  # what the probe found may hold no more
+        return EngineError(self.name, f"the build container did not run: {last_line(finished.errors)}", finished.errors)
+
+    def stop(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        """End a container and wait until it is gone, also one that the command has not made yet."""
+        until = time.monotonic() + conversation.PATIENCE
+        while process.poll() is None and time.monotonic() < until:
+            self._quietly("kill", name)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.3)
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        self._quietly("rm", "-f", name)
+
+    def _quietly(self, *arguments: str) -> None:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(
+                [*self.client, *arguments], capture_output=True, timeout=conversation.PATIENCE, stdin=subprocess.DEVNULL
+            )
+
+    def try_container(self, container: Container) -> conversation.Finished:
+        """Run a container without a request and collect what it says: for trials."""
+        name = container_name()
+        command = self.run_command(container, name)
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=TRIAL_TIME, stdin=subprocess.DEVNULL, errors="replace"
+            )
+        except subprocess.TimeoutExpired:
+            self._quietly("rm", "-f", name)
+            return conversation.Finished(ENGINE_STATUSES[0], f"no end after {TRIAL_TIME:.0f} s")
+        except OSError as error:
+            return conversation.Finished(ENGINE_STATUSES[0], f"{command[0]}: {error.strerror}")
+        return conversation.Finished(done.returncode, done.stdout + done.stderr)
+
+
+def last_line(text: str) -> str:
+    """The last line that says something."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing"

@@ -1,0 +1,186 @@
+"""No container engine: a user namespace of our own, and the host's tools. Nothing to install where they are there."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from builder.engines import conversation, memory, trial
+from builder.engines.commandline import TRIAL_TIME, fetch_argv, last_line
+from builder.engines.nested import PYTHON, enter
+from builder.engines.protocol import Container, EngineError, OnLine
+from builder.engines.ranges import closed_folder, root_range
+from stages.errors import BuildError
+from stages.namespace import FAILED
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+HANDED_ON = ("TERM", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+
+
+def store_folder() -> Path:
+    """Where the host engine's store is: $DIB_CTR_STORE, or below the user's data (root: /var/lib/dib-ctr/store)."""
+    if given := os.environ.get("DIB_CTR_STORE"):
+        return Path(given).absolute()
+    if os.getuid() == 0:
+        return Path("/var/lib/dib-ctr/store")
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path(pwd.getpwuid(os.getuid()).pw_dir) / ".local/share")
+    return data / "dib-ctr/store"
+
+
+class Host:
+    """Builds in a user namespace of the host."""
+
+    name = "host"
+
+    def __init__(self) -> None:
+        self._folder = store_folder()
+        self.store = str(self._folder)
+
+    # -- the store -------------------------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        """Make the store's folder, owned by a build's root."""
+        try:
+            for folder in reversed((self._folder, *self._folder.parents)):
+                if not folder.is_dir():
+                    folder.mkdir()
+                    folder.chmod(0o755)  # whatever the umask says: a build's root must get through
+            if os.getuid() == 0 and self._folder.stat().st_uid != root_range()[0]:
+                self._own()
+        except OSError as error:
+            raise BuildError(
+                f"the store {self.store} cannot be made: {error.strerror}",
+                where="host engine",
+                hint="name a folder of your own: DIB_CTR_STORE=/some/where",
+            ) from error
+
+    def _own(self) -> None:
+        owner = root_range()[0]
+        if any(self._folder.iterdir()):
+            raise BuildError(
+                f"the store {self.store} belongs to somebody else than a build's root (id {owner})",
+                where="host engine",
+                hint="name an empty folder: DIB_CTR_STORE=/some/where",
+            )
+        if (closed := closed_folder(self._folder.parent)) is not None:
+            raise BuildError(
+                f"the store {self.store} lies below {closed}, which a build's root may not enter",
+                where="host engine",
+                hint=f"name another folder (DIB_CTR_STORE=/some/where), or: chmod o+x {closed}",
+            )
+        os.chown(self._folder, owner, owner)
+
+    def remove_store(self) -> None:
+        """See Engine; what is in the store belongs to ids that only a build's root may remove."""
+        if not self._folder.is_dir():
+            return
+        done = subprocess.run(
+            self._command(("find", self.store, "-mindepth", "1", "-delete"), network=False),
+            env=self._environment({}),
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode != 0:
+            raise EngineError(self.name, f"the store cannot be removed: {last_line(done.stderr)}", done.stderr)
+        self._folder.rmdir()
+
+    # -- images: the host itself is the image ------------------------------------------------------------------------
+
+    def has_image(self, reference: str) -> bool:
+        """See Engine."""
+        return True
+
+    def build_image(self, folder: Path, file: str, reference: str, arguments: Mapping[str, str]) -> None:
+        """Nothing to build: see Engine."""
+
+    def import_image(self, archive: Path, reference: str) -> None:
+        """Nothing to import: see Engine."""
+
+    def remove_image(self, reference: str) -> None:
+        """Nothing to remove: see Engine."""
+
+    def load(self, archive: Path, reference: str) -> None:
+        """There are no images to load into: always an error."""
+        raise BuildError(
+            "the host engine has no images of its own to load into",
+            where=f"--load of {archive.name}",
+            hint=f"podman load -i {archive}, or build with --engine podman or docker",
+        )
+
+    # -- containers --------------------------------------------------------------------------------------------------
+
+    def _command(self, argv: tuple[str, ...], *, network: bool) -> tuple[str, ...]:
+        keep = [self.store] if self.store.startswith("/tmp/") else []
+        if os.getuid() == 0:
+            return enter(argv, network=network, tmp=True, keep=keep, range=root_range())
+        return enter(argv, network=network, tmp=True, keep=keep)
+
+    @staticmethod
+    def _environment(wanted: Mapping[str, str]) -> dict[str, str]:
+        handed = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
+        return {"PATH": PATH, "HOME": "/tmp", **handed, **wanted}
+
+    def _failure(self, finished: conversation.Finished) -> EngineError | None:
+        if finished.status != FAILED:
+            return None
+        memory.forget(self.name)
+        return EngineError(self.name, f"no user namespace here: {last_line(finished.errors)}", finished.errors)
+
+    def run(self, container: Container, request: bytes, on_line: OnLine) -> int:
+        """See Engine."""
+        self._prepare()
+        finished = conversation.converse(
+            self._command(container.argv, network=container.network),
+            conversation.framed(request),
+            on_line,
+            subprocess.Popen.terminate,
+            self._environment(container.environment),
+        )
+        if (failure := self._failure(finished)) is not None:
+            raise failure
+        return finished.status
+
+    def interactive(self, container: Container) -> int:
+        """See Engine."""
+        self._prepare()
+        command = self._command(container.argv, network=container.network)
+        with conversation.undisturbed():  # Ctrl-C belongs to the program on the terminal
+            return subprocess.call(command, env=self._environment(container.environment))
+
+    def fetch(self, container: Container, path: str) -> Iterator[bytes]:
+        """See Engine."""
+        return conversation.stream(
+            self._command(fetch_argv(path), network=False),
+            subprocess.Popen.terminate,
+            lambda finished: EngineError(
+                self.name, f"cannot read {path}: {last_line(finished.errors)}", finished.errors
+            ),
+            self._environment({}),
+        )
+
+    # -- probe -------------------------------------------------------------------------------------------------------
+
+    def _stamp(self) -> str:
+        programs = [found for name in ("newuidmap", "newgidmap") if (found := shutil.which(name))]
+        apparmor = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
+        return memory.stamp(PYTHON, *programs, "/etc/subuid", "/etc/subgid", apparmor) + f" store={self.store}"
+
+    def probe(self) -> None:
+        """See Engine."""
+        if memory.recall(self.name, self._stamp()) is not None:
+            return
+        self._prepare()
+        done = subprocess.run(
+            self._command(trial.argv(self.store), network=True),
+            env=self._environment({}),
+            capture_output=True,
+            text=True,
+            timeout=TRIAL_TIME,
+        )
+        if done.returncode != 0 or trial.GOOD not in done.stdout:
+            raise EngineError(self.name, f"no build runs here: {last_line(done.stderr)}", done.stderr)
+        memory.remember(self.name, self._stamp(), True)

@@ -1,0 +1,146 @@
+"""podman's command line: rootless, and as root with a range of ids of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from builder.engines import memory, trial
+from builder.engines.commandline import CommandLineEngine
+from builder.engines.protocol import STORE, Container, EngineError
+from builder.engines.ranges import root_range
+
+# Capabilities over the container's user namespace only; the masks and filters would keep stages from mounting.
+RIGHTS = (
+    "--cap-add=SYS_ADMIN",
+    "--security-opt=seccomp=unconfined",
+    "--security-opt=unmask=ALL",
+    "--security-opt=label=disable",
+)
+MOST = {"nofile": 1 << 20, "nproc": 1 << 15}  # the kernel's ceiling for open files; what podman leaves of processes
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a probe found: options before the command, and options of ``run``."""
+
+    general: tuple[str, ...] = ()
+    run: tuple[str, ...] = ()
+
+
+def own_storage() -> tuple[str, ...]:
+    """Options for a storage of our own with overlay: a container starts five times as fast as on vfs.
+
+    State goes with the machine's run, so its folder is one that a restart empties or renames.
+    """
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
+    run = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/dib-ctr-{os.getuid()}-{_boot()}")
+    run /= "dib-ctr"
+    return (
+        *("--storage-driver", "overlay", "--root", str(data / "dib-ctr/containers")),
+        *("--runroot", str(run / "run"), "--tmpdir", str(run / "tmp")),
+    )
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+
+
+def own_limits() -> tuple[str, ...]:
+    """The caller's limits, said outright: without CAP_SYS_RESOURCE podman's higher defaults are refused."""
+    options: list[str] = []
+    for name, kind in (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC)):
+        soft, hard = (min(value, MOST[name]) if value >= 0 else MOST[name] for value in resource.getrlimit(kind))
+        options += ["--ulimit", f"{name}={soft}:{hard}"]
+    return tuple(options)
+
+
+def stamp() -> str:
+    """Changes with anything that a probe's result hangs on."""
+    programs = [found for name in ("podman", "runc", "crun") if (found := shutil.which(name))]
+    folders = (Path("/etc/containers"), Path.home() / ".config/containers")
+    files = [folder / name for folder in folders for name in ("storage.conf", "containers.conf")]
+    return memory.stamp(*programs, *files, "/etc/subuid", "/etc/subgid")
+
+
+class Podman(CommandLineEngine):
+    """podman as a command."""
+
+    name = "podman"
+
+    def __init__(self) -> None:
+        super().__init__(("podman",))
+        self.found = Found()
+
+    def use(self, found: Found) -> None:
+        """Take what a probe found."""
+        self.found = found
+        self.client = ("podman", *found.general)
+
+    def options(self, container: Container) -> list[str]:
+        """See CommandLineEngine."""
+        network = "--network=host" if container.network else "--network=none"
+        return [network, *RIGHTS, *self.found.run, *self._ids()]
+
+    @staticmethod
+    def _ids() -> list[str]:
+        if os.getuid() != 0:
+            return []
+        first, count = root_range()
+        return [f"--uidmap=0:{first}:{count}", f"--gidmap=0:{first}:{count}"]
+
+    def build_options(self) -> list[str]:
+        """See CommandLineEngine."""
+        options = ["--isolation=chroot"]
+        if os.getuid() == 0:
+            first, count = root_range()
+            options += [f"--userns-uid-map=0:{first}:{count}", f"--userns-gid-map=0:{first}:{count}"]
+        return options
+
+    def probe(self) -> None:
+        """See Engine."""
+        if shutil.which("podman") is None:
+            hint = "sudo apt-get install podman"
+            raise EngineError(self.name, "podman is not there", "podman: not found", hint=hint)
+        known = memory.recall(self.name, stamp())
+        if known is not None:
+            self.use(Found(tuple(known["general"]), tuple(known["run"])))
+            return
+        self._try_all()
+        memory.remember(self.name, stamp(), asdict(self.found))
+
+    def _storages(self) -> list[tuple[str, ...]]:
+        done = subprocess.run(
+            ["podman", "info", "--format", "{{json .Store.GraphDriverName}}"], capture_output=True, text=True
+        )
+        if done.returncode != 0:
+            raise EngineError(self.name, "podman does not work", done.stderr)
+        return [own_storage(), ()] if json.loads(done.stdout) == "vfs" else [()]
+
+    def _candidates(self) -> Iterator[Found]:
+        present = [found for name in ("crun", "runc") if (found := shutil.which(name))]
+        for storage in self._storages():
+            for limits in ((), own_limits()):
+                yield Found(storage, limits)
+                for runtime in present:
+                    yield Found((*storage, "--runtime", runtime), limits)
+
+    def _try_all(self) -> None:
+        said: list[str] = []
+        with trial.archive() as archive:
+            for found in self._candidates():
+                self.use(found)
+                if not self.has_image(trial.IMAGE):
+                    self.import_image(archive, trial.IMAGE)
+                done = self.try_container(Container(trial.IMAGE, trial.argv(STORE)))
+                if done.status == 0 and trial.GOOD in done.errors:
+                    self.remove_image(trial.IMAGE)
+                    return
+                said.append(done.errors.strip())
+        raise EngineError(self.name, f"no container runs here: {said[0].splitlines()[-1]}", "\n".join(said))

@@ -1,0 +1,75 @@
+"""A trial container: a small image, made of the host's own programs, that can tell whether build containers work."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stages.errors import BuildError
+
+IMAGE = "localhost/dib-ctr-trial:1"
+PROGRAMS = ("sh", "mkdir", "rm", "mount", "umount", "unshare")
+GOOD = "dib-ctr-trial: good"
+
+# First id of root's map on standard output, then an overlay as stages are mounted, on the store.
+SCRIPT = """
+set -eu
+read -r inside outside count < /proc/self/uid_map
+echo "dib-ctr-trial: root is $outside"
+if [ "$outside" = 0 ]; then echo "root of the container is root of the host" >&2; exit 1; fi
+read -r name < /proc/sys/kernel/random/uuid
+place=$1/trial-$name
+trap 'umount "$place/merged" 2>/dev/null || true; rm -rf "$place"' EXIT
+mkdir -p "$place/lower" "$place/upper" "$place/work" "$place/merged"
+mount -t overlay overlay -o "userxattr,volatile,lowerdir=$place/lower,upperdir=$place/upper,workdir=$place/work" \
+    "$place/merged"
+mkdir "$place/merged/made"
+unshare --mount --pid --fork mount -t proc proc /proc
+echo "dib-ctr-trial: good"
+"""
+
+
+def argv(store: str) -> tuple[str, ...]:
+    """The command of a trial container whose store is mounted at ``store``."""
+    return ("/bin/sh", "-c", SCRIPT, "trial", store)
+
+
+def _libraries(program: str) -> set[str]:
+    done = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
+    return set(re.findall(r"(/\S+)", done.stdout))
+
+
+@contextmanager
+def archive() -> Iterator[Path]:
+    """A tar of the trial image's root file system (some MB), there as long as the context."""
+    files: dict[str, str] = {}
+    for name in PROGRAMS:
+        found = shutil.which(name, path="/usr/bin:/bin:/usr/sbin:/sbin")
+        if found is None:
+            raise BuildError(f"{name} is not there", hint="sudo apt-get install mount util-linux")
+        files[f"bin/{name}"] = found
+        files.update({library.lstrip("/"): library for library in _libraries(found)})
+    with tempfile.NamedTemporaryFile(prefix="dib-ctr-trial-", suffix=".tar") as output:
+        with tarfile.open(fileobj=output, mode="w", dereference=True) as tar:
+            for folder, mode in (("proc", 0o555), ("sys", 0o555), ("dev", 0o755), ("tmp", 0o1777), ("store", 0o1777)):
+                entry = tarfile.TarInfo(folder)
+                entry.type, entry.mode = tarfile.DIRTYPE, mode
+                tar.addfile(entry)
+            for path, source in sorted(files.items()):
+                tar.add(Path(source).resolve(), path, recursive=False, filter=_plain)
+        output.flush()
+        yield Path(output.name)
+
+
+def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Owned by root, no setuid bit: nothing of the host's rights goes into the image."""
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = ""
+    entry.mode = 0o755
+    return entry
