@@ -114,7 +114,7 @@ class Host:
     # -- containers --------------------------------------------------------------------------------------------------
 
     def _command(self, argv: tuple[str, ...], *, network: bool) -> tuple[str, ...]:
-        keep = [self.store] if self.store.startswith("/tmp/") else []
+        keep = [self.store] if self.store.startswith("/tmp/") and self._folder.is_dir() else []
         if os.getuid() == 0:
             return enter(argv, network=network, tmp=True, keep=keep, range=root_range())
         return enter(argv, network=network, tmp=True, keep=keep)
@@ -161,6 +161,31 @@ class Host:
             ),
             self._environment({}),
         )
+
+    def make_archive(self, argv: tuple[str, ...], environment: Mapping[str, str], output: int) -> None:
+        """Run a command that writes a build image's archive to its standard output (the descriptor ``output``).
+
+        It has no store, and is no build container: for ``builder.toolimage``.
+        """
+        process = subprocess.Popen(
+            self._command(argv, network=True),
+            env=self._environment(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            said = process.communicate()[1].decode("utf-8", "replace")
+        except BaseException:
+            with conversation.undisturbed():
+                process.terminate()
+                conversation.end(process)
+            raise
+        if process.returncode != 0:
+            lines = "\n  ".join(said.strip().splitlines()[-8:])
+            hint = "`dib-ctr doctor --engine host` tries user namespaces; is the mirror reachable?"
+            raise EngineError(self.name, f"{argv[0]} failed:\n  {lines}", said, hint=hint)
 
     # -- probe -------------------------------------------------------------------------------------------------------
 

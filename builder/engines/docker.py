@@ -1,0 +1,98 @@
+"""docker's command line. Its containers belong to a daemon that is mostly root of the host, and it maps no ids.
+
+So the container runs as an ordinary user, who opens a user namespace of his own (``stages.namespace``). Where the daemon
+itself is rootless or maps its users, its containers' root is no root of the host and can do the work directly.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from builder.engines import memory, trial
+from builder.engines.commandline import CommandLineEngine, last_line
+from builder.engines.nested import enter
+from builder.engines.protocol import STORE, Container, EngineError
+from builder.engines.ranges import FIRST
+
+RIGHTS = (
+    "--security-opt=seccomp=unconfined",
+    "--security-opt=apparmor=unconfined",
+    "--security-opt=systempaths=unconfined",
+)
+BUILD_USER = f"{FIRST}:{FIRST}"  # the user `build` of containerfiles/debian.setup
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a probe found: whether the container's root may do the work itself, and options that this docker knows."""
+
+    direct: bool = False
+    rights: tuple[str, ...] = RIGHTS
+
+
+def trial_argv(found: Found) -> tuple[str, ...]:
+    """The command of a trial container: the trial image has no Python, so unshare opens the user namespace."""
+    if found.direct:
+        return trial.argv(STORE)
+    return ("unshare", "--user", "--map-root-user", "--mount", "--pid", "--ipc", "--fork", *trial.argv(STORE))
+
+
+def choices() -> tuple[Found, ...]:
+    """What to try, in order: a root that turns out to be the host's own is refused by the trial itself."""
+    known = tuple(right for right in RIGHTS if "apparmor" not in right)
+    return (Found(False, RIGHTS), Found(True, RIGHTS), Found(False, known), Found(True, known))
+
+
+class Docker(CommandLineEngine):
+    """docker as a command."""
+
+    name = "docker"
+
+    def __init__(self) -> None:
+        super().__init__(("docker",))
+        self.found = Found()
+
+    def options(self, container: Container) -> list[str]:
+        """See CommandLineEngine."""
+        network = "--network=host" if container.network else "--network=none"
+        rights = ["--cap-add=SYS_ADMIN"] if self.found.direct else [f"--user={BUILD_USER}"]
+        return [network, *self.found.rights, *rights]
+
+    def command(self, container: Container) -> tuple[str, ...]:
+        """See CommandLineEngine."""
+        if container.image == trial.IMAGE:
+            return container.argv
+        return container.argv if self.found.direct else enter(container.argv)
+
+    def _stamp(self) -> str:
+        endpoint = os.environ.get("DOCKER_HOST", "") + os.environ.get("DOCKER_CONTEXT", "")
+        config = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+        program = shutil.which("docker") or ""
+        return memory.stamp(program, config, "/etc/docker/daemon.json") + f" at={endpoint}"
+
+    def probe(self) -> None:
+        """See Engine."""
+        if shutil.which("docker") is None:
+            hint = "sudo apt-get install docker.io"
+            raise EngineError(self.name, "docker is not there", "docker: not found", hint=hint)
+        known = memory.recall(self.name, self._stamp())
+        if known is not None:
+            self.found = Found(known["direct"], tuple(known["rights"]))
+            return
+        said: list[str] = []
+        with trial.archive() as archive:
+            self.import_image(archive, trial.IMAGE)
+        try:
+            for found in choices():
+                self.found = found
+                done = self.try_container(Container(trial.IMAGE, trial_argv(found)))
+                if done.status == 0 and trial.GOOD in done.errors:
+                    memory.remember(self.name, self._stamp(), asdict(found))
+                    return
+                said.append(done.errors.strip())
+        finally:
+            self.remove_image(trial.IMAGE)
+        raise EngineError(self.name, f"no container runs here: {last_line(said[0])}", "\n".join(said))

@@ -1,0 +1,166 @@
+"""Build images: made from the recipes in ``containerfiles``, named by the recipe's digest, made again when it changes.
+
+Where a registry answers, a recipe is built on a pulled base; else its root file system is made from the machine's
+Debian mirror by mmdebstrap, in a user namespace (no maintainer script runs as root of the host), and imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from builder import aptsources
+from builder.engines.host import Host
+from builder.engines.protocol import Engine
+from stages.errors import BuildError
+
+SUITE = "trixie"
+BASE = "debian:trixie-slim"
+PURPOSES = {
+    "debian": ("debian.packages",),
+    "foreign": ("debian.packages", "foreign.packages"),
+}
+COMMON = ("debian.Containerfile", "debian.setup")
+# What the host engine needs, and Debian's and Ubuntu's package of each.
+TOOLS = {
+    "mmdebstrap": "mmdebstrap",
+    "umoci": "umoci",
+    "setcap": "libcap2-bin",
+    "newuidmap": "uidmap",
+    "zstd": "zstd",
+    "mount": "mount",
+    "tar": "tar",
+}
+MODULES = {"yaml": "python3-yaml", "sh": "python3-sh"}
+UNWANTED = ("doc", "info", "locale", "man")  # below /usr/share: a third of the files, read by nobody
+
+Note = Callable[[str], None]
+
+
+def _recipe(name: str) -> bytes:
+    return importlib.resources.files("containerfiles").joinpath(name).read_bytes()
+
+
+def _packages(purpose: str) -> list[str]:
+    lines = [line.strip() for name in PURPOSES[purpose] for line in _recipe(name).decode().splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def reference(purpose: str = "debian") -> str:
+    """The name of the build image of this recipe on this architecture; costs no call of an engine."""
+    digest = hashlib.sha256(platform.machine().encode())
+    for name in (*COMMON, *PURPOSES[purpose]):
+        digest.update(name.encode() + b"\0" + _recipe(name) + b"\0")
+    base = os.environ.get("DIB_CTR_BASE_IMAGE", "")
+    digest.update(base.encode())
+    return f"localhost/dib-ctr-build-{purpose}:{digest.hexdigest()[:12]}"
+
+
+def digest(engine: Engine, purpose: str = "debian") -> str:
+    """What stands for the build image in keys of outside stages; for the host engine: its tools' state."""
+    return _host_digest() if engine.name == "host" else reference(purpose).rpartition(":")[2]
+
+
+def _host_digest() -> str:
+    found = hashlib.sha256(Path("/etc/os-release").read_bytes())
+    for path in ("/usr/bin/python3", *(shutil.which(tool) or tool for tool in sorted(TOOLS))):
+        place = Path(path).resolve()
+        state = place.stat() if place.exists() else None
+        found.update(f"{place} {(state.st_size, state.st_mtime_ns) if state else None}\n".encode())
+    return found.hexdigest()[:12]
+
+
+def ensure(engine: Engine, purpose: str = "debian", on_note: Note = lambda _: None) -> str:
+    """Make the build image where it is not there; returns its reference ("" for the host engine).
+
+    ``on_note`` hears one sentence before each long step. Raises BuildError with what to do next.
+    """
+    if engine.name == "host":
+        _check_tools(purpose)
+        return ""
+    wanted = reference(purpose)
+    if not engine.has_image(wanted):
+        _make(engine, purpose, wanted, on_note)
+    return wanted
+
+
+def _check_tools(purpose: str) -> None:
+    missing = {package for tool, package in TOOLS.items() if shutil.which(tool, path=_tool_path()) is None}
+    probe = "import importlib.util,sys;print(*(m for m in sys.argv[1:] if importlib.util.find_spec(m) is None))"
+    done = subprocess.run(["/usr/bin/python3", "-I", "-c", probe, *MODULES], capture_output=True, text=True)
+    missing |= {MODULES[name] for name in done.stdout.split()}
+    if missing:
+        raise BuildError(
+            f"the host engine needs tools that are not there: {', '.join(sorted(missing))}",
+            where="host engine",
+            hint=f"sudo apt-get install --no-install-recommends {' '.join(sorted(missing))}",
+        )
+
+
+def _tool_path() -> str:
+    return "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def _make(engine: Engine, purpose: str, wanted: str, on_note: Note) -> None:
+    base = os.environ.get("DIB_CTR_BASE_IMAGE", "")
+    try:
+        on_note(f"making the build image on {base or BASE} (once)")
+        _build(engine, purpose, wanted, base or BASE)
+    except BuildError:
+        if base:
+            raise  # asked for by name: another one would be a surprise
+        mirror = aptsources.debian_mirror()
+        on_note(f"no registry gives {BASE}: making the build image from {mirror.archive}, about half a minute")
+        _bootstrap(engine, purpose, wanted, mirror)
+
+
+def _build(engine: Engine, purpose: str, wanted: str, base: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="dib-ctr-recipe-") as folder:
+        for name in COMMON:
+            (Path(folder) / name).write_bytes(_recipe(name))
+        arguments = {"BASE": base, "PACKAGES": " ".join(_packages(purpose))}
+        try:
+            arguments["SOURCES"] = aptsources.debian_mirror().sources(SUITE)
+            arguments["APT_SETTINGS"] = "\n".join(aptsources.settings())
+        except BuildError:
+            pass  # the base image names a mirror of its own
+        engine.build_image(Path(folder), COMMON[0], wanted, arguments)
+
+
+def _bootstrap(engine: Engine, purpose: str, wanted: str, mirror: aptsources.Mirror) -> None:
+    if shutil.which("mmdebstrap") is None:
+        raise BuildError(
+            "mmdebstrap is not there, which makes the build image where no registry answers",
+            where="build image",
+            hint="sudo apt-get install --no-install-recommends mmdebstrap debian-archive-keyring gpg",
+        )
+    with tempfile.NamedTemporaryFile(prefix="dib-ctr-image-", suffix=".tar", dir=_roomy()) as archive:
+        environment = {"DIB_CTR_SETUP": _recipe("debian.setup").decode(), "DEBIAN_FRONTEND": "noninteractive"}
+        Host().make_archive(mmdebstrap_argv(_packages(purpose), mirror), environment, archive.fileno())
+        engine.import_image(Path(archive.name), wanted)
+
+
+def _roomy() -> str | None:
+    """A folder for some hundred MB: /tmp is often memory."""
+    return None if "TMPDIR" in os.environ or not os.access("/var/tmp", os.W_OK) else "/var/tmp"
+
+
+def mmdebstrap_argv(packages: list[str], mirror: aptsources.Mirror) -> tuple[str, ...]:
+    """mmdebstrap as root of a user namespace, which writes the image's tar to standard output."""
+    return (
+        *("mmdebstrap", "--mode=root", "--variant=apt", "--format=tar", "--quiet"),
+        "--skip=check/qemu,check/empty,chroot/mount/sys,output/dev",
+        f"--include={','.join(packages)}",
+        *(f"--aptopt={line.rstrip(';')}" for line in aptsources.settings()),
+        *('--aptopt=APT::Sandbox::User "root"', '--aptopt=Acquire::Languages "none"'),
+        *("--dpkgopt=force-unsafe-io", *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in UNWANTED)),
+        '--customize-hook=bash -c "$DIB_CTR_SETUP" debian.setup finish "$1"',
+        *(SUITE, "-", *mirror.sources(SUITE).splitlines()),
+    )

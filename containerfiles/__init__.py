@@ -1,0 +1,1 @@
+"""Recipes of the build images: what ``builder.toolimage`` reads."""
