@@ -9,7 +9,7 @@ log                 ``number``, ``text``: one line that the stage's script print
 hit                 ``number``: a stage was found in the store
 done                ``number``, ``seconds``, ``bytes`` (of its layer): a stage ran and was kept
 wait                ``number``: another build is running this stage; this one waits for it
-output              ``output`` (type), ``key``, ``path`` (in the store), ``changed`` (False: the host has it already),
+output              ``output`` (type), ``index`` (place in the request), ``key``, ``path`` (in the store), ``changed`` (False: the host has it already),
                     ``digest``, ``bytes``
 break               ``session``, ``number``, ``point`` (before, after, error): wants a shell, waits for ``continue``
 failed              ``number``, ``status``, ``tail`` (last lines), ``phase``, ``element``, ``script``

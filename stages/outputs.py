@@ -58,8 +58,8 @@ class Exporter:
         if not self.request.outputs:
             return
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-            for _ in pool.map(self._output, self.request.outputs):
-                pass
+            for _ in pool.map(self._output, range(len(self.request.outputs))):
+                pass  # take each result, so that a failure is raised here
 
     def key(self, output: Output) -> str:
         """The key of an output: the tree with the very layers it has here, the type and the options."""
@@ -77,12 +77,14 @@ class Exporter:
             }
         )
 
-    def _output(self, output: Output) -> None:
+    def _output(self, index: int) -> None:
+        output = self.request.outputs[index]
         key = self.key(output)
         done = self._ensure(key, output)
         emit(
             "output",
             output=output.type,
+            index=index,
             key=key,
             path=str(self.store.root / "outputs" / key),
             changed=output.have != key,

@@ -1,0 +1,71 @@
+"""The request archive: what a build container is handed, as one tar in memory.
+
+``request.json``, ``code.tar`` (the agent) and ``elements/NAME/...`` (the resolved elements' files). The elements travel
+so that a build container sees none of the host's folders, and works as well on a remote engine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tarfile
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+import qemu
+import stages
+from stages.element import Element
+from stages.errors import UsageError
+from stages.request import Request
+
+SKIPPED = ("__pycache__", "tests", "test-elements", ".git")
+
+
+def _files(root: Path, skipped: Iterable[str]) -> Iterator[Path]:
+    for directory, folders, names in os.walk(root, followlinks=True):
+        folders[:] = sorted(name for name in folders if name not in skipped)
+        yield from (Path(directory, name) for name in sorted(names) if not name.endswith(".pyc"))
+
+
+def _add(archive: tarfile.TarFile, name: str, data: bytes, mode: int) -> None:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = len(data), mode
+    archive.addfile(member, io.BytesIO(data))
+
+
+@cache
+def code_archive() -> bytes:
+    """The agent's code as a tar; the same code gives the same bytes."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for package in (stages, qemu):
+            root = Path(str(package.__file__)).parent
+            for file in _files(root, (*SKIPPED, "elements")):
+                name = f"{package.__name__}/{file.relative_to(root).as_posix()}"
+                _add(archive, name, file.read_bytes(), 0o755 if file.stat().st_mode & 0o111 else 0o644)
+    return buffer.getvalue()
+
+
+def code_digest() -> str:
+    """The name under which the store keeps the agent's code (see ``stages.boot``)."""
+    return hashlib.sha256(code_archive()).hexdigest()[:24]
+
+
+def request_archive(request: Request, elements: Iterable[Element]) -> bytes:
+    """The archive of a request with its elements' files; raises UsageError for a file that cannot be read."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        _add(archive, "request.json", request.to_json().encode(), 0o644)
+        _add(archive, "code.tar", code_archive(), 0o644)
+        for element in elements:
+            for file in _files(element.path, SKIPPED):
+                try:
+                    data, mode = file.read_bytes(), file.stat().st_mode
+                except OSError as error:
+                    what = f"the file {file} cannot be read: {error.strerror}"
+                    raise UsageError(what, where=f"element {element.name}") from error
+                name = f"elements/{element.name}/{file.relative_to(element.path).as_posix()}"
+                _add(archive, name, data, 0o755 if mode & 0o111 else 0o644)
+    return buffer.getvalue()

@@ -1,0 +1,233 @@
+"""One build from the host's side: start the build container, show its events, fetch what it made."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import stages
+from builder import destination
+from builder.archive import code_digest, request_archive
+from builder.progress import Log, Reporter, closing, failure
+from builder.request import Prepared
+from stages.errors import BuildError
+from stages.events import Event, parse
+from stages.request import Output, Request
+
+if TYPE_CHECKING:
+    from builder.engines.protocol import Engine
+
+BOOT = Path(str(stages.__file__)).with_name("boot.py")
+INTERRUPTED = 130
+
+
+class FailedError(Exception):
+    """The build failed and has said why; ``status`` is the exit status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+@dataclass
+class Agent:
+    """The agent in a build container of one engine.
+
+    ``image`` is the build image's reference, ``note`` is told what takes a while on the host.
+    """
+
+    engine: Engine
+    purpose: str
+    note: Callable[[str], None]
+    debug: bool = False
+    _image: str | None = None
+
+    def _argv(self, *arguments: str) -> tuple[str, ...]:
+        text = BOOT.read_text(encoding="utf-8")
+        return ("/usr/bin/python3", "-I", "-c", text, "--store", self.engine.store, *arguments)
+
+    def _container(self, *arguments: str) -> Any:
+        from builder import toolimage
+        from builder.engines.protocol import Container
+
+        reference = toolimage.reference(self.purpose)
+        return Container(reference, self._argv(*arguments))
+
+    def digest(self) -> str:
+        """What identifies the build image in keys."""
+        from builder import toolimage
+
+        return toolimage.digest(self.engine, self.purpose)
+
+    def ask(
+        self,
+        archive: bytes,
+        on_event: Callable[[Event, Callable[[str], None]], None],
+        on_chatter: Callable[[str], None],
+    ) -> int:
+        """Have the agent answer a request; makes the build image first where it is missing. Returns the exit status."""
+        from builder import toolimage
+        from builder.engines.protocol import ImageMissing
+
+        def on_line(line: str, send: Callable[[str], None]) -> None:
+            event = parse(line)
+            if event is None:
+                on_chatter(line)
+            else:
+                on_event(event, send)
+
+        self.engine.probe()
+        try:
+            return self.engine.run(self._container(), archive, on_line)
+        except ImageMissing:
+            toolimage.ensure(self.engine, self.purpose, self.note)
+            return self.engine.run(self._container(), archive, on_line)
+
+    def enter(self, session: str) -> int:
+        """Open a session's shell on this terminal."""
+        return self.engine.interactive(self._container("--enter", session, "--code", code_digest()))
+
+    def fetch(self, path: str) -> Any:
+        """A folder of the store as a tar stream."""
+        return self.engine.fetch(self._container(), path)
+
+
+@dataclass
+class Conversation:
+    """Follows the events of one request: shows them, opens shells at breaks, remembers outputs and errors."""
+
+    agent: Agent
+    reporter: Reporter
+    log: Log
+    again: Sequence[str]  # the command line of a shell with the same request, for the report of a failure
+    outputs: list[Event] = field(default_factory=list)
+    end: Event = field(default_factory=dict)
+    result: Any = None
+    failed: Event | None = None
+    error: Event | None = None
+
+    def on_event(self, event: Event, send: Callable[[str], None]) -> None:
+        """Take one event."""
+        self.log.handle(event)
+        self.reporter.handle(event)
+        kind = event["type"]
+        if kind == "output":
+            self.outputs.append(event)
+        elif kind == "break":
+            self.agent.enter(event["session"])
+            send("continue")
+        elif kind == "end":
+            self.end = event
+        elif kind == "result":
+            self.result = event["data"]
+        elif kind == "failed":
+            self.failed = event
+        elif kind == "error":
+            self.error = event
+
+    def ask(self, archive: bytes) -> None:
+        """Ask and follow to the end; raises BuildError or FailedError after saying what went wrong."""
+        try:
+            status = self.agent.ask(archive, self.on_event, self.log.line)
+        finally:
+            self.reporter.close()
+            self.log.close()
+        if self.failed:
+            self.agent.note(failure(self.failed, self.log.path, self.again))
+        if self.error:
+            if self.agent.debug:
+                self.agent.note(self.error["trace"])
+            found = BuildError(self.error["what"], where=self.error["where"], hint=self.error["hint"])
+            found.exit_status = self.error["status"]
+            raise found
+        if status != 0:
+            if not self.failed and status != INTERRUPTED:
+                hint = f"the log: {self.log.path}"
+                raise BuildError(
+                    f"the build container ended with status {status}",
+                    where=f"engine {self.agent.engine.name}",
+                    hint=hint,
+                )
+            raise FailedError(1 if self.failed else status)
+
+
+def build(
+    prepared: Prepared, conversation: Conversation, *, load: bool, folder: Path, say: Callable[[str], None]
+) -> None:
+    """Build, bring the outputs to their places, and say where they are."""
+    memory = destination.memory()
+    request = prepared.request
+    known = [
+        dataclasses.replace(output, have=memory.recall(target))
+        for output, target in zip(request.outputs, prepared.targets, strict=True)
+    ]
+    wanted = [*known, Output("docker-archive", {"tag": _loaded_name(request)})] if load else known
+    agent = conversation.agent
+    request = dataclasses.replace(request, outputs=tuple(wanted), image=agent.digest())
+    conversation.ask(request_archive(request, prepared.elements))
+    # Outputs are reported as they are finished, in any order.
+    finished = _in_order(conversation.outputs)
+    for event, target in zip(finished, prepared.targets, strict=False):
+        if event["changed"]:
+            destination.place(agent.fetch(event["path"]), event["output"], target)
+            memory.remember(target, event["key"])
+    for event in conversation.outputs:
+        if event["output"] == "files":
+            destination.place_side_files(agent.fetch(event["path"]), folder)
+    places = [str(target) for target in prepared.targets]
+    if load:
+        places.append(_load(agent, finished[-1], request))
+    say(closing(conversation.end, finished, places))
+
+
+def _in_order(events: Sequence[Event]) -> list[Event]:
+    return sorted((event for event in events if event["output"] != "files"), key=lambda event: int(event["index"]))
+
+
+def _loaded_name(request: Request) -> str:
+    tag = next((output.options["tag"] for output in request.outputs if "tag" in output.options), "latest")
+    return tag if "/" in tag or ":" in tag else f"localhost/{request.name.lower()}:{tag}"
+
+
+def _load(agent: Agent, event: Event, request: Request) -> str:
+    name = _loaded_name(request)
+    folder = Path(tempfile.mkdtemp(prefix="load-", dir=_scratch()))
+    try:
+        destination.place(agent.fetch(event["path"]), "docker-archive", folder / "image.tar")
+        agent.engine.load(folder / "image.tar", name)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return f"{name} (images of {agent.engine.name})"
+
+
+def _scratch() -> Path:
+    folder = destination.cache_folder() / "tmp"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def shell(prepared: Prepared, conversation: Conversation, at: str, command: str) -> int:
+    """Build up to a stage, then open a shell there; returns the shell's exit status."""
+    arguments = {"command": command} if command else {}
+    request = dataclasses.replace(prepared.request, stop_at=at, image=conversation.agent.digest(), arguments=arguments)
+    conversation.ask(request_archive(request, prepared.elements))
+    return conversation.agent.enter(conversation.result["session"])
+
+
+def plan(prepared: Prepared, conversation: Conversation) -> list[Event]:
+    """The plan's stages, with hits, misses and reasons."""
+    request = dataclasses.replace(prepared.request, image=conversation.agent.digest())
+    conversation.ask(request_archive(request, prepared.elements))
+    found: list[Event] = conversation.result["stages"]
+    return found
+
+
+def cache(conversation: Conversation, arguments: dict[str, str]) -> Any:
+    """What the cache command answers."""
+    conversation.ask(request_archive(Request("cache", arguments=arguments), ()))
+    return conversation.result

@@ -1,0 +1,387 @@
+"""The command line. It parses, and leaves the work to the modules that know it; what is not needed is not imported."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stages.errors import BuildError, UsageError
+from stages.request import OUTPUT_TYPES
+
+if TYPE_CHECKING:
+    from builder.build import Conversation
+    from builder.request import Prepared, Wish
+
+ENGINES = ("auto", "podman", "docker", "podman-socket", "docker-socket", "host")
+PROGRESS = ("auto", "live", "plain", "json")
+INTERRUPTED = 130
+
+Command = Callable[..., Any]
+
+
+def _note(text: str) -> None:
+    click.echo(text, err=True)
+
+
+# -- options that several commands share ------------------------------------------------------------
+
+
+def _engine_options(command: Command) -> Command:
+    for option in (
+        click.option("--debug", is_flag=True, help="Show tracebacks."),
+        click.option("--store", metavar="DIR", help="Where the store of the host engine is [env: DIB_CTR_STORE]."),
+        click.option(
+            "--engine", type=click.Choice(ENGINES), default="auto", show_default=True, help="What runs the build."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _request_options(command: Command) -> Command:
+    for option in (
+        click.argument("elements", nargs=-1, required=True, metavar="ELEMENT..."),
+        click.option("--offline", is_flag=True, help="Cut the network; take repositories as they were seen last."),
+        click.option("--no-cache", is_flag=True, help="Run every stage; packages still come from the package cache."),
+        click.option(
+            "-p", "--package", "packages", multiple=True, metavar="NAME", help="Install a package (repeatable, or A,B)."
+        ),
+        click.option(
+            "--elements-path",
+            default="",
+            metavar="DIR:DIR",
+            help="Where to look for elements first [env: ELEMENTS_PATH].",
+        ),
+        click.option(
+            "--set",
+            "settings",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="Set an element's variable; DIB_* of the environment count too.",
+        ),
+        click.option("--release", default="", help="The distribution's release (sets DIB_RELEASE)."),
+        click.option("--arch", default="", help="The image's architecture [default: this machine's]."),
+        click.option("--name", default="", help="The image's name [default: the operating-system element's]."),
+    ):
+        command = option(command)
+    return _engine_options(command)
+
+
+def _log_options(command: Command) -> Command:
+    for option in (
+        click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Write the full log here."),
+        click.option(
+            "--progress", type=click.Choice(PROGRESS), default="auto", show_default=True, help="What to show."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _wish(options: dict[str, Any], **more: Any) -> Wish:
+    from builder.request import Wish
+
+    names = ("elements", "name", "arch", "release", "settings", "elements_path", "packages", "no_cache", "offline")
+    return Wish(**{name: options[name] for name in names}, **more)
+
+
+def _conversation(prepared: Prepared | None, options: dict[str, Any], *, quiet: bool = False) -> Conversation:
+    """The agent of the chosen engine, and who shows what it says."""
+    from builder import engines
+    from builder.build import Agent, Conversation
+    from builder.progress import Log, Plain, reporter
+    from qemu.architecture import native, runs
+
+    if options["store"]:
+        os.environ["DIB_CTR_STORE"] = options["store"]
+    engine = engines.select(options["engine"])
+    foreign = prepared is not None and not runs(native(), prepared.request.arch)
+    agent = Agent(engine, "foreign" if foreign else "debian", _note, options["debug"])
+    log = Log.open(options.get("log"), prepared.request.name if prepared else "cache")
+    shown = Plain(out=sys.stderr, github=False) if quiet else reporter(options.get("progress", "plain"))
+    return Conversation(agent, shown, log, _again(options))
+
+
+def _again(options: dict[str, Any]) -> list[str]:
+    """The command line that opens a shell with the same request."""
+    words = ["dib-ctr", "shell"]
+    for name, flag in (
+        ("engine", "--engine"),
+        ("store", "--store"),
+        ("name", "--name"),
+        ("arch", "--arch"),
+        ("release", "--release"),
+        ("elements_path", "--elements-path"),
+    ):
+        value = options.get(name)
+        if value and value != "auto":
+            words += [flag, str(value)]
+    for name, flag in (("settings", "--set"), ("packages", "-p")):
+        for value in options.get(name, ()):
+            words += [flag, value]
+    return [*words, *options.get("elements", ())]
+
+
+# -- commands --------------------------------------------------------------------------------
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(importlib.metadata.version("dib-ctr"), message="dib-ctr %(version)s")
+def cli() -> None:
+    """Build operating system images from elements: no root, every script a cached layer."""
+
+
+@cli.command()
+@_request_options
+@_log_options
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    multiple=True,
+    metavar="TYPE[,KEY=VALUE]...",
+    help=f"What to write (repeatable): {', '.join(OUTPUT_TYPES)} [default: oci].",
+)
+@click.option(
+    "--dest",
+    "destination",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    help="The folder for outputs [default: here].",
+)
+@click.option("--load", is_flag=True, help="Put the image into the engine's own images as well.")
+@click.option(
+    "--break", "breaks", multiple=True, metavar="POINT", help="Open a shell at before:STAGE, after:STAGE or error."
+)
+def build(**options: Any) -> None:
+    """Build an image.
+
+    Outputs take options: -o oci,layers=stages,tag=1.0  -o tar,compress=zstd  -o oci-archive,dest=/srv/image.tar
+    """
+    from builder.build import build as run
+    from builder.request import prepare
+
+    outputs = options["outputs"] or ("oci",)
+    prepared = prepare(
+        "build", _wish(options, outputs=outputs, destination=options["destination"], breaks=options["breaks"])
+    )
+    conversation = _conversation(prepared, options)
+    if options["load"] and conversation.agent.engine.name == "host":
+        raise UsageError("--load needs an engine that has images", hint="--engine podman or docker")
+    say = _note if options["progress"] == "json" else click.echo
+    run(prepared, conversation, load=options["load"], folder=options["destination"], say=say)
+
+
+@cli.command()
+@_request_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def plan(*, as_json: bool, **options: Any) -> None:
+    """Show the stages of a build: which are in the cache, and why the others are not."""
+    from builder.build import plan as ask
+    from builder.progress import plan_table
+    from builder.request import prepare
+
+    prepared = prepare("plan", _wish(options))
+    stages = ask(prepared, _conversation(prepared, options, quiet=True))
+    click.echo(json.dumps(stages, indent=1) if as_json else plan_table(stages))
+
+
+@cli.command(context_settings={"ignore_unknown_options": False})
+@_request_options
+@click.option(
+    "--at",
+    default="",
+    metavar="STAGE",
+    help="The tree as this stage finds it, by number, script or title [default: finished].",
+)
+@click.option("-c", "--command", default="", help="Run this instead of an interactive shell.")
+def shell(*, at: str, command: str, **options: Any) -> None:
+    """Open a shell in the tree of a build; what is changed there is thrown away."""
+    from builder.build import shell as enter
+    from builder.request import prepare
+
+    prepared = prepare("shell", _wish(options))
+    words = json.dumps(["sh", "-c", command]) if command else ""
+    sys.exit(enter(prepared, _conversation(prepared, options, quiet=True), at, words))
+
+
+@cli.command()
+@click.option(
+    "--elements-path", default="", metavar="DIR:DIR", help="Where to look for elements first [env: ELEMENTS_PATH]."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.argument("name", required=False)
+def elements(*, elements_path: str, as_json: bool, name: str | None) -> None:
+    """List the elements, or describe one."""
+    from builder import catalogue
+
+    universe = catalogue.universe(elements_path)
+    if name is None:
+        rows = catalogue.rows(universe)
+        click.echo(
+            json.dumps([dict(zip(("name", "description"), row, strict=True)) for row in rows], indent=1)
+            if as_json
+            else catalogue.listing(rows)
+        )
+    else:
+        found = catalogue.describe(name, universe)
+        click.echo(json.dumps(found, indent=1) if as_json else catalogue.page(found))
+
+
+@cli.group()
+def cache() -> None:
+    """Look at the store of layers and packages, and clean it."""
+
+
+def _ask_cache(options: dict[str, Any], **arguments: str) -> Any:
+    from builder.build import cache as ask
+
+    return ask(_conversation(None, options, quiet=True), arguments)
+
+
+@cache.command()
+@_engine_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def du(*, as_json: bool, **options: Any) -> None:
+    """How much is kept, by kind."""
+    from builder.progress import size, table
+
+    data = _ask_cache(options, action="du")
+    if as_json:
+        click.echo(json.dumps(data, indent=1))
+        return
+    rows = [[kind, size(count)] for kind, count in data["usage"].items()]
+    click.echo(
+        table(
+            [
+                *rows,
+                ["all", size(sum(data["usage"].values()))],
+                ["stages", str(data["stages"])],
+                ["free", size(data["free"])],
+            ]
+        )
+    )
+
+
+@cache.command()
+@_engine_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def ls(*, as_json: bool, **options: Any) -> None:
+    """Which stages are kept."""
+    from builder.progress import size, table
+
+    data = _ask_cache(options, action="ls")
+    if as_json:
+        click.echo(json.dumps(data, indent=1))
+        return
+    rows = [["key", "stage", "size", "ran for", "made"]]
+    for record in data:
+        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(record["created"]))
+        rows.append([record["key"][:12], record["title"], size(record["bytes"]), f"{record['seconds']:.1f} s", made])
+    click.echo(table(rows))
+
+
+@cache.command()
+@_engine_options
+@click.option("--older-than", type=float, metavar="DAYS", help="Let go of what was not used for so long.")
+@click.option("--max-size", metavar="SIZE", help="Let go of the oldest until the rest fits: 500M, 20G.")
+@click.option("--all", "everything", is_flag=True, help="Let go of everything, downloaded packages too.")
+def prune(*, older_than: float | None, max_size: str | None, everything: bool, **options: Any) -> None:
+    """Remove what is old or left over; without options only what no build can use any more."""
+    from builder.progress import size
+
+    arguments = {"action": "prune", "all": "1" if everything else ""}
+    if older_than is not None:
+        arguments["older_than"] = str(older_than * 86400)
+    if max_size is not None:
+        arguments["max_bytes"] = str(_bytes(max_size))
+    data = _ask_cache(options, **arguments)
+    removed = f"{data['records']} stages, {data['layers']} layers and {data['outputs']} outputs"
+    click.echo(f"removed {removed}: {size(data['freed'])} freed")
+
+
+def _bytes(text: str) -> int:
+    units = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+    number, unit = text.rstrip("KMGTkmgt"), text.lstrip("0123456789.").upper()
+    try:
+        return int(float(number) * units[unit])
+    except (ValueError, KeyError) as error:
+        raise UsageError(f"{text!r} is not a size", hint="--max-size 500M, --max-size 20G") from error
+
+
+@cache.command()
+@_engine_options
+def verify(**options: Any) -> None:
+    """Check that every layer is still what was kept."""
+    wrong = _ask_cache(options, action="verify")
+    for sentence in wrong:
+        click.echo(sentence)
+    if wrong:
+        raise BuildError(
+            f"{len(wrong)} things are wrong with the store", hint="`dib-ctr cache prune` removes leftovers"
+        )
+    click.echo("the store is sound")
+
+
+@cli.command()
+@click.argument("names", nargs=-1, metavar="[ENGINE]...")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(*, names: Sequence[str], as_json: bool) -> None:
+    """Try each engine for real, and say what is wrong and what mends it."""
+    from dataclasses import asdict
+
+    from builder import doctor as examination
+
+    for name in names:
+        if name not in ENGINES[1:]:
+            raise UsageError(f"there is no engine {name!r}", hint=f"there is: {', '.join(ENGINES[1:])}")
+    report = examination.run(list(names) or list(ENGINES[1:]))
+    click.echo(json.dumps(asdict(report), indent=1) if as_json else examination.render(report))
+    sys.exit(0 if report.usable else 1)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status (0 done, 1 failed, 2 bad usage, 130 interrupted)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    try:
+        cli.main(args=arguments, prog_name="dib-ctr", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        _note("interrupted: nothing half-made was left")
+        return INTERRUPTED
+    except BuildError as error:
+        if debug:
+            import traceback
+
+            traceback.print_exc()
+        _note(f"error: {error}")
+        return error.exit_status
+    except BrokenPipeError:
+        return 1
+    except Exception as error:
+        from builder.build import FailedError
+
+        if isinstance(error, FailedError):
+            return error.status
+        if debug:
+            raise
+        _note(f"error: dib-ctr itself stumbled over {type(error).__name__}: {error}\n  next:  run again with --debug")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""Where outputs land: whole or not at all, and not again while they are what they were.
+
+An output is unpacked beside its destination under a hidden name and renamed when it is whole; what lay there before is
+exchanged in one step and then removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.errors import BuildError, UsageError
+from stages.request import Output
+from stages.store import write_file
+
+SUFFIXES = {"oci": ".oci", "oci-archive": ".oci.tar", "docker-archive": ".docker.tar", "tar": ".tar", "dir": ".dir"}
+COMPRESSED = {"none": "", "gzip": ".gz", "zstd": ".zst"}
+_RENAME_EXCHANGE = 2
+_AT_FDCWD = -100
+
+
+def cache_folder() -> Path:
+    """Where dib-ctr keeps logs and notes about outputs ($XDG_CACHE_HOME/dib-ctr)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dib-ctr"
+
+
+def target_of(output: Output, name: str, folder: Path) -> Path:
+    """The path of an output: its option ``dest``, or its name and its type's suffix in ``folder``."""
+    if "dest" in output.options:
+        return Path(output.options["dest"]).absolute()
+    suffix = SUFFIXES[output.type] + COMPRESSED[output.options.get("compress", "none")]
+    return (folder / f"{name}{suffix}").absolute()
+
+
+def check_targets(targets: Iterable[Path]) -> None:
+    """Refuse what cannot be written before any work starts: raises UsageError."""
+    seen: set[Path] = set()
+    for target in targets:
+        if target in seen:
+            raise UsageError(
+                f"two outputs would be written to {target}", hint="give one of them a dest=PATH of its own"
+            )
+        seen.add(target)
+        folder = next(parent for parent in target.parents if parent.exists())
+        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            raise UsageError(
+                f"{target} cannot be written: {folder} is not a folder you may write to", hint="--dest DIR"
+            )
+
+
+def fingerprint(path: Path) -> str:
+    """What an output on the disk looks like: names, sizes and times of all its files ("" where it is not there)."""
+    if not path.exists():
+        return ""
+    entries = []
+    for directory, folders, files in os.walk(path):
+        folders.sort()
+        entries += [Path(directory, name) for name in sorted(files)]
+    found = hashlib.sha256()
+    for file in entries or [path]:
+        status = file.lstat()
+        found.update(
+            f"{file.relative_to(path)} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape")
+        )
+    return found.hexdigest()
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Which output key lies at which path, remembered between builds so that nothing is written twice."""
+
+    file: Path
+
+    def _read(self) -> dict[str, dict[str, str]]:
+        try:
+            data: dict[str, dict[str, str]] = json.loads(self.file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return data
+
+    def recall(self, target: Path) -> str:
+        """The key of the output that still lies at ``target`` unchanged, or ""."""
+        known = self._read().get(str(target))
+        return known["key"] if known and known["fingerprint"] == fingerprint(target) else ""
+
+    def remember(self, target: Path, key: str) -> None:
+        """Note what was just written; forgets paths that are gone."""
+        data = {path: known for path, known in self._read().items() if Path(path).exists()}
+        data[str(target)] = {"key": key, "fingerprint": fingerprint(target)}
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        write_file(self.file, json.dumps(data, indent=1, sort_keys=True))
+
+
+def memory() -> Memory:
+    """The caller's own memory."""
+    return Memory(cache_folder() / "outputs.json")
+
+
+def unpack(stream: Iterable[bytes], folder: Path) -> None:
+    """Unpack a tar stream below ``folder`` with tar, which lets no member out of it; owners are kept for root only."""
+    folder.mkdir(parents=True, exist_ok=True)
+    owners = ["--same-owner", "--numeric-owner"] if os.geteuid() == 0 else ["--no-same-owner"]
+    command = ["tar", "-x", "-f", "-", "-C", str(folder), *owners]
+    tar = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert tar.stdin is not None
+    assert tar.stderr is not None
+    with contextlib.suppress(BrokenPipeError), tar.stdin:
+        for data in stream:
+            tar.stdin.write(data)
+    errors = tar.stderr.read().decode("utf-8", "replace").strip()
+    if tar.wait() != 0:
+        last = errors.splitlines()[-1] if errors else "tar failed"
+        raise BuildError(f"an output cannot be written: {last}", where=str(folder), hint="is there room on that disk?")
+
+
+def _own(path: Path) -> None:
+    """Give what root unpacked to root: in the store it belonged to a build's own ids."""
+    if os.geteuid() == 0:
+        for directory, _, files in os.walk(path):
+            for name in (".", *files):
+                os.lchown(f"{directory}/{name}", 0, 0)
+        os.lchown(path, 0, 0)
+
+
+def _swap(new: Path, target: Path) -> None:
+    """Put ``new`` in the place of ``target`` in one step; what was there goes."""
+    if not target.is_dir() or target.is_symlink():
+        if new.is_dir() and (target.exists() or target.is_symlink()):
+            target.unlink()
+        new.rename(target)
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    exchanged = libc.renameat2(_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(target), _RENAME_EXCHANGE) == 0
+    if not exchanged:  # a file system that cannot: two steps, the old one is there until the new one is
+        aside = target.with_name(f".{target.name}.old-{secrets.token_hex(4)}")
+        target.rename(aside)
+        new.rename(target)
+        new = aside
+    shutil.rmtree(new)
+
+
+@contextlib.contextmanager
+def partial(target: Path) -> Iterator[Path]:
+    """A hidden folder beside ``target``, removed in the end whatever happens."""
+    folder = target.with_name(f".{target.name}.partial-{secrets.token_hex(4)}")
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def place(stream: Iterable[bytes], output_type: str, target: Path) -> None:
+    """Unpack an output's folder of the store and put its artifact at ``target``."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with partial(target) as folder:
+        unpack(stream, folder)
+        artifact = folder / "artifact"
+        if output_type == "dir":
+            with artifact.open("rb") as data:
+                unpack(iter(lambda: data.read(1 << 20), b""), folder / "tree")
+            artifact = folder / "tree"
+        else:
+            _own(artifact)
+        _swap(artifact, target)
+
+
+def place_side_files(stream: Iterable[bytes], folder: Path) -> list[str]:
+    """Put what scripts wrote beside the image into ``folder``, file by file; returns the paths, relative to it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    placed = []
+    with partial(folder / "side-files") as source:
+        unpack(stream, source)
+        _own(source / "artifact")
+        for file in sorted((source / "artifact").rglob("*")):
+            path = file.relative_to(source / "artifact")
+            if file.is_dir() and not file.is_symlink():
+                (folder / path).mkdir(parents=True, exist_ok=True)
+            else:
+                file.rename(folder / path)
+                placed.append(str(path))
+    return placed

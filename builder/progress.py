@@ -1,0 +1,279 @@
+"""What a person sees of a build: plain lines, a live view on a terminal, or the events themselves.
+
+Formatting is pure (text in, text out); a :class:`Reporter` writes it. Whatever is shown, the log file gets every line of
+every stage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from builder.destination import cache_folder
+from stages.errors import BuildError, UsageError
+from stages.events import Event
+
+KEPT_LOGS = 20
+
+
+def size(count: int) -> str:
+    """A number of bytes as a person reads it (decimal units)."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    raise AssertionError
+
+
+def stage_title(stage: Event) -> str:
+    """Phase, element and script of a planned stage."""
+    return f"{stage['phase']}/{stage['element']}/{stage['script']}"
+
+
+def plan_table(stages: Sequence[Event]) -> str:
+    """The plan as an aligned table, a stage a line."""
+    head = ("#", "phase", "element", "script", "where", "key", "", "why")
+    rows = [head]
+    for stage in stages:
+        state = "hit" if stage["hit"] else "miss"
+        rows.append(
+            (
+                str(stage["number"]),
+                stage["phase"],
+                stage["element"],
+                stage["script"],
+                stage["where"],
+                stage["key"][:12],
+                state,
+                stage["why"],
+            )
+        )
+    return table(rows)
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text as aligned columns."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def failure(event: Event, log: Path, again: Sequence[str]) -> str:
+    """The report of a failed stage: where, its status and last lines, the log, the command that opens a shell there."""
+    title = stage_title(event)
+    return "\n".join(
+        [
+            f"error: the stage {title} failed with status {event['status']}",
+            f"  phase: {event['phase']}, element: {event['element']}, script: {event['script']}",
+            *(f"  | {line}" for line in event["tail"]),
+            f"  log:   {log}",
+            f"  next:  {shlex.join([*again, '--at', title])}",
+        ]
+    )
+
+
+def message(error: BuildError) -> str:
+    """An error as it is printed."""
+    return f"error: {error}"
+
+
+def closing(end: Event, outputs: Iterable[Event], places: Iterable[str]) -> str:
+    """The last lines of a build that succeeded."""
+    lines = []
+    for output, place in zip(outputs, places, strict=True):
+        details = [size(output["bytes"]), output["digest"], *([] if output["changed"] else ["unchanged"])]
+        lines.append(f"{output['output']}: {place} ({', '.join(details)})")
+    total = end["hits"] + end["misses"]
+    return "\n".join([*lines, f"{total} stages, {end['hits']} from the cache, in {end['seconds']:.1f} s"])
+
+
+class Reporter(Protocol):
+    """Takes the events of one build as they come."""
+
+    def handle(self, event: Event) -> None:
+        """Show one event."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+
+@dataclass
+class Json:
+    """The events as they are, one a line, on standard output."""
+
+    def handle(self, event: Event) -> None:
+        """Print the event."""
+        print(json.dumps(event), flush=True)
+
+    def close(self) -> None:
+        """Nothing to undo."""
+
+
+@dataclass
+class Plain:
+    """A line a stage, as a log wants it; in GitHub Actions each stage's output is a folded group."""
+
+    out: IO[str] = field(default_factory=lambda: sys.stdout)
+    github: bool = field(default_factory=lambda: os.environ.get("GITHUB_ACTIONS") == "true")
+    _stages: dict[int, Event] = field(default_factory=dict)
+
+    def handle(self, event: Event) -> None:
+        """Print what the event adds."""
+        text = self.line(event)
+        if text is not None:
+            print(text, file=self.out, flush=True)
+
+    def line(self, event: Event) -> str | None:
+        """The text for one event, or None where it has none."""
+        kind = event["type"]
+        if kind == "plan":
+            self._stages = {stage["number"]: stage for stage in event["stages"]}
+            hits = sum(1 for stage in event["stages"] if stage["hit"])
+            return f"{len(self._stages)} stages, {hits} in the cache"
+        if kind == "note":
+            return str(event["text"])
+        if kind == "log":
+            return str(event["text"]) if self.github else None
+        if "number" not in event or event["number"] not in self._stages:
+            return None
+        return self._stage_line(kind, event)
+
+    def _stage_line(self, kind: str, event: Event) -> str | None:
+        title = f"[{event['number']}/{len(self._stages)}] {stage_title(self._stages[event['number']])}"
+        if kind == "hit":
+            return f"{title}  cached"
+        if kind == "wait":
+            return f"{title}  another build runs it, waiting"
+        if kind == "start":
+            return f"::group::{title}" if self.github else f"{title} ..."
+        if kind == "done":
+            done = f"{title}  {event['seconds']:.1f} s, {size(event['bytes'])}"
+            return f"::endgroup::\n{done}" if self.github else done
+        if kind == "failed":
+            return "::endgroup::" if self.github else None
+        return None
+
+    def close(self) -> None:
+        """Nothing to undo."""
+
+
+class Live:
+    """On a terminal: the stages that ran, the one that runs with its time and last line, and how far the build is."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live as RichLive
+
+        self._stages: dict[int, Event] = {}
+        self._number = 0
+        self._since = time.monotonic()
+        self._last = ""
+        self._hits = 0
+        self.console = Console(stderr=False, highlight=False)
+        self._live = RichLive(get_renderable=self._render, console=self.console, refresh_per_second=10, transient=True)
+        self._live.start()
+
+    def _render(self) -> Any:
+        from rich.console import Group
+        from rich.spinner import Spinner
+        from rich.text import Text
+
+        if self._number not in self._stages:
+            return Text("")
+        title = stage_title(self._stages[self._number])
+        running = f"[{self._number}/{len(self._stages)}] {title}  {time.monotonic() - self._since:.0f} s"
+        width = max(20, self.console.width - 4)
+        return Group(Spinner("dots", text=Text(running, style="bold")), Text(f"  {self._last[:width]}", style="dim"))
+
+    def handle(self, event: Event) -> None:
+        """Show one event."""
+        kind = event["type"]
+        if kind == "plan":
+            self._stages = {stage["number"]: stage for stage in event["stages"]}
+        elif kind == "note":
+            self.console.print(event["text"], markup=False)
+        elif kind == "log":
+            self._last = event["text"]
+        elif kind in ("start", "wait"):
+            self._number, self._since, self._last = event["number"], time.monotonic(), ""
+            if kind == "wait":
+                self._last = "another build runs it, waiting"
+        elif kind == "hit":
+            self._line(event, "[green]cached[/green]")
+        elif kind == "done":
+            self._line(event, f"{event['seconds']:.1f} s, {size(event['bytes'])}")
+        elif kind == "failed":
+            self._line(event, f"[red]failed with status {event['status']}[/red]")
+
+    def _line(self, event: Event, rest: str) -> None:
+        from rich.markup import escape
+
+        self._number = 0
+        title = f"[{event['number']}/{len(self._stages)}] {stage_title(self._stages[event['number']])}"
+        self.console.print(f"{escape(title)}  {rest}")
+
+    def close(self) -> None:
+        """Take the live lines away."""
+        self._live.stop()
+
+
+def reporter(wish: str) -> Reporter:
+    """The reporter for ``--progress``: auto is live on a terminal and plain elsewhere."""
+    if wish == "json":
+        return Json()
+    if wish == "live" or (wish == "auto" and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"):
+        return Live()
+    return Plain()
+
+
+@dataclass
+class Log:
+    """The full log of one build: every line of every stage, with the time since the start in seconds."""
+
+    path: Path
+    _file: IO[str]
+    _titles: dict[int, str] = field(default_factory=dict)
+    _start: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def open(cls, wish: Path | None, name: str) -> Log:
+        """Open the file named by ``--log``, or a new one among the newest logs; raises UsageError where it cannot be."""
+        path = wish or cache_folder() / "logs" / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("w", encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"the log {path} cannot be written: {error.strerror}", hint="--log FILE") from error
+        if wish is None:
+            for old in sorted(path.parent.glob("*.log"), key=lambda log: log.stat().st_mtime)[:-KEPT_LOGS]:
+                old.unlink(missing_ok=True)
+        return cls(path.absolute(), file)
+
+    def handle(self, event: Event) -> None:
+        """Write what the event says."""
+        kind = event["type"]
+        if kind == "plan":
+            self._titles = {stage["number"]: stage_title(stage) for stage in event["stages"]}
+            return
+        title = self._titles.get(event.get("number", 0), "")
+        text = event["text"] if kind in ("log", "note") else f"== {kind} {title}".rstrip()
+        self._file.write(f"{time.monotonic() - self._start:8.2f} {title} {text}\n" if kind == "log" else f"{text}\n")
+
+    def line(self, text: str) -> None:
+        """A line that is no event: the engine's own chatter."""
+        self._file.write(f"{text}\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        with contextlib.suppress(OSError):
+            self._file.close()

@@ -1,0 +1,174 @@
+"""From what the user typed to a request: parsed, checked and resolved before anything runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder import aptsources
+from builder.destination import check_targets, target_of
+from qemu.architecture import ARCHITECTURES, canonical, native
+from stages.element import BUILTIN, Element, Resolution, find_elements, nearest, resolve
+from stages.environment import SERVICES
+from stages.errors import BuildError, UsageError
+from stages.request import OUTPUT_TYPES, Output, Request
+
+# The options of each output type and, where they are few, their values.
+LAYERS = {"layers": ("squashed", "stages"), "tag": ()}
+OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "oci": LAYERS,
+    "oci-archive": LAYERS,
+    "docker-archive": LAYERS,
+    "tar": {"compress": ("none", "gzip", "zstd")},
+    "dir": {},
+}
+# Settings of this machine, not of the image (all other DIB_CTR_* are dib-ctr's own business).
+MIRRORS = ("DIB_CTR_DEBIAN_MIRROR", "DIB_CTR_DEBIAN_SECURITY_MIRROR", "DIB_CTR_UBUNTU_MIRROR", "DIB_CTR_APT_OPTIONS")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+.:_~=@/-]*\Z")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asked for, as typed: the options that build, plan and shell share, and build's own."""
+
+    elements: tuple[str, ...]
+    outputs: tuple[str, ...] = ()
+    name: str = ""
+    destination: Path = Path()
+    arch: str = ""
+    release: str = ""
+    settings: tuple[str, ...] = ()
+    elements_path: str = ""
+    packages: tuple[str, ...] = ()
+    no_cache: bool = False
+    offline: bool = False
+    breaks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked request, the elements that go with it, and where each of its outputs will lie (in the same order)."""
+
+    request: Request
+    elements: tuple[Element, ...]
+    targets: tuple[Path, ...]
+
+
+def _one_of(what: str, given: str, known: Iterable[str]) -> UsageError:
+    known = sorted(known)
+    hint = nearest(given, known) or f"there is: {', '.join(known)}"
+    return UsageError(f"{given!r} is no {what}", hint=hint)
+
+
+def parse_output(text: str) -> Output:
+    """``TYPE[,key=value]...`` as an output; raises UsageError naming what is not known."""
+    kind, *pairs = text.split(",")
+    if kind not in OUTPUT_TYPES:
+        raise _one_of("output type", kind, OUTPUT_TYPES)
+    known = {**OPTIONS[kind], "dest": ()}
+    options = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if key not in known:
+            raise _one_of(f"option of the output {kind}", key, known)
+        if not separator or not value:
+            raise UsageError(f"the option {key} of the output {kind} has no value", hint=f"-o {kind},{key}=VALUE")
+        if known[key] and value not in known[key]:
+            raise _one_of(f"value of {key} (output {kind})", value, known[key])
+        options[key] = value
+    return Output(kind, options)
+
+
+def parse_arch(text: str) -> str:
+    """An architecture by any of its names as Debian's name; empty means this machine's."""
+    name = canonical(text) if text else native()
+    if name is None or name not in ARCHITECTURES:
+        raise _one_of("architecture", text or native(), ARCHITECTURES)
+    return name
+
+
+def variables(settings: Sequence[str], release: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """The build variables: ``DIB_*`` and the proxies of the environment, then ``--release``, then ``--set``."""
+    wanted = (name for name in environment if name in SERVICES or name.startswith("DIB_"))
+    found = {name: environment[name] for name in wanted if not name.startswith("DIB_CTR_")}
+    found.update(mirrors(environment))
+    if release:
+        found["DIB_RELEASE"] = release
+    for setting in settings:
+        name, separator, value = setting.partition("=")
+        if not separator or not VARIABLE.match(name):
+            raise UsageError(f"--set {setting!r} is not NAME=VALUE", hint="--set DIB_RELEASE=bookworm")
+        found[name] = value
+    return found
+
+
+def mirrors(environment: Mapping[str, str]) -> dict[str, str]:
+    """The mirrors that elements fall back on where no variable names one: this machine's own, if it has any.
+
+    ``DIB_CTR_DEBIAN_MIRROR`` and its like of the environment go first.
+    """
+    found = {}
+    with contextlib.suppress(BuildError):  # not a Debian machine: the build image's mirror serves
+        mirror = aptsources.debian_mirror()
+        found = {"DIB_CTR_DEBIAN_MIRROR": mirror.archive, "DIB_CTR_DEBIAN_SECURITY_MIRROR": mirror.security}
+        found["DIB_CTR_APT_OPTIONS"] = "\n".join(aptsources.settings())
+    given = {name: value for name, value in environment.items() if name in MIRRORS and value}
+    return {name: value for name, value in {**found, **given}.items() if value}
+
+
+def _packages(given: Iterable[str]) -> tuple[str, ...]:
+    names = [name for word in given for name in word.replace(",", " ").split()]
+    for name in names:
+        if not PACKAGE.match(name):
+            raise UsageError(f"{name!r} is not a package's name", hint="-p NAME, or -p NAME,NAME")
+    return tuple(dict.fromkeys(names))
+
+
+def _breaks(given: Iterable[str]) -> tuple[str, ...]:
+    for point in given:
+        when, _, stage = point.partition(":")
+        if point != "error" and (when not in ("before", "after") or not stage):
+            raise UsageError(f"--break {point!r} is no point to stop at", hint="before:STAGE, after:STAGE or error")
+    return tuple(given)
+
+
+def elements_path(given: str, environment: Mapping[str, str]) -> list[Path]:
+    """The folders that are searched for elements: the option, else ``ELEMENTS_PATH``; the built-in ones come last."""
+    text = given or environment.get("ELEMENTS_PATH", "")
+    return [*(Path(entry) for entry in text.split(":") if entry), BUILTIN]
+
+
+def resolve_elements(wish: Wish, environment: Mapping[str, str]) -> Resolution:
+    """Find and resolve the wished elements."""
+    return resolve(wish.elements, find_elements(elements_path(wish.elements_path, environment)))
+
+
+def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.environ) -> Prepared:
+    """Check everything that can be checked before a container runs; raises UsageError."""
+    found = resolve_elements(wish, environment)
+    name = wish.name or found.operating_system.name
+    if not NAME.match(name):
+        raise UsageError(f"{name!r} cannot be an image's name", hint="letters, digits, '.', '_' and '-'")
+    outputs = [parse_output(text) for text in wish.outputs]
+    targets = tuple(target_of(output, name, wish.destination) for output in outputs)
+    check_targets(targets)
+    request = Request(
+        command=command,
+        name=name,
+        arch=parse_arch(wish.arch),
+        asked=wish.elements,
+        elements=found.names,
+        variables=variables(wish.settings, wish.release, environment),
+        packages=_packages(wish.packages),
+        outputs=tuple(outputs),
+        no_cache=wish.no_cache,
+        offline=wish.offline,
+        breaks=_breaks(wish.breaks),
+    )
+    return Prepared(request, found.elements, targets)

@@ -1,0 +1,123 @@
+"""The first thing that runs in a build container: takes the request from standard input and starts the agent.
+
+Its text is the argument of ``python3 -I -c``, so it needs nothing but the standard library, and no file of the host:
+
+``--store DIR``                                 read a request (a line with its length, then a tar) and answer it
+``--store DIR --enter SESSION --code DIGEST``   open the shell of a session on this terminal
+
+The agent's code travels in the request and is kept in the store under its digest, with its bytecode.
+"""
+
+import argparse
+import ctypes
+import hashlib
+import io
+import json
+import os
+import secrets
+import sys
+import tarfile
+from pathlib import Path
+
+SCRATCH = Path("/tmp/dib-ctr")  # a tmpfs of the container's own, gone with it
+
+
+def mount_scratch() -> None:
+    """An empty tmpfs at SCRATCH, visible only to this container."""
+    SCRATCH.mkdir(exist_ok=True)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"tmpfs", os.fsencode(SCRATCH), b"tmpfs", ctypes.c_ulong(0), b"mode=755") != 0:
+        raise OSError(ctypes.get_errno(), f"mount a tmpfs on {SCRATCH}: {os.strerror(ctypes.get_errno())}")
+
+
+def read_exactly(length: int) -> bytes:
+    """That many bytes of standard input and not one more: the host's control lines come after them."""
+    parts = bytearray()
+    while len(parts) < length:
+        data = os.read(0, min(length - len(parts), 1 << 20))
+        if not data:
+            raise EOFError("the request ended early")
+        parts += data
+    return bytes(parts)
+
+
+def read_request() -> bytes:
+    """The request archive from standard input."""
+    digits = bytearray()
+    while (byte := read_exactly(1)) != b"\n":
+        digits += byte
+    return read_exactly(int(digits))
+
+
+def unpack(archive: tarfile.TarFile, target: Path) -> None:
+    """Write the archive's regular files below ``target``; the host made it, and puts nothing else in."""
+    for member in archive:
+        data = archive.extractfile(member)
+        if data is None:
+            continue
+        file = target / member.name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data.read())
+        file.chmod(member.mode)
+
+
+def keep_code(code: bytes, store: Path) -> Path:
+    """The folder in the store that holds this code."""
+    folder = store / "agent" / hashlib.sha256(code).hexdigest()[:24]
+    if not folder.is_dir():
+        partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+        partial.mkdir(parents=True)
+        with tarfile.open(fileobj=io.BytesIO(code)) as archive:
+            unpack(archive, partial)
+        try:
+            partial.rename(folder)
+        except OSError:  # another build was first
+            if not folder.is_dir():
+                raise
+    return folder
+
+
+def answer(store: Path) -> int:
+    """Read the request, unpack it and have the agent answer it."""
+    mount_scratch()
+    request = SCRATCH / "request"
+    request.mkdir()
+    with tarfile.open(fileobj=io.BytesIO(read_request())) as archive:
+        unpack(archive, request)
+    code = keep_code((request / "code.tar").read_bytes(), store)
+    sys.path.insert(0, str(code))
+    from stages import agent
+
+    return agent.main(request, store, 0)
+
+
+def enter(store: Path, session: str, code: str) -> int:
+    """Open a session's shell."""
+    mount_scratch()
+    sys.path.insert(0, str(store / "agent" / code))
+    from stages import agent
+
+    return agent.enter(session, store, SCRATCH)
+
+
+def main() -> int:
+    """Parse the arguments; what goes wrong before the agent runs is reported as its error event would be."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--enter", default="")
+    parser.add_argument("--code", default="")
+    options = parser.parse_args()
+    os.umask(0o022)
+    try:
+        if options.enter:
+            return enter(options.store, options.enter, options.code)
+        return answer(options.store)
+    except OSError as error:
+        hint = "look at the disk that holds the store; `dib-ctr doctor` tries the engine"
+        event = {"type": "error", "what": f"the build container could not start: {error}", "where": str(options.store)}
+        print(json.dumps({**event, "hint": hint, "status": 1, "trace": ""}), flush=True)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
