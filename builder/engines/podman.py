@@ -19,6 +19,7 @@ from builder.engines.ranges import root_range
 # Capabilities over the container's user namespace only; the masks and filters would keep stages from mounting.
 RIGHTS = (
     "--cap-add=SYS_ADMIN",
+    "--cap-add=NET_ADMIN",  # the loopback device of a stage without network; over the host's network it has no power
     "--security-opt=seccomp=unconfined",
     "--security-opt=unmask=ALL",
     "--security-opt=label=disable",
@@ -52,13 +53,16 @@ def _boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
 
 
-def own_limits() -> tuple[str, ...]:
-    """The caller's limits, said outright: without CAP_SYS_RESOURCE podman's higher defaults are refused."""
-    options: list[str] = []
+def limits() -> tuple[tuple[str, int, int], ...]:
+    """The caller's limits (name, soft, hard), to say outright where podman's higher defaults are refused.
+
+    They are without CAP_SYS_RESOURCE.
+    """
+    found: list[tuple[str, int, int]] = []
     for name, kind in (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC)):
         soft, hard = (min(value, MOST[name]) if value >= 0 else MOST[name] for value in resource.getrlimit(kind))
-        options += ["--ulimit", f"{name}={soft}:{hard}"]
-    return tuple(options)
+        found.append((name, soft, hard))
+    return tuple(found)
 
 
 def stamp() -> str:
@@ -126,10 +130,10 @@ class Podman(CommandLineEngine):
     def _candidates(self) -> Iterator[Found]:
         present = [found for name in ("crun", "runc") if (found := shutil.which(name))]
         for storage in self._storages():
-            for limits in ((), own_limits()):
-                yield Found(storage, limits)
+            for ulimits in ((), tuple(f"--ulimit={name}={soft}:{hard}" for name, soft, hard in limits())):
+                yield Found(storage, ulimits)
                 for runtime in present:
-                    yield Found((*storage, "--runtime", runtime), limits)
+                    yield Found((*storage, "--runtime", runtime), ulimits)
 
     def _try_all(self) -> None:
         said: list[str] = []
