@@ -1,7 +1,7 @@
 """What a person sees of a build: plain lines, a live view on a terminal, or the events themselves.
 
-Formatting is pure (text in, text out); a :class:`Reporter` writes it. Whatever is shown, the log file gets every line of
-every stage.
+Formatting is pure (text in, text out); a :class:`Reporter` writes it. Whatever is shown, the log file gets every line
+of every stage.
 """
 
 from __future__ import annotations
