@@ -1,1 +1,85 @@
-"""Container engines, one adapter each, behind one small protocol."""
+"""Engines: the ways to run a build container. ``select`` finds one that works here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from builder.engines import memory
+from builder.engines.protocol import Engine
+from stages.errors import BuildError, UsageError
+
+
+def _podman() -> Engine:
+    from builder.engines.podman import Podman
+
+    return Podman()
+
+
+def _docker() -> Engine:
+    from builder.engines.docker import Docker
+
+    return Docker()
+
+
+def _podman_socket() -> Engine:
+    from builder.engines.podman_socket import PodmanSocket
+
+    return PodmanSocket()
+
+
+def _docker_socket() -> Engine:
+    from builder.engines.docker_socket import DockerSocket
+
+    return DockerSocket()
+
+
+def _host() -> Engine:
+    from builder.engines.host import Host
+
+    return Host()
+
+
+# In the order in which "auto" tries them; each module is loaded only when it is its turn.
+ADAPTERS: dict[str, Callable[[], Engine]] = {
+    "podman": _podman,
+    "docker": _docker,
+    "podman-socket": _podman_socket,
+    "docker-socket": _docker_socket,
+    "host": _host,
+}
+AUTO = "auto"
+
+
+def make(name: str) -> Engine:
+    """The adapter of this name, not yet probed; raises UsageError for an unknown one."""
+    try:
+        return ADAPTERS[name]()
+    except KeyError:
+        raise UsageError(f"there is no engine {name}", hint=f"one of: {AUTO}, {', '.join(ADAPTERS)}") from None
+
+
+def select(name: str = AUTO) -> Engine:
+    """The engine of this name, or with "auto" the first that really works; raises BuildError saying why none does.
+
+    What works is remembered: a second call costs no call of an engine (``dib-ctr doctor`` tries anew).
+    """
+    if name != AUTO:
+        engine = make(name)
+        engine.probe()
+        return engine
+    last = memory.recall(AUTO, memory.stamp())
+    reasons: list[str] = []
+    for candidate in sorted(ADAPTERS, key=lambda known: known != last):
+        engine = make(candidate)
+        try:
+            engine.probe()
+        except BuildError as error:
+            reasons.append(f"{candidate}: {error.what}")
+            continue
+        if candidate != last:
+            memory.remember(AUTO, memory.stamp(), candidate)
+        return engine
+    raise BuildError(
+        "no engine works here:\n  " + "\n  ".join(reasons),
+        hint="dib-ctr doctor says what mends each; the least is: sudo apt-get install podman uidmap",
+    )

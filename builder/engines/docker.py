@@ -1,7 +1,7 @@
 """docker's command line. Its containers belong to a daemon that is mostly root of the host, and it maps no ids.
 
-So the container runs as an ordinary user, who opens a user namespace of his own (``stages.namespace``). Where the daemon
-itself is rootless or maps its users, its containers' root is no root of the host and can do the work directly.
+So the container runs as an ordinary user, who opens a user namespace of his own (``stages.namespace``). Where the
+daemon itself is rootless or maps its users, its containers' root is no root of the host and can do the work directly.
 """
 
 from __future__ import annotations
@@ -33,13 +33,6 @@ class Found:
     rights: tuple[str, ...] = RIGHTS
 
 
-def trial_argv(found: Found) -> tuple[str, ...]:
-    """The command of a trial container: the trial image has no Python, so unshare opens the user namespace."""
-    if found.direct:
-        return trial.argv(STORE)
-    return ("unshare", "--user", "--map-root-user", "--mount", "--pid", "--ipc", "--fork", *trial.argv(STORE))
-
-
 def choices() -> tuple[Found, ...]:
     """What to try, in order: a root that turns out to be the host's own is refused by the trial itself."""
     known = tuple(right for right in RIGHTS if "apparmor" not in right)
@@ -58,7 +51,7 @@ class Docker(CommandLineEngine):
     def options(self, container: Container) -> list[str]:
         """See CommandLineEngine."""
         network = "--network=host" if container.network else "--network=none"
-        rights = ["--cap-add=SYS_ADMIN"] if self.found.direct else [f"--user={BUILD_USER}"]
+        rights = ["--cap-add=SYS_ADMIN", "--cap-add=NET_ADMIN"] if self.found.direct else [f"--user={BUILD_USER}"]
         return [network, *self.found.rights, *rights]
 
     def command(self, container: Container) -> tuple[str, ...]:
@@ -88,7 +81,7 @@ class Docker(CommandLineEngine):
         try:
             for found in choices():
                 self.found = found
-                done = self.try_container(Container(trial.IMAGE, trial_argv(found)))
+                done = self.try_container(Container(trial.IMAGE, trial.namespaced(STORE, direct=found.direct)))
                 if done.status == 0 and trial.GOOD in done.errors:
                     memory.remember(self.name, self._stamp(), asdict(found))
                     return

@@ -40,6 +40,13 @@ def argv(store: str) -> tuple[str, ...]:
     return ("/bin/sh", "-c", SCRIPT, "trial", store)
 
 
+def namespaced(store: str, *, direct: bool) -> tuple[str, ...]:
+    """The same where the container's user opens the user namespace, unless ``direct``; there is no Python to do it."""
+    if direct:
+        return argv(store)
+    return ("unshare", "--user", "--map-root-user", "--mount", "--pid", "--ipc", "--fork", *argv(store))
+
+
 def _libraries(program: str) -> set[str]:
     done = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
     return set(re.findall(r"(/\S+)", done.stdout))

@@ -1,0 +1,161 @@
+"""docker by its API socket and SDK: for a job that has the socket mounted and no command."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from builder.engines.protocol import STORE, STORE_VOLUME, EngineError, ImageMissing
+from builder.engines.sockets import LABELS, SocketEngine, Wanted, first_socket
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+
+class DockerSocket(SocketEngine):
+    """The docker SDK."""
+
+    name = "docker-socket"
+
+    def __init__(self, address: str = "") -> None:
+        super().__init__(address or first_socket("DOCKER_HOST", ("/var/run/docker.sock",)))
+        self._known: APIClient | None = None
+
+    @contextlib.contextmanager
+    def _api(self, what: str) -> Iterator[Any]:  # its type information covers half of the calls
+        from docker import APIClient
+        from docker.errors import DockerException
+        from requests.exceptions import RequestException
+
+        if not self.address:
+            raise EngineError(self.name, "there is no docker socket", "no socket", hint="set DOCKER_HOST")
+        try:
+            if self._known is None:
+                self._known = APIClient(base_url=self.address, version="auto", timeout=600)
+            yield self._known
+        except (DockerException, RequestException) as error:
+            raise EngineError(self.name, f"{what}: {error}", str(error)) from error
+
+    def alive(self) -> None:
+        """See SocketEngine."""
+        with self._api("talk to the daemon") as api:
+            api.ping()
+
+    def has_image(self, reference: str) -> bool:
+        """See Engine."""
+        from docker.errors import ImageNotFound
+
+        with self._api("look for an image") as api:
+            try:
+                api.inspect_image(reference)
+            except ImageNotFound:
+                return False
+        return True
+
+    def build_image(self, folder: Path, file: str, reference: str, arguments: Mapping[str, str]) -> None:
+        """See Engine."""
+        with self._api(f"build {reference}") as api:
+            answer = api.build(
+                path=str(folder),
+                dockerfile=file,
+                tag=reference,
+                buildargs=dict(arguments),
+                network_mode="host",
+                rm=True,
+                decode=True,
+            )
+            for event in answer:
+                if "error" in event:
+                    raise EngineError(self.name, f"build {reference}: {event['error']}", str(event))
+
+    def import_image(self, archive: Path, reference: str) -> None:
+        """See Engine."""
+        repository, _, tag = reference.rpartition(":")
+        with self._api("import an image") as api:
+            api.import_image(str(archive), repository=repository, tag=tag)
+
+    def remove_image(self, reference: str) -> None:
+        """See Engine."""
+        if self.has_image(reference):
+            with self._api("remove an image") as api:
+                api.remove_image(reference, force=True)
+
+    def load(self, archive: Path, reference: str) -> None:
+        """See Engine."""
+        loaded = ""
+        with self._api(f"load {archive.name}") as api, archive.open("rb") as data:
+            for event in api.load_image(data):
+                said = event.get("stream", "").strip() if isinstance(event, dict) else ""
+                if said.startswith("Loaded image"):
+                    loaded = said.partition(": ")[2]
+            if not loaded:
+                raise EngineError(self.name, f"load {archive.name}: no image in it", "")
+            if loaded != reference:
+                repository, _, tag = reference.rpartition(":")
+                api.tag(loaded, repository, tag)
+
+    def remove_store(self) -> None:
+        """See Engine."""
+        from docker.errors import NotFound
+
+        with self._api("remove the store") as api, contextlib.suppress(NotFound):
+            api.remove_volume(STORE_VOLUME)
+
+    def create(self, wanted: Wanted) -> str:
+        """See SocketEngine."""
+        from docker.errors import ImageNotFound
+        from docker.types import Ulimit
+
+        with self._api("create a container") as api:
+            host = api.create_host_config(
+                binds=[f"{STORE_VOLUME}:{STORE}"],
+                cap_add=list(wanted.capabilities),
+                network_mode=wanted.network,
+                security_opt=["seccomp=unconfined", "apparmor=unconfined"],
+                ulimits=[Ulimit(name=name, soft=soft, hard=hard) for name, soft, hard in wanted.limits],
+            )
+            # What the command line calls systempaths=unconfined.
+            host.update(MaskedPaths=[], ReadonlyPaths=[])
+            try:
+                made: dict[str, Any] = api.create_container(
+                    wanted.image,
+                    list(wanted.command),
+                    name=wanted.name,
+                    user=wanted.user,
+                    environment=dict(wanted.environment),
+                    labels=LABELS,
+                    stdin_open=True,
+                    tty=wanted.terminal,
+                    host_config=host,
+                )
+            except ImageNotFound as error:
+                raise ImageMissing(wanted.image) from error
+        return str(made["Id"])
+
+    def start(self, container: str) -> None:
+        """See SocketEngine."""
+        with self._api("start a container") as api:
+            api.start(container)
+
+    def resize(self, container: str, rows: int, columns: int) -> None:
+        """See SocketEngine."""
+        with self._api("resize a terminal") as api:
+            api.resize(container, rows, columns)
+
+    def wait(self, container: str) -> int:
+        """See SocketEngine."""
+        with self._api("wait for a container") as api:
+            return int(api.wait(container)["StatusCode"])
+
+    def remove(self, container: str) -> None:
+        """See SocketEngine."""
+        from docker.errors import NotFound
+
+        with self._api("remove a container") as api, contextlib.suppress(NotFound):
+            api.remove_container(container, force=True)
+
+    def attach_path(self, container: str) -> str:
+        """See SocketEngine."""
+        return f"/v1.40/containers/{container}/attach?stream=1&stdin=1&stdout=1&stderr=1"

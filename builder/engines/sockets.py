@@ -1,0 +1,241 @@
+"""What the engines on API sockets have in common: the life of a container, in the few calls that both SDKs have."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from builder.engines import attach, conversation, memory, trial
+from builder.engines.commandline import container_name, fetch_argv, last_line
+from builder.engines.docker import BUILD_USER
+from builder.engines.nested import enter
+from builder.engines.podman import limits
+from builder.engines.protocol import PREFIX, STORE, Container, EngineError, ImageMissing, OnLine
+
+LABELS = {f"{PREFIX}build": "1"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a probe found: may the container's root do the work itself; must limits be said outright."""
+
+    direct: bool = False
+    limited: bool = False
+
+
+CHOICES = (Found(), Found(direct=True), Found(limited=True), Found(direct=True, limited=True))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A container to create, in words that both SDKs have."""
+
+    name: str
+    image: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    network: str
+    user: str
+    capabilities: tuple[str, ...]
+    limits: tuple[tuple[str, int, int], ...]
+    terminal: bool
+
+
+class SocketEngine:
+    """An engine driven over its API socket; subclasses translate to their SDK."""
+
+    name = ""
+    store = STORE
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.found = Found()
+
+    # -- what subclasses translate; each raises EngineError ----------------------------------------------------------
+
+    def has_image(self, reference: str) -> bool:
+        """See Engine."""
+        raise NotImplementedError
+
+    def build_image(self, folder: Path, file: str, reference: str, arguments: Mapping[str, str]) -> None:
+        """See Engine."""
+        raise NotImplementedError
+
+    def import_image(self, archive: Path, reference: str) -> None:
+        """See Engine."""
+        raise NotImplementedError
+
+    def remove_image(self, reference: str) -> None:
+        """See Engine."""
+        raise NotImplementedError
+
+    def load(self, archive: Path, reference: str) -> None:
+        """See Engine."""
+        raise NotImplementedError
+
+    def remove_store(self) -> None:
+        """See Engine."""
+        raise NotImplementedError
+
+    def create(self, wanted: Wanted) -> str:
+        """Create a container and return its id; raises ImageMissing."""
+        raise NotImplementedError
+
+    def start(self, container: str) -> None:
+        """Start it."""
+        raise NotImplementedError
+
+    def resize(self, container: str, rows: int, columns: int) -> None:
+        """Tell its terminal the size."""
+        raise NotImplementedError
+
+    def wait(self, container: str) -> int:
+        """Wait for its end and return the exit status."""
+        raise NotImplementedError
+
+    def remove(self, container: str) -> None:
+        """Remove it, running or not; one that is gone is no error."""
+        raise NotImplementedError
+
+    def attach_path(self, container: str) -> str:
+        """The API's path to attach at."""
+        raise NotImplementedError
+
+    def alive(self) -> None:
+        """Ask for a sign of life; raises EngineError."""
+        raise NotImplementedError
+
+    # -- containers --------------------------------------------------------------------------------------------------
+
+    def _wanted(self, container: Container, *, terminal: bool = False) -> Wanted:
+        direct = self.found.direct
+        plain = direct or container.image == trial.IMAGE  # the trial image has no Python to enter a namespace with
+        return Wanted(
+            container_name(),
+            container.image,
+            container.argv if plain else enter(container.argv),
+            container.environment,
+            "host" if container.network else "none",
+            "0:0" if direct else BUILD_USER,
+            ("SYS_ADMIN",) if direct else (),
+            limits() if self.found.limited else (),
+            terminal,
+        )
+
+    @contextlib.contextmanager
+    def _container(self, wanted: Wanted) -> Iterator[str]:
+        """A created container, gone afterwards whatever happens."""
+        try:
+            yield self.create(wanted)
+        finally:
+            with conversation.undisturbed():
+                self.remove(wanted.name)
+
+    def run(self, container: Container, request: bytes, on_line: OnLine) -> int:
+        """See Engine."""
+        status, _ = self._run(self._wanted(container), conversation.framed(request), on_line)
+        return status
+
+    def _run(self, wanted: Wanted, first: bytes, on_line: OnLine) -> tuple[int, str]:
+        with self._container(wanted) as identity, attach.attach(self.address, self.attach_path(identity)) as connection:
+            self.start(identity)
+            feeder = conversation.Feeder(connection.makefile("wb"))
+            try:
+                feeder.put(first)
+                tail = self._read(attach.frames(connection), on_line, feeder)
+            finally:
+                feeder.close()
+            return self.wait(identity), tail
+
+    @staticmethod
+    def _read(frames: Iterator[tuple[int, bytes]], on_line: OnLine, feeder: conversation.Feeder) -> str:
+        streams = {attach.OUTPUT: conversation.Lines(), attach.ERRORS: conversation.Lines()}
+        tail = ""
+
+        def hand_on(number: int, data: bytes) -> None:
+            nonlocal tail
+            for line in streams[number].cut(data):
+                if number == attach.ERRORS:
+                    tail = (tail + line + "\n")[-conversation.TAIL :]
+                on_line(line, feeder.send)
+
+        for number, data in frames:
+            hand_on(number, data)
+        for number in streams:
+            hand_on(number, b"")
+        return tail
+
+    def interactive(self, container: Container) -> int:
+        """See Engine."""
+        wanted = self._wanted(container, terminal=True)
+        with self._container(wanted) as identity, attach.attach(self.address, self.attach_path(identity)) as connection:
+            self.start(identity)
+            with contextlib.suppress(OSError, EngineError):
+                self.resize(identity, *attach.terminal_size())
+            attach.converse_on_terminal(connection)
+            return self.wait(identity)
+
+    def fetch(self, container: Container, path: str) -> Iterator[bytes]:
+        """See Engine."""
+        wanted = self._wanted(Container(container.image, fetch_argv(path), {}, network=False))
+        said = b""
+        with self._container(wanted) as identity, attach.attach(self.address, self.attach_path(identity)) as connection:
+            self.start(identity)
+            for number, data in attach.frames(connection):
+                if number == attach.OUTPUT:
+                    yield data
+                else:
+                    said = (said + data)[-conversation.TAIL :]
+            status = self.wait(identity)
+        if status != 0:
+            text = said.decode("utf-8", "replace")
+            raise EngineError(self.name, f"cannot read {path}: {last_line(text)}", text)
+
+    # -- probe -------------------------------------------------------------------------------------------------------
+
+    def _stamp(self) -> str:
+        return memory.stamp() + f" at={self.address}"
+
+    def probe(self) -> None:
+        """See Engine."""
+        known = memory.recall(self.name, self._stamp())
+        if known is not None:
+            self.found = Found(**known)
+            return
+        self.alive()
+        said: list[str] = []
+        with trial.archive() as archive:
+            self.import_image(archive, trial.IMAGE)
+        try:
+            for found in CHOICES:
+                self.found = found
+                said.append(self._try())
+                if trial.GOOD in said[-1]:
+                    memory.remember(self.name, self._stamp(), asdict(found))
+                    return
+        finally:
+            self.remove_image(trial.IMAGE)
+        raise EngineError(self.name, f"no container runs here: {last_line(said[0])}", "\n".join(said))
+
+    def _try(self) -> str:
+        """Run the trial container and return what it said."""
+        lines: list[str] = []
+        wanted = self._wanted(Container(trial.IMAGE, trial.namespaced(STORE, direct=self.found.direct)))
+        try:
+            self._run(wanted, b"", lambda line, _: lines.append(line))
+        except ImageMissing:
+            raise
+        except EngineError as error:
+            lines.append(error.text)
+        return "\n".join(lines)
+
+
+def first_socket(variable: str, usual: tuple[str, ...], schemes: tuple[str, ...] = ("unix", "tcp", "http")) -> str:
+    """The address that the variable gives, or the first usual socket that is there, or nothing."""
+    given = os.environ.get(variable, "")
+    if given.partition("://")[0] in schemes:
+        return given
+    return next((f"unix://{path}" for path in usual if Path(path).is_socket()), "")
