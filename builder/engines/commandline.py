@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from builder.engines import conversation, memory
-from builder.engines.protocol import PREFIX, STORE, STORE_VOLUME, Container, EngineError, ImageMissing, OnLine
+from builder.engines.protocol import PREFIX, STORE, Container, EngineError, ImageMissing, OnLine, store_volume
 
 if TYPE_CHECKING:
     from python_on_whales import DockerClient
@@ -48,7 +48,8 @@ class CommandLineEngine:
     store = STORE
 
     def __init__(self, client: tuple[str, ...]) -> None:
-        self.client = client
+        self.plain = client
+        self.client = client  # with the options that a probe found
 
     # -- what subclasses say ---------------------------------------------------------------------------------------
 
@@ -80,7 +81,8 @@ class CommandLineEngine:
         try:
             return action()
         except DockerException as error:
-            raise EngineError(self.name, f"{what}: {last_line(error.stderr or str(error))}", str(error)) from error
+            text = error.stderr or str(error)
+            raise EngineError(self.name, f"{what}: {last_line(text)}", text) from error
 
     def has_image(self, reference: str) -> bool:
         """See Engine."""
@@ -118,7 +120,7 @@ class CommandLineEngine:
 
     def load(self, archive: Path, reference: str) -> None:
         """See Engine."""
-        client = self.whales(self.client[:1])  # the user's own images, wherever the build images lie
+        client = self.whales(self.plain)  # the user's own images, wherever the build images lie
 
         def action() -> None:
             loaded = client.image.load(archive)
@@ -132,8 +134,8 @@ class CommandLineEngine:
 
         def action() -> None:
             client = self.whales()
-            if client.volume.exists(STORE_VOLUME):
-                client.volume.remove(STORE_VOLUME)
+            if client.volume.exists(store_volume()):
+                client.volume.remove(store_volume())
 
         self._drive("remove the store", action)
 
@@ -142,7 +144,7 @@ class CommandLineEngine:
     def run_command(self, container: Container, name: str, *terminal: str) -> list[str]:
         """The whole command line that runs a container."""
         environment = [part for key in container.environment for part in ("-e", key)]
-        volume = f"{STORE_VOLUME}:{STORE}"
+        volume = f"{store_volume()}:{STORE}"
         command = [*self.client, "run", "--rm", *terminal, "--pull=never", "--name", name]
         command += [*self.options(container), "--label", f"{PREFIX}build=1", *environment, "-v", volume]
         return [*command, container.image, *self.command(container)]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder.engines.protocol import STORE, STORE_VOLUME, EngineError, ImageMissing
+from builder.engines.protocol import STORE, EngineError, ImageMissing, store_volume
 from builder.engines.sockets import LABELS, SocketEngine, Wanted, first_socket
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class DockerSocket(SocketEngine):
         from docker.errors import NotFound
 
         with self._api("remove the store") as api, contextlib.suppress(NotFound):
-            api.remove_volume(STORE_VOLUME)
+            api.remove_volume(store_volume())
 
     def create(self, wanted: Wanted) -> str:
         """See SocketEngine."""
@@ -110,7 +110,7 @@ class DockerSocket(SocketEngine):
 
         with self._api("create a container") as api:
             host = api.create_host_config(
-                binds=[f"{STORE_VOLUME}:{STORE}"],
+                binds=[f"{store_volume()}:{STORE}"],
                 cap_add=list(wanted.capabilities),
                 network_mode=wanted.network,
                 security_opt=["seccomp=unconfined", "apparmor=unconfined"],

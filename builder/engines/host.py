@@ -22,8 +22,12 @@ HANDED_ON = ("TERM", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTT
 
 
 def store_folder() -> Path:
-    """Where the host engine's store is: $DIB_CTR_STORE, or below the user's data (root: /var/lib/dib-ctr/store)."""
-    if given := os.environ.get("DIB_CTR_STORE"):
+    """Where the host engine's store is: $DIB_CTR_STORE where that is a path, else below the user's data.
+
+    Root's is /var/lib/dib-ctr/store.
+    """
+    given = os.environ.get("DIB_CTR_STORE", "")
+    if "/" in given:
         return Path(given).absolute()
     if os.getuid() == 0:
         return Path("/var/lib/dib-ctr/store")

@@ -79,13 +79,13 @@ class Podman(CommandLineEngine):
     name = "podman"
 
     def __init__(self) -> None:
-        super().__init__(("podman",))
+        super().__init__(("podman", "--remote=false"))  # whatever CONTAINER_HOST says
         self.found = Found()
 
     def use(self, found: Found) -> None:
         """Take what a probe found."""
         self.found = found
-        self.client = ("podman", *found.general)
+        self.client = (*self.plain, *found.general)
 
     def options(self, container: Container) -> list[str]:
         """See CommandLineEngine."""
@@ -121,7 +121,7 @@ class Podman(CommandLineEngine):
 
     def _storages(self) -> list[tuple[str, ...]]:
         done = subprocess.run(
-            ["podman", "info", "--format", "{{json .Store.GraphDriverName}}"], capture_output=True, text=True
+            [*self.plain, "info", "--format", "{{json .Store.GraphDriverName}}"], capture_output=True, text=True
         )
         if done.returncode != 0:
             raise EngineError(self.name, "podman does not work", done.stderr)

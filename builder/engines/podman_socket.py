@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.engines.commandline import NO_IMAGE
-from builder.engines.protocol import STORE, STORE_VOLUME, EngineError, ImageMissing
+from builder.engines.protocol import STORE, EngineError, ImageMissing, store_volume
 from builder.engines.sockets import LABELS, SocketEngine, Wanted, first_socket
 
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ class PodmanSocket(SocketEngine):
     def remove_store(self) -> None:
         """See Engine."""
         with self._client("remove the store") as client:
-            if client.volumes.exists(STORE_VOLUME):
-                client.volumes.remove(STORE_VOLUME)
+            if client.volumes.exists(store_volume()):
+                client.volumes.remove(store_volume())
 
     def create(self, wanted: Wanted) -> str:
         """See SocketEngine."""
@@ -121,7 +121,7 @@ class PodmanSocket(SocketEngine):
                     security_opt=["disable"],  # labels
                     unmasked_paths=["ALL"],
                     ulimits=[{"Name": name, "Soft": soft, "Hard": hard} for name, soft, hard in wanted.limits],
-                    volumes={STORE_VOLUME: {"bind": STORE, "mode": "rw"}},
+                    volumes={store_volume(): {"bind": STORE, "mode": "rw"}},
                 )
             except (ImageNotFound, APIError) as error:
                 if isinstance(error, ImageNotFound) or NO_IMAGE.search(str(error)):

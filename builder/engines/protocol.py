@@ -5,6 +5,7 @@ An engine runs *build containers*: root inside is never root of the host, the st
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +14,14 @@ from typing import Protocol
 from stages.errors import BuildError
 
 STORE = "/store"  # where the store is mounted in every build container; the host engine has its own path (Engine.store)
-STORE_VOLUME = "dib-ctr-store"
 PREFIX = "dib-ctr-"  # how the name of every container begins
+
+
+def store_volume() -> str:
+    """The volume that holds the store: $DIB_CTR_STORE where that is a name (a folder is for the host engine)."""
+    given = os.environ.get("DIB_CTR_STORE", "")
+    return given if given and "/" not in given else f"{PREFIX}store"
+
 
 Send = Callable[[str], None]
 OnLine = Callable[[str, Send], None]

@@ -1,0 +1,159 @@
+"""``dib-ctr doctor``: try each engine for real and say what works, what does not and what mends it."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from builder import aptsources, engines, toolimage
+from builder.diagnosis import Diagnosis, Facts, diagnose, gather
+from builder.engines import memory
+from builder.engines.protocol import Container, Engine
+from stages.errors import BuildError
+
+# The checks of builder.examination: what a person reads, and whether every build needs it.
+INSIDE = {
+    "root_is_mapped": ("no root of the host", True),
+    "overlay": ("overlay on the store", True),
+    "user_namespace": ("user namespace inside", True),
+    "interpreter": ("interpreters of its own", False),
+    "mirror": ("package mirror", False),
+}
+WIDTH = 24  # columns of a check's name
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing tried: ``text`` is what the system said; ``wrong`` and ``command`` are set where it failed."""
+
+    name: str
+    ok: bool
+    text: str = ""
+    needed: bool = True
+    wrong: str = ""
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class EngineReport:
+    """All that was tried with one engine."""
+
+    engine: str
+    usable: bool
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The whole examination; ``usable`` where at least one engine can build."""
+
+    usable: bool
+    engines: tuple[EngineReport, ...]
+    notes: tuple[Check, ...] = ()
+
+
+def _failed(name: str, text: str, facts: Facts, *, needed: bool = True) -> Check:
+    found: Diagnosis = diagnose(text, facts)
+    return Check(name, False, text, needed, found.explanation, found.command)
+
+
+def _said(error: BuildError) -> str:
+    return getattr(error, "text", "") or error.what
+
+
+def _examine(engine: Engine, image: str, facts: Facts) -> list[Check]:
+    """Run the examination inside a build container."""
+    code = importlib.resources.files("builder").joinpath("examination.py").read_text()
+    try:
+        address = f"{aptsources.debian_mirror().archive}/dists/{toolimage.SUITE}/InRelease"
+    except BuildError:
+        address = ""
+    checks: list[Check] = []
+    rest: list[str] = []
+
+    def on_line(line: str, _: Any) -> None:
+        try:
+            found = json.loads(line)
+        except ValueError:
+            rest.append(line)
+            return
+        name, needed = INSIDE[found["name"]]
+        if found["ok"]:
+            checks.append(Check(name, True, found["text"], needed))
+        else:
+            checks.append(_failed(name, found["text"], facts, needed=needed))
+
+    argv = ("/usr/bin/python3", "-I", "-c", code, engine.store)
+    status = engine.run(Container(image, argv, {"MIRROR": address}), b"", on_line)
+    if status != 0:
+        checks.append(_failed("examination", "\n".join(rest) or f"exit status {status}", facts))
+    return checks
+
+
+def examine(name: str, facts: Facts) -> EngineReport:
+    """Try one engine; what was remembered of it is forgotten first."""
+    memory.forget(name)
+    memory.forget(engines.AUTO)
+    checks: list[Check] = []
+    step = "runs a container"
+    try:
+        engine = engines.make(name)
+        engine.probe()
+        checks.append(Check(step, True, _found(engine)))
+        step = "build image" if name != "host" else "tools"
+        image = toolimage.ensure(engine)
+        checks.append(Check(step, True, image))
+        step = "examination"
+        checks += _examine(engine, image, facts)
+    except BuildError as error:
+        check = _failed(step, _said(error), facts)
+        hint = "" if "doctor" in error.hint else error.hint
+        checks.append(Check(step, False, check.text, True, check.wrong, check.command or hint))
+    return EngineReport(name, all(check.ok for check in checks if check.needed), tuple(checks))
+
+
+def _found(engine: Engine) -> str:
+    """What the probe found, in short."""
+    found = getattr(engine, "found", None)
+    general = getattr(found, "general", ()) if found is not None else ()
+    return "with a storage of its own on overlay, since podman's is vfs" if "--root" in general else ""
+
+
+def run(names: list[str]) -> Report:
+    """Try the named engines, in order."""
+    facts = gather()
+    reports = tuple(examine(name, facts) for name in names)
+    notes: list[Check] = []
+    if os.getuid() != 0 and not facts.ranges:
+        notes.append(_failed("subordinate ids", "no range of subordinate ids", facts))
+    return Report(any(report.usable for report in reports), reports, tuple(notes))
+
+
+def _lines(check: Check) -> list[str]:
+    if check.ok:
+        return [f"  ok    {check.name:<{WIDTH}}{check.text}".rstrip()]
+    word = "WRONG" if check.needed else "lacks"
+    lines = [f"  {word} {check.name:<{WIDTH}}{check.wrong}"]
+    if check.command:
+        lines.append(f"        {'':<{WIDTH}}mend: {check.command}")
+    said = [line.strip() for line in check.text.splitlines() if line.strip()]
+    if said and said[-1] != check.wrong:
+        lines.append(f"        {'':<{WIDTH}}it said: {said[-1]}")
+    return lines
+
+
+def render(report: Report) -> str:
+    """The report as plain text."""
+    lines: list[str] = []
+    for engine in report.engines:
+        lines.append(f"{engine.engine}: {'works' if engine.usable else 'does not work'}")
+        for check in engine.checks:
+            lines += _lines(check)
+    for check in report.notes:
+        lines += _lines(check)
+    good = [engine.engine for engine in report.engines if engine.usable]
+    lines.append(f"builds can run with: {', '.join(good)}" if good else "no engine works: mend one of those above")
+    return "\n".join(lines)
