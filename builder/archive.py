@@ -26,7 +26,15 @@ SKIPPED = ("__pycache__", "tests", "test-elements", ".git")
 def _files(root: Path, skipped: Iterable[str]) -> Iterator[Path]:
     for directory, folders, names in os.walk(root, followlinks=True):
         folders[:] = sorted(name for name in folders if name not in skipped)
+        static = [name for name in folders if _is_kept(Path(directory, name), root)]
+        folders[:] = [name for name in folders if name not in static]
+        names += static
         yield from (Path(directory, name) for name in sorted(names) if not name.endswith(".pyc"))
+
+
+def _is_kept(path: Path, root: Path) -> bool:
+    """Is this a symbolic link for the image: ``static`` is copied as it is, links elsewhere are followed."""
+    return path.is_symlink() and path.relative_to(root).parts[0] == "static"
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes, mode: int) -> None:
@@ -61,11 +69,16 @@ def request_archive(request: Request, elements: Iterable[Element]) -> bytes:
         _add(archive, "code.tar", code_archive(), 0o644)
         for element in elements:
             for file in _files(element.path, SKIPPED):
+                name = f"elements/{element.name}/{file.relative_to(element.path).as_posix()}"
+                if _is_kept(file, element.path):
+                    link = tarfile.TarInfo(name)
+                    link.type, link.linkname = tarfile.SYMTYPE, str(file.readlink())
+                    archive.addfile(link)
+                    continue
                 try:
                     data, mode = file.read_bytes(), file.stat().st_mode
                 except OSError as error:
                     what = f"the file {file} cannot be read: {error.strerror}"
                     raise UsageError(what, where=f"element {element.name}") from error
-                name = f"elements/{element.name}/{file.relative_to(element.path).as_posix()}"
                 _add(archive, name, data, 0o755 if mode & 0o111 else 0o644)
     return buffer.getvalue()

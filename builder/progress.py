@@ -247,7 +247,7 @@ class Log:
 
     @classmethod
     def open(cls, wish: Path | None, name: str) -> Log:
-        """Open the file named by ``--log``, or a new one among the newest logs; raises UsageError where it cannot be."""
+        """Open the file of ``--log``, or a new one among the newest logs; raises UsageError where it cannot be."""
         path = wish or cache_folder() / "logs" / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

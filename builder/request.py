@@ -164,6 +164,7 @@ def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.enviro
         arch=parse_arch(wish.arch),
         asked=wish.elements,
         elements=found.names,
+        builtin=tuple(element.name for element in found.elements if element.path.is_relative_to(BUILTIN)),
         variables=variables(wish.settings, wish.release, environment),
         packages=_packages(wish.packages),
         outputs=tuple(outputs),

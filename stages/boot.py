@@ -50,13 +50,16 @@ def read_request() -> bytes:
 
 
 def unpack(archive: tarfile.TarFile, target: Path) -> None:
-    """Write the archive's regular files below ``target``; the host made it, and puts nothing else in."""
+    """Write the archive's files and symbolic links below ``target``; the host made it, and puts nothing else in."""
     for member in archive:
+        file = target / member.name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if member.issym():
+            file.symlink_to(member.linkname)
+            continue
         data = archive.extractfile(member)
         if data is None:
             continue
-        file = target / member.name
-        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data.read())
         file.chmod(member.mode)
 

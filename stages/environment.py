@@ -15,7 +15,6 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # How the machine that builds reaches the network, if at all: never in a key, for it must not change a result.
 SERVICES = (
     "DIB_OFFLINE",
-    "DIB_CTR_APT_OPTIONS",
     "http_proxy",
     "https_proxy",
     "ftp_proxy",

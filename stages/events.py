@@ -9,8 +9,9 @@ log                 ``number``, ``text``: one line that the stage's script print
 hit                 ``number``: a stage was found in the store
 done                ``number``, ``seconds``, ``bytes`` (of its layer): a stage ran and was kept
 wait                ``number``: another build is running this stage; this one waits for it
-output              ``output`` (type), ``index`` (place in the request), ``key``, ``path`` (in the store), ``changed`` (False: the host has it already),
-                    ``digest``, ``bytes``
+output              ``output`` (type), ``index`` (place in the request), ``key``, ``path`` (in the store), ``changed``
+                    (False: the host has it already), ``digest``, ``bytes``; the type "files" is what scripts wrote
+                    beside the image
 break               ``session``, ``number``, ``point`` (before, after, error): wants a shell, waits for ``continue``
 failed              ``number``, ``status``, ``tail`` (last lines), ``phase``, ``element``, ``script``
 error               ``what``, ``where``, ``hint``, ``status`` (1 or 2), ``trace`` (for --debug)

@@ -51,8 +51,8 @@ PHASE_FOLDERS = {phase.folder: phase for phase in PHASES}
 class HookFile:
     """One file of the hooks tree.
 
-    ``path`` is relative to the hooks root, ``mode`` 0o755 or 0o644; ``target`` is set for a symbolic link that points
-    inside its element. ``data`` is the content (empty for a link).
+    ``path`` is relative to the hooks root, ``mode`` 0o755 or 0o644; ``target`` is set for a link in ``static``,
+    which is kept; links elsewhere stand for the file they lead to. ``data`` is the content (empty for a link).
     """
 
     path: str
@@ -85,13 +85,17 @@ HooksTree = Mapping[str, HookFile]
 
 
 def _walk(folder: Path) -> Iterable[Path]:
-    for directory, folders, files in os.walk(folder, followlinks=True):
+    for directory, folders, files in os.walk(folder):
+        links = [name for name in folders if Path(directory, name).is_symlink()]
         folders[:] = sorted(name for name in folders if name not in SKIPPED)
+        files += links
         yield from (Path(directory, name) for name in sorted(files) if not name.endswith(".pyc"))
 
 
 def _read(element: str, root: Path, file: Path) -> HookFile:
     path = file.relative_to(root).as_posix()
+    if file.is_symlink() and path.startswith("static/"):  # a link for the image, wherever it points
+        return HookFile(path, element, 0o644, target=str(file.readlink()))
     try:
         mode = 0o755 if file.stat().st_mode & 0o111 else 0o644
         return HookFile(path, element, mode, file.read_bytes())

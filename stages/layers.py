@@ -388,8 +388,11 @@ def write_hooks(files: Mapping[str, HookFile], folder: Path) -> Path:
     for path, hook in files.items():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(hook.data)
-        file.chmod(hook.mode)
+        if hook.target:
+            file.symlink_to(hook.target)
+        else:
+            file.write_bytes(hook.data)
+            file.chmod(hook.mode)
     return folder
 
 

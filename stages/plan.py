@@ -92,7 +92,11 @@ def _names(stage: Stage) -> set[str]:
 
 
 def generated(
-    elements: Sequence[tuple[str, Path]], merged: HooksTree, environment: Mapping[str, str], packages: Sequence[str]
+    elements: Sequence[tuple[str, Path]],
+    merged: HooksTree,
+    environment: Mapping[str, str],
+    packages: Sequence[str],
+    builtin: Sequence[str],
 ) -> dict[str, HookFile]:
     """The hooks that the plan itself makes: package lists, name tables, scripts of the chosen install types."""
     made: dict[str, str] = {}
@@ -105,8 +109,22 @@ def generated(
     if packages:
         made[f"{OWN_FOLDER}/named-packages.list"] = "".join(f"{name}\n" for name in packages)
     hooks = {path: HookFile(path, GENERATED, 0o644, text.encode()) for path, text in made.items()}
+    hooks.update(commands_for_the_image(merged, builtin))
     hooks.update(install_type_scripts(merged, environment))
     return hooks
+
+
+def commands_for_the_image(merged: HooksTree, builtin: Sequence[str]) -> dict[str, HookFile]:
+    """The commands in ``bin/`` that elements bring for the image itself (``install-bin``), in a folder of their own.
+
+    Those of built-in elements serve the build alone and stay out of the image.
+    """
+    return {
+        f"install-bin.d/{name}": HookFile(f"install-bin.d/{name}", GENERATED, 0o755, hook.data)
+        for path, hook in merged.items()
+        for folder, _, name in (path.partition("/"),)
+        if folder == "bin" and hook.element not in builtin
+    }
 
 
 def install_type_scripts(merged: HooksTree, environment: Mapping[str, str]) -> dict[str, HookFile]:
@@ -164,7 +182,7 @@ def make_plan(
     repositories: Sequence[State],
 ) -> Plan:
     """The plan: ``elements`` as (name, folder), ``merged`` their hooks tree, ``environment`` as captured."""
-    tree = {**merged, **generated(elements, merged, environment, request.packages)}
+    tree = {**merged, **generated(elements, merged, environment, request.packages, request.builtin)}
     keyed = without_services(environment)
     stages: list[Stage] = []
     below = ""

@@ -24,9 +24,10 @@ class Output:
 class Request:
     """A build as the agent sees it; the elements' files travel beside it in the request archive.
 
-    ``elements`` are the resolved names, sorted; ``asked`` the names as the user gave them. ``image`` is the digest of
-    the build image (for the host engine: of the tools on the host). ``stop_at`` names the stage before which a shell is
-    wanted (empty: after all). ``breaks`` are ``before:STAGE``, ``after:STAGE`` or ``error``.
+    ``elements`` are the resolved names, sorted, ``builtin`` those of them that come with dib-ctr; ``asked`` those
+    the user gave. ``image`` is the digest of the build image (for the host engine: of the tools on the host).
+    ``stop_at`` names the stage before which a shell is wanted (empty: after all). ``breaks`` are ``before:STAGE``,
+    ``after:STAGE`` or ``error``.
     """
 
     command: str
@@ -34,6 +35,7 @@ class Request:
     arch: str = "amd64"
     asked: tuple[str, ...] = ()
     elements: tuple[str, ...] = ()
+    builtin: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
     outputs: tuple[Output, ...] = ()
@@ -53,6 +55,6 @@ class Request:
         """Read what :meth:`to_json` wrote."""
         data: dict[str, Any] = json.loads(text)
         data["outputs"] = tuple(Output(**output) for output in data["outputs"])
-        for name in ("asked", "elements", "packages", "breaks"):
+        for name in ("asked", "elements", "builtin", "packages", "breaks"):
             data[name] = tuple(data[name])
         return cls(**data)

@@ -56,7 +56,8 @@ class Command:
 
     def arguments(self, *arguments: str) -> list[str]:
         """The command line of ``arguments``, whose first one is the subcommand."""
-        command, *rest = arguments
+        words = 2 if arguments[0] == "cache" else 1
+        command, rest = arguments[0], arguments[words:]
         options = ["--engine", self.engine]
         if self.engine == "host":
             options += ["--store", str(self.store)]
@@ -64,7 +65,7 @@ class Command:
             options += ["--elements-path", ":".join(map(str, self.elements))]
         if command == "build":
             options += ["--dest", str(self.destination), "--progress", "json"]
-        return [sys.executable, "-m", "builder.cli", command, *options, *rest]
+        return [sys.executable, "-m", "builder.cli", *arguments[:words], *options, *rest]
 
     def start(self, *arguments: str, variables: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Start it in a process group of its own."""
