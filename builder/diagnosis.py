@@ -117,7 +117,7 @@ KNOWN: tuple[tuple[str, Callable[[Facts], Diagnosis]], ...] = (
         ),
     ),
     (
-        "cannot connect to the docker daemon|docker daemon running|connection (refused|aborted)|fetching server api version",
+        "connect to the docker daemon|docker daemon running|connection (refused|aborted)|fetching server api",
         lambda _: Diagnosis("the daemon is not running", "sudo systemctl start docker"),
     ),
     (

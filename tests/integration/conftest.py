@@ -1,0 +1,112 @@
+"""Fixtures: every engine that this machine can have, with a store and a memory that are the tests' own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from builder import toolimage
+from tests.integration import engine_cases
+from tests.integration.engine_cases import Case, missing
+
+
+@pytest.fixture(scope="session")
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can reach; pytest's own are closed."""
+    folder = Path(tempfile.mkdtemp(prefix="dib-ctr-test-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def other_user() -> Iterator[pwd.struct_passwd]:
+    """An ordinary user: a fresh one where root runs the tests, else the caller."""
+    if os.getuid() != 0:
+        yield pwd.getpwuid(os.getuid())
+        return
+    with engine_cases.ordinary_user() as user:
+        yield user
+
+
+@pytest.fixture(scope="session")
+def build_archive() -> Iterator[Callable[[], Path]]:
+    """Makes the build image's root file system at the first call."""
+    with contextlib.ExitStack() as stack:
+        made: list[Path] = []
+
+        def make() -> Path:
+            if not made:
+                made.append(stack.enter_context(engine_cases.build_archive()))
+            return made[0]
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def docker_address(open_folder: Path) -> Iterator[str]:
+    """A docker daemon: the caller's ($DOCKER_HOST), or one of the tests' own."""
+    if given := os.environ.get("DOCKER_HOST"):
+        yield given
+        return
+    if os.getuid() != 0 or shutil.which("dockerd") is None:
+        missing("there is no dockerd to start (as root: tests/setup-docker.sh), and DOCKER_HOST names none")
+    folder = open_folder / "docker-daemon"
+    folder.mkdir()
+    with engine_cases.docker_daemon(folder) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def podman_address(open_folder: Path) -> Iterator[str]:
+    """podman's API service."""
+    if shutil.which("podman") is None:
+        missing("there is no podman")
+    folder = open_folder / "podman-service"
+    folder.mkdir()
+    with engine_cases.podman_service(folder) as address:
+        yield address
+
+
+def _user(name: str, request: pytest.FixtureRequest) -> pwd.struct_passwd:
+    if name.endswith("-user"):
+        user: pwd.struct_passwd = request.getfixturevalue("other_user")
+        return user
+    if name.endswith("-root") and os.getuid() != 0:
+        missing("only root can test what root does")
+    return pwd.getpwuid(os.getuid())
+
+
+@pytest.fixture(scope="session", params=engine_cases.CASES)
+def case(request: pytest.FixtureRequest, open_folder: Path) -> Iterator[Case]:
+    """One engine as one user, with a build image and an empty store."""
+    name: str = request.param
+    adapter = name.removesuffix("-root").removesuffix("-user")
+    if adapter in ("podman", "docker") and shutil.which(adapter) is None:
+        missing(f"there is no {adapter}")
+    user = _user(name, request)
+    folder = open_folder / name
+    folder.mkdir()
+    os.chown(folder, user.pw_uid, user.pw_gid)
+    environment = {"XDG_CACHE_HOME": str(folder / "cache"), "DIB_CTR_STORE": engine_cases.VOLUME}
+    if adapter == "host":
+        environment["DIB_CTR_STORE"] = str(folder / "store")
+    if adapter.startswith("docker"):
+        environment["DOCKER_HOST"] = request.getfixturevalue("docker_address")
+    if adapter == "podman-socket":
+        environment["CONTAINER_HOST"] = request.getfixturevalue("podman_address")
+    engine_cases.preload()
+    image = toolimage.reference()
+    made = Case(name, adapter, image, user, environment)
+    if not made.call(lambda engine: engine.has_image(image)):
+        made.call(engine_cases.give_image, str(request.getfixturevalue("build_archive")()), image)
+    made.call(lambda engine: engine.remove_store())
+    yield made
+    made.call(lambda engine: engine.remove_store())

@@ -1,0 +1,185 @@
+"""The engines as the contract tests meet them: each adapter, as root and as an ordinary user, in its own process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import pwd
+import subprocess
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder import engines, toolimage
+from builder.engines import nested
+from builder.engines.protocol import Engine
+
+CASES = ("podman-root", "podman-user", "docker", "podman-socket", "docker-socket", "host-root", "host-user")
+USER = "dib-ctr-test"
+VOLUME = "dib-ctr-test-store"
+WAIT = 20.0  # seconds for a daemon to answer
+
+Body = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One engine as one user."""
+
+    name: str
+    adapter: str
+    image: str
+    user: pwd.struct_passwd
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def call(self, body: Body, *arguments: Any) -> Any:
+        """``body(engine, ...)`` in a process of the case's user, with its environment; returns what it returns."""
+        read, write = os.pipe()
+        child = self.spawn(body, *arguments, output=write)
+        os.close(write)
+        with os.fdopen(read, "rb") as pipe:
+            data = pipe.read()
+        os.waitpid(child, 0)
+        good, result = pickle.loads(data) if data else (False, "the process said nothing")
+        if not good:
+            pytest.fail(f"in a process of {self.user.pw_name}:\n{result}")
+        return result
+
+    def spawn(self, body: Body, *arguments: Any, output: int | None = None) -> int:
+        """The same without waiting: returns the process's id."""
+        child = os.fork()
+        if child:
+            return child
+        status = 1
+        try:
+            self._become()
+            engine = engines.make(self.adapter)
+            engine.probe()
+            answer = (True, body(engine, *arguments))
+            status = 0
+        except BaseException:  # noqa: BLE001 - the parent tells what it was
+            answer = (False, traceback.format_exc())
+        if output is not None:
+            os.write(output, pickle.dumps(answer))
+        os._exit(status)
+
+    def _become(self) -> None:
+        os.environ.update(self.environment)
+        if os.getuid() != self.user.pw_uid:
+            os.initgroups(self.user.pw_name, self.user.pw_gid)
+            os.setresgid(self.user.pw_gid, self.user.pw_gid, self.user.pw_gid)
+            os.setresuid(self.user.pw_uid, self.user.pw_uid, self.user.pw_uid)
+            os.environ.update(HOME=self.user.pw_dir, USER=self.user.pw_name, LOGNAME=self.user.pw_name)
+            os.environ.pop("XDG_RUNTIME_DIR", None)
+        os.chdir("/")
+
+
+def missing(reason: str) -> None:
+    """The machine lacks something: skip, or fail where all engines must be there."""
+    if os.environ.get("DIB_CTR_TEST_ALL_ENGINES") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def preload() -> None:
+    """Load what a process of another user could not, where the checkout or the libraries are closed to others."""
+    import docker
+    import podman
+    import python_on_whales
+
+    assert docker
+    assert podman
+    assert python_on_whales
+    for name in engines.ADAPTERS:
+        engines.make(name)
+    nested.enter(())
+    python_on_whales.DockerClient(client_call=["true"], client_type="podman")
+
+
+@contextlib.contextmanager
+def ordinary_user() -> Iterator[pwd.struct_passwd]:
+    """A user with subordinate ids, gone afterwards."""
+    subprocess.run(["useradd", "--create-home", USER], check=True)
+    user = pwd.getpwnam(USER)
+    try:
+        yield user
+    finally:
+        _end_processes(user.pw_uid)
+        subprocess.run(["userdel", USER], check=True)
+        subprocess.run(["rm", "-rf", user.pw_dir], check=True)
+
+
+def _end_processes(uid: int) -> None:
+    """podman leaves a process that holds the user's namespace."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if folder.stat().st_uid == uid:
+                os.kill(int(folder.name), 9)
+
+
+def _await_answer(process: subprocess.Popen[bytes], socket: Path, log: Path) -> None:
+    end = time.monotonic() + WAIT
+    while not socket.is_socket():
+        if process.poll() is not None or time.monotonic() > end:
+            missing(f"{process.args!r} does not run here: {log.read_text()[-600:]}")
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def daemon(folder: Path, *command: str) -> Iterator[str]:
+    """A daemon that makes ``folder``/socket; yields that socket's address."""
+    log = folder / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+    try:
+        _await_answer(process, folder / "socket", log)
+        yield f"unix://{folder}/socket"
+    finally:
+        process.terminate()
+        process.wait(WAIT)
+
+
+@contextlib.contextmanager
+def docker_daemon(folder: Path) -> Iterator[str]:
+    """dockerd, with networks and storage that leave the machine's own alone."""
+    places = (f"--data-root={folder}/data", f"--exec-root={folder}/exec", f"--pidfile={folder}/pid")
+    network = ("--iptables=false", "--ip6tables=false", "--bridge=none")
+    try:
+        with daemon(folder, "dockerd", *network, *places, f"--host=unix://{folder}/socket") as address:
+            yield address
+    finally:  # dockerd leaves the mount of a network namespace behind
+        subprocess.run(["umount", f"{folder}/exec/netns/default"], capture_output=True, check=False)
+
+
+@contextlib.contextmanager
+def podman_service(folder: Path) -> Iterator[str]:
+    """podman's API service, with the OCI runtime that works here."""
+    from builder.engines.podman import Podman
+
+    engine = Podman()
+    engine.probe()
+    command = (*engine.client, "system", "service", "--time=0", f"unix://{folder}/socket")
+    with daemon(folder, *command) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def build_archive() -> Iterator[Path]:
+    """A build image's root file system, made once for all engines."""
+    with tempfile.NamedTemporaryFile(prefix="dib-ctr-test-", suffix=".tar", dir="/var/tmp") as archive:
+        toolimage.write_archive(archive.fileno())
+        Path(archive.name).chmod(0o644)
+        yield Path(archive.name)
+
+
+def give_image(engine: Engine, archive: str, image: str) -> None:
+    """In a case's process: import the build image where it is not there."""
+    if not engine.has_image(image):
+        engine.import_image(Path(archive), image)
