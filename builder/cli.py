@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import sys
@@ -134,7 +133,7 @@ def _again(options: dict[str, Any]) -> list[str]:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(importlib.metadata.version("dib-ctr"), message="dib-ctr %(version)s")
+@click.version_option(package_name="dib-ctr", prog_name="dib-ctr", message="%(prog)s %(version)s")
 def cli() -> None:
     """Build operating system images from elements: no root, every script a cached layer."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,17 +15,19 @@ from stages.store import BASE, FOLDED, Store, boot_id
 
 # Mount options must fit in a page (4096 bytes) and an overlay in 500 layers; ids of ten digits leave room for these.
 LONGEST_CHAIN = 300
+_changing_directory = threading.Lock()  # outputs are written by several threads, which share one current folder
 
 
 def _overlay(store: Store, lower: Sequence[str], at: Path, options: str) -> None:
     """Mount layers, given lowest first, at a folder; short names relative to ``layers/`` keep the options small."""
-    previous = Path.cwd()
-    os.chdir(store.root / "layers")
-    try:
-        names = ":".join(reversed((BASE, *lower)))
-        syscalls.mount("overlay", at, "overlay", 0, f"lowerdir={names},userxattr{options}")
-    finally:
-        os.chdir(previous)
+    names = ":".join(reversed((BASE, *lower)))
+    with _changing_directory:
+        previous = Path.cwd()
+        os.chdir(store.root / "layers")
+        try:
+            syscalls.mount("overlay", at, "overlay", 0, f"lowerdir={names},userxattr{options}")
+        finally:
+            os.chdir(previous)
 
 
 def fold(store: Store, chain: Sequence[str]) -> tuple[str, ...]:

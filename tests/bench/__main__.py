@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from builder import aptsources
 from tests.integration.command import Command, stage_scripts, write_element
 
 STAGES = 30
@@ -143,22 +144,13 @@ def machinery(bench: Bench) -> list[Figure]:
     ]
 
 
-def mirror() -> tuple[str, str]:
-    """The machine's Debian mirror and its security sibling, as the build takes them."""
-    from stages.aptconfig import debian_mirrors
-
-    found = debian_mirrors(Path("/etc/apt"))
-    if found is None:
-        raise SystemExit("the machine's apt configuration names no Debian mirror")
-    return found
-
-
 def cold(bench: Bench) -> list[Figure]:
     """debian-minimal from nothing, and with its packages in the cache; beside mmdebstrap of the same set to a tar."""
-    main, security = mirror()
-    sources = [f"deb {main} trixie main", f"deb {main} trixie-updates main", f"deb {security} trixie-security main"]
+    mirror = aptsources.debian_mirror()
+    sources = [f"deb {mirror.archive} {suite} main" for suite in ("trixie", "trixie-updates")]
+    sources.append(f"deb {mirror.security} trixie-security main")
     target = bench.folder / "mmdebstrap.tar"
-    options = ["--variant=apt", '--aptopt=Acquire::Check-Valid-Until "false"']
+    options = ["--variant=apt", *(f"--aptopt={line.rstrip(';')}" for line in aptsources.settings())]
 
     def peer() -> None:
         target.unlink(missing_ok=True)
