@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,7 @@ class DockerSocket(SocketEngine):
         """See Engine."""
         from docker.errors import NotFound
 
+        self.sweep(0)
         with self._api("remove the store") as api, contextlib.suppress(NotFound):
             api.remove_volume(store_volume())
 
@@ -155,6 +157,17 @@ class DockerSocket(SocketEngine):
 
         with self._api("remove a container") as api, contextlib.suppress(NotFound):
             api.remove_container(container, force=True)
+
+    def ended(self) -> list[tuple[str, float]]:
+        """See SocketEngine."""
+        with self._api("list containers") as api:
+            listed = api.containers(all=True, quiet=True, filters={"label": list(LABELS), "status": "exited"})
+            states = {item["Id"]: api.inspect_container(item["Id"])["State"] for item in listed}
+        # Nanoseconds are more than fromisoformat reads; whole seconds are enough.
+        return [
+            (identity, datetime.fromisoformat(state["FinishedAt"][:19] + "+00:00").timestamp())
+            for identity, state in states.items()
+        ]
 
     def attach_path(self, container: str) -> str:
         """See SocketEngine."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -95,6 +96,7 @@ class PodmanSocket(SocketEngine):
 
     def remove_store(self) -> None:
         """See Engine."""
+        self.sweep(0)
         with self._client("remove the store") as client:
             if client.volumes.exists(store_volume()):
                 client.volumes.remove(store_volume())
@@ -153,6 +155,14 @@ class PodmanSocket(SocketEngine):
             answer = client.api.delete(f"/containers/{container}", params={"force": True})
             if answer.status_code != 404:
                 answer.raise_for_status()
+
+    def ended(self) -> list[tuple[str, float]]:
+        """See SocketEngine."""
+        filters = json.dumps({"label": list(LABELS), "status": ["exited"]})
+        with self._client("list containers") as client:
+            answer = client.api.get("/containers/json", params={"all": True, "filters": filters})
+            answer.raise_for_status()
+            return [(item["Id"], float(item["ExitedAt"])) for item in answer.json()]
 
     def attach_path(self, container: str) -> str:
         """See SocketEngine."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from builder.engines.nested import enter
 from builder.engines.podman import limits
 from builder.engines.protocol import PREFIX, STORE, Container, EngineError, ImageMissing, OnLine
 
+LEFTOVER = 60.0  # seconds: nobody waits for a container that ended so long ago
 LABELS = {f"{PREFIX}build": "1"}
 
 
@@ -104,6 +106,10 @@ class SocketEngine:
         """The API's path to attach at."""
         raise NotImplementedError
 
+    def ended(self) -> list[tuple[str, float]]:
+        """Build containers that have ended and are still there: id, and when they ended (seconds since 1970)."""
+        raise NotImplementedError
+
     def alive(self) -> None:
         """Ask for a sign of life; raises EngineError."""
         raise NotImplementedError
@@ -127,12 +133,19 @@ class SocketEngine:
 
     @contextlib.contextmanager
     def _container(self, wanted: Wanted) -> Iterator[str]:
-        """A created container, gone afterwards whatever happens."""
+        """A created container, gone afterwards whatever happens to us, but for kill -9: the next one removes those."""
+        self.sweep(LEFTOVER)
         try:
             yield self.create(wanted)
         finally:
             with conversation.undisturbed():
                 self.remove(wanted.name)
+
+    def sweep(self, age: float) -> None:
+        """Remove build containers that ended more than ``age`` seconds ago."""
+        for identity, end in self.ended():
+            if end < time.time() - age:
+                self.remove(identity)
 
     def run(self, container: Container, request: bytes, on_line: OnLine) -> int:
         """See Engine."""
