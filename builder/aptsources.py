@@ -13,6 +13,7 @@ from stages.errors import BuildError
 
 ETC = Path("/etc/apt")
 DEBIAN = re.compile(r"(bullseye|bookworm|trixie|forky|duke|sid|(old)*stable|testing|unstable)")
+UBUNTU = re.compile(r"(focal|jammy|noble|oracular|plucky|questing|resolute|devel)")
 # What a mirror may need: clocks and dates of a frozen one, proxies, patience. Scripts and files named there stay here.
 SETTINGS = re.compile(
     r"Acquire::(Check-Valid-Until|Check-Date|Max-FutureTime|Max-ValidTime|Retries|ForceIPv[46]|https?::(?!.*(Auto|Cert|Key|"
@@ -106,6 +107,11 @@ def debian_mirror(etc: Path = ETC) -> Mirror:
             hint="name one: DIB_CTR_DEBIAN_MIRROR=http://.../debian, or a base image: DIB_CTR_BASE_IMAGE=...",
         )
     return Mirror(archive, security)
+
+
+def ubuntu_mirror(etc: Path = ETC) -> str:
+    """The machine's Ubuntu mirror, or "" where it has none."""
+    return next((address for uri, suite in _entries(etc) if UBUNTU.fullmatch(suite) and (address := _address(uri))), "")
 
 
 def settings() -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import stages
 from builder import destination
 from builder.archive import code_digest, request_archive
+from builder.engines.memory import cache_folder
 from builder.progress import Log, Reporter, closing, failure
 from builder.request import Prepared
 from stages.errors import BuildError
@@ -81,12 +83,24 @@ class Agent:
             else:
                 on_event(event, send)
 
-        self.engine.probe()
+        self._check_host()
         try:
             return self.engine.run(self._container(), archive, on_line)
         except ImageMissing:
             toolimage.ensure(self.engine, self.purpose, self.note)
             return self.engine.run(self._container(), archive, on_line)
+
+    def _check_host(self) -> None:
+        """The host engine's image is the host: are all tools there? Asked again when the tools change."""
+        if self.engine.name != "host":
+            return
+        from builder import toolimage
+        from builder.engines import memory
+
+        state = self.digest()
+        if memory.recall(f"tools {self.purpose}", state) is None:
+            toolimage.ensure(self.engine, self.purpose, self.note)
+            memory.remember(f"tools {self.purpose}", state, True)
 
     def enter(self, session: str) -> int:
         """Open a session's shell on this terminal."""
@@ -119,7 +133,8 @@ class Conversation:
         if kind == "output":
             self.outputs.append(event)
         elif kind == "break":
-            self.agent.enter(event["session"])
+            with self.reporter.paused():
+                self.agent.enter(event["session"])
             send("continue")
         elif kind == "end":
             self.end = event
@@ -206,14 +221,14 @@ def _load(agent: Agent, event: Event, request: Request) -> str:
 
 
 def _scratch() -> Path:
-    folder = destination.cache_folder() / "tmp"
+    folder = cache_folder() / "tmp"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def shell(prepared: Prepared, conversation: Conversation, at: str, command: str) -> int:
-    """Build up to a stage, then open a shell there; returns the shell's exit status."""
-    arguments = {"command": command} if command else {}
+def shell(prepared: Prepared, conversation: Conversation, at: str, command: Sequence[str]) -> int:
+    """Build up to a stage, then open a shell or run a command there; returns its exit status."""
+    arguments = {"command": json.dumps(list(command))} if command else {}
     request = dataclasses.replace(prepared.request, stop_at=at, image=conversation.agent.digest(), arguments=arguments)
     conversation.ask(request_archive(request, prepared.elements))
     return conversation.agent.enter(conversation.result["session"])

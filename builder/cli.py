@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -74,6 +75,28 @@ def _request_options(command: Command) -> Command:
     return _engine_options(command)
 
 
+def _output_options(command: Command) -> Command:
+    for option in (
+        click.option(
+            "--dest",
+            "destination",
+            type=click.Path(file_okay=False, path_type=Path),
+            default=Path(),
+            help="The folder for outputs [default: here].",
+        ),
+        click.option(
+            "-o",
+            "--output",
+            "outputs",
+            multiple=True,
+            metavar="TYPE[,KEY=VALUE]...",
+            help=f"What to write (repeatable): {', '.join(OUTPUT_TYPES)} [default: oci].",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def _log_options(command: Command) -> Command:
     for option in (
         click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Write the full log here."),
@@ -123,6 +146,8 @@ def _again(options: dict[str, Any]) -> list[str]:
         value = options.get(name)
         if value and value != "auto":
             words += [flag, str(value)]
+    if options.get("offline"):
+        words.append("--offline")
     for name, flag in (("settings", "--set"), ("packages", "-p")):
         for value in options.get(name, ()):
             words += [flag, value]
@@ -130,6 +155,21 @@ def _again(options: dict[str, Any]) -> list[str]:
 
 
 # -- commands --------------------------------------------------------------------------------
+
+
+class CommandAfterDashes(click.Command):
+    """A command line that may end in ``-- COMMAND...``, which goes to ``context.meta["command"]``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take away what follows the first ``--``."""
+        if "--" in args:
+            place = args.index("--")
+            ctx.meta["command"], args = args[place + 1 :], args[:place]
+        return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """The usage line names it too."""
+        return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -141,21 +181,7 @@ def cli() -> None:
 @cli.command()
 @_request_options
 @_log_options
-@click.option(
-    "-o",
-    "--output",
-    "outputs",
-    multiple=True,
-    metavar="TYPE[,KEY=VALUE]...",
-    help=f"What to write (repeatable): {', '.join(OUTPUT_TYPES)} [default: oci].",
-)
-@click.option(
-    "--dest",
-    "destination",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path(),
-    help="The folder for outputs [default: here].",
-)
+@_output_options
 @click.option("--load", is_flag=True, help="Put the image into the engine's own images as well.")
 @click.option(
     "--break", "breaks", multiple=True, metavar="POINT", help="Open a shell at before:STAGE, after:STAGE or error."
@@ -181,6 +207,7 @@ def build(**options: Any) -> None:
 
 @cli.command()
 @_request_options
+@_output_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plan(*, as_json: bool, **options: Any) -> None:
     """Show the stages of a build: which are in the cache, and why the others are not."""
@@ -188,12 +215,12 @@ def plan(*, as_json: bool, **options: Any) -> None:
     from builder.progress import plan_table
     from builder.request import prepare
 
-    prepared = prepare("plan", _wish(options))
+    prepared = prepare("plan", _wish(options, outputs=options["outputs"], destination=options["destination"]))
     stages = ask(prepared, _conversation(prepared, options, quiet=True))
     click.echo(json.dumps(stages, indent=1) if as_json else plan_table(stages))
 
 
-@cli.command(context_settings={"ignore_unknown_options": False})
+@cli.command(cls=CommandAfterDashes)
 @_request_options
 @click.option(
     "--at",
@@ -201,15 +228,15 @@ def plan(*, as_json: bool, **options: Any) -> None:
     metavar="STAGE",
     help="The tree as this stage finds it, by number, script or title [default: finished].",
 )
-@click.option("-c", "--command", default="", help="Run this instead of an interactive shell.")
-def shell(*, at: str, command: str, **options: Any) -> None:
-    """Open a shell in the tree of a build; what is changed there is thrown away."""
+@click.pass_context
+def shell(context: click.Context, /, *, at: str, **options: Any) -> NoReturn:
+    """Open a shell in the tree of a build, or run a command there; what is changed there is thrown away."""
     from builder.build import shell as enter
     from builder.request import prepare
 
     prepared = prepare("shell", _wish(options))
-    words = json.dumps(["sh", "-c", command]) if command else ""
-    sys.exit(enter(prepared, _conversation(prepared, options, quiet=True), at, words))
+    command = context.meta.get("command", ())
+    sys.exit(enter(prepared, _conversation(prepared, options, quiet=True), at, command))
 
 
 @cli.command()
@@ -347,17 +374,29 @@ def doctor(*, names: Sequence[str], as_json: bool) -> None:
     sys.exit(0 if report.usable else 1)
 
 
+def _terminated(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status (0 done, 1 failed, 2 bad usage, 130 interrupted)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in arguments
+    for number in (signal.SIGTERM, signal.SIGHUP):  # end as tidily as after Ctrl-C
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup stays in force
+            signal.signal(number, _terminated)
+    try:
+        return _run(arguments, debug="--debug" in arguments)
+    except BrokenPipeError:  # who read the output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(arguments: list[str], *, debug: bool) -> int:
     try:
         cli.main(args=arguments, prog_name="dib-ctr", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return 2
-    except click.exceptions.Exit as error:
-        return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         _note("interrupted: nothing half-made was left")
         return INTERRUPTED
@@ -369,7 +408,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _note(f"error: {error}")
         return error.exit_status
     except BrokenPipeError:
-        return 1
+        raise
     except Exception as error:
         from builder.build import FailedError
 

@@ -14,10 +14,11 @@ import os
 import secrets
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder.engines.memory import cache_folder
 from stages.errors import BuildError, UsageError
 from stages.request import Output
 from stages.store import write_file
@@ -28,11 +29,6 @@ _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 
 
-def cache_folder() -> Path:
-    """Where dib-ctr keeps logs and notes about outputs ($XDG_CACHE_HOME/dib-ctr)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dib-ctr"
-
-
 def target_of(output: Output, name: str, folder: Path) -> Path:
     """The path of an output: its option ``dest``, or its name and its type's suffix in ``folder``."""
     if "dest" in output.options:
@@ -41,20 +37,34 @@ def target_of(output: Output, name: str, folder: Path) -> Path:
     return (folder / f"{name}{suffix}").absolute()
 
 
-def check_targets(targets: Iterable[Path]) -> None:
-    """Refuse what cannot be written before any work starts: raises UsageError."""
-    seen: set[Path] = set()
-    for target in targets:
-        if target in seen:
-            raise UsageError(
-                f"two outputs would be written to {target}", hint="give one of them a dest=PATH of its own"
-            )
-        seen.add(target)
-        folder = next(parent for parent in target.parents if parent.exists())
+def check_targets(outputs: Sequence[Output], targets: Sequence[Path]) -> None:
+    """Refuse what cannot be written, or must not be replaced, before any work starts: raises UsageError."""
+    for number, (output, target) in enumerate(zip(outputs, targets, strict=True)):
+        for other in targets[:number]:
+            if target == other or target in other.parents or other in target.parents:
+                what = f"two outputs would be written to {target}" if target == other else f"{target} and {other} clash"
+                raise UsageError(what, hint="give one of them a dest=PATH of its own")
+        folder = next((parent for parent in target.parents if parent.exists()), Path("/"))
         if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
             raise UsageError(
                 f"{target} cannot be written: {folder} is not a folder you may write to", hint="--dest DIR"
             )
+        if target.exists() and not _may_replace(output, target):
+            raise UsageError(
+                f"{target} is there and is no earlier output of this type: it is left alone",
+                hint=f"remove it, or: -o {output.type},dest=PATH",
+            )
+
+
+def _may_replace(output: Output, target: Path) -> bool:
+    """Is this, as far as one can see, what an earlier build wrote (or nothing at all)?"""
+    if output.type not in ("oci", "dir"):
+        return target.is_file()
+    if not target.is_dir():
+        return False
+    if not any(target.iterdir()):
+        return True
+    return (target / "oci-layout").is_file() if output.type == "oci" else memory().knows(target)
 
 
 def fingerprint(path: Path) -> str:
@@ -92,6 +102,10 @@ class Memory:
         known = self._read().get(str(target))
         return known["key"] if known and known["fingerprint"] == fingerprint(target) else ""
 
+    def knows(self, target: Path) -> bool:
+        """Did a build write to ``target``, whatever lies there now?"""
+        return str(target) in self._read()
+
     def remember(self, target: Path, key: str) -> None:
         """Note what was just written; forgets paths that are gone."""
         data = {path: known for path, known in self._read().items() if Path(path).exists()}
@@ -105,17 +119,27 @@ def memory() -> Memory:
     return Memory(cache_folder() / "outputs.json")
 
 
-def unpack(stream: Iterable[bytes], folder: Path) -> None:
-    """Unpack a tar stream below ``folder`` with tar, which lets no member out of it; owners are kept for root only."""
+def unpack(stream: Iterable[bytes], folder: Path, *, attributes: bool = False) -> None:
+    """Unpack a tar stream below ``folder`` with tar, which lets no member out of it.
+
+    Root keeps owners, and with ``attributes`` extended attributes too (file capabilities); others get what is theirs.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    owners = ["--same-owner", "--numeric-owner"] if os.geteuid() == 0 else ["--no-same-owner"]
-    command = ["tar", "-x", "-f", "-", "-C", str(folder), *owners]
+    options = ["--no-same-owner"]
+    if os.geteuid() == 0:
+        options = ["--same-owner", "--numeric-owner", *(("--xattrs", "--xattrs-include=*") if attributes else ())]
+    command = ["tar", "-x", "-f", "-", "-C", str(folder), *options]
     tar = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     assert tar.stdin is not None
     assert tar.stderr is not None
-    with contextlib.suppress(BrokenPipeError), tar.stdin:
-        for data in stream:
-            tar.stdin.write(data)
+    try:
+        with contextlib.suppress(BrokenPipeError), tar.stdin:
+            for data in stream:
+                tar.stdin.write(data)
+    except BaseException:
+        tar.kill()
+        tar.communicate()
+        raise
     errors = tar.stderr.read().decode("utf-8", "replace").strip()
     if tar.wait() != 0:
         last = errors.splitlines()[-1] if errors else "tar failed"
@@ -145,29 +169,43 @@ def _swap(new: Path, target: Path) -> None:
         target.rename(aside)
         new.rename(target)
         new = aside
-    shutil.rmtree(new)
+    remove(new)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder with all in it, also folders in it that their owner may not write to (images have such)."""
+    for directory, folders, _ in os.walk(folder):
+        for name in folders:
+            if not Path(directory, name).is_symlink():
+                Path(directory, name).chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def partial(target: Path) -> Iterator[Path]:
     """A hidden folder beside ``target``, removed in the end whatever happens."""
     folder = target.with_name(f".{target.name}.partial-{secrets.token_hex(4)}")
-    folder.mkdir(parents=True)
     try:
+        folder.mkdir(parents=True)
         yield folder
+    except OSError as error:
+        raise BuildError(
+            f"{target} cannot be written: {error.strerror or error}",
+            where=str(error.filename or ""),
+            hint="is there room on that disk, and may you write there?",
+        ) from error
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
 
 
 def place(stream: Iterable[bytes], output_type: str, target: Path) -> None:
     """Unpack an output's folder of the store and put its artifact at ``target``."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     with partial(target) as folder:
         unpack(stream, folder)
         artifact = folder / "artifact"
         if output_type == "dir":
             with artifact.open("rb") as data:
-                unpack(iter(lambda: data.read(1 << 20), b""), folder / "tree")
+                unpack(iter(lambda: data.read(1 << 20), b""), folder / "tree", attributes=True)
             artifact = folder / "tree"
         else:
             _own(artifact)
@@ -176,7 +214,6 @@ def place(stream: Iterable[bytes], output_type: str, target: Path) -> None:
 
 def place_side_files(stream: Iterable[bytes], folder: Path) -> list[str]:
     """Put what scripts wrote beside the image into ``folder``, file by file; returns the paths, relative to it."""
-    folder.mkdir(parents=True, exist_ok=True)
     placed = []
     with partial(folder / "side-files") as source:
         unpack(stream, source)

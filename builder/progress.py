@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from builder.destination import cache_folder
+from builder.engines.memory import cache_folder
 from stages.errors import BuildError, UsageError
 from stages.events import Event
 
 KEPT_LOGS = 20
+PATIENCE = 10.0  # seconds until a plain log names the stage that is still running
 
 
 def size(count: int) -> str:
@@ -103,6 +105,9 @@ class Reporter(Protocol):
     def handle(self, event: Event) -> None:
         """Show one event."""
 
+    def paused(self) -> contextlib.AbstractContextManager[None]:
+        """Leave the terminal to somebody else for a while."""
+
     def close(self) -> None:
         """Leave the terminal as it was."""
 
@@ -115,16 +120,22 @@ class Json:
         """Print the event."""
         print(json.dumps(event), flush=True)
 
+    def paused(self) -> contextlib.AbstractContextManager[None]:
+        """Nothing to take away."""
+        return contextlib.nullcontext()
+
     def close(self) -> None:
         """Nothing to undo."""
 
 
 @dataclass
 class Plain:
-    """A line a stage, as a log wants it; in GitHub Actions each stage's output is a folded group."""
+    """A line a stage (two where it takes long), as a log wants it; in GitHub Actions each one's output is a group."""
 
     out: IO[str] = field(default_factory=lambda: sys.stdout)
     github: bool = field(default_factory=lambda: os.environ.get("GITHUB_ACTIONS") == "true")
+    clock: Callable[[], float] = time.monotonic
+    _since: float = math.inf
     _stages: dict[int, Event] = field(default_factory=dict)
 
     def handle(self, event: Event) -> None:
@@ -142,8 +153,8 @@ class Plain:
             return f"{len(self._stages)} stages, {hits} in the cache"
         if kind == "note":
             return str(event["text"])
-        if kind == "log":
-            return str(event["text"]) if self.github else None
+        if kind == "log" and self.github:
+            return str(event["text"])
         if "number" not in event or event["number"] not in self._stages:
             return None
         return self._stage_line(kind, event)
@@ -155,13 +166,22 @@ class Plain:
         if kind == "wait":
             return f"{title}  another build runs it, waiting"
         if kind == "start":
-            return f"::group::{title}" if self.github else f"{title} ..."
+            self._since = self.clock()
+            return f"::group::{title}" if self.github else None
+        if kind == "log" and self.clock() - self._since > PATIENCE:  # one sign of life of a stage that takes long
+            self._since = math.inf
+            return f"{title} ..."
         if kind == "done":
             done = f"{title}  {event['seconds']:.1f} s, {size(event['bytes'])}"
             return f"::endgroup::\n{done}" if self.github else done
         if kind == "failed":
-            return "::endgroup::" if self.github else None
+            failed = f"{title}  failed with status {event['status']}"
+            return f"::endgroup::\n{failed}" if self.github else failed
         return None
+
+    def paused(self) -> contextlib.AbstractContextManager[None]:
+        """Nothing to take away."""
+        return contextlib.nullcontext()
 
     def close(self) -> None:
         """Nothing to undo."""
@@ -222,6 +242,15 @@ class Live:
         title = f"[{event['number']}/{len(self._stages)}] {stage_title(self._stages[event['number']])}"
         self.console.print(f"{escape(title)}  {rest}")
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take the live lines away until the other one is done."""
+        self._live.stop()
+        try:
+            yield
+        finally:
+            self._live.start()
+
     def close(self) -> None:
         """Take the live lines away."""
         self._live.stop()
@@ -251,7 +280,7 @@ class Log:
         path = wish or cache_folder() / "logs" / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("w", encoding="utf-8")
+            file = path.open("w", encoding="utf-8", buffering=1)  # by lines: people follow it
         except OSError as error:
             raise UsageError(f"the log {path} cannot be written: {error.strerror}", hint="--log FILE") from error
         if wish is None:
@@ -261,17 +290,27 @@ class Log:
 
     def handle(self, event: Event) -> None:
         """Write what the event says."""
+        text = self.text(event)
+        if text is not None:
+            self.line(text)
+
+    def text(self, event: Event) -> str | None:
+        """The line for one event, or None where it has none."""
         kind = event["type"]
         if kind == "plan":
             self._titles = {stage["number"]: stage_title(stage) for stage in event["stages"]}
-            return
+            return None
         title = self._titles.get(event.get("number", 0), "")
-        text = event["text"] if kind in ("log", "note") else f"== {kind} {title}".rstrip()
-        self._file.write(f"{time.monotonic() - self._start:8.2f} {title} {text}\n" if kind == "log" else f"{text}\n")
+        if kind == "log":
+            return f"{time.monotonic() - self._start:8.2f} {title} {event['text']}"
+        if kind == "error":
+            return "\n".join(str(event[part]) for part in ("what", "where", "trace") if event[part])
+        return str(event["text"]) if kind == "note" else f"== {kind} {title}".rstrip()
 
     def line(self, text: str) -> None:
-        """A line that is no event: the engine's own chatter."""
-        self._file.write(f"{text}\n")
+        """A line of its own, such as the engine's chatter. A log that cannot be written stops no build."""
+        with contextlib.suppress(OSError):
+            self._file.write(f"{text}\n")
 
     def close(self) -> None:
         """Close the file."""

@@ -89,7 +89,8 @@ def parse_arch(text: str) -> str:
     """An architecture by any of its names as Debian's name; empty means this machine's."""
     name = canonical(text) if text else native()
     if name is None or name not in ARCHITECTURES:
-        raise _one_of("architecture", text or native(), ARCHITECTURES)
+        names = {alias: name for name, known in ARCHITECTURES.items() for alias in (name, *known.uname)}
+        raise _one_of("architecture", text or native(), names)
     return name
 
 
@@ -113,12 +114,15 @@ def mirrors(environment: Mapping[str, str]) -> dict[str, str]:
 
     ``DIB_CTR_DEBIAN_MIRROR`` and its like of the environment go first.
     """
-    found = {}
+    found = {
+        "DIB_CTR_UBUNTU_MIRROR": aptsources.ubuntu_mirror(),
+        "DIB_CTR_APT_OPTIONS": "\n".join(aptsources.settings()),
+    }
+    given = {name: value for name, value in environment.items() if name in MIRRORS and value}
     with contextlib.suppress(BuildError):  # not a Debian machine: the build image's mirror serves
         mirror = aptsources.debian_mirror()
-        found = {"DIB_CTR_DEBIAN_MIRROR": mirror.archive, "DIB_CTR_DEBIAN_SECURITY_MIRROR": mirror.security}
-        found["DIB_CTR_APT_OPTIONS"] = "\n".join(aptsources.settings())
-    given = {name: value for name, value in environment.items() if name in MIRRORS and value}
+        found |= {"DIB_CTR_DEBIAN_MIRROR": mirror.archive, "DIB_CTR_DEBIAN_SECURITY_MIRROR": mirror.security}
+        given.pop("DIB_CTR_DEBIAN_MIRROR", None)  # it may name both archives, and has been taken apart
     return {name: value for name, value in {**found, **given}.items() if value}
 
 
@@ -157,7 +161,7 @@ def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.enviro
         raise UsageError(f"{name!r} cannot be an image's name", hint="letters, digits, '.', '_' and '-'")
     outputs = [parse_output(text) for text in wish.outputs]
     targets = tuple(target_of(output, name, wish.destination) for output in outputs)
-    check_targets(targets)
+    check_targets(outputs, targets)
     request = Request(
         command=command,
         name=name,
