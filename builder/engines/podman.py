@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import shutil
+import stat
 import subprocess
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -38,15 +39,28 @@ class Found:
 def own_storage() -> tuple[str, ...]:
     """Options for a storage of our own with overlay: a container starts five times as fast as on vfs.
 
-    State goes with the machine's run, so its folder is one that a restart empties or renames.
+    State goes with the machine's run: podman must see at the first start after a reboot that nothing runs any more.
     """
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
-    run = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/dib-ctr-{os.getuid()}-{_boot()}")
-    run /= "dib-ctr"
+    state = _state_folder() / "dib-ctr"
     return (
         *("--storage-driver", "overlay", "--root", str(data / "dib-ctr/containers")),
-        *("--runroot", str(run / "run"), "--tmpdir", str(run / "tmp")),
+        *("--runroot", str(state / "run"), "--tmpdir", str(state / "tmp")),
     )
+
+
+def _state_folder() -> Path:
+    """A folder that a restart of the machine empties or renames."""
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/dib-ctr-{os.getuid()}-{_boot()}")
+
+
+def _claim_state_folder() -> None:
+    """In /tmp anybody could have made it: it must be ours and closed to others."""
+    folder = _state_folder()
+    folder.mkdir(mode=0o700, exist_ok=True)
+    state = folder.lstat()
+    if state.st_uid != os.getuid() or not stat.S_ISDIR(state.st_mode) or state.st_mode & 0o022:
+        raise EngineError("podman", f"{folder} is not yours alone", "", hint="set XDG_RUNTIME_DIR to a folder of yours")
 
 
 def _boot() -> str:
@@ -70,7 +84,7 @@ def stamp() -> str:
     programs = [found for name in ("podman", "runc", "crun") if (found := shutil.which(name))]
     folders = (Path("/etc/containers"), Path.home() / ".config/containers")
     files = [folder / name for folder in folders for name in ("storage.conf", "containers.conf")]
-    return memory.stamp(*programs, *files, "/etc/subuid", "/etc/subgid")
+    return memory.stamp(*programs, *files, "/etc/subuid", "/etc/subgid") + " ".join(own_storage())
 
 
 class Podman(CommandLineEngine):
@@ -125,7 +139,10 @@ class Podman(CommandLineEngine):
         )
         if done.returncode != 0:
             raise EngineError(self.name, "podman does not work", done.stderr)
-        return [own_storage(), ()] if json.loads(done.stdout) == "vfs" else [()]
+        if json.loads(done.stdout) != "vfs":
+            return [()]
+        _claim_state_folder()
+        return [own_storage(), ()]
 
     def _candidates(self) -> Iterator[Found]:
         present = [found for name in ("crun", "runc") if (found := shutil.which(name))]
