@@ -27,7 +27,7 @@ PURPOSES = {
     "debian": ("debian.packages",),
     "foreign": ("debian.packages", "foreign.packages"),
 }
-COMMON = ("debian.Containerfile", "debian.setup")
+CONTAINERFILE, SETUP = "debian.Containerfile", "debian.setup"
 # What the host engine needs, and Debian's and Ubuntu's package of each.
 TOOLS = {
     "mmdebstrap": "mmdebstrap",
@@ -56,7 +56,7 @@ def _packages(purpose: str) -> list[str]:
 def reference(purpose: str = "debian") -> str:
     """The name of the build image of this recipe on this architecture; costs no call of an engine."""
     digest = hashlib.sha256(platform.machine().encode())
-    for name in (*COMMON, *PURPOSES[purpose]):
+    for name in (CONTAINERFILE, SETUP, *PURPOSES[purpose]):
         digest.update(name.encode() + b"\0" + _recipe(name) + b"\0")
     base = os.environ.get("DIB_CTR_BASE_IMAGE", "")
     digest.update(base.encode())
@@ -123,15 +123,14 @@ def _make(engine: Engine, purpose: str, wanted: str, on_note: Note) -> None:
 
 def _build(engine: Engine, purpose: str, wanted: str, base: str) -> None:
     with tempfile.TemporaryDirectory(prefix="dib-ctr-recipe-") as folder:
-        for name in COMMON:
-            (Path(folder) / name).write_bytes(_recipe(name))
-        arguments = {"BASE": base, "PACKAGES": " ".join(_packages(purpose))}
+        (Path(folder) / CONTAINERFILE).write_bytes(_recipe(CONTAINERFILE))
+        arguments = {"BASE": base, "PACKAGES": " ".join(_packages(purpose)), "SETUP": _recipe(SETUP).decode()}
         try:
             arguments["SOURCES"] = aptsources.debian_mirror().sources(SUITE)
             arguments["APT_SETTINGS"] = "\n".join(aptsources.settings())
         except BuildError:
             pass  # the base image names a mirror of its own
-        engine.build_image(Path(folder), COMMON[0], wanted, arguments)
+        engine.build_image(Path(folder), CONTAINERFILE, wanted, arguments)
 
 
 def _bootstrap(engine: Engine, purpose: str, wanted: str, mirror: aptsources.Mirror) -> None:
@@ -142,9 +141,15 @@ def _bootstrap(engine: Engine, purpose: str, wanted: str, mirror: aptsources.Mir
             hint="sudo apt-get install --no-install-recommends mmdebstrap debian-archive-keyring gpg",
         )
     with tempfile.NamedTemporaryFile(prefix="dib-ctr-image-", suffix=".tar", dir=_roomy()) as archive:
-        environment = {"DIB_CTR_SETUP": _recipe("debian.setup").decode(), "DEBIAN_FRONTEND": "noninteractive"}
-        Host().make_archive(mmdebstrap_argv(_packages(purpose), mirror), environment, archive.fileno())
+        write_archive(archive.fileno(), purpose, mirror)
         engine.import_image(Path(archive.name), wanted)
+
+
+def write_archive(output: int, purpose: str = "debian", mirror: aptsources.Mirror | None = None) -> None:
+    """Write the recipe's root file system, made from the mirror, as a tar to the descriptor ``output``."""
+    environment = {"DIB_CTR_SETUP": _recipe(SETUP).decode(), "DEBIAN_FRONTEND": "noninteractive"}
+    argv = mmdebstrap_argv(_packages(purpose), mirror or aptsources.debian_mirror())
+    Host().make_archive(argv, environment, output)
 
 
 def _roomy() -> str | None:

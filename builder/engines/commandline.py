@@ -99,18 +99,25 @@ class CommandLineEngine:
 
     def build_image(self, folder: Path, file: str, reference: str, arguments: Mapping[str, str]) -> None:
         """See Engine."""
-        base = arguments.get("BASE", "")
-        if base and not self.has_image(base):
-            self._plain(["pull", base], f"pull {base}", PULL_TIME)
+        self.pull(arguments["BASE"])
         given = [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
         options = [*self.build_options(), "--network=host", *given]
-        self._plain(["build", "-t", reference, "-f", str(folder / file), *options, str(folder)], f"build {reference}")
+        self.ask(["build", "-t", reference, "-f", str(folder / file), *options, str(folder)], f"build {reference}")
 
-    def _plain(self, arguments: list[str], what: str, limit: float | None = None) -> str:
+    def pull(self, base: str) -> None:
+        """Pull a base image where it is not there."""
+        if not self.has_image(base):
+            self.ask(["pull", base], f"pull {base}", PULL_TIME)
+
+    def ask(self, arguments: list[str], what: str, limit: float | None = None) -> str:
         """A command of the engine that python-on-whales lacks (a time limit, an option); returns what it prints."""
         try:
             done = subprocess.run(
-                [*self.client, *arguments], capture_output=True, text=True, timeout=limit, stdin=subprocess.DEVNULL
+                [*self.client, *arguments],
+                capture_output=True,
+                text=True,
+                timeout=limit,
+                stdin=subprocess.DEVNULL,
             )
         except subprocess.TimeoutExpired as error:
             raise EngineError(self.name, f"{what}: no end after {limit:.0f} s", str(error)) from error

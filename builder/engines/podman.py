@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shlex
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from builder.engines import memory, trial
-from builder.engines.commandline import CommandLineEngine
+from builder.engines.commandline import CommandLineEngine, container_name, last_line
 from builder.engines.protocol import STORE, Container, EngineError
 from builder.engines.ranges import root_range
 
@@ -26,6 +28,16 @@ RIGHTS = (
     "--security-opt=label=disable",
 )
 MOST = {"nofile": 1 << 20, "nproc": 1 << 15}  # the kernel's ceiling for open files; what podman leaves of processes
+
+
+# The whole of a container's files, and nothing that is mounted there.
+WRITE_OUT = "tar --one-file-system --numeric-owner --xattrs --xattrs-include=security.capability -C / -cf - ."
+
+
+def steps(containerfile: Path) -> str:
+    """What the RUN lines of a Containerfile do, as one script."""
+    text = containerfile.read_text().replace("\\\n", " ")
+    return "\n".join(line.removeprefix("RUN ") for line in text.splitlines() if line.startswith("RUN "))
 
 
 @dataclass(frozen=True)
@@ -115,11 +127,30 @@ class Podman(CommandLineEngine):
 
     def build_options(self) -> list[str]:
         """See CommandLineEngine."""
-        options = ["--isolation=chroot"]
-        if os.getuid() == 0:
-            first, count = root_range()
-            options += [f"--userns-uid-map=0:{first}:{count}", f"--userns-gid-map=0:{first}:{count}"]
-        return options
+        return ["--isolation=chroot"]
+
+    def build_image(self, folder: Path, file: str, reference: str, arguments: Mapping[str, str]) -> None:
+        """See Engine.
+
+        As root the recipe's steps run in a container of ours, whose files are then imported: `podman build` would run
+        them as root of the host, and what it or `podman commit` (4.3) makes of a user namespace has shifted owners.
+        """
+        if os.getuid() != 0:
+            super().build_image(folder, file, reference, arguments)
+            return
+        self.pull(arguments["BASE"])
+        given = [f"{key}={shlex.quote(value)}" for key, value in arguments.items()]
+        script = "\n".join([*given, "{", steps(folder / file), "} >&2", WRITE_OUT])
+        name = container_name()
+        options = ["--rm", "--name", name, "--network=host", *self.found.run, *self._ids()]
+        with tempfile.NamedTemporaryFile(prefix="dib-ctr-image-", suffix=".tar") as output:
+            command = [*self.client, "run", *options, arguments["BASE"], "bash", "-euc", script]
+            done = subprocess.run(
+                command, stdout=output, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, errors="replace"
+            )
+            if done.returncode != 0:
+                raise EngineError(self.name, f"build {reference}: {last_line(done.stderr)}", done.stderr)
+            self.import_image(Path(output.name), reference)
 
     def probe(self) -> None:
         """See Engine."""
