@@ -16,7 +16,7 @@ PATH = re.compile(r"[A-Za-z0-9_.+/-]+")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 PREFIX = re.compile(r"([A-Z][A-Z0-9_]*_)(?:\$|['\"`]\s*\$)")
 WHOLE_ENVIRONMENT = re.compile(
-    r"\b(?:printenv|compgen\s+-[ve]|(?:declare|typeset|export)\s+-p|os\.environ(?!\s*(?:\[|\.get\b)))\b|\$\{!|"
+    r"\b(?:printenv|compgen\s+-[ve]|(?:declare|typeset|export)\s+-p|os\.environ(?!\s*(?:\[|\.get\b)))\b|\$\{!(?!\w+\[[@*]\]\})|"
     r"(?:^|[;&|(`]|\b(?:then|do|else)\b)\s*(?:env|set|export|declare)\s*(?:$|[|;&>)`])",
     re.MULTILINE,
 )

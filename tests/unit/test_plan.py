@@ -134,6 +134,7 @@ def test_a_stage_sees_its_own_data_and_what_it_names_and_no_more(tmp_path: Path)
         'eval "v=\\$DIB_INSTALLTYPE_${n}"',
         "env | grep ^DIB_",
         "echo ${!name}",
+        "echo ${!DIB_*}",
         "declare -p",
         "compgen -v",
         "python3 -c 'import os; print(dict(os.environ))'",
@@ -147,7 +148,9 @@ def test_indirect_use_makes_the_variables_visible(tmp_path: Path, text: str) -> 
 
 
 def test_set_options_are_not_a_look_at_the_whole_environment(tmp_path: Path) -> None:
-    plan = plan_of(tmp_path, {**BASE, "a/install.d/55-odd": "#!/bin/bash\nset -eu\nexport FOO=1\nenv X=1 true\n"})
+    plan = plan_of(
+        tmp_path, {**BASE, "a/install.d/55-odd": "#!/bin/bash\nset -eu\nexport FOO=1\nenv X=1 true\n${!list[@]}\n"}
+    )
     assert "DIB_SEEN" not in plan.find("55-odd").environment
 
 
