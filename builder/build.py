@@ -6,7 +6,8 @@ import dataclasses
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,6 +125,7 @@ class Conversation:
     result: Any = None
     failed: Event | None = None
     error: Event | None = None
+    on_output: Callable[[Event], None] = lambda _: None
 
     def on_event(self, event: Event, send: Callable[[str], None]) -> None:
         """Take one event."""
@@ -132,6 +134,7 @@ class Conversation:
         kind = event["type"]
         if kind == "output":
             self.outputs.append(event)
+            self.on_output(event)
         elif kind == "break":
             with self.reporter.paused():
                 self.agent.enter(event["session"])
@@ -171,6 +174,58 @@ class Conversation:
             raise FailedError(1 if self.failed else status)
 
 
+class AbandonedError(Exception):
+    """The build failed while one of its outputs was on its way."""
+
+
+class Arrivals:
+    """Outputs on their way to their places while the build still works on others and tidies up.
+
+    None appears before the build has succeeded; where it fails, what has arrived by then is removed.
+    """
+
+    def __init__(self, agent: Agent, targets: Sequence[Path]) -> None:
+        self._agent = agent
+        self._targets = targets
+        self._succeeded: Future[bool] = Future()
+        self._pool = ThreadPoolExecutor(max_workers=2)
+        self._begun: list[tuple[Path, str, Future[None]]] = []
+
+    def begin(self, event: Event) -> None:
+        """Fetch a changed output, in a thread of its own."""
+        if not event["changed"] or not 0 <= event.get("index", -1) < len(self._targets):
+            return
+        target = self._targets[event["index"]]
+        stream = self._while_wanted(self._agent.fetch(event["path"]))
+        arrival = self._pool.submit(destination.place, stream, event["output"], target, self._wait)
+        self._begun.append((target, event["key"], arrival))
+
+    def _while_wanted(self, stream: Iterable[bytes]) -> Iterator[bytes]:
+        for data in stream:
+            if self._succeeded.done():
+                self._wait()
+            yield data
+
+    def _wait(self) -> None:
+        if not self._succeeded.result():
+            raise AbandonedError
+
+    def finish(self, memory: destination.Memory) -> None:
+        """The build has succeeded: let all outputs appear, and remember them."""
+        self._succeeded.set_result(True)
+        for target, key, arrival in self._begun:
+            arrival.result()
+            memory.remember(target, key)
+
+    def __enter__(self) -> Arrivals:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._succeeded.done():
+            self._succeeded.set_result(False)
+        self._pool.shutdown()
+
+
 def build(
     prepared: Prepared, conversation: Conversation, *, load: bool, folder: Path, say: Callable[[str], None]
 ) -> None:
@@ -184,13 +239,11 @@ def build(
     wanted = [*known, Output("docker-archive", {"tag": _loaded_name(request)})] if load else known
     agent = conversation.agent
     request = dataclasses.replace(request, outputs=tuple(wanted), image=agent.digest())
-    conversation.ask(request_archive(request, prepared.elements))
-    # Outputs are reported as they are finished, in any order.
+    with Arrivals(agent, prepared.targets) as arrivals:
+        conversation.on_output = arrivals.begin
+        conversation.ask(request_archive(request, prepared.elements))
+        arrivals.finish(memory)
     finished = _in_order(conversation.outputs)
-    for event, target in zip(finished, prepared.targets, strict=False):
-        if event["changed"]:
-            destination.place(agent.fetch(event["path"]), event["output"], target)
-            memory.remember(target, event["key"])
     for event in conversation.outputs:
         if event["output"] == "files":
             destination.place_side_files(agent.fetch(event["path"]), folder)

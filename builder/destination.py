@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -198,8 +198,11 @@ def partial(target: Path) -> Iterator[Path]:
         remove(folder)
 
 
-def place(stream: Iterable[bytes], output_type: str, target: Path) -> None:
-    """Unpack an output's folder of the store and put its artifact at ``target``."""
+def place(stream: Iterable[bytes], output_type: str, target: Path, wait: Callable[[], object] = lambda: None) -> None:
+    """Unpack an output's folder of the store and put its artifact at ``target``.
+
+    ``wait`` is called when it is whole, and raises where it must not appear after all.
+    """
     with partial(target) as folder:
         unpack(stream, folder)
         artifact = folder / "artifact"
@@ -209,6 +212,7 @@ def place(stream: Iterable[bytes], output_type: str, target: Path) -> None:
             artifact = folder / "tree"
         else:
             _own(artifact)
+        wait()
         _swap(artifact, target)
 
 
