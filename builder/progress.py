@@ -193,19 +193,19 @@ class Live:
     def __init__(self) -> None:
         from rich.console import Console
         from rich.live import Live as RichLive
+        from rich.spinner import Spinner
 
         self._stages: dict[int, Event] = {}
         self._number = 0
         self._since = time.monotonic()
         self._last = ""
-        self._hits = 0
+        self._spinner = Spinner("dots")  # one for the whole build: a new one would never turn
         self.console = Console(stderr=False, highlight=False)
         self._live = RichLive(get_renderable=self._render, console=self.console, refresh_per_second=10, transient=True)
         self._live.start()
 
     def _render(self) -> Any:
         from rich.console import Group
-        from rich.spinner import Spinner
         from rich.text import Text
 
         if self._number not in self._stages:
@@ -213,7 +213,8 @@ class Live:
         title = stage_title(self._stages[self._number])
         running = f"[{self._number}/{len(self._stages)}] {title}  {time.monotonic() - self._since:.0f} s"
         width = max(20, self.console.width - 4)
-        return Group(Spinner("dots", text=Text(running, style="bold")), Text(f"  {self._last[:width]}", style="dim"))
+        self._spinner.update(text=Text(running, style="bold"))
+        return Group(self._spinner, Text(f"  {self._last[:width]}", style="dim"))
 
     def handle(self, event: Event) -> None:
         """Show one event."""

@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -176,8 +177,9 @@ class CommandLineEngine:
     def interactive(self, container: Container) -> int:
         """See Engine."""
         name = container_name()
+        terminal = ("-i", "-t") if sys.stdin.isatty() and sys.stdout.isatty() else ("-i",)  # a pipe stays a pipe
         with conversation.undisturbed():  # Ctrl-C belongs to the program on the terminal
-            status = subprocess.call(self.run_command(container, name, "-i", "-t"), env=self.environment(container))
+            status = subprocess.call(self.run_command(container, name, *terminal), env=self.environment(container))
         if status == ENGINE_STATUSES[0] and not self.has_image(container.image):
             raise ImageMissing(container.image)
         return status
