@@ -14,6 +14,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,19 +130,19 @@ def unpack(stream: Iterable[bytes], folder: Path, *, attributes: bool = False) -
     if os.geteuid() == 0:
         options = ["--same-owner", "--numeric-owner", *(("--xattrs", "--xattrs-include=*") if attributes else ())]
     command = ["tar", "-x", "-f", "-", "-C", str(folder), *options]
-    tar = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert tar.stdin is not None
-    assert tar.stderr is not None
-    try:
-        with contextlib.suppress(BrokenPipeError), tar.stdin:
-            for data in stream:
-                tar.stdin.write(data)
-    except BaseException:
-        tar.kill()
-        tar.communicate()
-        raise
-    errors = tar.stderr.read().decode("utf-8", "replace").strip()
-    if tar.wait() != 0:
+    with tempfile.TemporaryFile() as said, subprocess.Popen(command, stdin=subprocess.PIPE, stderr=said) as tar:
+        assert tar.stdin is not None
+        try:
+            with contextlib.suppress(BrokenPipeError), tar.stdin:
+                for data in stream:
+                    tar.stdin.write(data)
+        except BaseException:
+            tar.kill()
+            raise
+        status = tar.wait()
+        said.seek(0)
+        errors = said.read().decode("utf-8", "replace").strip()
+    if status != 0:
         last = errors.splitlines()[-1] if errors else "tar failed"
         raise BuildError(f"an output cannot be written: {last}", where=str(folder), hint="is there room on that disk?")
 

@@ -8,10 +8,11 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from builder import aptsources, engines, toolimage
+from builder import engines, toolimage
 from builder.diagnosis import Diagnosis, Facts, diagnose, gather
 from builder.engines import memory
 from builder.engines.protocol import Container, Engine
+from stages import aptsources
 from stages.errors import BuildError
 
 # The checks of builder.examination: what a person reads, and whether every build needs it.

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder import aptsources
 from builder.destination import check_targets, target_of
 from qemu.architecture import ARCHITECTURES, canonical, native
+from stages import aptsources
 from stages.element import BUILTIN, Element, Resolution, find_elements, nearest, resolve
 from stages.environment import SERVICES
 from stages.errors import BuildError, UsageError
@@ -94,11 +94,13 @@ def parse_arch(text: str) -> str:
     return name
 
 
-def variables(settings: Sequence[str], release: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """The build variables: ``DIB_*`` and the proxies of the environment, then ``--release``, then ``--set``."""
+def variables(
+    settings: Sequence[str], release: str, environment: Mapping[str, str], machine: Mapping[str, str]
+) -> dict[str, str]:
+    """The build variables: ``DIB_*`` and proxies of the environment, the ``machine``'s, ``--release``, ``--set``."""
     wanted = (name for name in environment if name in SERVICES or name.startswith("DIB_"))
     found = {name: environment[name] for name in wanted if not name.startswith("DIB_CTR_")}
-    found.update(mirrors(environment))
+    found.update(machine)
     if release:
         found["DIB_RELEASE"] = release
     for setting in settings:
@@ -109,18 +111,18 @@ def variables(settings: Sequence[str], release: str, environment: Mapping[str, s
     return found
 
 
-def mirrors(environment: Mapping[str, str]) -> dict[str, str]:
+def mirrors(environment: Mapping[str, str], etc: Path = aptsources.ETC) -> dict[str, str]:
     """The mirrors that elements fall back on where no variable names one: this machine's own, if it has any.
 
     ``DIB_CTR_DEBIAN_MIRROR`` and its like of the environment go first.
     """
     found = {
-        "DIB_CTR_UBUNTU_MIRROR": aptsources.ubuntu_mirror(),
+        "DIB_CTR_UBUNTU_MIRROR": aptsources.ubuntu_mirror(etc),
         "DIB_CTR_APT_OPTIONS": "\n".join(aptsources.settings()),
     }
     given = {name: value for name, value in environment.items() if name in MIRRORS and value}
     with contextlib.suppress(BuildError):  # not a Debian machine: the build image's mirror serves
-        mirror = aptsources.debian_mirror()
+        mirror = aptsources.debian_mirror(etc)
         found |= {"DIB_CTR_DEBIAN_MIRROR": mirror.archive, "DIB_CTR_DEBIAN_SECURITY_MIRROR": mirror.security}
         given.pop("DIB_CTR_DEBIAN_MIRROR", None)  # it may name both archives, and has been taken apart
     return {name: value for name, value in {**found, **given}.items() if value}
@@ -169,7 +171,7 @@ def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.enviro
         asked=wish.elements,
         elements=found.names,
         builtin=tuple(element.name for element in found.elements if element.path.is_relative_to(BUILTIN)),
-        variables=variables(wish.settings, wish.release, environment),
+        variables=variables(wish.settings, wish.release, environment, mirrors(environment)),
         packages=_packages(wish.packages),
         outputs=tuple(outputs),
         no_cache=wish.no_cache,

@@ -16,9 +16,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from builder import aptsources
 from builder.engines.host import Host
 from builder.engines.protocol import Engine
+from stages import aptsources
 from stages.errors import BuildError
 
 SUITE = "trixie"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages import foreign, repositories, sandbox
+from stages import aptsources, foreign, repositories, sandbox
 from stages.environment import PATH, capture_argv, initial, parse_capture, snippets
 from stages.errors import BuildError
 from stages.events import emit
@@ -55,9 +55,25 @@ class Work:
         return [(name, self.folder / "elements" / name) for name in self.request.elements]
 
 
+def own_mirror() -> dict[str, str]:
+    """The build image's own Debian mirror: what elements fall back on where the machine that asks has none."""
+    try:
+        mirror = aptsources.debian_mirror()
+    except BuildError:
+        return {}
+    found = {"DIB_CTR_DEBIAN_MIRROR": mirror.archive, "DIB_CTR_DEBIAN_SECURITY_MIRROR": mirror.security}
+    return {name: address for name, address in found.items() if address}
+
+
 def capture_environment(work: Work, merged: HooksTree) -> dict[str, str]:
     """Source the elements' environment.d snippets in a sandbox without network and return what they export."""
-    variables = {**initial(work.request, 0), "PATH": PATH, "HOME": "/root", "TMP_HOOKS_PATH": HOOKS_OUTSIDE}
+    variables = {
+        **own_mirror(),
+        **initial(work.request, 0),
+        "PATH": PATH,
+        "HOME": "/root",
+        "TMP_HOOKS_PATH": HOOKS_OUTSIDE,
+    }
     if "SOURCE_DATE_EPOCH" not in work.request.variables:
         del variables["SOURCE_DATE_EPOCH"]
     variables["DIB_CTR_CAPTURE"] = f"{BUILD_DIR}/cwd/capture"

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from builder import aptsources
+from stages import aptsources
 from tests.integration.command import Command, stage_scripts, write_element
 
 STAGES = 30

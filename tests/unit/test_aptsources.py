@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.aptsources import SETTINGS, Mirror, debian_mirror
+from stages.aptsources import SETTINGS, Mirror, debian_mirror
 from stages.errors import BuildError
 
 DEB822 = """
