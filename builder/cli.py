@@ -178,6 +178,11 @@ def cli() -> None:
     """Build operating system images from elements: no root, every script a cached layer."""
 
 
+def _check_load(engine: str, *, load: bool) -> None:
+    if load and engine == "host":
+        raise UsageError("--load needs an engine that has images", hint="--engine podman or docker")
+
+
 @cli.command()
 @_request_options
 @_log_options
@@ -198,9 +203,9 @@ def build(**options: Any) -> None:
     prepared = prepare(
         "build", _wish(options, outputs=outputs, destination=options["destination"], breaks=options["breaks"])
     )
+    _check_load(options["engine"], load=options["load"])
     conversation = _conversation(prepared, options)
-    if options["load"] and conversation.agent.engine.name == "host":
-        raise UsageError("--load needs an engine that has images", hint="--engine podman or docker")
+    _check_load(conversation.agent.engine.name, load=options["load"])  # "auto" may have become the host
     say = _note if options["progress"] == "json" else click.echo
     run(prepared, conversation, load=options["load"], folder=options["destination"], say=say)
 

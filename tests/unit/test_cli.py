@@ -1,0 +1,134 @@
+"""The command line refuses what is wrong before it works, and says what was meant."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from builder.cli import _again, _bytes, main
+from stages.errors import UsageError
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user does."""
+    command = [sys.executable, "-m", "builder.cli", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, **variables}
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("bild",), "build"),
+        (("build",), "ELEMENT"),
+        (("build", "--ouput", "oci", "debian-minimal"), "--output"),
+        (("build", "--engine", "hst", "debian-minimal"), "'host'"),
+        (("build", "debian-minmal"), "did you mean 'debian-minimal'?"),
+        (("build", "-o", "oic", "debian-minimal"), "did you mean 'oci'?"),
+        (("build", "--arch", "amd46", "debian-minimal"), "did you mean 'amd64'?"),
+        (("build", "vm"), "debian-minimal"),
+        (("build", "debian-minimal", "ubuntu-minimal"), "debian-minimal and ubuntu-minimal"),
+        (("build", "--engine", "host", "--load", "debian-minimal"), "--engine podman"),
+        (("plan", "-o", "tar,compress=gzp", "debian-minimal"), "gzip"),
+        (("elements", "debian-minmal"), "did you mean 'debian-minimal'?"),
+        (("doctor", "dokcer"), "docker"),
+        (("cache", "prune", "--engine", "host", "--max-size", "many"), "500M"),
+    ],
+)
+def test_bad_usage_ends_with_2_and_names_what_was_meant(arguments: tuple[str, ...], named: str, tmp_path: Path) -> None:
+    done = run(*arguments, XDG_CACHE_HOME=str(tmp_path / "cache"), DIB_CTR_STORE=str(tmp_path / "store"))
+    assert done.returncode == 2
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_debug_shows_where_an_error_came_from() -> None:
+    done = run("build", "--debug", "debian-minmal")
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+    assert "did you mean" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["", "build", "plan", "shell", "elements", "cache", "cache prune", "doctor"])
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command.split(), "--help"]) == 0
+    assert "Usage: dib-ctr" in capsys.readouterr().out
+
+
+def test_elements_are_listed_with_what_they_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["elements"]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert "Debian" in lines["debian-minimal"]
+    assert all(lines.values())
+
+
+def test_an_element_is_described_with_what_it_hides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = tmp_path / "vm"
+    (own / "install.d").mkdir(parents=True)
+    (own / "install.d/50-mine").write_text("#!/bin/sh\n")
+    (own / "install.d/50-mine").chmod(0o755)
+    (own / "element-deps").write_text("base\n")
+    (own / "README.md").write_text("# vm\n\nMine. It reads `DIB_MINE`.\n\nMore.\n")
+    assert main(["elements", "--elements-path", str(tmp_path), "--json", "vm"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["path"] == str(own)
+    assert found["origin"] == "elements path"
+    assert found["instead of"] == [str(ROOT / "stages/elements/vm")]
+    assert found["description"] == "Mine."
+    assert found["needs"] == ["base"]
+    assert found["scripts"] == {"install": ["50-mine"]}
+    assert found["variables"] == ["DIB_MINE"]
+
+
+def test_the_way_back_has_the_users_own_options() -> None:
+    options = {
+        "engine": "host",
+        "store": None,
+        "name": "",
+        "arch": "arm64",
+        "release": "trixie",
+        "elements_path": "a:b",
+        "offline": True,
+        "settings": ("A=b c",),
+        "packages": ("vim,less",),
+        "elements": ("vm", "debian-minimal"),
+    }
+    words = [
+        "--engine",
+        "host",
+        "--arch",
+        "arm64",
+        "--release",
+        "trixie",
+        "--elements-path",
+        "a:b",
+        "--offline",
+        "--set",
+    ]
+    assert _again(options) == ["dib-ctr", "shell", *words, "A=b c", "-p", "vim,less", "vm", "debian-minimal"]
+
+
+def test_sizes_have_units() -> None:
+    assert [_bytes(text) for text in ("5", "500M", "1.5g", "2T")] == [5, 500_000_000, 1_500_000_000, 2 * 10**12]
+    for wrong in ("", "M", "5X", "5MB", "-"):
+        with pytest.raises(UsageError):
+            _bytes(wrong)
+
+
+def test_what_a_rebuild_does_not_need_is_not_imported() -> None:
+    text = (
+        "import sys; from builder import build, cli, request, engines, toolimage; from builder.engines import host; "
+        "print(*{'rich', 'yaml', 'python_on_whales', 'docker', 'podman', 'requests', 'importlib.metadata'} "
+        "& set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
