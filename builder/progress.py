@@ -266,6 +266,16 @@ def reporter(wish: str) -> Reporter:
     return Plain()
 
 
+def _forget_old_logs(new: Path) -> None:
+    """Keep the newest logs beside ``new`` (several builds may do this at once)."""
+    ages = []
+    for log in new.parent.glob("*.log"):
+        with contextlib.suppress(OSError):
+            ages.append((log == new, log.stat().st_mtime_ns, log))
+    for _, _, old in sorted(ages)[:-KEPT_LOGS]:
+        old.unlink(missing_ok=True)
+
+
 @dataclass
 class Log:
     """The full log of one build: every line of every stage, with the time since the start in seconds."""
@@ -285,8 +295,7 @@ class Log:
         except OSError as error:
             raise UsageError(f"the log {path} cannot be written: {error.strerror}", hint="--log FILE") from error
         if wish is None:
-            for old in sorted(path.parent.glob("*.log"), key=lambda log: log.stat().st_mtime)[:-KEPT_LOGS]:
-                old.unlink(missing_ok=True)
+            _forget_old_logs(path)
         return cls(path.absolute(), file)
 
     def handle(self, event: Event) -> None:
