@@ -176,8 +176,9 @@ def build(work: Work) -> None:
     """The command ``build``: tree and outputs."""
     started = time.monotonic()
     plan, builder, chain = _build_tree(work)
-    early = threading.Thread(target=work.store.sync, args=(list(builder.kept),))
-    early.start()
+    # The layers go to the disk while the outputs are written; those can be written again after a power loss.
+    syncing = threading.Thread(target=work.store.sync, args=(list(builder.kept),))
+    syncing.start()
     titles = layer_titles(work.store, builder.kept)
     exporter = Exporter(
         work.request, work.store, FinishedTree(plan.tree_key, chain, titles, plan.environment), work.scratch
@@ -186,8 +187,7 @@ def build(work: Work) -> None:
         exporter.write_all()
         side_files(work, chain, plan.tree_key)
     finally:
-        early.join()
-    work.store.sync([*builder.kept, *exporter.keys])
+        syncing.join()
     emit(
         "end",
         seconds=round(time.monotonic() - started, 3),
