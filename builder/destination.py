@@ -143,8 +143,8 @@ def unpack(stream: Iterable[bytes], folder: Path, *, attributes: bool = False) -
         said.seek(0)
         errors = said.read().decode("utf-8", "replace").strip()
     if status != 0:
-        last = errors.splitlines()[-1] if errors else "tar failed"
-        raise BuildError(f"an output cannot be written: {last}", where=str(folder), hint="is there room on that disk?")
+        first = errors.splitlines()[0].removeprefix("tar: ") if errors else "tar failed"
+        raise BuildError(f"an output cannot be written: {first}", where=str(folder), hint="is there room on that disk?")
 
 
 def _own(path: Path) -> None:

@@ -1,0 +1,135 @@
+"""What a person does with `dib-ctr` beside a plain build: failures, shells, breaks, folders, signals (host engine)."""
+
+from __future__ import annotations
+
+import os
+import pty
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.command import ELEMENTS, Command, script, write_element
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that a build's root may enter."""
+    folder = Path(tempfile.mkdtemp(prefix="dib-ctr-test-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    if os.geteuid() != 0:
+        mapped = ["unshare", "--user", "--map-root-user", "--map-auto"]
+        subprocess.run([*mapped, "rm", "-rf", str(folder / "store")], check=False)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def command(place: Path) -> Command:
+    write_element(
+        place / "elements",
+        "own",
+        {"install.d/50-first": script("echo first > /etc/first"), "install.d/60-second": script("cat /etc/second")},
+    )
+    return Command("host", place / "store", place / "out", (place / "elements", ELEMENTS))
+
+
+def mend(place: Path) -> None:
+    write_element(place / "elements", "own", {"install.d/60-second": script("echo second > /etc/second")})
+
+
+def test_the_command_that_a_failure_names_opens_the_tree_as_the_stage_found_it(command: Command) -> None:
+    outcome = command("build", "tiny-os", "own")
+    assert outcome.status == 1
+    assert "error: the stage install/own/60-second failed with status 1" in outcome.stderr
+    assert "| cat: /etc/second: No such file or directory" in outcome.stderr
+    log = next(line.split()[-1] for line in outcome.stderr.splitlines() if line.startswith("  log:"))
+    assert "cat: /etc/second: No such file or directory" in Path(log).read_text()
+    named = next(line for line in outcome.stderr.splitlines() if line.startswith("  next:"))
+    words = shlex.split(named.partition(":")[2])
+    assert words[:2] == ["dib-ctr", "shell"]
+    look = ["--", "sh", "-c", "cat /etc/first; ls /etc/second; exit 5"]
+    argv = [sys.executable, "-m", "builder.cli", *words[1:], *look]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    assert (done.returncode, done.stdout) == (5, "first\n")
+    assert "ls: cannot access '/etc/second'" in done.stderr
+
+
+def on_terminal(argv: list[str], wait_for: bytes, typed: bytes) -> tuple[int, str]:
+    """Run on a terminal of its own and type something once ``wait_for`` is to be seen; returns status and screen."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(ROOT)
+        os.execvp(argv[0], argv)
+    seen = bytearray()
+    while True:
+        try:
+            data = os.read(terminal, 4096)
+        except OSError:  # the other side is closed
+            break
+        if not data:
+            break
+        before = wait_for in seen
+        seen += data
+        if wait_for in seen and not before:
+            os.write(terminal, typed)
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), seen.decode(errors="replace")
+
+
+@pytest.mark.parametrize(("point", "content"), [("before", "first none"), ("after", "first second")])
+def test_a_break_opens_a_shell_and_the_build_goes_on(command: Command, place: Path, point: str, content: str) -> None:
+    mend(place)
+    argv = command.arguments("build", "tiny-os", "own", "--break", f"{point}:60-second")
+    argv[argv.index("json")] = "live"
+    typed = b"echo $(cat /etc/first) $(cat /etc/second || echo none) | cat; echo changed > /etc/first; exit\n"
+    status, screen = on_terminal(argv, b"thrown away", typed)
+    assert status == 0
+    assert content in screen.splitlines()
+    assert "from the cache" in screen
+    done = command("shell", "tiny-os", "own", "--", "cat", "/etc/first")
+    assert done.stdout == "first\n"  # what was changed in the shell is gone
+
+
+def test_a_break_at_an_error_opens_a_shell_and_the_build_fails(command: Command) -> None:
+    argv = command.arguments("build", "tiny-os", "own", "--break", "error")
+    status, screen = on_terminal(argv, b"thrown away", b"cat /etc/first; exit\n")
+    assert status == 1
+    assert "first" in screen.splitlines()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_everything_in_one_line(command: Command, place: Path, number: signal.Signals) -> None:
+    write_element(place / "elements", "own", {"install.d/60-second": script("echo here", "sleep 4321")})
+    process = command.start("build", "tiny-os", "own")
+    assert process.stdout is not None
+    assert any('"here"' in line for line in process.stdout)
+    process.send_signal(number)
+    _, messages = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert messages.strip() == "interrupted: nothing half-made was left"
+    assert not (place / "out").exists()
+    assert "4321" not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_folder_is_written_once_and_replaced_when_it_was_touched(command: Command, place: Path) -> None:
+    mend(place)
+    arguments = ("tiny-os", "own", "-o", "dir")
+    command.build(*arguments)
+    tree = place / "out" / "tiny-os.dir"
+    assert (tree / "etc/second").read_text() == "second\n"
+    inode = tree.stat().st_ino
+    assert "unchanged" in command.build(*arguments).stderr
+    assert tree.stat().st_ino == inode
+    (tree / "etc/second").write_text("touched")
+    assert "unchanged" not in command.build(*arguments).stderr
+    assert (tree / "etc/second").read_text() == "second\n"
+    assert [path.name for path in tree.parent.iterdir()] == ["tiny-os.dir"]
