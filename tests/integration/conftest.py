@@ -6,6 +6,7 @@ import contextlib
 import os
 import pwd
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,18 @@ def open_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="dib-ctr-test-", dir="/var/tmp"))
     folder.chmod(0o755)
     yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that a build's root may enter, for one test's store, elements and outputs."""
+    folder = Path(tempfile.mkdtemp(prefix="dib-ctr-test-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    if os.geteuid() != 0:  # what is in a store belongs to subordinate ids
+        mapped = ["unshare", "--user", "--map-root-user", "--map-auto"]
+        subprocess.run([*mapped, "rm", "-rf", *map(str, folder.glob("store*"))], check=False)
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 import pty
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,18 +15,6 @@ import pytest
 from tests.integration.command import ELEMENTS, Command, script, write_element
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A folder that a build's root may enter."""
-    folder = Path(tempfile.mkdtemp(prefix="dib-ctr-test-", dir="/var/tmp"))
-    folder.chmod(0o755)
-    yield folder
-    if os.geteuid() != 0:
-        mapped = ["unshare", "--user", "--map-root-user", "--map-auto"]
-        subprocess.run([*mapped, "rm", "-rf", str(folder / "store")], check=False)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import tarfile
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,18 +15,6 @@ from pathlib import Path
 import pytest
 
 from tests.integration.command import ELEMENTS, Command, Outcome, script, stage_scripts, write_element
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A folder that a build's root may enter (pytest's own is closed to all but the caller)."""
-    folder = Path(tempfile.mkdtemp(prefix="dib-ctr-test-", dir="/var/tmp"))
-    folder.chmod(0o755)
-    yield folder
-    if os.geteuid() != 0:  # what is in a store belongs to subordinate ids
-        mapped = ["unshare", "--user", "--map-root-user", "--map-auto"]
-        subprocess.run([*mapped, "rm", "-rf", *map(str, folder.glob("*store*"))], check=False)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
