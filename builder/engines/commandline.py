@@ -13,6 +13,7 @@ import secrets
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -42,7 +43,7 @@ def fetch_argv(path: str) -> tuple[str, ...]:
     return ("tar", *options, "-C", path, "-cf", "-", ".")
 
 
-class CommandLineEngine:
+class CommandLineEngine(ABC):
     """An engine driven by its command; subclasses say which options a container needs."""
 
     name = ""
@@ -54,9 +55,9 @@ class CommandLineEngine:
 
     # -- what subclasses say ---------------------------------------------------------------------------------------
 
+    @abstractmethod
     def options(self, container: Container) -> list[str]:
         """Options of ``run`` beyond the name, standard input and environment."""
-        raise NotImplementedError
 
     def command(self, container: Container) -> tuple[str, ...]:
         """What the engine starts so that ``container.argv`` runs as root of its own user namespace."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ class Wanted:
     terminal: bool
 
 
-class SocketEngine:
+class SocketEngine(ABC):
     """An engine driven over its API socket; subclasses translate to their SDK."""
 
     name = ""
@@ -58,61 +59,61 @@ class SocketEngine:
 
     # -- what subclasses translate; each raises EngineError ----------------------------------------------------------
 
+    @abstractmethod
     def has_image(self, reference: str) -> bool:
         """See Engine."""
-        raise NotImplementedError
 
+    @abstractmethod
     def build_image(self, folder: Path, file: str, reference: str, arguments: Mapping[str, str]) -> None:
         """See Engine."""
-        raise NotImplementedError
 
+    @abstractmethod
     def import_image(self, archive: Path, reference: str) -> None:
         """See Engine."""
-        raise NotImplementedError
 
+    @abstractmethod
     def remove_image(self, reference: str) -> None:
         """See Engine."""
-        raise NotImplementedError
 
+    @abstractmethod
     def load(self, archive: Path, reference: str) -> None:
         """See Engine."""
-        raise NotImplementedError
 
+    @abstractmethod
     def remove_store(self) -> None:
         """See Engine."""
-        raise NotImplementedError
 
+    @abstractmethod
     def create(self, wanted: Wanted) -> str:
         """Create a container and return its id; raises ImageMissing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def start(self, container: str) -> None:
         """Start it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def resize(self, container: str, rows: int, columns: int) -> None:
         """Tell its terminal the size."""
-        raise NotImplementedError
 
+    @abstractmethod
     def wait(self, container: str) -> int:
         """Wait for its end and return the exit status."""
-        raise NotImplementedError
 
+    @abstractmethod
     def remove(self, container: str) -> None:
         """Remove it, running or not; one that is gone is no error."""
-        raise NotImplementedError
 
+    @abstractmethod
     def attach_path(self, container: str) -> str:
         """The API's path to attach at."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ended(self) -> list[tuple[str, float]]:
         """Build containers that have ended and are still there: id, and when they ended (seconds since 1970)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def alive(self) -> None:
         """Ask for a sign of life; raises EngineError."""
-        raise NotImplementedError
 
     # -- containers --------------------------------------------------------------------------------------------------
 
