@@ -22,6 +22,7 @@ from stages.request import Request
 
 OWN = "dib-ctr"  # the element of the stages that the build itself adds
 OWN_FOLDER = "dib-ctr.d"
+PACKAGE_LISTS = "package-installs.d"
 ALWAYS = frozenset({"ARCH", "LC_ALL", "SOURCE_DATE_EPOCH"})
 
 
@@ -101,8 +102,8 @@ def generated(
     """The hooks that the plan itself makes: package lists, name tables, scripts of the chosen install types."""
     made: dict[str, str] = {}
     for phase, listed in package_installs(elements, environment).items():
-        made[f"package-installs.d/{phase}/install"] = "".join(f"{name}\n" for name in listed.install)
-        made[f"package-installs.d/{phase}/uninstall"] = "".join(f"{name}\n" for name in listed.uninstall)
+        made[f"{PACKAGE_LISTS}/{phase}/install"] = "".join(f"{name}\n" for name in listed.install)
+        made[f"{PACKAGE_LISTS}/{phase}/uninstall"] = "".join(f"{name}\n" for name in listed.uninstall)
     for element, data in read_pkg_maps(elements).items():
         made[f"pkg-map.d/{element}"] = render_pkg_map(data)
     made["svc-map.d/services"] = render_svc_map(elements, environment.get("DISTRO_NAME", ""))
@@ -174,6 +175,12 @@ def _in_order(tree: HooksTree, named_packages: bool) -> list[tuple[Phase, HookFi
     return order
 
 
+def _has_empty_lists_only(files: Mapping[str, HookFile]) -> bool:
+    """Are package lists the business of a built-in stage, and all of them empty: then it is no stage at all."""
+    lists = [hook for path, hook in files.items() if path.startswith(f"{PACKAGE_LISTS}/")]
+    return bool(lists) and not any(hook.data for hook in lists)
+
+
 def make_plan(
     request: Request,
     elements: Sequence[tuple[str, Path]],
@@ -186,8 +193,10 @@ def make_plan(
     keyed = without_services(environment)
     stages: list[Stage] = []
     below = ""
-    for number, (phase, script) in enumerate(_in_order(tree, bool(request.packages)), 1):
+    for phase, script in _in_order(tree, bool(request.packages)):
         files = mentions.visible_files(script, tree)
+        if script.element in request.builtin and _has_empty_lists_only(files):
+            continue
         code = [hook.text for hook in files.values() if hook is script or hook.path.startswith("bin/")]
         texts = [hook.text for hook in files.values()]
         variables = mentions.visible_variables(texts, keyed, ALWAYS)
@@ -206,5 +215,5 @@ def make_plan(
         if packages:
             inputs.update({f"repository {state.index}": state.digest for state in repositories})
         below = key_of(inputs)
-        stages.append(Stage(number, phase, script, files, variables, network, packages, inputs, below))
+        stages.append(Stage(len(stages) + 1, phase, script, files, variables, network, packages, inputs, below))
     return Plan(tuple(stages), environment)

@@ -201,6 +201,17 @@ def test_a_package_list_concerns_only_the_phase_that_reads_it(tmp_path: Path) ->
     assert "install/a/01-p" in changed(before, after)
 
 
+def test_a_built_in_stage_with_nothing_to_install_is_no_stage(tmp_path: Path) -> None:
+    script = "#!/bin/bash\ncat /tmp/in_target.d/package-installs.d/install.d/install\n"
+    files = {**BASE, "p/install.d/01-p": script}
+    builtin = dataclasses.replace(REQUEST, builtin=("p",))
+    assert "install/p/01-p" in keys(plan_of(tmp_path, files))
+    plan = plan_of(tmp_path, request=builtin)
+    assert "install/p/01-p" not in keys(plan)
+    assert [stage.number for stage in plan.stages] == list(range(1, len(plan.stages) + 1))
+    assert "install/p/01-p" in keys(plan_of(tmp_path, {"a/package-installs.yaml": "hello:\n"}, request=builtin))
+
+
 def test_scripts_of_the_chosen_install_type_become_scripts_of_install(tmp_path: Path) -> None:
     files = {
         **BASE,
