@@ -154,7 +154,9 @@ class CommandLineEngine(ABC):
         """The whole command line that runs a container."""
         environment = [part for key in container.environment for part in ("-e", key)]
         volume = f"{store_volume()}:{STORE}"
-        command = [*self.client, "run", "--rm", *terminal, "--pull=never", "--name", name]
+        # What a container says is read here as it comes: the engine need not keep it on the disk as well.
+        kept = "--log-driver=none"
+        command = [*self.client, "run", "--rm", *terminal, "--pull=never", kept, "--name", name]
         command += [*self.options(container), "--label", f"{PREFIX}build=1", *environment, "-v", volume]
         return [*command, container.image, *self.command(container)]
 
