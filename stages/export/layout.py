@@ -66,7 +66,8 @@ def set_platform(layout: Path, architecture: str, variant: str, os_: str) -> Non
     """Say for which platform the image is: ``variant`` in the configuration, all of it beside the manifest's digest.
 
     umoci 0.4 has no option for the variant and leaves out the media types that manifest and index should carry, so the
-    three documents are written again here, each with the new digest of the one below it. The old blobs stay until gc.
+    three documents are written again here, each with the new digest of the one below it. The old blobs stay until
+    :func:`drop_unnamed`.
     """
     image = read_image(layout)
     platform = {"architecture": architecture, "os": os_}
@@ -79,6 +80,15 @@ def set_platform(layout: Path, architecture: str, variant: str, os_: str) -> Non
     entry = {**_put(layout, image.index["manifests"][0], manifest), "platform": platform}
     index = {**version, "mediaType": INDEX_TYPE, **image.index, "manifests": [entry]}
     (layout / "index.json").write_bytes(_encode(index))
+
+
+def drop_unnamed(layout: Path) -> None:
+    """Remove the blobs that the image does not name, as ``umoci gc`` does, which reads every layer again for it."""
+    image = read_image(layout)
+    named = {blob(layout, digest) for digest in (image.digest, image.config_digest, *image.layer_digests)}
+    for file in (layout / "blobs" / "sha256").iterdir():
+        if file not in named:
+            file.unlink()
 
 
 def settle(layout: Path, epoch: int) -> int:

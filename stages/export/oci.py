@@ -121,7 +121,7 @@ def write_oci(target: Path, tag: str, layers: Sequence[LayerSource], config: Ima
                 _add_layer(umoci, image, layer, config.epoch)
             _describe(umoci, image, config)
             layout.set_platform(built, config.architecture, config.variant, config.os)
-            umoci("gc", "--layout", "image")
+            layout.drop_unnamed(built)
         size = layout.settle(built, config.epoch)
         built.rename(target)
         return WrittenImage(layout.read_image(target).digest, size)
