@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from stages.key import digest, key_of
 from stages.request import Output, Request
 from stages.store import Store, boot_id, remove_tree, write_file
 
+LAST_USE = 3600.0  # seconds
 FORMAT = "1"  # raise it when an exporter's bytes change
 FROM_LAYOUT = ("oci-archive", "docker-archive")
 
@@ -92,7 +94,10 @@ class Exporter:
             done = self.find(key)
             if done is None:
                 done = self._write(key, output)
-            os.utime(self.store.root / "outputs" / key)
+            folder = self.store.root / "outputs" / key
+            # The last use, for prune, to the hour: a host may be reading the folder, and it must not change under tar.
+            if time.time() - folder.stat().st_mtime > LAST_USE:
+                os.utime(folder)
             return done
 
     def find(self, key: str) -> dict[str, Any] | None:
