@@ -352,13 +352,13 @@ def _bytes(text: str) -> int:
 @_engine_options
 def verify(**options: Any) -> None:
     """Check that every layer is still what was kept."""
-    wrong = _ask_cache(options, action="verify")
-    for sentence in wrong:
+    data = _ask_cache(options, action="verify")
+    for sentence in data["wrong"]:
         click.echo(sentence)
-    if wrong:
-        raise BuildError(
-            f"{len(wrong)} things are wrong with the store", hint="`dib-ctr cache prune` removes leftovers"
-        )
+    if data["left over"]:
+        click.echo(f"{data['left over']} layers are left over: `dib-ctr cache prune` removes them")
+    if data["wrong"]:
+        raise BuildError(f"{len(data['wrong'])} things are wrong with the store", hint="see above what mends each")
     click.echo("the store is sound")
 
 

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from stages import aptsources, foreign, repositories, sandbox
+from stages.caches import read_cache_rules
+from stages.cleaning import prune, verify
+from stages.control import Control, StoppedError
 from stages.environment import PATH, capture_argv, initial, parse_capture, snippets
 from stages.errors import BuildError
 from stages.events import emit
 from stages.hooks import HooksTree, merge, odd_scripts
-from stages.layers import Builder, Control, StageFailedError, StoppedError, read_cache_rules, write_hooks
+from stages.layers import Builder, StageFailedError, write_hooks
 from stages.outputs import Exporter, FinishedTree, layer_titles
 from stages.plan import Plan, make_plan
 from stages.request import Request
@@ -248,13 +251,15 @@ def cache(work: Work) -> None:
         ]
     elif action == "prune":
         age, size = arguments.get("older_than"), arguments.get("max_bytes")
-        data = store.prune(
+        data = prune(
+            store,
             older_than=float(age) if age else None,
             max_bytes=int(size) if size else None,
             everything=arguments.get("all") == "1",
         )
     elif action == "verify":
-        data = store.verify()
+        wrong, left = verify(store)
+        data = {"wrong": wrong, "left over": left}
     else:
         free, total = store.free()
         data = {"usage": store.usage(), "stages": len(store.records()), "free": free, "total": total}

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import shutil
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
-from stages import sandbox
+from stages import caches, sandbox
+from stages.caches import CacheRule
+from stages.control import Control, StoppedError
 from stages.environment import PATH, SERVICES
-from stages.errors import BuildError, UsageError
+from stages.errors import BuildError
 from stages.events import emit
 from stages.hooks import HookFile
 from stages.key import digest, why_missed
@@ -30,68 +29,8 @@ from stages.tree import mounted
 TAIL_LINES = 20
 
 
-class StoppedError(Exception):
-    """The host has gone away or asked to stop."""
-
-
 class StageFailedError(Exception):
     """A stage's script ended with another status than 0; everything about it has been reported."""
-
-
-@dataclass(frozen=True)
-class CacheRule:
-    """A package cache that an element declares in ``caches.yaml``."""
-
-    name: str
-    path: str
-
-
-def read_cache_rules(elements: Sequence[tuple[str, Path]]) -> tuple[CacheRule, ...]:
-    """The caches that the elements declare; raises UsageError naming the file for a malformed one."""
-    rules: dict[str, CacheRule] = {}
-    for _, folder in elements:
-        file = folder / "caches.yaml"
-        if not file.is_file():
-            continue
-        try:
-            entries = yaml.safe_load(file.read_text(encoding="utf-8")) or []
-            for entry in entries:
-                rules[str(entry["name"])] = CacheRule(str(entry["name"]), str(entry["path"]))
-        except (yaml.YAMLError, TypeError, KeyError) as error:
-            raise UsageError(f"this list of caches cannot be read: {error}", where=str(file)) from error
-    return tuple(rules[name] for name in sorted(rules))
-
-
-@dataclass
-class Control:
-    """The line from the host: it closes when the host is gone, and carries ``continue`` after a break."""
-
-    descriptor: int | None
-    _buffer: bytes = b""
-    _closed: bool = False
-
-    def gone(self) -> bool:
-        """Has the host gone away; never waits."""
-        if self.descriptor is None or self._closed:
-            return self._closed
-        while select.select([self.descriptor], [], [], 0)[0]:
-            data = os.read(self.descriptor, 4096)
-            if not data:
-                self._closed = True
-                break
-            self._buffer += data
-        return self._closed
-
-    def wait_for_continue(self) -> None:
-        """Wait for the host's line; raises StoppedError where it goes away instead."""
-        if self.descriptor is None:
-            raise BuildError("this engine cannot stop for a shell", hint="use --engine podman, docker or host")
-        while b"\n" not in self._buffer:
-            data = os.read(self.descriptor, 4096)
-            if not data:
-                raise StoppedError
-            self._buffer += data
-        self._buffer = self._buffer.partition(b"\n")[2]
 
 
 @dataclass
@@ -204,7 +143,7 @@ class Builder:
             lines.end()
             if status == 0:
                 self._keep_hooks(stage, view, place)
-                self._keep_caches(view.caches)
+                caches.keep_new(self.store, self.request.arch, view.caches)
         return status, list(lines.tail)
 
     def _failed(self, stage: Stage, chain: tuple[str, ...], place: Workplace, status: int, tail: list[str]) -> None:
@@ -248,13 +187,16 @@ class Builder:
                     scratch=scratch / "root-of-stage",
                     hooks_writable=not stage.phase.inside,
                     network=stage.network and not self.request.offline,
-                    caches=self._open_caches(place) if stage.packages else (),
+                    caches=self._cache_views(place) if stage.packages else (),
                     masked=(self.store.root,),
                     resolv_conf=resolv_conf(),
                 )
         finally:
             if not (scratch / "merged").exists():  # never walk into a tree that could not be unmounted
                 shutil.rmtree(scratch, ignore_errors=True)
+
+    def _cache_views(self, place: Workplace) -> tuple[Cache, ...]:
+        return caches.open_views(self.store, self.caches, self.request.arch, place)
 
     def _keep_hooks(self, stage: Stage, view: View, place: Workplace) -> None:
         """What an outside script wrote into the hooks folder is a result: later stages see it."""
@@ -270,33 +212,6 @@ class Builder:
                 target = place.upper / "hooks" / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(file, target, follow_symlinks=False)
-
-    def _open_caches(self, place: Workplace) -> tuple[Cache, ...]:
-        """A private view of each shared package cache: hard links in, new files out; builds never meet there."""
-        opened = []
-        for rule in self.caches:
-            shared = self.store.root / "cache" / rule.name / self.request.arch
-            view = place.path / f"cache-{rule.name}"
-            shared.mkdir(parents=True, exist_ok=True)
-            view.mkdir()
-            for file in shared.iterdir():
-                if file.is_file():
-                    os.link(file, view / file.name)
-            opened.append(Cache(rule.name, view, rule.path))
-        return tuple(opened)
-
-    def _keep_caches(self, caches: Sequence[Cache]) -> None:
-        for cache in caches:
-            shared = self.store.root / "cache" / cache.name / self.request.arch
-            for file in cache.source.iterdir():
-                if (
-                    file.is_file()
-                    and not file.is_symlink()
-                    and file.name != "lock"
-                    and not (shared / file.name).exists()
-                ):
-                    with suppress(FileExistsError):
-                        os.link(file, shared / file.name)
 
     # -- shells ----------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@
     locks/, work/, cache/, outputs/, repositories/, sessions/, agent/
 
 A layer is made in ``work/`` and renamed; its record comes after it. So a record always has its whole layer, and what no
-record names is rubbish that :meth:`Store.prune` removes. Overlays are mounted *volatile* (no fsync): a record made in
+record names is rubbish that ``stages.cleaning`` removes. Overlays are mounted *volatile* (no fsync): a record made in
 an earlier boot counts only if it was synced.
 """
 
@@ -23,7 +23,6 @@ import json
 import os
 import secrets
 import shutil
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -278,6 +277,16 @@ class Store:
             os.close(handle)
 
     @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Held while the store is cleaned: waits until no build runs, and builds wait for it."""
+        handle = os.open(self.root / "locks" / "in-use", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    @contextlib.contextmanager
     def workplace(self) -> Iterator[Workplace]:
         """A fresh place in ``work/`` for one stage."""
         path = self.root / "work" / secrets.token_hex(6)
@@ -307,7 +316,7 @@ class Store:
             finally:
                 os.close(handle)
 
-    # -- looking and cleaning --------------------------------------------------------------------------------------
+    # -- looking --------------------------------------------------------------------------------------
 
     def records(self) -> list[Record]:
         """Every usable record, oldest first."""
@@ -323,92 +332,3 @@ class Store:
         """Free and total bytes of the store's file system."""
         status = os.statvfs(self.root)
         return status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
-
-    def prune(self, *, older_than: float | None, max_bytes: int | None, everything: bool) -> dict[str, int]:
-        """Remove records (oldest use first), and every layer, output and work folder that nothing names any more.
-
-        ``older_than`` is in seconds of age, ``max_bytes`` what layers and outputs may occupy afterwards. Waits for
-        running builds.
-        Returns how many records, layers and outputs went, and the bytes freed.
-        """
-        handle = os.open(self.root / "locks" / "in-use", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            return self._prune(older_than, max_bytes, everything)
-        finally:
-            os.close(handle)
-
-    def _prune(self, older_than: float | None, max_bytes: int | None, everything: bool) -> dict[str, int]:
-        before = occupied(self.root)
-        self.sweep()
-        now = time.time()
-        usable = {record.key: record for record in self.records()}
-        oldest = self._oldest_first(usable)
-        going = {file.stem for file in (self.root / "keys").glob("*.json") if everything or file.stem not in usable}
-        if older_than is not None:
-            going.update(key for key, used in oldest if now - used > older_than)
-        outputs = self._outputs_to_go(now, older_than, max_bytes, everything)
-        if max_bytes is not None:
-            excess = sum(record.bytes for key, record in usable.items() if key not in going) - max_bytes
-            for key, _ in oldest:
-                if excess > 0 and key not in going:
-                    going.add(key)
-                    excess -= usable[key].bytes
-        for key in going:
-            self.forget(key)
-        kept = {layer for key, record in usable.items() if key not in going for layer in record.chain()} | {BASE}
-        layers = [folder for folder in (self.root / "layers").iterdir() if folder.name not in kept]
-        rest = list((self.root / "sessions").iterdir())
-        if everything:
-            rest += [path for name in ("cache", "last", "repositories") for path in (self.root / name).iterdir()]
-        for path in (*layers, *outputs, *rest):
-            remove_tree(path) if path.is_dir() else path.unlink()
-        freed = max(0, before - occupied(self.root))
-        return {"records": len(going), "layers": len(layers), "outputs": len(outputs), "freed": freed}
-
-    def _oldest_first(self, records: Mapping[str, Record]) -> list[tuple[str, float]]:
-        """Keys with the time of their last use (seconds since 1970): a layer is used when one on top of it is."""
-        used: dict[str, float] = {}
-        times = {key: (self.root / "keys" / f"{key}.json").stat().st_mtime for key in records}
-        for key, record in records.items():
-            for layer in record.chain():
-                used[layer] = max(used.get(layer, 0.0), times[key])
-        last = {key: max(times[key], used.get(record.layer, 0.0)) for key, record in records.items()}
-        # Among those of one build the topmost goes first: without it the others are still of use.
-        return sorted(last.items(), key=lambda item: (item[1], -len(records[item[0]].below)))
-
-    def _outputs_to_go(
-        self, now: float, older_than: float | None, max_bytes: int | None, everything: bool
-    ) -> list[Path]:
-        """Outputs can be written again from their layers: where room is wanted, they go before any layer does."""
-        folders = list((self.root / "outputs").iterdir())
-        held = sum(occupied(self.root / name) for name in ("layers", "outputs"))
-        if everything or (max_bytes is not None and held > max_bytes):
-            return folders
-        return [folder for folder in folders if older_than is not None and now - folder.stat().st_mtime > older_than]
-
-    def verify(self) -> list[str]:
-        """What is wrong with the store, one sentence each; an empty list is a sound store."""
-        wrong = []
-        named: set[str] = set()
-        for file in sorted((self.root / "keys").glob("*.json")):
-            record = self.find(file.stem)
-            if record is None:
-                wrong.append(
-                    f"the record {file.stem[:12]} is unusable (unsynced before a power loss, or its layer is gone)"
-                )
-                continue
-            named.update(record.chain())
-            if record.layer:
-                extent = measure(self.root / "layers" / record.layer)
-                if extent.fingerprint != record.fingerprint:
-                    wrong.append(
-                        f"the layer {record.layer} of {record.title} is not what was kept: remove it with "
-                        "`dib-ctr cache prune --all`, or build with --no-cache"
-                    )
-        wrong.extend(
-            f"the layer {folder.name} belongs to no record (a build was killed): `dib-ctr cache prune` removes it"
-            for folder in (self.root / "layers").iterdir()
-            if folder.name not in named and folder.name != BASE and not folder.name.startswith(FOLDED)
-        )
-        return wrong

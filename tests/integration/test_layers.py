@@ -186,10 +186,8 @@ def test_killed_at_any_instant_the_store_never_holds_a_wrong_layer(command: Comm
             assert command.build("tiny-os", "many").digest() == reference.build("tiny-os", "many").digest()
     assert killed >= 50
     verified = command("cache", "verify")
-    wrong = [line for line in verified.stdout.splitlines() if "not what was kept" in line or "unusable" in line]
-    assert wrong == []
-    command("cache", "prune")
-    assert command("cache", "verify").status == 0
+    assert verified.status == 0, verified.stdout
+    assert "the store is sound" in verified.stdout
 
 
 @pytest.fixture

@@ -1,0 +1,71 @@
+"""Package caches: what one stage downloads, later stages and builds find; never part of a layer or a key.
+
+The shared folder of a cache is ``cache/<name>/<arch>`` in the store. A stage gets a view of its own, with hard
+links into it, so that builds never meet there and a killed one leaves nothing half-made.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from stages.errors import UsageError
+from stages.sandbox import Cache
+from stages.store import Store, Workplace
+
+
+@dataclass(frozen=True)
+class CacheRule:
+    """A package cache that an element declares in ``caches.yaml``."""
+
+    name: str
+    path: str
+
+
+def read_cache_rules(elements: Sequence[tuple[str, Path]]) -> tuple[CacheRule, ...]:
+    """The caches that the elements declare; raises UsageError naming the file for a malformed one."""
+    rules: dict[str, CacheRule] = {}
+    for _, folder in elements:
+        file = folder / "caches.yaml"
+        if not file.is_file():
+            continue
+        try:
+            entries = yaml.safe_load(file.read_text(encoding="utf-8")) or []
+            for entry in entries:
+                rules[str(entry["name"])] = CacheRule(str(entry["name"]), str(entry["path"]))
+        except (yaml.YAMLError, TypeError, KeyError) as error:
+            raise UsageError(f"this list of caches cannot be read: {error}", where=str(file)) from error
+    return tuple(rules[name] for name in sorted(rules))
+
+
+def _shared(store: Store, name: str, arch: str) -> Path:
+    return store.root / "cache" / name / arch
+
+
+def open_views(store: Store, rules: Sequence[CacheRule], arch: str, place: Workplace) -> tuple[Cache, ...]:
+    """A view of each cache for the stage that runs in ``place``, with links to all files that are there now."""
+    opened = []
+    for rule in rules:
+        shared, view = _shared(store, rule.name, arch), place.path / f"cache-{rule.name}"
+        shared.mkdir(parents=True, exist_ok=True)
+        view.mkdir()
+        for file in shared.iterdir():
+            if file.is_file():
+                os.link(file, view / file.name)
+        opened.append(Cache(rule.name, view, rule.path))
+    return tuple(opened)
+
+
+def keep_new(store: Store, arch: str, views: Sequence[Cache]) -> None:
+    """Keep the files that a stage which succeeded has added to its views."""
+    for view in views:
+        shared = _shared(store, view.name, arch)
+        for file in view.source.iterdir():
+            if file.is_file() and not file.is_symlink() and file.name != "lock":
+                with suppress(FileExistsError):
+                    os.link(file, shared / file.name)

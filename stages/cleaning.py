@@ -1,0 +1,96 @@
+"""Cleaning and checking the store: what may go, and whether what is kept is still what was kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from stages.store import BASE, FOLDED, Record, Store, measure, occupied, remove_tree
+
+
+def prune(store: Store, *, older_than: float | None, max_bytes: int | None, everything: bool) -> dict[str, int]:
+    """Remove records (oldest use first), and every layer, output and work folder that nothing names any more.
+
+    ``older_than`` is in seconds of age, ``max_bytes`` what layers and outputs may occupy afterwards. Waits for running
+    builds. Returns how many records, layers and outputs went, and the bytes freed.
+    """
+    with store.alone():
+        return _prune(store, older_than, max_bytes, everything)
+
+
+def _prune(store: Store, older_than: float | None, max_bytes: int | None, everything: bool) -> dict[str, int]:
+    before = occupied(store.root)
+    store.sweep()
+    now = time.time()
+    usable = {record.key: record for record in store.records()}
+    oldest = _oldest_first(store, usable)
+    going = {file.stem for file in (store.root / "keys").glob("*.json") if everything or file.stem not in usable}
+    if older_than is not None:
+        going.update(key for key, used in oldest if now - used > older_than)
+    outputs = _outputs_to_go(store, now, older_than, max_bytes, everything)
+    if max_bytes is not None:
+        excess = sum(record.bytes for key, record in usable.items() if key not in going) - max_bytes
+        for key, _ in oldest:
+            if excess > 0 and key not in going:
+                going.add(key)
+                excess -= usable[key].bytes
+    for key in going:
+        store.forget(key)
+    kept = {layer for key, record in usable.items() if key not in going for layer in record.chain()} | {BASE}
+    layers = [folder for folder in (store.root / "layers").iterdir() if folder.name not in kept]
+    rest = list((store.root / "sessions").iterdir())
+    if everything:
+        rest += [path for name in ("cache", "last", "repositories") for path in (store.root / name).iterdir()]
+    for path in (*layers, *outputs, *rest):
+        remove_tree(path) if path.is_dir() else path.unlink()
+    freed = max(0, before - occupied(store.root))
+    return {"records": len(going), "layers": len(layers), "outputs": len(outputs), "freed": freed}
+
+
+def _oldest_first(store: Store, records: Mapping[str, Record]) -> list[tuple[str, float]]:
+    """Keys with the time of their last use (seconds since 1970): a layer is used when one on top of it is."""
+    used: dict[str, float] = {}
+    times = {key: (store.root / "keys" / f"{key}.json").stat().st_mtime for key in records}
+    for key, record in records.items():
+        for layer in record.chain():
+            used[layer] = max(used.get(layer, 0.0), times[key])
+    last = {key: max(times[key], used.get(record.layer, 0.0)) for key, record in records.items()}
+    # Among those of one build the topmost goes first: without it the others are still of use.
+    return sorted(last.items(), key=lambda item: (item[1], -len(records[item[0]].below)))
+
+
+def _outputs_to_go(
+    store: Store, now: float, older_than: float | None, max_bytes: int | None, everything: bool
+) -> list[Path]:
+    """Outputs can be written again from their layers: where room is wanted, they go before any layer does."""
+    folders = list((store.root / "outputs").iterdir())
+    held = sum(occupied(store.root / name) for name in ("layers", "outputs"))
+    if everything or (max_bytes is not None and held > max_bytes):
+        return folders
+    return [folder for folder in folders if older_than is not None and now - folder.stat().st_mtime > older_than]
+
+
+def verify(store: Store) -> tuple[list[str], int]:
+    """What is wrong with the store, one sentence each (none: it is sound), and how many layers no record names.
+
+    The latter are left by killed builds and by ``--no-cache``; they do no harm and go with the next prune.
+    """
+    wrong = []
+    named = {BASE}
+    for file in sorted((store.root / "keys").glob("*.json")):
+        record = store.find(file.stem)
+        if record is None:
+            wrong.append(
+                f"the record {file.stem[:12]} is unusable (unsynced before a power loss, or its layer is gone): "
+                "`dib-ctr cache prune` removes it"
+            )
+            continue
+        named.update(record.chain())
+        if record.layer and measure(store.root / "layers" / record.layer).fingerprint != record.fingerprint:
+            wrong.append(
+                f"the layer {record.layer} of {record.title} is not what was kept: build with --no-cache, or remove "
+                "everything with `dib-ctr cache prune --all`"
+            )
+    layers = {folder.name for folder in (store.root / "layers").iterdir() if not folder.name.startswith(FOLDED)}
+    return wrong, len(layers - named)
