@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import stat
 import tarfile
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -24,12 +25,14 @@ SKIPPED = ("__pycache__", "tests", "test-elements", ".git")
 
 
 def _files(root: Path, skipped: Iterable[str]) -> Iterator[Path]:
+    """All files below ``root`` in a fixed order; what lies in ``static`` is for the image and all of it travels."""
     for directory, folders, names in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if name not in skipped)
+        image = Path(directory).relative_to(root).parts[:1] == ("static",)
+        folders[:] = sorted(name for name in folders if image or name not in skipped)
         static = [name for name in folders if _is_kept(Path(directory, name), root)]
         folders[:] = [name for name in folders if name not in static]
         names += static
-        yield from (Path(directory, name) for name in sorted(names) if not name.endswith(".pyc"))
+        yield from (Path(directory, name) for name in sorted(names) if image or not name.endswith(".pyc"))
 
 
 def _is_kept(path: Path, root: Path) -> bool:
@@ -68,17 +71,27 @@ def request_archive(request: Request, elements: Iterable[Element]) -> bytes:
         _add(archive, "request.json", request.to_json().encode(), 0o644)
         _add(archive, "code.tar", code_archive(), 0o644)
         for element in elements:
-            for file in _files(element.path, SKIPPED):
-                name = f"elements/{element.name}/{file.relative_to(element.path).as_posix()}"
-                if _is_kept(file, element.path):
-                    link = tarfile.TarInfo(name)
-                    link.type, link.linkname = tarfile.SYMTYPE, str(file.readlink())
-                    archive.addfile(link)
-                    continue
-                try:
-                    data, mode = file.read_bytes(), file.stat().st_mode
-                except OSError as error:
-                    what = f"the file {file} cannot be read: {error.strerror}"
-                    raise UsageError(what, where=f"element {element.name}") from error
-                _add(archive, name, data, 0o755 if mode & 0o111 else 0o644)
+            _add_element(archive, element)
     return buffer.getvalue()
+
+
+def _add_element(archive: tarfile.TarFile, element: Element) -> None:
+    folder = tarfile.TarInfo(f"elements/{element.name}")  # it may have no file at all
+    folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+    archive.addfile(folder)
+    for file in _files(element.path, SKIPPED):
+        name = f"{folder.name}/{file.relative_to(element.path).as_posix()}"
+        if _is_kept(file, element.path):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, str(file.readlink())
+            archive.addfile(link)
+            continue
+        try:
+            mode = file.stat().st_mode
+            if not stat.S_ISREG(mode):  # reading a pipe would wait for ever
+                raise UsageError(f"{file} is neither a file nor a folder", where=f"element {element.name}")
+            data = file.read_bytes()
+        except OSError as error:
+            what = f"the file {file} cannot be read: {error.strerror}"
+            raise UsageError(what, where=f"element {element.name}") from error
+        _add(archive, name, data, 0o755 if mode & 0o111 else 0o644)

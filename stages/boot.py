@@ -15,6 +15,7 @@ import io
 import json
 import os
 import secrets
+import shutil
 import sys
 import tarfile
 from pathlib import Path
@@ -50,10 +51,10 @@ def read_request() -> bytes:
 
 
 def unpack(archive: tarfile.TarFile, target: Path) -> None:
-    """Write the archive's files and symbolic links below ``target``; the host made it, and puts nothing else in."""
+    """Write the archive's folders, files and symbolic links below ``target``; the host puts nothing else in."""
     for member in archive:
         file = target / member.name
-        file.parent.mkdir(parents=True, exist_ok=True)
+        (file if member.isdir() else file.parent).mkdir(parents=True, exist_ok=True)
         if member.issym():
             file.symlink_to(member.linkname)
             continue
@@ -64,6 +65,14 @@ def unpack(archive: tarfile.TarFile, target: Path) -> None:
         file.chmod(member.mode)
 
 
+def _sync(folder: Path) -> None:
+    """Bring the files to the disk: what is found after a power loss is taken for whole."""
+    for file in folder.rglob("*"):
+        handle = os.open(file, os.O_RDONLY)
+        os.fsync(handle)
+        os.close(handle)
+
+
 def keep_code(code: bytes, store: Path) -> Path:
     """The folder in the store that holds this code."""
     folder = store / "agent" / hashlib.sha256(code).hexdigest()[:24]
@@ -72,9 +81,11 @@ def keep_code(code: bytes, store: Path) -> Path:
         partial.mkdir(parents=True)
         with tarfile.open(fileobj=io.BytesIO(code)) as archive:
             unpack(archive, partial)
+        _sync(partial)
         try:
             partial.rename(folder)
         except OSError:  # another build was first
+            shutil.rmtree(partial)
             if not folder.is_dir():
                 raise
     return folder

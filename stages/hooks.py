@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,11 +86,12 @@ HooksTree = Mapping[str, HookFile]
 
 
 def _walk(folder: Path) -> Iterable[Path]:
+    skipped, suffixes = (SKIPPED, ".pyc") if folder.name != "static" else ((), ())  # that is for the image, all of it
     for directory, folders, files in os.walk(folder):
         links = [name for name in folders if Path(directory, name).is_symlink()]
-        folders[:] = sorted(name for name in folders if name not in SKIPPED)
+        folders[:] = sorted(name for name in folders if name not in skipped)
         files += links
-        yield from (Path(directory, name) for name in sorted(files) if not name.endswith(".pyc"))
+        yield from (Path(directory, name) for name in sorted(files) if not name.endswith(suffixes))
 
 
 def _read(element: str, root: Path, file: Path) -> HookFile:
@@ -97,8 +99,12 @@ def _read(element: str, root: Path, file: Path) -> HookFile:
     if file.is_symlink() and path.startswith("static/"):  # a link for the image, wherever it points
         return HookFile(path, element, 0o644, target=str(file.readlink()))
     try:
-        mode = 0o755 if file.stat().st_mode & 0o111 else 0o644
-        return HookFile(path, element, mode, file.read_bytes())
+        mode = file.stat().st_mode
+        if not stat.S_ISREG(mode):  # reading a pipe would wait for ever
+            raise UsageError(
+                f"{path} is neither a file nor a folder", where=f"element {element}", hint=f"look at {file}"
+            )
+        return HookFile(path, element, 0o755 if mode & 0o111 else 0o644, file.read_bytes())
     except OSError as error:
         raise UsageError(
             f"the file {path} cannot be read: {error.strerror}", where=f"element {element}", hint=f"look at {file}"
