@@ -202,7 +202,6 @@ class Live:
         self._spinner = Spinner("dots")  # one for the whole build: a new one would never turn
         self.console = Console(stderr=False, highlight=False)
         self._live = RichLive(get_renderable=self._render, console=self.console, refresh_per_second=10, transient=True)
-        self._live.start()
 
     def _render(self) -> Any:
         from rich.console import Group
@@ -218,6 +217,7 @@ class Live:
 
     def handle(self, event: Event) -> None:
         """Show one event."""
+        self._live.start()  # not before: what fails until then leaves the terminal as it was
         kind = event["type"]
         if kind == "plan":
             self._stages = {stage["number"]: stage for stage in event["stages"]}
