@@ -22,8 +22,9 @@ from builder.engines import nested
 from builder.engines.protocol import Engine
 
 CASES = ("podman-root", "podman-user", "docker", "podman-socket", "docker-socket", "host-root", "host-user")
-USER = "dib-ctr-test"
-VOLUME = "dib-ctr-test-store"
+# Of this run alone: another run of the tests may be under way on the machine, or have been killed on it.
+USER = f"dib-ctr-test-{os.getpid()}"
+VOLUME = f"dib-ctr-test-store-{os.getpid()}"
 WAIT = 20.0  # seconds for a daemon to answer
 
 Body = Callable[..., Any]
