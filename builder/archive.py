@@ -24,18 +24,18 @@ from stages.request import Request
 SKIPPED = ("__pycache__", "tests", "test-elements", ".git")
 
 
-def _files(root: Path, skipped: Iterable[str]) -> Iterator[Path]:
+def files_of(root: Path, skipped: Iterable[str]) -> Iterator[Path]:
     """All files below ``root`` in a fixed order; what lies in ``static`` is for the image and all of it travels."""
     for directory, folders, names in os.walk(root, followlinks=True):
         image = Path(directory).relative_to(root).parts[:1] == ("static",)
         folders[:] = sorted(name for name in folders if image or name not in skipped)
-        static = [name for name in folders if _is_kept(Path(directory, name), root)]
+        static = [name for name in folders if is_kept(Path(directory, name), root)]
         folders[:] = [name for name in folders if name not in static]
         names += static
         yield from (Path(directory, name) for name in sorted(names) if image or not name.endswith(".pyc"))
 
 
-def _is_kept(path: Path, root: Path) -> bool:
+def is_kept(path: Path, root: Path) -> bool:
     """Is this a symbolic link for the image: ``static`` is copied as it is, links elsewhere are followed."""
     return path.is_symlink() and path.relative_to(root).parts[0] == "static"
 
@@ -53,7 +53,7 @@ def code_archive() -> bytes:
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for package in (stages, qemu):
             root = Path(str(package.__file__)).parent
-            for file in _files(root, (*SKIPPED, "elements")):
+            for file in files_of(root, (*SKIPPED, "elements")):
                 name = f"{package.__name__}/{file.relative_to(root).as_posix()}"
                 _add(archive, name, file.read_bytes(), 0o755 if file.stat().st_mode & 0o111 else 0o644)
     return buffer.getvalue()
@@ -79,9 +79,9 @@ def _add_element(archive: tarfile.TarFile, element: Element) -> None:
     folder = tarfile.TarInfo(f"elements/{element.name}")  # it may have no file at all
     folder.type, folder.mode = tarfile.DIRTYPE, 0o755
     archive.addfile(folder)
-    for file in _files(element.path, SKIPPED):
+    for file in files_of(element.path, SKIPPED):
         name = f"{folder.name}/{file.relative_to(element.path).as_posix()}"
-        if _is_kept(file, element.path):
+        if is_kept(file, element.path):
             link = tarfile.TarInfo(name)
             link.type, link.linkname = tarfile.SYMTYPE, str(file.readlink())
             archive.addfile(link)
