@@ -84,6 +84,13 @@ def _output_options(command: Command) -> Command:
             default=Path(),
             help="The folder for outputs [default: here].",
         ),
+        click.option("--no-slim", is_flag=True, help="Leave everything in: documentation, locales, caches."),
+        click.option(
+            "--slim",
+            default="",
+            metavar="POLICY",
+            help="What to leave out: a policy's name, or a YAML file [default: the distribution's own, for images].",
+        ),
         click.option(
             "-o",
             "--output",
@@ -106,6 +113,14 @@ def _log_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def _slim(options: dict[str, Any]) -> str:
+    from builder.request import NO_SLIM
+
+    if options["no_slim"] and options["slim"]:
+        raise UsageError("--slim and --no-slim exclude each other")
+    return NO_SLIM if options["no_slim"] else str(options["slim"])
 
 
 def _wish(options: dict[str, Any], **more: Any) -> Wish:
@@ -201,7 +216,14 @@ def build(**options: Any) -> None:
 
     outputs = options["outputs"] or ("oci",)
     prepared = prepare(
-        "build", _wish(options, outputs=outputs, destination=options["destination"], breaks=options["breaks"])
+        "build",
+        _wish(
+            options,
+            outputs=outputs,
+            destination=options["destination"],
+            breaks=options["breaks"],
+            slim=_slim(options),
+        ),
     )
     _check_load(options["engine"], load=options["load"])
     conversation = _conversation(prepared, options)
@@ -220,7 +242,10 @@ def plan(*, as_json: bool, **options: Any) -> None:
     from builder.progress import plan_table
     from builder.request import prepare
 
-    prepared = prepare("plan", _wish(options, outputs=options["outputs"], destination=options["destination"]))
+    prepared = prepare(
+        "plan",
+        _wish(options, outputs=options["outputs"], destination=options["destination"], slim=_slim(options)),
+    )
     stages = ask(prepared, _conversation(prepared, options, quiet=True))
     click.echo(json.dumps(stages, indent=1) if as_json else plan_table(stages))
 

@@ -6,8 +6,9 @@ import contextlib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from builder.destination import check_targets, target_of
 from qemu.architecture import ARCHITECTURES, canonical, native
@@ -15,17 +16,20 @@ from stages import aptsources
 from stages.element import BUILTIN, Element, Resolution, find_elements, nearest, resolve
 from stages.environment import SERVICES
 from stages.errors import BuildError, UsageError
-from stages.request import OUTPUT_TYPES, Output, Request
+from stages.request import COMPRESSION_LEVELS, OUTPUT_TYPES, Output, Request
 
 # The options of each output type and, where they are few, their values.
-LAYERS = {"layers": ("squashed", "stages"), "tag": ()}
+SLIM: dict[str, tuple[str, ...]] = {"slim": ()}
+LAYERS = {"layers": ("squashed", "stages"), "tag": (), "level": (), **SLIM}
 OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
-    "oci": LAYERS,
-    "oci-archive": LAYERS,
-    "docker-archive": LAYERS,
-    "tar": {"compress": ("none", "gzip", "zstd")},
-    "dir": {},
+    "oci": {"compress": ("gzip", "zstd"), **LAYERS},
+    "oci-archive": {"compress": ("gzip", "zstd"), **LAYERS},
+    "docker-archive": {"compress": ("gzip",), **LAYERS},  # what docker load of any age reads
+    "tar": {"compress": ("none", "gzip", "zstd"), **SLIM},
+    "dir": SLIM,
 }
+NO_SLIM = "no"
+POLICY_WORDS = ("auto", NO_SLIM)  # all else names a policy
 # Settings of this machine, not of the image (all other DIB_CTR_* are dib-ctr's own business).
 MIRRORS = ("DIB_CTR_DEBIAN_MIRROR", "DIB_CTR_DEBIAN_SECURITY_MIRROR", "DIB_CTR_UBUNTU_MIRROR", "DIB_CTR_APT_OPTIONS")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
@@ -49,6 +53,7 @@ class Wish:
     no_cache: bool = False
     offline: bool = False
     breaks: tuple[str, ...] = ()
+    slim: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,45 @@ def parse_output(text: str) -> Output:
         if known[key] and value not in known[key]:
             raise _one_of(f"value of {key} (output {kind})", value, known[key])
         options[key] = value
+    _check_level(kind, options)
     return Output(kind, options)
+
+
+def _check_level(kind: str, options: Mapping[str, str]) -> None:
+    if "level" not in options:
+        return
+    name = options.get("compress", "gzip")
+    low, high = COMPRESSION_LEVELS[name]
+    if not options["level"].isdecimal() or not low <= int(options["level"]) <= high:
+        raise UsageError(
+            f"{options['level']!r} is no level of {name} (output {kind})", hint=f"a number from {low} to {high}"
+        )
+
+
+def policies(outputs: Sequence[Output], slim: str) -> tuple[tuple[Output, ...], dict[str, str]]:
+    """Outputs that say which policy they are to follow, and the texts of the policies by what the user calls them.
+
+    ``slim`` is the policy of those that name none of their own ("": images for containers follow their distribution's).
+    """
+    if slim:
+        outputs = [replace(output, options={"slim": slim, **output.options}) for output in outputs]
+    named = {output.options["slim"] for output in outputs if "slim" in output.options}
+    words = sorted(named.difference(POLICY_WORDS))
+    if not words:
+        return tuple(outputs), {}
+    from stages.slim import policy  # only now: it reads YAML, whose library takes its time to load
+
+    return tuple(outputs), {word: policy.read(word) for word in words}
+
+
+def image_config(elements: Iterable[Element]) -> dict[str, Any]:
+    """What the elements say of the image, merged; UsageError naming file and line."""
+    folders = [element.path for element in elements if (element.path / "image-config.yaml").is_file()]
+    if not folders:
+        return {}
+    from stages import imageconfig
+
+    return imageconfig.read(folders)
 
 
 def parse_arch(text: str) -> str:
@@ -161,7 +204,7 @@ def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.enviro
     name = wish.name or found.operating_system.name
     if not NAME.match(name):
         raise UsageError(f"{name!r} cannot be an image's name", hint="letters, digits, '.', '_' and '-'")
-    outputs = [parse_output(text) for text in wish.outputs]
+    outputs, texts = policies([parse_output(text) for text in wish.outputs], wish.slim)
     targets = tuple(target_of(output, name, wish.destination) for output in outputs)
     check_targets(outputs, targets)
     request = Request(
@@ -173,9 +216,11 @@ def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.enviro
         builtin=tuple(element.name for element in found.elements if element.path.is_relative_to(BUILTIN)),
         variables=variables(wish.settings, wish.release, environment, mirrors(environment)),
         packages=_packages(wish.packages),
-        outputs=tuple(outputs),
+        outputs=outputs,
         no_cache=wish.no_cache,
         offline=wish.offline,
         breaks=_breaks(wish.breaks),
+        config=image_config(found.elements),
+        slim=texts,
     )
     return Prepared(request, found.elements, targets)

@@ -183,9 +183,7 @@ def build(work: Work) -> None:
     syncing = threading.Thread(target=work.store.sync, args=(list(builder.kept),))
     syncing.start()
     titles = layer_titles(work.store, builder.kept)
-    exporter = Exporter(
-        work.request, work.store, FinishedTree(plan.tree_key, chain, titles, plan.environment), work.scratch
-    )
+    exporter = Exporter(work.request, work.store, FinishedTree(plan, chain, titles), work.scratch)
     try:
         exporter.write_all()
         side_files(work, chain, plan.tree_key)

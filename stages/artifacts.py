@@ -1,22 +1,33 @@
-"""One output's artifact, written from a mounted tree: layout, archive or tar."""
+"""One output's artifact, written from a mounted tree: layout, archive or tar, and what it says of itself."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from stages.environment import PATH
+from stages import packagedb
+from stages.environment import PATH, without_services
+from stages.events import emit
 from stages.export.archives import reference, write_docker_archive, write_oci_archive, write_tar
+from stages.export.blocks import probe
+from stages.export.compression import Compression
 from stages.export.oci import ImageConfig, LayerSource, platform, write_oci
-from stages.outputs import FinishedTree
+from stages.outputs import DESCRIBED, FinishedTree
 from stages.request import Output, Request
-from stages.store import Store
+from stages.slim.finish import Finish, finish
+from stages.slim.policy import Policy, find, parse
+from stages.store import Store, write_file
 from stages.tree import mounted
 
 SHELLS = ("bin/bash", "bin/sh")  # the first of them that a tree has is its image's command
+MANIFEST = "/usr/share/dib-ctr/manifest.json"  # in each image: what is in it
+FOR_CONTAINERS = ("oci", "oci-archive", "docker-archive")
 
 
 @dataclass(frozen=True)
@@ -31,10 +42,14 @@ class Writer:
     def write(self, artifact: Path, output: Output) -> tuple[str, int]:
         """Write a layout (``oci``, a folder) or a tar (``tar``, ``dir``); returns its digest and length in bytes."""
         with mounted(self.store, self.tree.chain, self.scratch / f"tree-{threading.get_ident()}") as merged:
+            tree = merged / "tree"
+            described = self._described(tree, output)
+            changed = finish(tree, self._policy(output, described["os_release"]), {MANIFEST: _manifest(described)})
+            write_file(artifact.with_name(DESCRIBED), json.dumps(described, sort_keys=True))
             if output.type == "oci":
-                return self._layout(artifact, output, merged / "tree")
+                return self._layout(artifact, output, tree, changed)
             compress = output.options.get("compress", "none") if output.type == "tar" else "none"
-            write_tar(merged / "tree", artifact, epoch=self.tree.epoch, compress=compress)
+            write_tar(tree, artifact, epoch=self.tree.epoch, compress=compress, finish=changed)
         return _measure(artifact)
 
     def write_archive(self, artifact: Path, output: Output, layout: Path) -> tuple[str, int]:
@@ -48,34 +63,94 @@ class Writer:
                 write_docker_archive(layout, out, name=name, epoch=self.tree.epoch)
         return _measure(artifact)
 
-    def _layout(self, artifact: Path, output: Output, tree: Path) -> tuple[str, int]:
+    def _policy(self, output: Output, os_release: Mapping[str, str]) -> Policy:
+        wanted = output.options.get("slim", "auto" if output.type in FOR_CONTAINERS else "no")
+        if wanted == "no":
+            return Policy("no")
+        return find(os_release) if wanted == "auto" else parse(self.request.slim[wanted], wanted, wanted)
+
+    def _described(self, tree: Path, output: Output) -> dict[str, Any]:
+        """What is in the tree and what it came from."""
+        plan = self.tree.plan
+        compression = _compression(output)
+        return {
+            "name": self.request.name,
+            "arch": self.request.arch,
+            "epoch": self.tree.epoch,
+            "asked": list(self.request.asked),
+            "elements": list(self.request.elements),
+            "os_release": packagedb.os_release(tree),
+            "packages": [package.to_json() for package in packagedb.read(tree)],
+            "repositories": [
+                {"index": state.index, "digest": state.digest, "date": state.date} for state in plan.repositories
+            ],
+            "stages": [{"title": stage.title, "key": stage.key} for stage in plan.stages],
+            "variables": without_services(plan.environment),
+            "compression": compression.tool() if output.type in FOR_CONTAINERS else "",
+        }
+
+    def _layout(self, artifact: Path, output: Output, tree: Path, changed: Finish) -> tuple[str, int]:
+        if not probe():
+            emit(
+                "note",
+                text="zlib here compresses otherwise than elsewhere: the image's digest is not the one that other "
+                "machines give it (compress=zstd, or an engine with a build image, has no such problem)",
+            )
         if output.options.get("layers") == "stages":
-            layers = self._stage_layers()
+            layers = self._stage_layers(tree, changed)
         else:
-            layers = [LayerSource(tree, "tree", f"dib-ctr {' '.join(self.request.asked)}")]
-        written = write_oci(artifact, _tag(output), layers, self._config(tree))
+            layers = [LayerSource(tree, "tree", f"dib-ctr {' '.join(self.request.asked)}", changed)]
+        written = write_oci(artifact, _tag(output), layers, self._config(tree, output))
         return written.digest, written.bytes
 
-    def _stage_layers(self) -> list[LayerSource]:
+    def _stage_layers(self, tree: Path, changed: Finish) -> list[LayerSource]:
         folders = [(layer, self.store.root / "layers" / layer / "tree") for layer in self.tree.chain]
         return [
-            LayerSource(folder, "changes", self.tree.titles.get(layer, ""))
-            for layer, folder in folders
-            if folder.is_dir()
+            *(
+                LayerSource(folder, "changes", self.tree.titles.get(layer, ""), changed)
+                for layer, folder in folders
+                if folder.is_dir()
+            ),
+            LayerSource(tree, "contents", "dib-ctr", changed),
         ]
 
-    def _config(self, tree: Path) -> ImageConfig:
+    def _config(self, tree: Path, output: Output) -> ImageConfig:
         architecture, variant = platform(self.request.arch)
+        wanted = self.request.config
         shells = [f"/{shell}" for shell in SHELLS if os.path.lexists(tree / shell)]
+        own = "entrypoint" in wanted or "cmd" in wanted
         return ImageConfig(
             architecture=architecture,
             variant=variant,
             epoch=self.tree.epoch,
-            cmd=tuple(shells[:1]),
-            env={"PATH": PATH},
+            entrypoint=tuple(wanted.get("entrypoint", ())),
+            cmd=tuple(wanted.get("cmd", ())) if own else tuple(shells[:1]),
+            user=wanted.get("user", ""),
+            workdir=wanted.get("workdir", ""),
+            stop_signal=wanted.get("stop-signal", ""),
+            volumes=tuple(wanted.get("volumes", ())),
+            ports=tuple(wanted.get("ports", ())),
+            env={"PATH": PATH, **wanted.get("env", {})},
             title=self.request.name,
-            version=self.tree.environment.get("DIB_RELEASE", ""),
+            version=self.tree.release,
+            labels=wanted.get("labels", {}),
+            compression=_compression(output),
+            blocks=self.store.root / "blocks",
         )
+
+
+def _compression(output: Output) -> Compression:
+    if output.type not in FOR_CONTAINERS:
+        return Compression()
+    return Compression.chosen(output.options.get("compress", ""), output.options.get("level", ""))
+
+
+def _manifest(described: Mapping[str, Any]) -> bytes:
+    """The image's own list of what is in it."""
+    fields = ("name", "version", "architecture")
+    packages = [{field: package[field] for field in fields} for package in described["packages"]]
+    shown = {name: described[name] for name in ("name", "arch", "epoch", "asked", "elements")}
+    return (json.dumps({**shown, "packages": packages}, indent=1, sort_keys=True) + "\n").encode()
 
 
 def _tag(output: Output) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from stages.store import BASE, FOLDED, Record, Store, measure, occupied, remove_tree
 
+BLOCK_AGE = 30 * 86400.0  # seconds
+
 
 def prune(store: Store, *, older_than: float | None, max_bytes: int | None, everything: bool) -> dict[str, int]:
     """Remove records (oldest use first), and every layer, output and work folder that nothing names any more.
@@ -39,7 +41,7 @@ def _prune(store: Store, older_than: float | None, max_bytes: int | None, everyt
         store.forget(key)
     kept = {layer for key, record in usable.items() if key not in going for layer in record.chain()} | {BASE}
     layers = [folder for folder in (store.root / "layers").iterdir() if folder.name not in kept]
-    rest = list((store.root / "sessions").iterdir())
+    rest = [*(store.root / "sessions").iterdir(), *_blocks_to_go(store, now, older_than, bool(outputs) or everything)]
     if everything:
         rest += [path for name in ("cache", "last", "repositories") for path in (store.root / name).iterdir()]
     for path in (*layers, *outputs, *rest):
@@ -69,6 +71,13 @@ def _outputs_to_go(
     if everything or (max_bytes is not None and held > max_bytes):
         return folders
     return [folder for folder in folders if older_than is not None and now - folder.stat().st_mtime > older_than]
+
+
+def _blocks_to_go(store: Store, now: float, older_than: float | None, all_of_them: bool) -> list[Path]:
+    """Compressed blocks of outputs: they go with those where room is wanted, else when unused for a month."""
+    age = min(older_than, BLOCK_AGE) if older_than is not None else BLOCK_AGE
+    blocks = [path for path in (store.root / "blocks").rglob("*") if path.is_file()]
+    return [path for path in blocks if all_of_them or now - path.stat().st_mtime > age]
 
 
 def verify(store: Store) -> tuple[list[str], int]:

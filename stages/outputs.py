@@ -1,13 +1,14 @@
 """Outputs of a finished tree, written into the store and keyed like stages: by the tree and their own options.
 
 An output lies in ``outputs/<key>/``: ``artifact`` (a folder for ``oci``, else one file; for ``dir`` a tar that the host
-unpacks) and ``done.json``, which comes last.
+unpacks), ``described.json``, which says what is in it and what it came from, and ``done.json``, which comes last.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stages.environment import without_services
 from stages.events import emit
 from stages.key import digest, key_of
+from stages.plan import Plan
 from stages.request import Output, Request
 from stages.store import Store, boot_id, remove_tree, write_file
 
 LAST_USE = 3600.0  # seconds
-FORMAT = "1"  # raise it when an exporter's bytes change
+FORMAT = "2"  # raise it when an exporter's bytes change
+DESCRIBED = "described.json"
 FROM_LAYOUT = ("oci-archive", "docker-archive")
 
 
@@ -29,15 +33,19 @@ FROM_LAYOUT = ("oci-archive", "docker-archive")
 class FinishedTree:
     """A tree and what outputs need to know of it: ``titles`` name the stage that made each layer of ``chain``."""
 
-    key: str
+    plan: Plan
     chain: tuple[str, ...]
     titles: Mapping[str, str]
-    environment: Mapping[str, str]
 
     @property
     def epoch(self) -> int:
         """SOURCE_DATE_EPOCH in seconds."""
-        return int(self.environment["SOURCE_DATE_EPOCH"])
+        return int(self.plan.environment["SOURCE_DATE_EPOCH"])
+
+    @property
+    def release(self) -> str:
+        """The distribution's release, as the elements have it ("" where they have none)."""
+        return self.plan.environment.get("DIB_RELEASE", "")
 
 
 @dataclass
@@ -59,15 +67,19 @@ class Exporter:
 
     def key(self, output: Output) -> str:
         """The key of an output: the tree with the very layers it has here, the type and the options."""
+        slim = output.options.get("slim", "")
         return key_of(
             {
-                "tree": self.tree.key,
+                "tree": self.tree.plan.tree_key,
                 "layers": digest(" ".join(self.tree.chain)),
                 "type": output.type,
                 "name": self.request.name,
                 "arch": self.request.arch,
-                "release": self.tree.environment.get("DIB_RELEASE", ""),
-                "epoch": str(self.tree.epoch),
+                "asked": " ".join(self.request.asked),
+                "elements": " ".join(self.request.elements),
+                "variables": digest(json.dumps(dict(without_services(self.tree.plan.environment)), sort_keys=True)),
+                "config": digest(json.dumps(self.request.config, sort_keys=True)),
+                "slim": digest(self.request.slim.get(slim, "")),
                 "outputs": FORMAT,
                 **{f"option {name}": value for name, value in output.options.items() if name != "dest"},
             }
@@ -117,11 +129,13 @@ class Exporter:
         writer = Writer(self.request, self.store, self.tree, self.scratch)
         if output.type not in FROM_LAYOUT:
             return writer.write(artifact, output)
-        options = {name: value for name, value in output.options.items() if name in ("layers", "tag")}
+        options = {name: value for name, value in output.options.items() if name != "dest"}
         layout = Output("oci", options)
         key = self.key(layout)
         self.ensure(key, layout)
-        return writer.write_archive(artifact, output, self.store.root / "outputs" / key / "artifact")
+        source = self.store.root / "outputs" / key
+        shutil.copyfile(source / DESCRIBED, artifact.with_name(DESCRIBED))
+        return writer.write_archive(artifact, output, source / "artifact")
 
     def _write(self, key: str, output: Output) -> dict[str, Any]:
         folder = self.store.root / "outputs" / key
@@ -135,8 +149,8 @@ class Exporter:
             for name in ("layer", "work"):
                 (place.path / name).rmdir()
             folder.mkdir()
-            artifact.rename(folder / "artifact")
-            (place.path / "done.json").rename(folder / "done.json")
+            for name in ("artifact", DESCRIBED, "done.json"):
+                (place.path / name).rename(folder / name)
         return done
 
 

@@ -62,6 +62,7 @@ class Plan:
 
     stages: tuple[Stage, ...]
     environment: Mapping[str, str]
+    repositories: tuple[State, ...] = ()
 
     @property
     def tree_key(self) -> str:
@@ -216,4 +217,4 @@ def make_plan(
             inputs.update({f"repository {state.index}": state.digest for state in repositories})
         below = key_of(inputs)
         stages.append(Stage(len(stages) + 1, phase, script, files, variables, network, packages, inputs, below))
-    return Plan(tuple(stages), environment)
+    return Plan(tuple(stages), environment, tuple(repositories))

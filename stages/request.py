@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+COMPRESSION_LEVELS = {"gzip": (1, 9), "zstd": (1, 19)}  # lowest and highest
 OUTPUT_TYPES = ("oci", "oci-archive", "docker-archive", "tar", "dir")
 
 
@@ -27,7 +28,8 @@ class Request:
     ``elements`` are the resolved names, sorted, ``builtin`` those of them that come with dib-ctr; ``asked`` those
     the user gave. ``image`` is the digest of the build image (for the host engine: of the tools on the host).
     ``stop_at`` names the stage before which a shell is wanted (empty: after all). ``breaks`` are ``before:STAGE``,
-    ``after:STAGE`` or ``error``.
+    ``after:STAGE`` or ``error``. ``config`` is what the elements say of the image (``stages.imageconfig``); ``slim``
+    has the texts of the policies that outputs name in their option ``slim``.
     """
 
     command: str
@@ -45,6 +47,8 @@ class Request:
     stop_at: str = ""
     breaks: tuple[str, ...] = ()
     arguments: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    slim: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The request as one JSON document."""

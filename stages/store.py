@@ -6,7 +6,7 @@
     keys/<key>.json                the record of a stage: which layer, on top of which, from which inputs
     last/<place>.json              the inputs that a stage's place in a plan had last, to say why a miss missed
     synced/<key>                   this record and its layer were on the disk before this file was made
-    locks/, work/, cache/, outputs/, repositories/, sessions/, agent/
+    locks/, work/, cache/, outputs/, blocks/, repositories/, sessions/, agent/
 
 A layer is made in ``work/`` and renamed; its record comes after it. So a record always has its whole layer, and what no
 record names is rubbish that ``stages.cleaning`` removes. Overlays are mounted *volatile* (no fsync): a record made in
@@ -35,7 +35,20 @@ BASE = "base"  # the layer below all others: an empty tree and an empty caller's
 
 FOLDED = "folded"  # how the names of layers begin that stand for many (see ``stages.tree.fold``)
 
-FOLDERS = ("layers", "keys", "last", "synced", "locks", "work", "cache", "outputs", "repositories", "sessions", "agent")
+FOLDERS = (
+    "layers",
+    "keys",
+    "last",
+    "synced",
+    "locks",
+    "work",
+    "cache",
+    "outputs",
+    "blocks",
+    "repositories",
+    "sessions",
+    "agent",
+)
 _ID_BYTES = 5  # ten digits a layer: 300 of them fit in the page that mount options may have
 
 
@@ -325,7 +338,7 @@ class Store:
 
     def usage(self) -> dict[str, int]:
         """Bytes on the disk by what they are for."""
-        parts = ("layers", "cache", "outputs", "work", "agent")
+        parts = ("layers", "cache", "outputs", "blocks", "work", "agent")
         return {name: occupied(self.root / name) for name in parts}
 
     def free(self) -> tuple[int, int]:

@@ -14,13 +14,16 @@ from __future__ import annotations
 import os
 import stat
 import struct
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from stages.errors import BuildError
 from stages.export import tarstream
-from stages.export.tarstream import Member, TarStream, Written
+from stages.export.tarstream import BlockSink, Member, TarStream, Written
+from stages.slim.finish import NOTHING, Finish
+from stages.slim.patterns import Selection
 
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
@@ -37,28 +40,54 @@ _REVISION_MASK = 0xFF000000
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One thing found: where it is, its name in the archive, and what lstat says."""
+    """One thing found: where it is, its name in the archive, what lstat says, and what it holds instead of its own."""
 
     path: bytes
     name: bytes
     status: os.stat_result
+    content: bytes | None = None
 
 
-def _walk(root: bytes) -> list[_Entry]:
-    """The root (named ``b""``) and everything below it, in bytewise order of the names."""
+def _walk(root: bytes, selection: Selection) -> list[_Entry]:
+    """The root (named ``b""``) and what is selected below it, in bytewise order of the names.
+
+    A folder that is left out, but has something in it that is not, is there.
+    """
     found = [_Entry(root, b"", os.lstat(root))]
     folders = [found[0]]
+    left_out: dict[bytes, _Entry] = {}
     while folders:
         folder = folders.pop()
         prefix = folder.name + b"/" if folder.name else b""
         with os.scandir(folder.path) as inside:
             for item in inside:
                 entry = _Entry(item.path, prefix + item.name, item.stat(follow_symlinks=False))
+                is_folder = stat.S_ISDIR(entry.status.st_mode)
+                if selection.drops(entry.name, entry.status.st_mode) and not _stays_hidden(entry, selection):
+                    if is_folder and selection.leads_to_kept(entry.name):
+                        left_out[entry.name] = entry
+                        folders.append(entry)
+                    continue
                 found.append(entry)
-                if stat.S_ISDIR(entry.status.st_mode):
+                _take_back(entry.name, left_out, found)
+                if is_folder:
                     folders.append(entry)
     found.sort(key=lambda entry: entry.name)
     return found
+
+
+def _take_back(name: bytes, left_out: dict[bytes, _Entry], found: list[_Entry]) -> None:
+    """The folders on the way to something that is kept are kept."""
+    while left_out and name:
+        name = name.rpartition(b"/")[0]
+        folder = left_out.pop(name, None)
+        if folder:
+            found.append(folder)
+
+
+def _stays_hidden(entry: _Entry, selection: Selection) -> bool:
+    """Does this whiteout of one layer hide something of a lower one that would else be kept."""
+    return stat.S_ISCHR(entry.status.st_mode) and selection.leads_to_kept(entry.name)
 
 
 def plain_capability(value: bytes) -> bytes:
@@ -87,7 +116,7 @@ def _xattrs(path: bytes, names: list[str]) -> dict[str, bytes]:
 class _Writer:
     """Puts entries into a tar stream; remembers the first name of every inode that has several."""
 
-    def __init__(self, out: BinaryIO, epoch: int) -> None:
+    def __init__(self, out: BinaryIO | BlockSink, epoch: int) -> None:
         self.stream = TarStream(out)
         self.epoch = epoch
         self._names: dict[tuple[int, int], bytes] = {}
@@ -97,15 +126,29 @@ class _Writer:
         kind, name, target, size = self._kind(entry)
         if not kind:
             return
+        if entry.content is not None:
+            self._put_content(entry, attributes)
+            return
         status = entry.status
         xattrs = _xattrs(entry.path, attributes) if attributes and kind != tarstream.HARD_LINK else {}
-        mtime = min(status.st_mtime_ns // 1_000_000_000, self.epoch)
+        # A folder on the way to a new file is new too.
+        mtime = min(status.st_mtime_ns // 1_000_000_000, self.epoch) if entry.path else self.epoch
         mode = stat.S_IMODE(status.st_mode)
         member = Member(name, kind, mode, status.st_uid, status.st_gid, mtime, size, target, xattrs)
         if size:
             self.stream.add_file(member, entry.path)
         else:
             self.stream.add(member)
+
+    def _put_content(self, entry: _Entry, attributes: list[str]) -> None:
+        """A file with another content than the tree's own; its date is the image's."""
+        assert entry.content is not None
+        xattrs = _xattrs(entry.path, attributes) if attributes else {}
+        mode, uid, gid = stat.S_IMODE(entry.status.st_mode), entry.status.st_uid, entry.status.st_gid
+        size = len(entry.content)
+        self.stream.add(
+            Member(entry.name, tarstream.FILE, mode, uid, gid, self.epoch, size, b"", xattrs), entry.content
+        )
 
     def _kind(self, entry: _Entry) -> tuple[bytes, bytes, bytes, int]:
         """Kind (empty: left out), name, link target and size of an entry."""
@@ -114,7 +157,7 @@ class _Writer:
             return tarstream.DIRECTORY, (entry.name or b".") + b"/", b"", 0
         if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISFIFO(mode)):
             return b"", b"", b"", 0
-        if status.st_nlink > 1:
+        if status.st_nlink > 1 and entry.content is None:
             first = self._names.setdefault((status.st_dev, status.st_ino), entry.name)
             if first != entry.name:
                 return tarstream.HARD_LINK, entry.name, first, 0
@@ -142,17 +185,51 @@ def _refuse_reserved(entry: _Entry) -> None:
         )
 
 
-def write_tree(root: Path, out: BinaryIO, *, epoch: int, layer: bool = False) -> Written:
-    """Archive the tree ``root``, beginning with ``./`` itself.
+_NEW_FILE = os.stat_result((stat.S_IFREG | 0o644, 0, 0, 1, 0, 0, 0, 0, 0, 0))
+_NEW_FOLDER = os.stat_result((stat.S_IFDIR | 0o755, 0, 0, 1, 0, 0, 0, 0, 0, 0))
+
+
+def _written(root: bytes, contents: Mapping[bytes, bytes]) -> Iterator[_Entry]:
+    """The files that an output has another content for, and all folders on the way to them."""
+    folders = {parent for name in contents for parent in _parents(name)}
+    for name in folders | contents.keys():
+        path = os.path.join(root, name)  # noqa: PTH118 (bytes)
+        try:
+            status = os.lstat(path)
+        except FileNotFoundError:
+            path, status = b"", _NEW_FOLDER if name in folders else _NEW_FILE
+        yield _Entry(path, name, status, contents.get(name))
+
+
+def _parents(name: bytes) -> Iterator[bytes]:
+    while b"/" in name:
+        name = name.rpartition(b"/")[0]
+        yield name
+
+
+def write_tree(
+    root: Path, out: BinaryIO | BlockSink, *, epoch: int, layer: bool = False, finish: Finish = NOTHING
+) -> Written:
+    """Archive the tree ``root``, beginning with ``./`` itself, as ``finish`` would have it.
 
     ``epoch`` is SOURCE_DATE_EPOCH in seconds. Hard links: the first name in order is the file. ``layer`` says that the
     archive is to be an image layer, where names beginning with ``.wh.`` cannot be (BuildError). ``out`` stays open.
     """
     writer = _Writer(out, epoch)
-    for entry in _walk(os.fsencode(root)):
+    entries = {entry.name: entry for entry in _walk(os.fsencode(root), finish.selection)}
+    entries.update((entry.name, entry) for entry in _written(os.fsencode(root), finish.contents))
+    for entry in sorted(entries.values(), key=lambda entry: entry.name) if finish.contents else entries.values():
         if layer:
             _refuse_reserved(entry)
-        writer.put(entry, _listxattr(entry.path))
+        writer.put(entry, _listxattr(entry.path) if entry.path else [])
+    return writer.stream.close()
+
+
+def write_contents(root: Path, out: BinaryIO | BlockSink, *, epoch: int, finish: Finish) -> Written:
+    """Only the files that ``finish`` has another content for, as the topmost layer of the tree ``root``."""
+    writer = _Writer(out, epoch)
+    for entry in sorted(_written(os.fsencode(root), finish.contents), key=lambda entry: entry.name):
+        writer.put(entry, _listxattr(entry.path) if entry.path else [])
     return writer.stream.close()
 
 
@@ -173,18 +250,21 @@ def _change_name(entry: _Entry, attributes: list[str]) -> bytes:
     return folder + slash + WHITEOUT + name
 
 
-def write_changes(layer_tree: Path, out: BinaryIO, *, epoch: int) -> Written:
+def write_changes(
+    layer_tree: Path, out: BinaryIO | BlockSink, *, epoch: int, selection: Selection = NOTHING.selection
+) -> Written:
     """One overlay upper directory (mounted with ``userxattr``) as a layer changeset of the OCI image specification.
 
     A whiteout becomes ``.wh.NAME``; the opaque mark ``.wh..wh..opq`` follows its directory at once, before anything in
     it. user.overlay.opaque is ``y`` for an opaque directory; ``x`` only announces whiteouts in the form of
     attributes and hides nothing by itself (kernel documentation, filesystems/overlayfs). Directories on the way to a
     change are in the upper directory with their full attributes, so they are in the changeset too. Redirects and
-    metadata-only copies must have been off when the upper directory was written. ``out`` stays open.
+    metadata-only copies must have been off when the upper directory was written. What ``selection`` leaves out is left
+    out of every layer, so none needs to hide it. ``out`` stays open.
     """
     writer = _Writer(out, epoch)
     changes = []
-    for entry in _walk(os.fsencode(layer_tree)):
+    for entry in _walk(os.fsencode(layer_tree), selection):
         attributes = _listxattr(entry.path)
         whiteout = _change_name(entry, attributes)
         changes.append((whiteout or entry.name, whiteout, entry, attributes))

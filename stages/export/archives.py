@@ -13,6 +13,7 @@ from stages.export import layout
 from stages.export.archive import write_tree
 from stages.export.commands import command, explained, feed
 from stages.export.tarstream import DIRECTORY, FILE, Member, TarStream, Written
+from stages.slim.finish import NOTHING, Finish
 
 # Both write the same bytes on every number of cores: gzip -n leaves name and time out, zstd cuts jobs by size alone.
 _COMPRESSORS: dict[str, tuple[str, ...]] = {
@@ -86,7 +87,7 @@ def compression(name: str, option: str = "") -> str:
     return chosen
 
 
-def write_tar(root: Path, target: Path, *, epoch: int, compress: str = "none") -> Written:
+def write_tar(root: Path, target: Path, *, epoch: int, compress: str = "none", finish: Finish = NOTHING) -> Written:
     """The tree ``root`` as the file ``target``; ``bytes`` counts the archive before compression.
 
     ``compress`` is one of the words of :func:`compression`. Raises BuildError where the compressor fails,
@@ -96,9 +97,9 @@ def write_tar(root: Path, target: Path, *, epoch: int, compress: str = "none") -
     try:
         with target.open("wb", buffering=1 << 20) as out, explained(name):
             if not name:
-                return write_tree(root, out, epoch=epoch)
+                return write_tree(root, out, epoch=epoch, finish=finish)
             compressor = command(name, target.parent).bake(*options, _out=out)
-            return feed(compressor, lambda pipe: write_tree(root, pipe, epoch=epoch))
+            return feed(compressor, lambda pipe: write_tree(root, pipe, epoch=epoch, finish=finish))
     except BaseException:
         target.unlink(missing_ok=True)
         raise

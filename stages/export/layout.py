@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,36 +51,48 @@ def read_image(layout: Path) -> Image:
     return Image(index, manifest, config)
 
 
-def _encode(document: dict[str, Any]) -> bytes:
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+def encode(document: Mapping[str, Any]) -> bytes:
+    """A document as canonical JSON: whoever wrote it first, the same content is the same bytes."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
 
 
-def _put(layout: Path, descriptor: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
+def put(layout: Path, descriptor: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
     """Write a document as a blob; the descriptor that points to it then."""
-    data = _encode(document)
+    data = encode(document)
     digest = "sha256:" + hashlib.sha256(data).hexdigest()
     blob(layout, digest).write_bytes(data)
     return {**descriptor, "digest": digest, "size": len(data)}
 
 
-def set_platform(layout: Path, architecture: str, variant: str, os_: str) -> None:
-    """Say for which platform the image is: ``variant`` in the configuration, all of it beside the manifest's digest.
+@dataclass(frozen=True)
+class Layer:
+    """One layer of an image: its descriptor's fields, the digest of its archive, what made it."""
 
-    umoci 0.4 has no option for the variant and leaves out the media types that manifest and index should carry, so the
-    three documents are written again here, each with the new digest of the one below it. The old blobs stay until
-    :func:`drop_unnamed`.
+    media_type: str
+    digest: str
+    bytes: int
+    diff_id: str
+    created_by: str
+
+
+def complete(layout: Path, layers: Sequence[Layer], platform: Mapping[str, str], created: str) -> None:
+    """Give the described image of ``layout`` its layers (blobs that lie there), and say for which platform it is.
+
+    umoci compresses by itself, with what each build of it contains, and has no option for the variant; so layers are
+    written without it, and the three documents here, each with the new digest of the one below it. ``created`` is the
+    date in the history (RFC 3339). The old blobs stay until :func:`drop_unnamed`.
     """
     image = read_image(layout)
-    platform = {"architecture": architecture, "os": os_}
-    config = {**image.config, **platform}
-    if variant:
-        platform["variant"] = config["variant"] = variant
+    history = [{"created": created, "created_by": layer.created_by} for layer in layers]
+    rootfs = {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]}
+    config = {**image.config, **platform, "rootfs": rootfs, "history": history}
     version = {"schemaVersion": 2}
     manifest = {**version, "mediaType": MANIFEST_TYPE, **image.manifest}
-    manifest["config"] = _put(layout, manifest["config"], config)
-    entry = {**_put(layout, image.index["manifests"][0], manifest), "platform": platform}
+    manifest["layers"] = [{"mediaType": each.media_type, "digest": each.digest, "size": each.bytes} for each in layers]
+    manifest["config"] = put(layout, manifest["config"], config)
+    entry = {**put(layout, image.index["manifests"][0], manifest), "platform": dict(platform)}
     index = {**version, "mediaType": INDEX_TYPE, **image.index, "manifests": [entry]}
-    (layout / "index.json").write_bytes(_encode(index))
+    (layout / "index.json").write_bytes(encode(index))
 
 
 def drop_unnamed(layout: Path) -> None:

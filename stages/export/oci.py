@@ -1,23 +1,25 @@
-"""An image layout (OCI image specification) written by umoci from trees or from overlay upper directories.
+"""An image layout (OCI image specification) of trees or of overlay upper directories, described by umoci.
 
-Each layer goes to umoci through a pipe: the archive is made while umoci compresses it, and no archive lies on disk in
-between. The bytes that result follow from the arguments and the files alone.
+Each layer is compressed while its archive is made, and no archive lies on disk in between. The bytes that result
+follow from the arguments and the files alone.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from stages.export import layout
-from stages.export.archive import write_changes, write_tree
-from stages.export.commands import command, explained, feed
-from stages.export.tarstream import Written
+from stages.export.archive import write_changes, write_contents, write_tree
+from stages.export.commands import command, explained
+from stages.export.compression import Compression, write_layer
+from stages.export.tarstream import BlockSink, Written
+from stages.slim.finish import NOTHING, Finish
 
 _LABEL = "org.opencontainers.image."
 
@@ -36,11 +38,16 @@ _PLATFORMS = {
 
 @dataclass(frozen=True)
 class LayerSource:
-    """One layer: a whole ``tree`` or the ``changes`` in one overlay upper directory, and what made it."""
+    """One layer, and what made it; ``finish`` is what an output changes in its tree.
+
+    It is a whole ``tree``, the ``changes`` in one overlay upper directory, or of a tree only the files that ``finish``
+    has another content for (``contents``).
+    """
 
     path: Path
-    kind: Literal["tree", "changes"]
+    kind: Literal["tree", "changes", "contents"]
     created_by: str
+    finish: Finish = NOTHING
 
 
 @dataclass(frozen=True)
@@ -48,17 +55,26 @@ class ImageConfig:
     """What the image says of itself; ``epoch`` (seconds) is its date, ``architecture`` is in GOARCH's words.
 
     ``title`` and ``version`` become labels and annotations ``org.opencontainers.image.*``; ``labels`` are more labels.
+    ``ports`` are like ``80/tcp``. ``blocks`` is where compressed blocks are kept, if anywhere.
     """
 
     architecture: str
     epoch: int
     variant: str = ""
     os: str = "linux"
+    entrypoint: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
+    user: str = ""
+    workdir: str = ""
+    stop_signal: str = ""
+    volumes: tuple[str, ...] = ()
+    ports: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     title: str = ""
     version: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    compression: Compression = field(default_factory=Compression)
+    blocks: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -79,14 +95,28 @@ def date(epoch: int) -> str:
     return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _add_layer(umoci: Any, image: str, layer: LayerSource, epoch: int) -> None:
-    def write(pipe: BinaryIO) -> Written:
-        if layer.kind == "tree":
-            return write_tree(layer.path, pipe, epoch=epoch, layer=True)
-        return write_changes(layer.path, pipe, epoch=epoch)
+def _write_layer(target: Path, source: LayerSource, config: ImageConfig) -> layout.Layer:
+    epoch, finish = config.epoch, source.finish
 
-    history = ("--history.created", date(epoch), "--history.created_by", layer.created_by)
-    feed(umoci.bake("raw", "add-layer", "--image", image, *history, "/proc/self/fd/0"), write)
+    def write(out: BinaryIO | BlockSink) -> Written:
+        if source.kind == "tree":
+            return write_tree(source.path, out, epoch=epoch, layer=True, finish=finish)
+        if source.kind == "contents":
+            return write_contents(source.path, out, epoch=epoch, finish=finish)
+        return write_changes(source.path, out, epoch=epoch, selection=finish.selection)
+
+    blob = write_layer(target, config.compression, config.blocks, write)
+    return layout.Layer(config.compression.media_type, blob.digest, blob.bytes, blob.diff_id, source.created_by)
+
+
+def _add_layers(built: Path, sources: Sequence[LayerSource], config: ImageConfig) -> list[layout.Layer]:
+    layers = []
+    for source in sources:
+        target = built / "layer"
+        layer = _write_layer(target, source, config)
+        target.rename(layout.blob(built, layer.digest))
+        layers.append(layer)
+    return layers
 
 
 def _describe(umoci: Any, image: str, config: ImageConfig) -> None:
@@ -94,10 +124,19 @@ def _describe(umoci: Any, image: str, config: ImageConfig) -> None:
     annotations = {_LABEL + name: value for name, value in told.items() if value}
     labels = {**annotations, **config.labels}
     arguments = ["--created", date(config.epoch), "--architecture", config.architecture, "--os", config.os]
-    for word in config.cmd:
-        arguments += ["--config.cmd", word]
-    for name, value in sorted(config.env.items()):
-        arguments += ["--config.env", f"{name}={value}"]
+    several: dict[str, Iterable[str]] = {
+        "entrypoint": config.entrypoint,
+        "cmd": config.cmd,
+        "env": [f"{name}={value}" for name, value in sorted(config.env.items())],
+        "volume": sorted(config.volumes),
+        "exposedports": sorted(config.ports),
+    }
+    for option, words in several.items():
+        for word in words:
+            arguments += [f"--config.{option}", word]
+    for option, word in (("user", config.user), ("workingdir", config.workdir), ("stopsignal", config.stop_signal)):
+        if word:
+            arguments += [f"--config.{option}", word]
     for name, value in sorted(labels.items()):
         arguments += ["--config.label", f"{name}={value}"]
     for name, value in sorted(annotations.items()):
@@ -117,11 +156,12 @@ def write_oci(target: Path, tag: str, layers: Sequence[LayerSource], config: Ima
         with explained("umoci"):
             umoci("init", "--layout", "image")
             umoci("new", "--image", image)
-            for layer in layers:
-                _add_layer(umoci, image, layer, config.epoch)
             _describe(umoci, image, config)
-            layout.set_platform(built, config.architecture, config.variant, config.os)
-            layout.drop_unnamed(built)
+        platform = {"architecture": config.architecture, "os": config.os}
+        if config.variant:
+            platform["variant"] = config.variant
+        layout.complete(built, _add_layers(built, layers, config), platform, date(config.epoch))
+        layout.drop_unnamed(built)
         size = layout.settle(built, config.epoch)
         built.rename(target)
         return WrittenImage(layout.read_image(target).digest, size)

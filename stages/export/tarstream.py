@@ -11,7 +11,7 @@ import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from stages.errors import BuildError
 
@@ -111,11 +111,24 @@ def header(member: Member) -> bytes:
     return first + body + _padding(len(body)) + block
 
 
+class BlockSink(Protocol):
+    """A reader of the archive that wants to know where its members begin."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take the next bytes of the archive."""
+        ...
+
+    def member(self, name: bytes, size: int, /) -> None:
+        """The next bytes begin a member of this name, whose content has ``size`` bytes."""
+        ...
+
+
 class TarStream:
     """Writes members to ``out`` (never seeks, so a pipe will do); :meth:`close` ends the archive, not ``out``."""
 
-    def __init__(self, out: BinaryIO) -> None:
+    def __init__(self, out: BinaryIO | BlockSink) -> None:
         self._out = out
+        self._member = getattr(out, "member", None)
         self._bytes = 0
         self._entries = 0
 
@@ -125,6 +138,8 @@ class TarStream:
 
     def add(self, member: Member, content: bytes = b"") -> None:
         """A member whose content is at hand; ``member.size`` must be the length of ``content``."""
+        if self._member:
+            self._member(member.name, len(content))
         self._write(header(member) + content + _padding(len(content)))
         self._entries += 1
 
@@ -136,6 +151,8 @@ class TarStream:
             if len(chunk) == member.size:
                 self.add(member, chunk)
                 return
+            if self._member:
+                self._member(member.name, member.size)
             self._write(header(member))
             left = member.size
             while chunk:

@@ -41,14 +41,26 @@ def image(tmp_path: Path) -> Path:
     return folder
 
 
-def test_set_platform_rewrites_each_digest(image: Path) -> None:
+LAYERS = [
+    layout.Layer("application/vnd.oci.image.layer.v1.tar+gzip", "sha256:" + "1" * 64, 7, "sha256:" + "2" * 64, "one"),
+    layout.Layer("application/vnd.oci.image.layer.v1.tar+zstd", "sha256:" + "3" * 64, 8, "sha256:" + "4" * 64, "two"),
+]
+
+
+def test_complete_rewrites_each_digest(image: Path) -> None:
     before = layout.read_image(image)
-    layout.set_platform(image, "arm", "v7", "linux")
+    layout.complete(image, LAYERS, {"architecture": "arm", "os": "linux", "variant": "v7"}, "2026-01-01T00:00:00Z")
     after = layout.read_image(image)
-    assert after.config == {**before.config, "architecture": "arm", "variant": "v7"}
+    assert after.config["variant"] == "v7"
+    assert after.config["rootfs"] == {"type": "layers", "diff_ids": ["sha256:" + "2" * 64, "sha256:" + "4" * 64]}
+    assert [entry["created_by"] for entry in after.config["history"]] == ["one", "two"]
+    assert after.manifest["layers"][1] == {
+        "mediaType": "application/vnd.oci.image.layer.v1.tar+zstd",
+        "digest": "sha256:" + "3" * 64,
+        "size": 8,
+    }
     assert after.index["manifests"][0]["platform"] == {"architecture": "arm", "os": "linux", "variant": "v7"}
     assert after.index["manifests"][0]["annotations"] == before.index["manifests"][0]["annotations"]
-    assert after.layer_digests == before.layer_digests
     assert after.digest != before.digest
     for descriptor in (after.index["manifests"][0], after.manifest["config"]):
         data = layout.blob(image, descriptor["digest"]).read_bytes()
@@ -56,11 +68,13 @@ def test_set_platform_rewrites_each_digest(image: Path) -> None:
         assert descriptor["size"] == len(data)
 
 
-def test_set_platform_without_a_variant_says_none(image: Path) -> None:
-    layout.set_platform(image, "amd64", "", "linux")
-    after = layout.read_image(image)
-    assert "variant" not in after.config
-    assert "variant" not in after.index["manifests"][0]["platform"]
+def test_the_same_documents_in_another_order_of_keys_give_the_same_digest(image: Path) -> None:
+    index = json.loads((image / "index.json").read_text())
+    (image / "index.json").write_text(json.dumps(dict(reversed(index.items()))))
+    layout.complete(image, LAYERS, {"os": "linux", "architecture": "arm"}, "2026-01-01T00:00:00Z")
+    first = layout.read_image(image).digest
+    layout.complete(image, LAYERS, {"architecture": "arm", "os": "linux"}, "2026-01-01T00:00:00Z")
+    assert layout.read_image(image).digest == first
 
 
 def test_settle_makes_modes_and_times_equal(image: Path) -> None:

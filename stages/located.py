@@ -1,0 +1,65 @@
+"""A YAML text read with the line of every value, so that a complaint can name file and line."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import yaml
+
+from stages.errors import UsageError
+
+Path = tuple[Hashable, ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    """``data`` as plain Python values; ``lines`` has each value's line (from 1) by its path of keys and indices."""
+
+    data: Any
+    lines: Mapping[Path, int]
+    file: str
+
+    def where(self, *path: Hashable) -> str:
+        """``file:line`` of the value at ``path``."""
+        return f"{self.file}:{self.lines.get(path, 1)}"
+
+    def refuse(self, what: str, *path: Hashable, hint: str = "") -> NoReturn:
+        """Raise the UsageError that says ``what`` is wrong at ``path``."""
+        raise UsageError(what, where=self.where(*path), hint=hint)
+
+
+def read(text: str, file: str) -> Document:
+    """Read one YAML document; UsageError for one that is malformed or has a key twice."""
+    lines: dict[Path, int] = {}
+    loader = yaml.SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        data = None if root is None else _value(loader, root, (), lines, file)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise UsageError(f"this is no YAML: {error.problem or error.context}", where=f"{file}:{line}") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"this is no YAML: {error}", where=file) from error
+    finally:
+        loader.dispose()
+    return Document(data, lines, file)
+
+
+def _value(loader: yaml.SafeLoader, node: Any, path: Path, lines: dict[Path, int], file: str) -> Any:
+    lines[path] = node.start_mark.line + 1
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(loader, item, (*path, index), lines, file) for index, item in enumerate(node.value)]
+    if not isinstance(node, yaml.MappingNode):
+        return loader.construct_object(node, deep=True)
+    found: dict[Any, Any] = {}
+    for name, item in node.value:
+        key = loader.construct_object(name, deep=True)
+        if not isinstance(key, Hashable) or key in found:
+            why = "is there twice" if isinstance(key, Hashable) else "cannot be a key"
+            raise UsageError(f"{key!r} {why}", where=f"{file}:{name.start_mark.line + 1}")
+        found[key] = _value(loader, item, (*path, key), lines, file)
+        lines[(*path, key)] = name.start_mark.line + 1
+    return found
