@@ -1,7 +1,7 @@
 """A tree, or one overlay upper directory, as a tar archive that depends on nothing but the files themselves.
 
-Members are sorted by path, bytewise; owners are numbers; times later than ``epoch`` become ``epoch``; access and change
-times, devices and sockets are left out. Of the extended attributes those travel that mean the same on every machine:
+Members are sorted by path, bytewise; owners are numbers; times later than ``epoch`` and those of folders become ``epoch``;
+access and change times, devices and sockets are left out. Of the extended attributes those travel that mean the same on every machine:
 ``user.*`` (the overlay's own excepted), file capabilities and POSIX access lists. Labels such as security.selinux
 describe the building host and stay behind.
 
@@ -131,8 +131,9 @@ class _Writer:
             return
         status = entry.status
         xattrs = _xattrs(entry.path, attributes) if attributes and kind != tarstream.HARD_LINK else {}
-        # A folder on the way to a new file is new too.
-        mtime = min(status.st_mtime_ns // 1_000_000_000, self.epoch) if entry.path else self.epoch
+        # The time of a folder tells when a tool last touched it, in whatever order it worked: nothing about the image.
+        is_folder = kind == tarstream.DIRECTORY
+        mtime = self.epoch if is_folder else min(status.st_mtime_ns // 1_000_000_000, self.epoch)
         mode = stat.S_IMODE(status.st_mode)
         member = Member(name, kind, mode, status.st_uid, status.st_gid, mtime, size, target, xattrs)
         if size:
