@@ -21,6 +21,7 @@ LARGEST = 256 << 20  # bytes; a database is read whole, and no real one comes ne
 MOST_LINKS = 40  # on one way, as the kernel has it
 BLANK_LINES = re.compile(r"\n(?:[ \t\r]*\n)+")
 ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
+NAME = re.compile(r"[A-Za-z0-9@_.][A-Za-z0-9@._+-]*\Z")  # what dpkg, apk or pacman can have for a package's name
 ESCAPED = re.compile(r"\\(.)")
 ESCAPED_IN_QUOTES = re.compile(r"\\([\\\"$`])")
 
@@ -66,7 +67,7 @@ def read(tree: Path) -> tuple[Package, ...]:
     Raises BuildError for a file that is too large to be one.
     """
     # An RPM database (/usr/lib/sysimage/rpm or /var/lib/rpm) needs librpm; its reader goes here as a fourth one.
-    found = {package for reader in (_dpkg, _apk, _pacman) for package in reader(tree)}
+    found = {package for reader in (_dpkg, _apk, _pacman) for package in reader(tree) if NAME.match(package.name)}
     return tuple(sorted(found, key=lambda package: (package.name, package.architecture, package)))
 
 
@@ -147,20 +148,19 @@ def _apk(tree: Path) -> Iterator[Package]:
             for line in stanza.split("\n"):
                 name, _, value = line.partition(":")
                 fields.setdefault(name, value.strip())
-            if not fields.get("P"):
-                continue
-            yield Package(
-                kind="apk",
-                name=fields["P"],
-                version=fields.get("V", ""),
-                architecture=fields.get("A", ""),
-                source=fields.get("o") or fields["P"],
-                source_version=fields.get("V", ""),
-                maintainer=fields.get("m", ""),
-                homepage=fields.get("U", ""),
-                summary=fields.get("T", ""),
-                bytes=_number(fields.get("I", "")),
-            )
+            if "P" in fields:
+                yield Package(
+                    kind="apk",
+                    name=fields["P"],
+                    version=fields.get("V", ""),
+                    architecture=fields.get("A", ""),
+                    source=fields.get("o") or fields["P"],
+                    source_version=fields.get("V", ""),
+                    maintainer=fields.get("m", ""),
+                    homepage=fields.get("U", ""),
+                    summary=fields.get("T", ""),
+                    bytes=_number(fields.get("I", "")),
+                )
 
 
 def _pacman(tree: Path) -> Iterator[Package]:
@@ -170,20 +170,19 @@ def _pacman(tree: Path) -> Iterator[Package]:
         for block in _stanzas(_text(tree, f"var/lib/pacman/local/{folder}/desc")):
             name, _, values = block.strip().partition("\n")
             fields.setdefault(name.strip(), values.partition("\n")[0].strip())
-        if not fields.get("%NAME%"):
-            continue
-        yield Package(
-            kind="alpm",
-            name=fields["%NAME%"],
-            version=fields.get("%VERSION%", ""),
-            architecture=fields.get("%ARCH%", ""),
-            source=fields.get("%BASE%") or fields["%NAME%"],
-            source_version=fields.get("%VERSION%", ""),
-            maintainer=fields.get("%PACKAGER%", ""),
-            homepage=fields.get("%URL%", ""),
-            summary=fields.get("%DESC%", ""),
-            bytes=_number(fields.get("%SIZE%", "")),
-        )
+        if "%NAME%" in fields:
+            yield Package(
+                kind="alpm",
+                name=fields["%NAME%"],
+                version=fields.get("%VERSION%", ""),
+                architecture=fields.get("%ARCH%", ""),
+                source=fields.get("%BASE%") or fields["%NAME%"],
+                source_version=fields.get("%VERSION%", ""),
+                maintainer=fields.get("%PACKAGER%", ""),
+                homepage=fields.get("%URL%", ""),
+                summary=fields.get("%DESC%", ""),
+                bytes=_number(fields.get("%SIZE%", "")),
+            )
 
 
 def _stanzas(text: str | None) -> Iterable[str]:

@@ -1,0 +1,105 @@
+"""What the build container tells of a finished image: ``described.json``, which lies beside each artifact."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from stages.errors import BuildError
+from stages.packagedb import Package
+
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+
+
+@dataclass(frozen=True)
+class Repository:
+    """The state of a package repository: its signed index, the SHA-256 of that (hex), its date (seconds)."""
+
+    index: str
+    digest: str
+    date: int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage that made the tree: its title (phase/element/script) and its key (hex)."""
+
+    title: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Described:
+    """An image as its build container describes it.
+
+    ``arch`` is Debian's name of the architecture, ``epoch`` SOURCE_DATE_EPOCH in seconds, ``variables`` what the
+    elements saw, ``compression`` how the layers were compressed and by which version.
+    """
+
+    name: str
+    arch: str
+    epoch: int
+    asked: tuple[str, ...]
+    elements: tuple[str, ...]
+    os_release: Mapping[str, str]
+    packages: tuple[Package, ...]
+    repositories: tuple[Repository, ...]
+    stages: tuple[Stage, ...]
+    variables: Mapping[str, str]
+    compression: str
+
+    @property
+    def created(self) -> str:
+        """The image's date by RFC 3339."""
+        return rfc3339(self.epoch)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Described:
+        """Read ``described.json``; raises BuildError for a text that is none."""
+        try:
+            data: dict[str, Any] = json.loads(text)
+            return cls(
+                name=_text(data["name"]),
+                arch=_text(data["arch"]),
+                epoch=int(data["epoch"]),
+                asked=tuple(map(_text, data["asked"])),
+                elements=tuple(map(_text, data["elements"])),
+                os_release=_texts(data["os_release"]),
+                packages=tuple(Package.from_json(package) for package in data["packages"]),
+                repositories=tuple(
+                    Repository(_text(each["index"]), _text(each["digest"]), int(each["date"]))
+                    for each in data["repositories"]
+                ),
+                stages=tuple(Stage(_text(each["title"]), _text(each["key"])) for each in data["stages"]),
+                variables=_texts(data["variables"]),
+                compression=_text(data["compression"]),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            what = f"the description of the image cannot be read: {type(error).__name__}: {error}"
+            raise BuildError(what, hint="build again with --no-cache, so that it is written anew") from error
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _texts(value: Mapping[str, Any]) -> dict[str, str]:
+    return {_text(name): _text(text) for name, text in value.items()}
+
+
+def rfc3339(seconds: int) -> str:
+    """A time in seconds since the epoch as ``YYYY-MM-DDThh:mm:ssZ``."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def hex_of(digest: str) -> str:
+    """The hex part of ``sha256:<hex>``; ValueError for anything else."""
+    if not DIGEST.match(digest):
+        raise ValueError(f"{digest!r} is no sha256 digest")
+    return digest.removeprefix("sha256:")

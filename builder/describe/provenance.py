@@ -1,0 +1,152 @@
+"""Where an image comes from: an in-toto statement (v1) with SLSA provenance (v1, https://slsa.dev/spec/v1.0/provenance).
+
+It goes wherever the image goes. So it has no time of the clock and nothing of this machine, and what looks like a
+secret is named in it, but not told.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from builder.archive import SKIPPED, files_of, is_kept
+from builder.describe import purl
+from builder.describe.image import Described, hex_of, rfc3339
+from stages.errors import UsageError
+from stages.export.layout import encode
+from stages.packagedb import Package
+
+STATEMENT = "https://in-toto.io/Statement/v1"
+PREDICATE = "https://slsa.dev/provenance/v1"
+BUILD_TYPE = "https://github.com/dib-ctr/dib-ctr/build/v1"
+BUILDER = "https://github.com/dib-ctr/dib-ctr"
+WITHHELD = "(withheld)"
+SECRET = re.compile(r"PASSW|SECRET|TOKEN|CREDENTIAL|API_?KEY|PRIVATE_?KEY|PASSPHRASE", re.IGNORECASE)
+USER_IN_URL = re.compile(r"(?<=://)[^/\s]+@")
+
+
+def statement(
+    described: Described,
+    digest: str,
+    *,
+    request: Mapping[str, Any],
+    elements: Mapping[str, str],
+    build_image: str,
+    dib_ctr: str,
+    lock: Mapping[str, Any] | None,
+) -> bytes:
+    """The provenance of the image whose manifest has this digest (``sha256:<hex>``), as UTF-8 JSON.
+
+    ``request`` is what was asked for, without paths of this machine: it is recorded as it is, but for secrets.
+    ``elements`` has a digest (hex, :func:`element_digest`) for each element's name, ``build_image`` is the digest of
+    the build image, ``dib_ctr`` the version of dib-ctr. Where ``lock`` is given, its ``packages`` (mappings with name,
+    version, architecture and sha256) give the packages' digests. The same arguments give the same bytes.
+    """
+    subject = {"name": described.name, "digest": {"sha256": hex_of(digest)}}
+    definition = {
+        "buildType": BUILD_TYPE,
+        "externalParameters": shareable(request),
+        "internalParameters": {
+            "buildImage": build_image,
+            "dibCtr": dib_ctr,
+            "compression": described.compression,
+            "sourceDateEpoch": described.epoch,
+            "stages": [{"title": stage.title, "key": stage.key} for stage in described.stages],
+        },
+        "resolvedDependencies": [
+            *_elements(elements),
+            *_repositories(described),
+            *_packages(described, _checksums(lock)),
+        ],
+    }
+    run = {"builder": {"id": BUILDER, "version": {"dib-ctr": dib_ctr}}}
+    predicate = {"buildDefinition": definition, "runDetails": run}
+    return encode({"_type": STATEMENT, "subject": [subject], "predicateType": PREDICATE, "predicate": predicate})
+
+
+def shareable(value: Any, name: str = "") -> Any:
+    """A JSON value without secrets: values whose name is a secret's, and users and passwords in URLs."""
+    if value and SECRET.search(name):
+        return WITHHELD
+    if isinstance(value, Mapping):
+        return {str(key): shareable(item, str(key)) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [shareable(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    # An environment variable may have bytes that are no UTF-8; JSON must not.
+    return USER_IN_URL.sub("", value.encode("utf-8", "backslashreplace").decode())
+
+
+def _elements(elements: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    for name, digest in sorted(elements.items()):
+        yield {"name": f"element {name}", "digest": {"sha256": digest}}
+
+
+def _repositories(described: Described) -> Iterator[dict[str, Any]]:
+    for each in sorted(described.repositories, key=lambda each: (each.index, each.digest)):
+        yield {
+            "name": "package repository",
+            "uri": shareable(each.index),
+            "digest": {"sha256": each.digest},
+            "annotations": {"date": rfc3339(each.date)},
+        }
+
+
+def _packages(described: Described, checksums: Mapping[tuple[str, str, str], str]) -> Iterator[dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for package in described.packages:
+        url = purl.of_package(package, described.os_release).to_string()
+        known = checksums.get(_identity(package))
+        found[url] = {"uri": url, **({"digest": {"sha256": known}} if known else {})}
+    for _, each in sorted(found.items()):
+        yield each
+
+
+def _identity(package: Package) -> tuple[str, str, str]:
+    return package.name, package.version, package.architecture
+
+
+def _checksums(lock: Mapping[str, Any] | None) -> dict[tuple[str, str, str], str]:
+    """The SHA-256 of each package that the lock has one for."""
+    packages = (lock or {}).get("packages", ())
+    return {
+        (each["name"], each["version"], each.get("architecture", "")): each["sha256"]
+        for each in packages
+        if each.get("sha256")
+    }
+
+
+def element_digest(folder: Path) -> str:
+    """SHA-256 (hex) over the files of an element that go into a build: see :mod:`builder.archive`.
+
+    For each file in the order of the names' bytes: its path, whether it is executable, a link's target or the SHA-256
+    of its content, each ended by a NUL. Raises UsageError for a file that cannot be read.
+    """
+    lines = {file.relative_to(folder).as_posix().encode("utf-8", "surrogateescape"): file for file in _files(folder)}
+    whole = hashlib.sha256()
+    for name, file in sorted(lines.items()):
+        whole.update(b"\0".join((name, *_content(file, folder), b"")))
+    return whole.hexdigest()
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return files_of(folder, SKIPPED)
+
+
+def _content(file: Path, folder: Path) -> tuple[bytes, bytes]:
+    where = f"element {folder.name}"
+    try:
+        if is_kept(file, folder):
+            return b"link", str(file.readlink()).encode("utf-8", "surrogateescape")
+        mode = file.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise UsageError(f"{file} is neither a file nor a folder", where=where)
+        data = file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"the file {file} cannot be read: {error.strerror}", where=where) from error
+    return b"executable" if mode & 0o111 else b"file", hashlib.sha256(data).hexdigest().encode()

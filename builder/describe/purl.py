@@ -1,0 +1,39 @@
+"""Package URLs, by which scanners know what a package is (https://github.com/package-url/purl-spec)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from packageurl import PackageURL
+
+from builder.describe.image import Described
+from stages.packagedb import Package
+
+# The vendor where the tree does not say which system it is.
+VENDORS = {"deb": "debian", "apk": "alpine", "alpm": "arch"}
+
+
+def of_package(package: Package, os_release: Mapping[str, str]) -> PackageURL:
+    """The URL of an installed package.
+
+    The types deb, apk and alpm have the vendor as namespace. ``distro`` is the vendor with its version; ``upstream``
+    is the source package where it is another one, or of another version: vulnerabilities are recorded by it.
+    """
+    vendor = os_release.get("ID", "") or VENDORS.get(package.kind, "")
+    version = os_release.get("VERSION_ID", "") or os_release.get("VERSION_CODENAME", "")
+    upstream = ""
+    if (package.source, package.source_version) != (package.name, package.version):
+        same = package.source_version == package.version
+        upstream = package.source if same else f"{package.source}@{package.source_version}"
+    qualifiers = {
+        "arch": package.architecture,
+        "distro": f"{vendor}-{version}" if version else vendor,
+        "upstream": upstream,
+    }
+    kept = {name: value for name, value in qualifiers.items() if value}
+    return PackageURL(package.kind, vendor.lower(), package.name.lower(), package.version, kept)
+
+
+def of_image(described: Described, digest: str) -> PackageURL:
+    """The URL of the image itself (type oci: the version is the digest of the manifest)."""
+    return PackageURL("oci", None, described.name.lower(), digest, {"arch": described.arch})

@@ -1,0 +1,133 @@
+"""Documents attached to an image of a layout, the way a registry has them: as OCI 1.1 referrers.
+
+Each document is an artifact manifest whose ``subject`` is the image's manifest. ``index.json`` keeps its one entry
+(tools that are given a layout without a tag insist on it), so the manifests are listed in
+``referrers/sha256/<hex of the subject>.json``: the image index that a registry answers to ``GET referrers/<digest>``
+(OCI distribution specification 1.1, "Listing Referrers").
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from builder.describe.image import hex_of
+from stages.errors import BuildError
+from stages.export.layout import INDEX_TYPE, MANIFEST_TYPE, blob, encode, put, settle
+
+EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+TITLE, CREATED = "org.opencontainers.image.title", "org.opencontainers.image.created"
+Descriptor = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A document about an image: the type of the artifact, of its data, its file name, the data."""
+
+    artifact_type: str
+    media_type: str
+    title: str
+    data: bytes
+
+
+def attach(layout: Path, documents: Sequence[Document], subject: str = "") -> None:
+    """Attach documents to the layout's image, or to the manifest (or index) of it with the digest ``subject``.
+
+    What is attached already stays; the same document a second time changes nothing. All files of the layout get one
+    mode and the image's date. Raises BuildError for a layout that has no such manifest, or not exactly one entry.
+    """
+    target = _subject(layout, subject)
+    created = _created(layout, target)
+    listing = _listing(layout, target["digest"])
+    added = [_put(layout, target, created, document) for document in documents]
+    listed = {entry["digest"]: entry for entry in (*_entries(listing), *added)}
+    entries = sorted(listed.values(), key=lambda entry: (entry.get("artifactType", ""), entry["digest"]))
+    listing.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = listing.with_suffix(".new")
+    unfinished.write_bytes(encode({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries}))
+    unfinished.rename(listing)
+    settle(layout, int(datetime.fromisoformat(created).timestamp()))
+
+
+def read(layout: Path, digest: str) -> list[tuple[Descriptor, bytes]]:
+    """What is attached to the manifest with this digest: each artifact's descriptor and its document."""
+    found = []
+    for entry in _entries(_listing(layout, digest)):
+        manifest = _read(layout, entry)
+        found.append((entry, blob(layout, manifest["layers"][0]["digest"]).read_bytes()))
+    return found
+
+
+def _listing(layout: Path, digest: str) -> Path:
+    return layout / "referrers" / "sha256" / f"{hex_of(digest)}.json"
+
+
+def _entries(listing: Path) -> list[Descriptor]:
+    try:
+        entries: list[Descriptor] = json.loads(listing.read_bytes())["manifests"]
+    except FileNotFoundError:
+        return []
+    return entries
+
+
+def _put(layout: Path, subject: Descriptor, created: str, document: Document) -> Descriptor:
+    """Write a document and its manifest (image specification 1.1, "Guidelines for Artifact Usage")."""
+    annotations = {CREATED: created}
+    layer = {**_put_data(layout, document.media_type, document.data), "annotations": {TITLE: document.title}}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "artifactType": document.artifact_type,
+        "config": _put_data(layout, EMPTY_TYPE, b"{}"),
+        "layers": [layer],
+        "subject": subject,
+        "annotations": annotations,
+    }
+    # A registry repeats the manifest's annotations and artifact type in the list.
+    given = {"mediaType": MANIFEST_TYPE, "artifactType": document.artifact_type, "annotations": annotations}
+    return put(layout, given, manifest)
+
+
+def _put_data(layout: Path, media_type: str, data: bytes) -> Descriptor:
+    digest = "sha256:" + hashlib.sha256(data).hexdigest()
+    blob(layout, digest).write_bytes(data)
+    return {"mediaType": media_type, "digest": digest, "size": len(data)}
+
+
+def _subject(layout: Path, wanted: str) -> Descriptor:
+    """The plain descriptor (type, digest, size) of the manifest that documents are attached to."""
+    entries = json.loads((layout / "index.json").read_bytes())["manifests"]
+    if not wanted and len(entries) != 1:
+        raise BuildError(f"the layout {layout} has {len(entries)} images", hint="name one of them by its digest")
+    for entry in entries if not wanted else _all(layout, entries):
+        if entry["digest"] == (wanted or entry["digest"]):
+            return {name: entry[name] for name in ("mediaType", "digest", "size")}
+    raise BuildError(f"the layout {layout} has no manifest {wanted}", hint=f"skopeo inspect --raw oci:{layout}")
+
+
+def _all(layout: Path, entries: Sequence[Descriptor]) -> list[Descriptor]:
+    """The entries and, where one is an index, those of it."""
+    found: list[Descriptor] = []
+    for entry in entries:
+        found.append(entry)
+        if entry["mediaType"] == INDEX_TYPE:
+            found += _all(layout, _read(layout, entry)["manifests"])
+    return found
+
+
+def _created(layout: Path, descriptor: Mapping[str, Any]) -> str:
+    """The image's date (RFC 3339): of its configuration; of an index, the newest of its images."""
+    document = _read(layout, descriptor)
+    if descriptor["mediaType"] == INDEX_TYPE:
+        return max(_created(layout, entry) for entry in document["manifests"])
+    return str(_read(layout, document["config"])["created"])
+
+
+def _read(layout: Path, descriptor: Mapping[str, Any]) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(blob(layout, descriptor["digest"]).read_bytes())
+    return document
