@@ -6,15 +6,15 @@ import dataclasses
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import stages
-from builder import destination
+from builder import destination, documents
 from builder.archive import code_digest, request_archive
+from builder.arrivals import Arrivals
 from builder.engines.memory import cache_folder
 from builder.progress import Log, Reporter, closing, failure
 from builder.request import Prepared
@@ -174,58 +174,6 @@ class Conversation:
             raise FailedError(1 if self.failed else status)
 
 
-class AbandonedError(Exception):
-    """The build failed while one of its outputs was on its way."""
-
-
-class Arrivals:
-    """Outputs on their way to their places while the build still works on others and tidies up.
-
-    None appears before the build has succeeded; where it fails, what has arrived by then is removed.
-    """
-
-    def __init__(self, agent: Agent, targets: Sequence[Path]) -> None:
-        self._agent = agent
-        self._targets = targets
-        self._succeeded: Future[bool] = Future()
-        self._pool = ThreadPoolExecutor(max_workers=2)
-        self._begun: list[tuple[Path, str, Future[None]]] = []
-
-    def begin(self, event: Event) -> None:
-        """Fetch a changed output, in a thread of its own."""
-        if not event["changed"] or not 0 <= event.get("index", -1) < len(self._targets):
-            return
-        target = self._targets[event["index"]]
-        stream = self._while_wanted(self._agent.fetch(event["path"]))
-        arrival = self._pool.submit(destination.place, stream, event["output"], target, self._wait)
-        self._begun.append((target, event["key"], arrival))
-
-    def _while_wanted(self, stream: Iterable[bytes]) -> Iterator[bytes]:
-        for data in stream:
-            if self._succeeded.done():
-                self._wait()
-            yield data
-
-    def _wait(self) -> None:
-        if not self._succeeded.result():
-            raise AbandonedError
-
-    def finish(self, memory: destination.Memory) -> None:
-        """The build has succeeded: let all outputs appear, and remember them."""
-        self._succeeded.set_result(True)
-        for target, key, arrival in self._begun:
-            arrival.result()
-            memory.remember(target, key)
-
-    def __enter__(self) -> Arrivals:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if not self._succeeded.done():
-            self._succeeded.set_result(False)
-        self._pool.shutdown()
-
-
 def build(
     prepared: Prepared, conversation: Conversation, *, load: bool, folder: Path, say: Callable[[str], None]
 ) -> None:
@@ -233,13 +181,16 @@ def build(
     memory = destination.memory()
     request = prepared.request
     known = [
-        dataclasses.replace(output, have=memory.recall(target))
+        dataclasses.replace(output, have=memory.recall(target) if documents.are_there(output, target) else "")
         for output, target in zip(request.outputs, prepared.targets, strict=True)
     ]
     wanted = [*known, Output("docker-archive", {"tag": _loaded_name(request)})] if load else known
+    for output, target in zip(request.outputs, prepared.targets, strict=True):
+        documents.check(output, target)
     agent = conversation.agent
     request = dataclasses.replace(request, outputs=tuple(wanted), image=agent.digest())
-    with Arrivals(agent, prepared.targets) as arrivals:
+    describer = documents.Describer(prepared, request.image)
+    with Arrivals(agent, prepared.targets, describer) as arrivals:
         conversation.on_output = arrivals.begin
         conversation.ask(request_archive(request, prepared.elements))
         arrivals.finish(memory)

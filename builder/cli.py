@@ -84,6 +84,7 @@ def _output_options(command: Command) -> Command:
             default=Path(),
             help="The folder for outputs [default: here].",
         ),
+        click.option("--no-documents", is_flag=True, help="Write no SBOMs and no provenance beside images."),
         click.option("--no-slim", is_flag=True, help="Leave everything in: documentation, locales, caches."),
         click.option(
             "--slim",
@@ -223,6 +224,7 @@ def build(**options: Any) -> None:
             destination=options["destination"],
             breaks=options["breaks"],
             slim=_slim(options),
+            no_documents=options["no_documents"],
         ),
     )
     _check_load(options["engine"], load=options["load"])

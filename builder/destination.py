@@ -15,7 +15,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,9 @@ def target_of(output: Output, name: str, folder: Path) -> Path:
     """The path of an output: its option ``dest``, or its name and its type's suffix in ``folder``."""
     if "dest" in output.options:
         return Path(output.options["dest"]).absolute()
-    suffix = SUFFIXES[output.type] + COMPRESSED[output.options.get("compress", "none")]
+    suffix = SUFFIXES[output.type]
+    if output.type == "tar":
+        suffix += COMPRESSED[output.options.get("compress", "none")]
     return (folder / f"{name}{suffix}").absolute()
 
 
@@ -199,10 +201,21 @@ def partial(target: Path) -> Iterator[Path]:
         remove(folder)
 
 
-def place(stream: Iterable[bytes], output_type: str, target: Path, wait: Callable[[], object] = lambda: None) -> None:
+def _nothing_beside(folder: Path) -> Mapping[Path, bytes]:
+    return {}
+
+
+def place(
+    stream: Iterable[bytes],
+    output_type: str,
+    target: Path,
+    wait: Callable[[], object] = lambda: None,
+    beside: Callable[[Path], Mapping[Path, bytes]] = _nothing_beside,
+) -> None:
     """Unpack an output's folder of the store and put its artifact at ``target``.
 
-    ``wait`` is called when it is whole, and raises where it must not appear after all.
+    ``beside`` is called with that folder, may add to the artifact, and returns the files that go with it, by path.
+    ``wait`` is called when all is whole, and raises where it must not appear after all.
     """
     with partial(target) as folder:
         unpack(stream, folder)
@@ -213,8 +226,13 @@ def place(stream: Iterable[bytes], output_type: str, target: Path, wait: Callabl
             artifact = folder / "tree"
         else:
             _own(artifact)
+        files = beside(folder)
+        for number, content in enumerate(files.values()):
+            (folder / f"beside-{number}").write_bytes(content)
         wait()
         _swap(artifact, target)
+        for number, path in enumerate(files):
+            (folder / f"beside-{number}").rename(path)
 
 
 def place_side_files(stream: Iterable[bytes], folder: Path) -> list[str]:

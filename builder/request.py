@@ -20,11 +20,11 @@ from stages.request import COMPRESSION_LEVELS, OUTPUT_TYPES, Output, Request
 
 # The options of each output type and, where they are few, their values.
 SLIM: dict[str, tuple[str, ...]] = {"slim": ()}
-LAYERS = {"layers": ("squashed", "stages"), "tag": (), "level": (), **SLIM}
+IMAGE = {"layers": ("squashed", "stages"), "tag": (), "level": (), "documents": ("yes", "no"), **SLIM}
 OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
-    "oci": {"compress": ("gzip", "zstd"), **LAYERS},
-    "oci-archive": {"compress": ("gzip", "zstd"), **LAYERS},
-    "docker-archive": {"compress": ("gzip",), **LAYERS},  # what docker load of any age reads
+    "oci": {"compress": ("gzip", "zstd"), **IMAGE},
+    "oci-archive": {"compress": ("gzip", "zstd"), **IMAGE},
+    "docker-archive": {"compress": ("gzip",), **IMAGE},  # what docker load of any age reads
     "tar": {"compress": ("none", "gzip", "zstd"), **SLIM},
     "dir": SLIM,
 }
@@ -54,6 +54,7 @@ class Wish:
     offline: bool = False
     breaks: tuple[str, ...] = ()
     slim: str = ""
+    no_documents: bool = False
 
 
 @dataclass(frozen=True)
@@ -205,6 +206,8 @@ def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.enviro
     if not NAME.match(name):
         raise UsageError(f"{name!r} cannot be an image's name", hint="letters, digits, '.', '_' and '-'")
     outputs, texts = policies([parse_output(text) for text in wish.outputs], wish.slim)
+    if wish.no_documents:
+        outputs = tuple(replace(output, options={**output.options, "documents": "no"}) for output in outputs)
     targets = tuple(target_of(output, name, wish.destination) for output in outputs)
     check_targets(outputs, targets)
     request = Request(

@@ -24,8 +24,9 @@ from stages.request import Output, Request
 from stages.store import Store, boot_id, remove_tree, write_file
 
 LAST_USE = 3600.0  # seconds
-FORMAT = "2"  # raise it when an exporter's bytes change
+FORMAT = "3"  # raise it when an exporter's bytes change
 DESCRIBED = "described.json"
+ELSEWHERE = ("dest", "documents")  # options that the host follows, not the build container
 FROM_LAYOUT = ("oci-archive", "docker-archive")
 
 
@@ -81,7 +82,7 @@ class Exporter:
                 "config": digest(json.dumps(self.request.config, sort_keys=True)),
                 "slim": digest(self.request.slim.get(slim, "")),
                 "outputs": FORMAT,
-                **{f"option {name}": value for name, value in output.options.items() if name != "dest"},
+                **{f"option {name}": value for name, value in output.options.items() if name not in ELSEWHERE},
             }
         )
 
@@ -97,6 +98,7 @@ class Exporter:
             path=str(self.store.root / "outputs" / key),
             changed=output.have != key,
             digest=done["digest"],
+            image=done["image"],
             bytes=done["bytes"],
         )
 
@@ -122,20 +124,23 @@ class Exporter:
             return None
         return done if done["boot"] == boot_id() else None  # nobody notes whether it reached the disk
 
-    def _artifact(self, artifact: Path, output: Output) -> tuple[str, int]:
+    def _artifact(self, artifact: Path, output: Output) -> dict[str, Any]:
+        """Write the artifact; its digest, its length in bytes, and the digest of the manifest of the image in it."""
         # Imported only when something is written: a build with nothing changed has half a second for everything.
         from stages.artifacts import Writer
 
         writer = Writer(self.request, self.store, self.tree, self.scratch)
         if output.type not in FROM_LAYOUT:
-            return writer.write(artifact, output)
-        options = {name: value for name, value in output.options.items() if name != "dest"}
+            digest, length = writer.write(artifact, output)
+            return {"digest": digest, "bytes": length, "image": digest if output.type == "oci" else ""}
+        options = {name: value for name, value in output.options.items() if name not in ELSEWHERE}
         layout = Output("oci", options)
         key = self.key(layout)
-        self.ensure(key, layout)
+        image = self.ensure(key, layout)["image"]
         source = self.store.root / "outputs" / key
         shutil.copyfile(source / DESCRIBED, artifact.with_name(DESCRIBED))
-        return writer.write_archive(artifact, output, source / "artifact")
+        digest, length = writer.write_archive(artifact, output, source / "artifact")
+        return {"digest": digest, "bytes": length, "image": image}
 
     def _write(self, key: str, output: Output) -> dict[str, Any]:
         folder = self.store.root / "outputs" / key
@@ -144,7 +149,7 @@ class Exporter:
         with self.store.workplace() as place:
             artifact = place.path / "artifact"
             done: dict[str, Any] = {"boot": boot_id(), "type": output.type, "name": self.request.name}
-            done["digest"], done["bytes"] = self._artifact(artifact, output)
+            done |= self._artifact(artifact, output)
             write_file(place.path / "done.json", json.dumps(done))
             for name in ("layer", "work"):
                 (place.path / name).rmdir()

@@ -1,9 +1,9 @@
 """A tree, or one overlay upper directory, as a tar archive that depends on nothing but the files themselves.
 
-Members are sorted by path, bytewise; owners are numbers; times later than ``epoch`` and those of folders become ``epoch``;
-access and change times, devices and sockets are left out. Of the extended attributes those travel that mean the same on every machine:
-``user.*`` (the overlay's own excepted), file capabilities and POSIX access lists. Labels such as security.selinux
-describe the building host and stay behind.
+Members are sorted by path, bytewise; owners are numbers; times later than ``epoch`` and those of folders become
+``epoch``; access and change times, devices and sockets are left out. Of the extended attributes those travel that
+mean the same on every machine: ``user.*`` (the overlay's own excepted), file capabilities and POSIX access lists.
+Labels such as security.selinux describe the building host and stay behind.
 
 Run it as root of the user namespace that owns the tree: then owners, capabilities and access lists come out as that
 namespace sees them, which is how an image has them.

@@ -1,0 +1,91 @@
+"""The documents about an image, SBOMs and provenance: made when an output has arrived, beside it and attached to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder.request import Prepared
+from stages.errors import UsageError
+from stages.events import Event
+from stages.request import Output, Request
+
+TYPES = ("oci", "oci-archive", "docker-archive")  # outputs that hold an image
+SUFFIXES = (".cdx.json", ".spdx.json", ".provenance.json")
+# What this machine needs to build anything: of no use to anybody else, and it may tell a password.
+OF_THIS_MACHINE = ("DIB_CTR_APT_OPTIONS",)
+
+
+def wanted(output: Output) -> bool:
+    """Do documents go with this output."""
+    return output.type in TYPES and output.options.get("documents", "yes") == "yes"
+
+
+def paths(target: Path) -> tuple[Path, ...]:
+    """Where the documents of an output at ``target`` lie."""
+    return tuple(target.with_name(target.name + suffix) for suffix in SUFFIXES)
+
+
+def are_there(output: Output, target: Path) -> bool:
+    """Is each document that goes with this output at its place."""
+    return not wanted(output) or all(path.is_file() for path in paths(target))
+
+
+def check(output: Output, target: Path) -> None:
+    """Refuse places for documents that are taken by something else."""
+    for path in paths(target) if wanted(output) else ():
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path} is there and is no file", hint=f"remove it, or: -o {output.type},documents=no")
+
+
+def asked(request: Request, output: Output) -> dict[str, Any]:
+    """What was asked for, as the provenance of one output has it: enough to ask for it again."""
+    return {
+        "elements": list(request.asked),
+        "name": request.name,
+        "arch": request.arch,
+        "packages": list(request.packages),
+        "variables": {name: value for name, value in request.variables.items() if name not in OF_THIS_MACHINE},
+        "output": {"type": output.type, **{name: text for name, text in output.options.items() if name != "dest"}},
+        "slim": {name: text for name, text in request.slim.items() if name == output.options.get("slim")},
+    }
+
+
+@dataclass(frozen=True)
+class Describer:
+    """Describes the outputs of one request; ``lock`` is the lock's document where there is one."""
+
+    prepared: Prepared
+    build_image: str
+    lock: Mapping[str, Any] | None = None
+
+    def beside(self, folder: Path, event: Event) -> dict[Path, bytes]:
+        """The documents for an output that arrived in ``folder``, by the paths where they are to lie.
+
+        Those of a layout are attached to its image as well.
+        """
+        index = int(event["index"])
+        output, target = self.prepared.request.outputs[index], self.prepared.targets[index]
+        if not wanted(output):
+            return {}
+        from importlib import metadata
+
+        from builder.describe import documents
+        from builder.describe.image import Described
+        from builder.describe.provenance import element_digest
+        from builder.describe.referrers import attach
+
+        made = documents(
+            Described.from_json((folder / "described.json").read_bytes()),
+            event["image"],
+            request=asked(self.prepared.request, output),
+            elements={element.name: element_digest(element.path) for element in self.prepared.elements},
+            build_image=self.build_image,
+            dib_ctr=metadata.version("dib-ctr"),
+            lock=self.lock,
+        )
+        if output.type == "oci":
+            attach(folder / "artifact", made)
+        return {path: document.data for path, document in zip(paths(target), made, strict=True)}
