@@ -7,7 +7,7 @@ links into it, so that builds never meet there and a killed one leaves nothing h
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +59,17 @@ def open_views(store: Store, rules: Sequence[CacheRule], arch: str, place: Workp
                 os.link(file, view / file.name)
         opened.append(Cache(rule.name, view, rule.path))
     return tuple(opened)
+
+
+def add_lists(views: Sequence[Cache], lists: Mapping[str, Path]) -> None:
+    """Put package lists into the folder ``lists`` of apt's view: a stage takes them and asks no mirror."""
+    for view in views:
+        if view.name != "apt":
+            continue
+        for path, file in lists.items():
+            place = view.source / "lists" / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.link(file, place)
 
 
 def keep_new(store: Store, arch: str, views: Sequence[Cache]) -> None:

@@ -37,9 +37,16 @@ class Control:
         """Wait for the host's line; raises StoppedError where it goes away instead."""
         if self.descriptor is None:
             raise BuildError("this engine cannot stop for a shell", hint="use --engine podman, docker or host")
+        self.line()
+
+    def line(self) -> bytes:
+        """The next line from the host, without its end; raises StoppedError where it goes away instead."""
+        if self.descriptor is None:
+            raise StoppedError
         while b"\n" not in self._buffer:
-            data = os.read(self.descriptor, 4096)
+            data = os.read(self.descriptor, 1 << 16)
             if not data:
                 raise StoppedError
             self._buffer += data
-        self._buffer = self._buffer.partition(b"\n")[2]
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line

@@ -15,6 +15,10 @@ output              ``output`` (type), ``index`` (place in the request), ``key``
 break               ``session``, ``number``, ``point`` (before, after, error): wants a shell, waits for ``continue``
 failed              ``number``, ``status``, ``tail`` (last lines), ``phase``, ``element``, ``script``
 error               ``what``, ``where``, ``hint``, ``status`` (1 or 2), ``trace`` (for --debug)
+want                ``path``, ``offset``: the next piece of a file that the host has offered (``stages.replay``); a
+                    line in base64 answers, an empty one where the file ends
+used                ``used``: what the build used (``stages.lock``)
+vendor              ``path`` (in the store) of the folder with the lists and packages that the host does not hold
 note                ``text``: something worth a line
 result              ``data``: the answer of a command that has one (plan, cache, doctor)
 end                 ``seconds``, ``hits``, ``misses``, ``tree`` (key of the finished tree)

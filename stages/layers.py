@@ -43,6 +43,7 @@ class Builder:
     scratch: Path
     control: Control
     caches: tuple[CacheRule, ...] = ()
+    lists: Mapping[str, Path] = field(default_factory=dict)  # what a locked build gives its stages (``stages.replay``)
     kept: list[str] = field(default_factory=list)
     ran: list[str] = field(default_factory=list)
     hits: int = 0
@@ -196,7 +197,9 @@ class Builder:
                 shutil.rmtree(scratch, ignore_errors=True)
 
     def _cache_views(self, place: Workplace) -> tuple[Cache, ...]:
-        return caches.open_views(self.store, self.caches, self.request.arch, place)
+        views = caches.open_views(self.store, self.caches, self.request.arch, place)
+        caches.add_lists(views, self.lists)
+        return views
 
     def _keep_hooks(self, stage: Stage, view: View, place: Workplace) -> None:
         """What an outside script wrote into the hooks folder is a result: later stages see it."""

@@ -15,8 +15,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from stages.errors import BuildError
 from stages.key import digest
@@ -28,19 +29,29 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Repository:
-    """One package repository: where its signed index lies."""
+    """One package repository: where its signed index lies; ``elsewhere`` is where it is read instead (a snapshot)."""
 
     name: str
     index: str
+    elsewhere: str = ""
+
+    @property
+    def source(self) -> str:
+        """Where the signed index is read."""
+        return self.elsewhere or self.index
 
 
 @dataclass(frozen=True)
 class State:
-    """What a repository's signed index was: its SHA-256 and its date in seconds since 1970 (0: it says none)."""
+    """What a repository's signed index was: its SHA-256 and its date in seconds since 1970 (0: it says none).
+
+    ``elsewhere`` is where it was read, where that is not ``index``.
+    """
 
     index: str
     digest: str
     date: int
+    elsewhere: str = ""
 
 
 def from_environment(environment: Mapping[str, str]) -> tuple[Repository, ...]:
@@ -53,16 +64,17 @@ def from_environment(environment: Mapping[str, str]) -> tuple[Repository, ...]:
         name, _, rest = line.strip().partition(":")
         match = re.match(r"deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+(\S+)", rest)
         if match:
-            index = _index(match[1], match[2])
+            index = index_of(match[1], match[2])
             found.setdefault(index, Repository(name, index))
     mirror, release = environment.get("DIB_DISTRIBUTION_MIRROR", ""), environment.get("DIB_RELEASE", "")
     if not found and mirror and release and environment.get("DISTRO_NAME") in ("debian", "ubuntu"):
-        index = _index(mirror, release)
+        index = index_of(mirror, release)
         found[index] = Repository("default", index)
     return tuple(found.values())
 
 
-def _index(uri: str, suite: str) -> str:
+def index_of(uri: str, suite: str) -> str:
+    """Where the signed index of a suite lies; a suite ending in ``/`` is flat."""
     if suite.endswith("/"):
         return f"{uri.rstrip('/')}/{suite.strip('/')}/InRelease".replace("/./", "/")
     return f"{uri.rstrip('/')}/dists/{suite}/InRelease"
@@ -87,39 +99,46 @@ def recorded(folder: Path, index: str) -> tuple[State, str] | None:
     """The state last seen of an index and its ETag, or None."""
     try:
         data = json.loads(_record_file(folder, index).read_text(encoding="utf-8"))
-        return State(data["index"], data["digest"], data["date"]), data.get("etag", "")
+        state = State(data["index"], data["digest"], data["date"], data.get("elsewhere", ""))
+        return state, data.get("etag", "")
     except (OSError, ValueError, KeyError):
         return None
 
 
-def _fetch(index: str, last: tuple[State, str] | None) -> tuple[State, str]:
-    headers = {"User-Agent": "dib-ctr", "Cache-Control": "no-cache"}
+def open_address(address: str, **headers: str) -> Any:
+    """An answer of a repository's server, to read from; raises OSError."""
+    asked = urllib.request.Request(address, headers={"User-Agent": "dib-ctr", **headers})
+    return urllib.request.urlopen(asked, timeout=TIMEOUT)
+
+
+def _fetch(repository: Repository, last: tuple[State, str] | None) -> tuple[State, str]:
+    headers = {"Cache-Control": "no-cache"}
     if last and last[1]:
         headers["If-None-Match"] = last[1]
     try:
-        with urllib.request.urlopen(urllib.request.Request(index, headers=headers), timeout=TIMEOUT) as answer:
+        with open_address(repository.source, **headers) as answer:
             data = answer.read()
             etag = answer.headers.get("ETag", "")
     except urllib.error.HTTPError as error:
         if error.code == 304 and last:
             return last
         raise
-    return State(index, hashlib.sha256(data).hexdigest(), index_date(data.decode("utf-8", "replace"))), etag
+    date = index_date(data.decode("utf-8", "replace"))
+    return State(repository.index, hashlib.sha256(data).hexdigest(), date, repository.elsewhere), etag
 
 
 def _current(repository: Repository, folder: Path) -> State:
-    last = recorded(folder, repository.index)
+    last = recorded(folder, repository.source)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            state, etag = _fetch(repository.index, last)
+            state, etag = _fetch(repository, last)
             break
         except OSError as error:  # URLError and HTTPError among them
             if attempt == ATTEMPTS or (isinstance(error, urllib.error.HTTPError) and error.code in (403, 404, 410)):
                 raise _unreachable(repository, error, last is not None) from error
             time.sleep(0.5 * attempt)
     if last is None or (state, etag) != last:
-        content = {"index": state.index, "digest": state.digest, "date": state.date, "etag": etag}
-        write_file(_record_file(folder, repository.index), json.dumps(content))
+        write_file(_record_file(folder, repository.source), json.dumps({**asdict(state), "etag": etag}))
     return state
 
 
@@ -131,7 +150,7 @@ def _unreachable(repository: Repository, error: OSError, known: bool) -> BuildEr
     if known:
         hint += "; --offline builds from what was seen last"
     return BuildError(
-        f"the repository {repository.name!r} does not answer: {reason}", where=repository.index, hint=hint
+        f"the repository {repository.name!r} does not answer: {reason}", where=repository.source, hint=hint
     )
 
 
@@ -149,11 +168,11 @@ def states(repositories: Sequence[Repository], folder: Path, *, offline: bool) -
 
 
 def _offline(repository: Repository, folder: Path) -> State:
-    last = recorded(folder, repository.index)
+    last = recorded(folder, repository.source)
     if last is None:
         raise BuildError(
             f"the state of the repository {repository.name!r} was never recorded",
-            where=repository.index,
+            where=repository.source,
             hint="build once without --offline",
         )
     return last[0]

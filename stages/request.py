@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from stages.lock import Locking
+
 COMPRESSION_LEVELS = {"gzip": (1, 9), "zstd": (1, 19)}  # lowest and highest
 OUTPUT_TYPES = ("oci", "oci-archive", "docker-archive", "tar", "dir")
 
@@ -29,7 +31,7 @@ class Request:
     the user gave. ``image`` is the digest of the build image (for the host engine: of the tools on the host).
     ``stop_at`` names the stage before which a shell is wanted (empty: after all). ``breaks`` are ``before:STAGE``,
     ``after:STAGE`` or ``error``. ``config`` is what the elements say of the image (``stages.imageconfig``); ``slim``
-    has the texts of the policies that outputs name in their option ``slim``.
+    has the texts of the policies that outputs name in their option ``slim``. ``locking`` is what it says of locks.
     """
 
     command: str
@@ -49,6 +51,7 @@ class Request:
     arguments: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     slim: Mapping[str, str] = field(default_factory=dict)
+    locking: Locking = field(default_factory=Locking)
 
     def to_json(self) -> str:
         """The request as one JSON document."""
@@ -61,4 +64,5 @@ class Request:
         data["outputs"] = tuple(Output(**output) for output in data["outputs"])
         for name in ("asked", "elements", "builtin", "packages", "breaks"):
             data[name] = tuple(data[name])
+        data["locking"] = Locking(**data["locking"])
         return cls(**data)

@@ -1,0 +1,121 @@
+"""What a build used, told for its lock; and the folder with all of it that a host fetches (``--vendor``)."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.errors import BuildError
+from stages.installed import SignedIndex, installed, signed_indices
+from stages.key import digest
+from stages.lock import Used, UsedPackage, UsedRepository
+from stages.plan import Plan
+from stages.request import Request
+from stages.savedlists import CHUNK, INDEX, SavedLists, file_digest, saved_name
+from stages.store import Store
+
+MIRRORS = ("DIB_CTR_DEBIAN_MIRROR", "DIB_CTR_DEBIAN_SECURITY_MIRROR", "DIB_CTR_UBUNTU_MIRROR")
+ZIPPED = ".gz"
+
+
+@dataclass(frozen=True)
+class Account:
+    """What can be told of a build that has made its tree from these layers (lowest first)."""
+
+    request: Request
+    plan: Plan
+    store: Store
+    chain: tuple[str, ...]
+
+    def signed_indices(self) -> tuple[SignedIndex, ...]:
+        """The repositories' signed indices and lists, as the layers have them."""
+        return signed_indices(self._trees(), self.plan.repositories)
+
+    def _trees(self) -> list[Path]:
+        return [self.store.root / "layers" / layer / "tree" for layer in self.chain]
+
+    def used(self) -> Used:
+        """Everything that the build used; the same for a build that found all its layers in the store."""
+        indices = self.signed_indices()
+        repositories = {
+            state.index: UsedRepository(state.index, state.digest, state.date) for state in self.plan.repositories
+        }
+        repositories |= {index.repository.index: index.repository for index in indices}
+        locked = self.request.locking.used
+        return Used(
+            epoch=int(self.plan.environment["SOURCE_DATE_EPOCH"]),
+            build_image=self.request.image,
+            mirrors=_mirrors(self.plan.environment, repositories),
+            repositories=tuple(sorted(repositories.values())),
+            packages=installed(self._trees(), indices),
+            snapshot=locked.snapshot if locked else self.request.locking.snapshot,
+        )
+
+    def vendored(self, used: Used) -> Path:
+        """A folder in the store with the lists and packages of the build that the host does not hold yet.
+
+        Raises BuildError naming packages that are no longer in the package cache.
+        """
+        held = self.request.locking.held
+        folder = (
+            self.store.root
+            / "outputs"
+            / f"vendor-{digest(json.dumps([used.to_json(), dict(held)], sort_keys=True))[:32]}"
+        )
+        if folder.is_dir():
+            return folder
+        with self.store.workplace() as place:
+            made = place.path / "vendor"
+            made.mkdir()
+            self._vendor_packages(used.packages, made / "packages", held)
+            for repository in used.repositories:
+                self._vendor_lists(repository, made / "lists" / repository.digest, held)
+            made.rename(folder)
+        return folder
+
+    def _vendor_packages(self, packages: Iterable[UsedPackage], folder: Path, held: Mapping[str, str]) -> None:
+        folder.mkdir()
+        cache = self.store.root / "cache" / "apt" / self.request.arch
+        gone = []
+        for package in packages:
+            if not package.sha256 or held.get(f"packages/{package.cached}") == package.sha256:
+                continue
+            if file_digest(cache / package.cached) == package.sha256:
+                os.link(cache / package.cached, folder / package.cached)
+            else:
+                gone.append(str(package))
+        if gone:
+            more = f" and {len(gone) - 3} more" if len(gone) > 3 else ""
+            raise BuildError(
+                f"the package cache no longer has {', '.join(gone[:3])}{more}",
+                where="--vendor",
+                hint="build with --no-cache: it downloads them again",
+            )
+
+    def _vendor_lists(self, repository: UsedRepository, folder: Path, held: Mapping[str, str]) -> None:
+        folder.mkdir(parents=True)
+        for path, file in SavedLists(self.store).files(repository).items():
+            name = saved_name(path) + ("" if path == INDEX else ZIPPED)
+            if held.get(f"lists/{repository.digest}/{name}") == file_digest(file):
+                continue
+            with file.open("rb") as data, (folder / name).open("wb") as out:
+                if path == INDEX:
+                    shutil.copyfileobj(data, out)
+                else:
+                    with gzip.GzipFile("", "wb", 6, out, mtime=0) as zipped:
+                        shutil.copyfileobj(data, zipped, CHUNK)
+
+
+def _mirrors(environment: Mapping[str, str], indices: Iterable[str]) -> dict[str, str]:
+    """The machine's own mirrors that the image's package sources name."""
+    found = {name: environment[name] for name in MIRRORS if environment.get(name)}
+    return {
+        name: address
+        for name, address in found.items()
+        if any(index.startswith(f"{address.rstrip('/')}/") for index in indices)
+    }
