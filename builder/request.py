@@ -32,6 +32,7 @@ NO_SLIM = "no"
 POLICY_WORDS = ("auto", NO_SLIM)  # all else names a policy
 # Settings of this machine, not of the image (all other DIB_CTR_* are dib-ctr's own business).
 MIRRORS = ("DIB_CTR_DEBIAN_MIRROR", "DIB_CTR_DEBIAN_SECURITY_MIRROR", "DIB_CTR_UBUNTU_MIRROR", "DIB_CTR_APT_OPTIONS")
+EPOCH = "SOURCE_DATE_EPOCH"  # https://reproducible-builds.org/specs/source-date-epoch
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+.:_~=@/-]*\Z")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -141,8 +142,8 @@ def parse_arch(text: str) -> str:
 def variables(
     settings: Sequence[str], release: str, environment: Mapping[str, str], machine: Mapping[str, str]
 ) -> dict[str, str]:
-    """The build variables: ``DIB_*`` and proxies of the environment, the ``machine``'s, ``--release``, ``--set``."""
-    wanted = (name for name in environment if name in SERVICES or name.startswith("DIB_"))
+    """The build variables: ``DIB_*``, the date and proxies of the environment, the ``machine``'s, the options'."""
+    wanted = (name for name in environment if name in (*SERVICES, EPOCH) or name.startswith("DIB_"))
     found = {name: environment[name] for name in wanted if not name.startswith("DIB_CTR_")}
     found.update(machine)
     if release:
@@ -152,6 +153,8 @@ def variables(
         if not separator or not VARIABLE.match(name):
             raise UsageError(f"--set {setting!r} is not NAME=VALUE", hint="--set DIB_RELEASE=bookworm")
         found[name] = value
+    if EPOCH in found and not found[EPOCH].isdecimal():
+        raise UsageError(f"{EPOCH} is {found[EPOCH]!r}, not a number", hint="give it in seconds since 1970")
     return found
 
 

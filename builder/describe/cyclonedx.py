@@ -5,7 +5,6 @@ Its import takes a tenth of a second: whoever needs this module imports it when 
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from email.utils import parseaddr
 from importlib.metadata import version
@@ -20,10 +19,8 @@ from cyclonedx.model.tool import ToolRepository
 from cyclonedx.output.json import JsonV1Dot6
 
 from builder.describe import purl
-from builder.describe.image import Described, hex_of
+from builder.describe.image import Described, hex_of, homepage
 from stages.packagedb import Package
-
-WEB = re.compile(r"https?://[!-~]+\Z")
 
 
 def document(described: Described, digest: str) -> bytes:
@@ -81,9 +78,7 @@ def _system(described: Described) -> Component:
 
 def _package(package: Package, described: Described) -> Component:
     url = purl.of_package(package, described.os_release)
-    references = []
-    if WEB.match(package.homepage):
-        references.append(ExternalReference(type=ExternalReferenceType.WEBSITE, url=XsUri(package.homepage)))
+    site = homepage(package)
     return Component(
         type=ComponentType.LIBRARY,
         name=package.name,
@@ -92,7 +87,7 @@ def _package(package: Package, described: Described) -> Component:
         bom_ref=url.to_string(),
         description=package.summary or None,
         supplier=_supplier(package.maintainer),
-        external_references=references,
+        external_references=[ExternalReference(type=ExternalReferenceType.WEBSITE, url=XsUri(site))] if site else [],
     )
 
 

@@ -12,6 +12,12 @@ from typing import Any
 from stages.errors import BuildError
 from stages.packagedb import Package
 
+WEB = re.compile(  # a URL of RFC 3986 that a browser could go to
+    r"https?://[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?::[0-9]{1,5})?"
+    r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*)?"
+    r"(?:[?](?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*)?"
+    r"(?:#(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*)?\Z"
+)
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
@@ -91,6 +97,11 @@ def _text(value: object) -> str:
 
 def _texts(value: Mapping[str, Any]) -> dict[str, str]:
     return {_text(name): _text(text) for name, text in value.items()}
+
+
+def homepage(package: Package) -> str:
+    """The package's home page; empty where what its database has is no URL of the web."""
+    return package.homepage if WEB.match(package.homepage) else ""
 
 
 def rfc3339(seconds: int) -> str:

@@ -13,14 +13,13 @@ from typing import Any
 from urllib.parse import quote
 
 from builder.describe import purl
-from builder.describe.image import Described, hex_of
+from builder.describe.image import Described, hex_of, homepage
 from stages.export.layout import encode
 from stages.packagedb import Package
 
 DOCUMENT, IMAGE, SYSTEM = "SPDXRef-DOCUMENT", "SPDXRef-Image", "SPDXRef-OperatingSystem"
 NAMESPACE = "https://github.com/dib-ctr/dib-ctr/spdx"
 UNKNOWN = "NOASSERTION"
-WEB = re.compile(r"https?://[!-~]+\Z")
 NOT_IN_IDENTIFIER = re.compile(r"[^A-Za-z0-9.-]+")
 CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
@@ -120,7 +119,7 @@ def _package(package: Package, identifier: str, url: str) -> dict[str, Any]:
         package.name,
         package.version,
         supplier=_supplier(package.maintainer),
-        homepage=package.homepage if WEB.match(package.homepage) else "",
+        homepage=homepage(package),
         summary=package.summary,
         sourceInfo=f"built from the source package {package.source} {package.source_version}" if built else "",
         primaryPackagePurpose="LIBRARY" if package.section == "libs" else "",

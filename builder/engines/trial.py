@@ -25,9 +25,10 @@ echo "dib-ctr-trial: root is $outside"
 if [ "$outside" = 0 ]; then echo "root of the container is root of the host" >&2; exit 1; fi
 read -r name < /proc/sys/kernel/random/uuid
 place=$1/trial-$name
-trap 'umount "$place/merged" 2>/dev/null || true; rm -rf "$place"' EXIT
+trap 'cd /; umount "$place/merged" 2>/dev/null || true; rm -rf "$place"' EXIT
 mkdir -p "$place/lower" "$place/upper" "$place/work" "$place/merged"
-mount -t overlay overlay -o "userxattr,volatile,lowerdir=$place/lower,upperdir=$place/upper,workdir=$place/work" \
+cd "$place" # a path may have a comma or a colon, which mean something in mount options
+mount -t overlay overlay -o userxattr,volatile,lowerdir=lower,upperdir=upper,workdir=work \
     "$place/merged"
 mkdir "$place/merged/made"
 unshare --mount --pid --fork mount -t proc proc /proc
