@@ -21,6 +21,7 @@ DOCUMENT, IMAGE, SYSTEM = "SPDXRef-DOCUMENT", "SPDXRef-Image", "SPDXRef-Operatin
 NAMESPACE = "https://github.com/dib-ctr/dib-ctr/spdx"
 UNKNOWN = "NOASSERTION"
 NOT_IN_IDENTIFIER = re.compile(r"[^A-Za-z0-9.-]+")
+ADDRESS = re.compile(r"[^\s()@]+@[^\s()@]+\Z")
 CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 
@@ -130,7 +131,8 @@ def _package(package: Package, identifier: str, url: str) -> dict[str, Any]:
 def _supplier(maintainer: str) -> str:
     """``Organization: NAME (ADDRESS)`` (section 7.5): a maintainer may be a person, but who can tell."""
     name, address = parseaddr(maintainer)
-    text = CONTROL.sub(" ", name or maintainer).strip()
+    # Round brackets are around the address only.
+    text = CONTROL.sub(" ", name or maintainer).replace("(", "[").replace(")", "]").strip()
     if not text:
         return UNKNOWN
-    return f"Organization: {text} ({address})" if name and "@" in address else f"Organization: {text}"
+    return f"Organization: {text} ({address})" if name and ADDRESS.match(address) else f"Organization: {text}"
