@@ -120,7 +120,10 @@ class Conversation:
     reporter: Reporter
     log: Log
     again: Sequence[str]  # the command line of a shell with the same request, for the report of a failure
+    beside: Path = Path()  # the folder of the request's lock, whose files the build may ask for
     outputs: list[Event] = field(default_factory=list)
+    used: Event = field(default_factory=dict)
+    vendored: str = ""
     end: Event = field(default_factory=dict)
     result: Any = None
     failed: Event | None = None
@@ -129,6 +132,8 @@ class Conversation:
 
     def on_event(self, event: Event, send: Callable[[str], None]) -> None:
         """Take one event."""
+        if self._of_locks(event, send):  # of no use to a person
+            return
         self.log.handle(event)
         self.reporter.handle(event)
         kind = event["type"]
@@ -147,6 +152,18 @@ class Conversation:
             self.failed = event
         elif kind == "error":
             self.error = event
+
+    def _of_locks(self, event: Event, send: Callable[[str], None]) -> bool:
+        kind = event["type"]
+        if kind == "want":
+            from builder.locking import piece
+
+            send(piece(self.beside, event["path"], event["offset"]))
+        elif kind == "used":
+            self.used = event["used"]
+        elif kind == "vendor":
+            self.vendored = event["path"]
+        return kind in ("want", "used", "vendor")
 
     def ask(self, archive: bytes) -> None:
         """Ask and follow to the end; raises BuildError or FailedError after saying what went wrong."""
@@ -201,7 +218,20 @@ def build(
     places = [str(target) for target in prepared.targets]
     if load:
         places.append(_load(agent, finished[-1], request))
+    _keep_lock(prepared, conversation, say)
     say(closing(conversation.end, finished, places))
+
+
+def _keep_lock(prepared: Prepared, conversation: Conversation, say: Callable[[str], None]) -> None:
+    """Write the lock and what goes with it, where they are wanted, and say where they are."""
+    if not prepared.request.locking.report:
+        return
+    from builder import locking
+
+    vendored = [conversation.agent.fetch(conversation.vendored)] if conversation.vendored else []
+    used = {prepared.request.arch: conversation.used}
+    for line in locking.keep(prepared.locks, prepared.request, used, vendored):
+        say(line)
 
 
 def _in_order(events: Sequence[Event]) -> list[Event]:

@@ -50,6 +50,19 @@ def _request_options(command: Command) -> Command:
     for option in (
         click.argument("elements", nargs=-1, required=True, metavar="ELEMENT..."),
         click.option("--offline", is_flag=True, help="Cut the network; take repositories as they were seen last."),
+        click.option(
+            "--snapshot",
+            default="",
+            metavar="TIME",
+            help="Take packages from a snapshot of their archive: 20261101T000000Z or 2026-11-01"
+            " [its service: env DIB_CTR_SNAPSHOT_URL].",
+        ),
+        click.option(
+            "--locked",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Build exactly what this lock names; fail before any work where that cannot be.",
+        ),
         click.option("--no-cache", is_flag=True, help="Run every stage; packages still come from the package cache."),
         click.option(
             "-p", "--package", "packages", multiple=True, metavar="NAME", help="Install a package (repeatable, or A,B)."
@@ -125,10 +138,11 @@ def _slim(options: dict[str, Any]) -> str:
 
 
 def _wish(options: dict[str, Any], **more: Any) -> Wish:
-    from builder.request import Wish
+    from builder.request import LockWish, Wish
 
     names = ("elements", "name", "arch", "release", "settings", "elements_path", "packages", "no_cache", "offline")
-    return Wish(**{name: options[name] for name in names}, **more)
+    locks = LockWish(options.get("lock"), options["locked"], options.get("vendor"), options["snapshot"])
+    return Wish(**{name: options[name] for name in names}, locks=locks, **more)
 
 
 def _conversation(prepared: Prepared | None, options: dict[str, Any], *, quiet: bool = False) -> Conversation:
@@ -145,7 +159,8 @@ def _conversation(prepared: Prepared | None, options: dict[str, Any], *, quiet: 
     agent = Agent(engine, "foreign" if foreign else "debian", _note, options["debug"])
     log = Log.open(options.get("log"), prepared.request.name if prepared else "cache")
     shown = Plain(out=sys.stderr, github=False) if quiet else reporter(options.get("progress", "plain"))
-    return Conversation(agent, shown, log, _again(options))
+    beside = prepared.locks.locked.parent if prepared and prepared.locks.locked else Path()
+    return Conversation(agent, shown, log, _again(options), beside)
 
 
 def _again(options: dict[str, Any]) -> list[str]:
@@ -158,6 +173,8 @@ def _again(options: dict[str, Any]) -> list[str]:
         ("arch", "--arch"),
         ("release", "--release"),
         ("elements_path", "--elements-path"),
+        ("locked", "--locked"),
+        ("snapshot", "--snapshot"),
     ):
         value = options.get(name)
         if value and value != "auto":
@@ -203,6 +220,18 @@ def _check_load(engine: str, *, load: bool) -> None:
 @_request_options
 @_log_options
 @_output_options
+@click.option(
+    "--lock",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write what was used: repositories, packages with checksums, build image.",
+)
+@click.option(
+    "--vendor",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write the lock to DIR/lock.json, and beside it all packages and lists that --locked needs.",
+)
 @click.option("--load", is_flag=True, help="Put the image into the engine's own images as well.")
 @click.option(
     "--break", "breaks", multiple=True, metavar="POINT", help="Open a shell at before:STAGE, after:STAGE or error."
@@ -404,6 +433,25 @@ def doctor(*, names: Sequence[str], as_json: bool) -> None:
     report = examination.run(list(names) or list(ENGINES[1:]))
     click.echo(json.dumps(asdict(report), indent=1) if as_json else examination.render(report))
     sys.exit(0 if report.usable else 1)
+
+
+@cli.command("verify")
+@_engine_options
+@click.option("--offline", is_flag=True, help="Cut the network; take repositories as they were seen last.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A variable that the provenance does not tell."
+)
+@click.option(
+    "--elements-path", default="", metavar="DIR:DIR", help="Where to look for elements first [env: ELEMENTS_PATH]."
+)
+@click.option("--arch", default="", help="Which architecture of an image that has several.")
+@click.argument("image", type=click.Path(exists=True, path_type=Path))
+def verify_image(*, image: Path, arch: str, **options: Any) -> None:
+    """Build IMAGE again from scratch, by what its provenance says, and name the first file that differs."""
+    from builder.verify import report
+
+    options |= {"progress": "plain", "log": None}
+    click.echo(report(image, arch, options, lambda prepared: _conversation(prepared, options, quiet=True)))
 
 
 def _terminated(*_: object) -> NoReturn:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,16 @@ VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 @dataclass(frozen=True)
+class LockWish:
+    """What the user asked of locks (``builder.locking``): files to write and to read, and the time of a snapshot."""
+
+    lock: Path | None = None
+    locked: Path | None = None
+    vendor: Path | None = None
+    snapshot: str = ""
+
+
+@dataclass(frozen=True)
 class Wish:
     """What the user asked for, as typed: the options that build, plan and shell share, and build's own."""
 
@@ -56,6 +66,7 @@ class Wish:
     breaks: tuple[str, ...] = ()
     slim: str = ""
     no_documents: bool = False
+    locks: LockWish = field(default_factory=LockWish)
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,7 @@ class Prepared:
     request: Request
     elements: tuple[Element, ...]
     targets: tuple[Path, ...]
+    locks: LockWish = field(default_factory=LockWish)
 
 
 def _one_of(what: str, given: str, known: Iterable[str]) -> UsageError:
@@ -229,4 +241,8 @@ def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.enviro
         config=image_config(found.elements),
         slim=texts,
     )
-    return Prepared(request, found.elements, targets)
+    if wish.locks != LockWish():
+        from builder.locking import with_locks
+
+        request = with_locks(request, wish.locks, environment)
+    return Prepared(request, found.elements, targets, wish.locks)

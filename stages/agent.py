@@ -217,7 +217,8 @@ def build(work: Work) -> None:
     """The command ``build``: tree and outputs."""
     started = time.monotonic()
     plan, builder, chain = _build_tree(work)
-    settled = list(_settle(work, plan, chain))
+    for kind, fields in _settle(work, plan, chain):
+        emit(kind, **fields)
     # The layers go to the disk while the outputs are written; those can be written again after a power loss.
     syncing = threading.Thread(target=work.store.sync, args=(list(builder.kept),))
     syncing.start()
@@ -228,8 +229,6 @@ def build(work: Work) -> None:
         side_files(work, chain, plan.tree_key)
     finally:
         syncing.join()
-    for kind, fields in settled:
-        emit(kind, **fields)
     emit(
         "end",
         seconds=round(time.monotonic() - started, 3),

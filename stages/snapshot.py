@@ -71,6 +71,10 @@ def at(repositories: Sequence[Repository], time: str, scheme: str, *, offline: b
     """
     found = []
     for repository in repositories:
+        archive = archive_of(repository.index)
+        if repository.index.startswith(f"{archive}/InRelease"):  # flat: no archive that a service has
+            found.append(repository)
+            continue
         own = check_scheme(scheme) if scheme else "" if offline else _scheme_of(repository)
         if not own:
             raise UsageError(
@@ -78,7 +82,6 @@ def at(repositories: Sequence[Repository], time: str, scheme: str, *, offline: b
                 where=repository.index,
                 hint=f"{VARIABLE}=https://SERVER/archive/{{archive}}/{{timestamp}} (the braces stay as they are)",
             )
-        archive = archive_of(repository.index)
         elsewhere = snapshot_of(archive, own, time) + repository.index.removeprefix(archive)
         found.append(dataclasses.replace(repository, elsewhere=elsewhere))
     return tuple(found)

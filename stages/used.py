@@ -70,12 +70,12 @@ class Account:
         if folder.is_dir():
             return folder
         with self.store.workplace() as place:
-            made = place.path / "vendor"
-            made.mkdir()
+            made = place.path / "vendor" / "artifact"
+            made.mkdir(parents=True)
             self._vendor_packages(used.packages, made / "packages", held)
             for repository in used.repositories:
                 self._vendor_lists(repository, made / "lists" / repository.digest, held)
-            made.rename(folder)
+            made.parent.rename(folder)
         return folder
 
     def _vendor_packages(self, packages: Iterable[UsedPackage], folder: Path, held: Mapping[str, str]) -> None:

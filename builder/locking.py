@@ -1,0 +1,269 @@
+"""Lock files on the host: read and compared with the request before anything runs, written after a good build.
+
+A lock file says what was asked, and for each architecture what was used (``stages.lock``). Beside it may lie the
+package lists and packages themselves (``--vendor``)::
+
+    lock.json
+    lists/<SHA-256 of the signed index>/InRelease, <list>.gz
+    packages/<NAME>_<VERSION>_<ARCHITECTURE>.deb
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import os
+import re
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from builder import destination
+from builder.request import LockWish
+from stages.aptlists import hashes
+from stages.environment import SERVICES
+from stages.errors import BuildError, UsageError
+from stages.lock import Locking, Used
+from stages.request import Request
+from stages.savedlists import CHUNK, INDEX, saved_name
+from stages.store import write_file
+
+VERSION = 1
+FILE = "lock.json"  # in a folder of --vendor
+PIECE = 3 << 18  # bytes of a file that travel in one line: a multiple of three, so that base64 pads the last one only
+SECRET = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|CREDENTIAL", re.IGNORECASE)
+FIELDS = {"version", "dib_ctr", "elements", "packages", "variables", "architectures"}
+
+
+@dataclass(frozen=True)
+class LockFile:
+    """A lock file's content: what was asked, and what was used, by architecture.
+
+    The values of variables that look like secrets are there as ``sha256:...`` only.
+    """
+
+    elements: tuple[str, ...]
+    packages: tuple[str, ...]
+    variables: Mapping[str, str]
+    used: Mapping[str, Used]
+    dib_ctr: str
+
+    @classmethod
+    def of(cls, request: Request, used: Mapping[str, Used]) -> LockFile:
+        """The lock of builds of one request that used all this."""
+        from importlib import metadata
+
+        asked = {
+            name: _discreet(name, value)
+            for name, value in request.variables.items()
+            if name not in SERVICES and not name.startswith("DIB_CTR_")
+        }
+        elements, packages = tuple(sorted({*request.asked})), tuple(sorted({*request.packages}))
+        return cls(elements, packages, asked, used, metadata.version("dib-ctr"))
+
+    def to_json(self) -> dict[str, Any]:
+        """The document."""
+        return {
+            "version": VERSION,
+            "dib_ctr": self.dib_ctr,
+            "elements": list(self.elements),
+            "packages": list(self.packages),
+            "variables": dict(self.variables),
+            "architectures": {arch: used.to_json() for arch, used in self.used.items()},
+        }
+
+    def text(self) -> str:
+        """The file's content: the same for the same lock, and a line for each thing, for diff's sake."""
+        return json.dumps(self.to_json(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _discreet(name: str, value: str) -> str:
+    return f"sha256:{hashlib.sha256(value.encode()).hexdigest()}" if SECRET.search(name) else value
+
+
+# -- reading and comparing ------------------------------------------------------------------------------------------
+
+
+def read(path: Path) -> LockFile:
+    """Read a lock file; raises UsageError for one that cannot be read, is malformed or of a later version."""
+    hint = "make a new one with --lock FILE, or restore the old one"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"the lock cannot be read: {error.strerror}", where=str(path), hint=hint) from error
+    except ValueError as error:
+        raise UsageError(f"the lock is no JSON: {error}", where=str(path), hint=hint) from error
+    if not isinstance(data, dict) or type(data.get("version")) is not int:
+        raise UsageError("this is no lock file", where=str(path), hint=hint)
+    if data["version"] != VERSION:
+        raise UsageError(
+            f"the lock has version {data['version']}, this dib-ctr reads version {VERSION}",
+            where=str(path),
+            hint="use the dib-ctr that made it, or a later one",
+        )
+    try:
+        return _parse(data)
+    except ValueError as error:
+        raise UsageError(f"the lock is malformed: {error}", where=str(path), hint=hint) from error
+
+
+def _parse(data: Mapping[str, Any]) -> LockFile:
+    if set(data) != FIELDS:
+        raise ValueError(f"its fields are not {', '.join(sorted(FIELDS))}")
+    for name, kind in (("elements", list), ("packages", list), ("variables", dict), ("architectures", dict)):
+        if not isinstance(data[name], kind):
+            raise ValueError(f"{name} has the wrong type")
+    texts = [*data["elements"], *data["packages"], *data["variables"].values(), data["dib_ctr"]]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a name or a value is no text")
+    used = {arch: Used.from_json(part) for arch, part in data["architectures"].items()}
+    return LockFile(tuple(data["elements"]), tuple(data["packages"]), data["variables"], used, data["dib_ctr"])
+
+
+def differences(lock: LockFile, asked: LockFile) -> list[str]:
+    """Where a request differs from the one that the lock was made for, a phrase each."""
+    found = []
+    for what, locked, given in (
+        ("element", lock.elements, asked.elements),
+        ("package", lock.packages, asked.packages),
+    ):
+        found += [f"the {what} {name} is asked for now" for name in given if name not in locked]
+        found += [f"the {what} {name} is not asked for now" for name in locked if name not in given]
+    for name in sorted({*lock.variables, *asked.variables}):
+        before, now = lock.variables.get(name), asked.variables.get(name)
+        if before != now:
+            found.append(f"{name} {_was(before, now) if not SECRET.search(name) else 'has another value'}")
+    return found
+
+
+def _was(before: str | None, now: str | None) -> str:
+    if now is None:
+        return f"is not set, and was {before!r}"
+    return f"is {now!r}, and was not set" if before is None else f"is {now!r}, and was {before!r}"
+
+
+def with_locks(request: Request, wish: LockWish, environment: Mapping[str, str]) -> Request:
+    """The request with what the user asked of locks; raises UsageError for what cannot be, before anything runs."""
+    for target in (wish.lock, wish.vendor and wish.vendor / FILE):
+        if target is not None:
+            _check_target(target)
+    locking = Locking(report=bool(wish.lock or wish.vendor), vendor=wish.vendor is not None)
+    if wish.vendor is not None:
+        locking = replace(locking, held=contents(wish.vendor))
+    if wish.snapshot:
+        from stages import snapshot
+
+        locking = replace(locking, snapshot=snapshot.timestamp(wish.snapshot))
+    locking = replace(locking, scheme=_scheme(environment))
+    if wish.locked is None:
+        return replace(request, locking=locking)
+    return _locked(request, locking, wish.locked)
+
+
+def _scheme(environment: Mapping[str, str]) -> str:
+    from stages import snapshot
+
+    given = environment.get(snapshot.VARIABLE, "")
+    return snapshot.check_scheme(given) if given else ""
+
+
+def _locked(request: Request, locking: Locking, path: Path) -> Request:
+    lock = read(path)
+    found = differences(lock, LockFile.of(request, {}))
+    if request.arch not in lock.used:
+        found.append(f"the architecture is {request.arch}, and was {', '.join(lock.used) or 'none'}")
+    if found:
+        raise UsageError(
+            "the request is not the one that was locked:\n" + "\n".join(f"  {phrase}" for phrase in found),
+            where=str(path),
+            hint="ask for what was locked, or make a new lock with --lock FILE",
+        )
+    used = lock.used[request.arch]
+    mirrors = {name: value for name, value in request.variables.items() if not name.startswith("DIB_CTR_")}
+    mirrors |= {name: request.variables[name] for name in ("DIB_CTR_APT_OPTIONS",) if name in request.variables}
+    locking = replace(locking, locked=used.to_json(), offered=offered(path.parent, used))
+    return replace(request, variables={**mirrors, **used.mirrors}, locking=locking)
+
+
+# -- the files beside a lock ----------------------------------------------------------------------------------------
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each list and package in the folder of a lock, by path; a packed one's is of its content."""
+    files = [*folder.glob("lists/*/*"), *folder.glob("packages/*.deb")]
+    return {file.relative_to(folder).as_posix(): _digest(file) for file in sorted(files) if file.is_file()}
+
+
+def _digest(file: Path) -> str:
+    found = hashlib.sha256()
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as data:
+            while piece := data.read(CHUNK):
+                found.update(piece)
+    except (OSError, EOFError, zlib.error):
+        return ""
+    return found.hexdigest()
+
+
+def offered(folder: Path, used: Used) -> dict[str, str]:
+    """The files beside a lock that it names; raises UsageError for one that is not what the lock says."""
+    here = contents(folder)
+    wanted = {f"packages/{package.cached}": package.sha256 for package in used.packages if package.sha256}
+    for repository in used.repositories:
+        index = f"lists/{repository.digest}/{INDEX}"
+        wanted[index] = repository.digest
+        known = hashes((folder / index).read_bytes()) if here.get(index) == repository.digest else {}
+        for path in repository.lists:
+            wanted[f"lists/{repository.digest}/{saved_name(path)}.gz"] = known.get(path, ("", 0))[0]
+    for path, digest in wanted.items():
+        if path in here and here[path] != digest:
+            raise UsageError(
+                f"{folder / path} is not what the lock says", hint="restore the file, or remove it to do without"
+            )
+    return {path: digest for path, digest in wanted.items() if path in here}
+
+
+def piece(folder: Path, path: str, offset: int) -> str:
+    """A piece of a file beside a lock as a line for the build container; empty at its end."""
+    with (folder / path).open("rb") as file:
+        file.seek(offset)
+        return base64.b64encode(file.read(PIECE)).decode("ascii")
+
+
+# -- writing --------------------------------------------------------------------------------------------------------
+
+
+def _check_target(target: Path) -> None:
+    if target.is_dir():
+        raise UsageError(f"{target} is a folder: no lock can be written there", hint="--lock FILE, or --vendor DIR")
+    folder = next(parent for parent in target.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"{target} cannot be written: {folder} is not a folder you may write to")
+
+
+def keep(wish: LockWish, request: Request, used: Mapping[str, Any], vendored: Sequence[Iterable[bytes]]) -> list[str]:
+    """Write the lock of a build that has succeeded, and beside it what it used; returns lines that say where.
+
+    ``used`` has what was used by architecture, as the build containers said it, ``vendored`` folders of files as tars.
+    Files appear when they are whole, the lock last. Raises BuildError where they cannot be written.
+    """
+    lock = LockFile.of(request, {arch: Used.from_json(part) for arch, part in used.items()})
+    said = []
+    try:
+        if wish.vendor is not None:
+            wish.vendor.mkdir(parents=True, exist_ok=True)
+            for stream in vendored:
+                destination.place_side_files(stream, wish.vendor)
+            write_file(wish.vendor / FILE, lock.text())
+            said.append(f"vendor: {wish.vendor}")
+        if wish.lock is not None:
+            wish.lock.parent.mkdir(parents=True, exist_ok=True)
+            write_file(wish.lock, lock.text())
+            said.append(f"lock: {wish.lock}")
+    except OSError as error:
+        raise BuildError(f"the lock cannot be written: {error.strerror}", where=str(error.filename)) from error
+    return said
