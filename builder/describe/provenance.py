@@ -43,8 +43,8 @@ def statement(
 
     ``request`` is what was asked for, without paths of this machine: it is recorded as it is, but for secrets.
     ``elements`` has a digest (hex, :func:`element_digest`) for each element's name, ``build_image`` is the digest of
-    the build image, ``dib_ctr`` the version of dib-ctr. Where ``lock`` is given, its ``packages`` (mappings with name,
-    version, architecture and sha256) give the packages' digests. The same arguments give the same bytes.
+    the build image, ``dib_ctr`` the version of dib-ctr. ``lock`` is what was used, as ``stages.lock.Used.to_json``
+    gives it, where that is known: packages get their files' digests from it. The same arguments give the same bytes.
     """
     subject = {"name": described.name, "digest": {"sha256": hex_of(digest)}}
     definition = {

@@ -27,6 +27,7 @@ from builder.describe import CYCLONEDX, PROVENANCE, SPDX, cyclonedx, documents, 
 from builder.describe.image import Described, homepage
 from builder.describe.provenance import WITHHELD, element_digest
 from stages.errors import BuildError, UsageError
+from stages.lock import Used, UsedPackage
 from stages.packagedb import Package
 
 DIGEST = "sha256:" + "a1" * 32
@@ -75,14 +76,19 @@ REQUEST = {
     "outputs": [{"type": "oci", "options": {"layers": "squashed"}}],
     "slim": True,
 }
+LOCK = Used(
+    epoch=1763800000,
+    build_image="",
+    mirrors={},
+    repositories=(),
+    packages=(UsedPackage("apt", "3.0.3", "amd64", "07" * 32), UsedPackage("perl-base", "5.40.1-6", "amd64")),
+)
 ARGUMENTS: dict[str, Any] = {
     "request": REQUEST,
     "elements": {"dpkg": "d4" * 32, "debian-minimal": "e5" * 32},
     "build_image": "sha256:" + "f6" * 32,
     "dib_ctr": "0.1.0",
-    "lock": {
-        "packages": [{"name": "apt", "version": "3.0.3", "architecture": "amd64", "sha256": "07" * 32}, {**PERL}],
-    },
+    "lock": LOCK.to_json(),
 }
 
 
