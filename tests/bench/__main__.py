@@ -204,6 +204,68 @@ def one_script(bench: Bench) -> list[Figure]:
     return rows
 
 
+@dataclass(frozen=True)
+class Size:
+    """One row of sizes, in MB (10^6 bytes) compressed, and the bound it should keep (0: it is a peer's)."""
+
+    name: str
+    megabytes: float
+    bound: float = 0.0
+
+
+def layout_size(folder: Path) -> float:
+    """What the layers of an image layout come to, in MB."""
+    index = json.loads((folder / "index.json").read_text())
+    digest = index["manifests"][0]["digest"].removeprefix("sha256:")
+    manifest = json.loads((folder / "blobs/sha256" / digest).read_text())
+    return float(sum(layer["size"] for layer in manifest["layers"])) / 1e6
+
+
+def image_sizes(bench: Bench) -> list[Size]:
+    """debian-minimal and one package more, beside mmdebstrap's minbase and the same set through `podman build`."""
+    command = bench.command("host")
+    slim, small, whole, more = (command.destination / f"{name}.oci" for name in ("slim", "zstd", "whole", "more"))
+    command.build(
+        *("-o", f"oci,dest={slim}", "-o", f"oci,compress=zstd,dest={small}", "-o", f"oci,slim=no,dest={whole}"),
+        "debian-minimal",
+    )
+    command.build("-o", f"oci,dest={more}", "-p", "nginx-light", "debian-minimal")
+    mirror = aptsources.debian_mirror()
+    sources = [f"deb {mirror.archive} {suite} main" for suite in ("trixie", "trixie-updates")]
+    sources.append(f"deb {mirror.security} trixie-security main")
+    minbase, options = bench.folder / "minbase.tar", [f"--aptopt={line.rstrip(';')}" for line in aptsources.settings()]
+    minbase.unlink(missing_ok=True)
+    run("mmdebstrap", "--variant=minbase", *options, "trixie", str(minbase), *sources)
+    run("gzip", "-k", "-f", "-6", str(minbase))
+    run("podman", "import", str(minbase), "localhost/dib-ctr-bench-minbase:1")
+    folder = bench.folder / "same-set"
+    folder.mkdir(exist_ok=True)
+    (folder / "95host").write_text("\n".join(aptsources.settings()) + "\n")
+    (folder / "Containerfile").write_text(
+        "FROM localhost/dib-ctr-bench-minbase:1\nCOPY 95host /etc/apt/apt.conf.d/95host\n"
+        "RUN apt-get update && apt-get install -y --no-install-recommends nginx-light "
+        "&& apt-get clean && rm -rf /var/lib/apt/lists/*\n"
+    )
+    podman_build(folder, "localhost/dib-ctr-bench-set:1")
+    peer = bench.folder / "same-set.oci"
+    run("podman", "save", "--format", "oci-dir", "-o", str(peer), "localhost/dib-ctr-bench-set:1")
+    return [
+        Size("debian-minimal", layout_size(slim), 29.8),
+        Size("debian-minimal, compress=zstd", layout_size(small), 25.0),
+        Size("debian-minimal, --no-slim", layout_size(whole)),
+        Size("mmdebstrap --variant=minbase, gzip -6", minbase.with_suffix(".tar.gz").stat().st_size / 1e6),
+        Size("debian-minimal -p nginx-light", layout_size(more)),
+        Size("the same set through podman build on minbase", layout_size(peer)),
+    ]
+
+
+def size_table(sizes: Sequence[Size]) -> str:
+    """The sizes as a Markdown table."""
+    rows = ["| image | MB compressed | bound |", "| --- | ---: | ---: |"]
+    rows += [f"| {size.name} | {size.megabytes:.1f} | {f'{size.bound:.1f}' if size.bound else ''} |" for size in sizes]
+    return "\n".join(rows)
+
+
 def memory_and_store(bench: Bench) -> dict[str, str]:
     """Peak memory of a cold build (its largest process) and what the store holds afterwards."""
     command = bench.command("host")
@@ -245,7 +307,7 @@ def main() -> int:
     """Measure and print; the exit status says nothing about the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--only", choices=sorted(PARTS), action="append")
+    parser.add_argument("--only", choices=sorted([*PARTS, "sizes"]), action="append")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     figures: list[Figure] = []
@@ -253,15 +315,19 @@ def main() -> int:
         bench = Bench(Path(name), max(3, options.repeat))
         bench.folder.chmod(0o755)
         (bench.folder / "elements").mkdir()
-        for part in options.only or PARTS:
+        for part in (part for part in options.only or PARTS if part in PARTS):
             figures += PARTS[part](bench)
             print(table(figures[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
+        sizes = image_sizes(bench) if "sizes" in (options.only or ["sizes"]) else []
         extra = memory_and_store(bench)
         print(table(figures))
+        if sizes:
+            print(f"\n{size_table(sizes)}")
         for label, value in extra.items():
             print(f"\n{label}:\n{value}")
     if options.json:
-        options.json.write_text(json.dumps({"figures": [asdict(figure) for figure in figures], **extra}, indent=2))
+        found = {"figures": [asdict(each) for each in figures], "sizes": [asdict(each) for each in sizes], **extra}
+        options.json.write_text(json.dumps(found, indent=2))
     return 0
 
 
