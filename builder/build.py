@@ -194,7 +194,15 @@ class Conversation:
 def build(
     prepared: Prepared, conversation: Conversation, *, load: bool, folder: Path, say: Callable[[str], None]
 ) -> None:
-    """Build, bring the outputs to their places, and say where they are."""
+    """Build, bring the outputs to their places, keep the lock that is wanted, and say where all is."""
+    produce(prepared, conversation, load=load, folder=folder, say=say)
+    keep_lock([(prepared, conversation)], say)
+
+
+def produce(
+    prepared: Prepared, conversation: Conversation, *, load: bool, folder: Path, say: Callable[[str], None]
+) -> None:
+    """Build, bring the outputs to their places, and say where they are; side outputs go to ``folder``."""
     memory = destination.memory()
     request = prepared.request
     known = [
@@ -218,19 +226,19 @@ def build(
     places = [str(target) for target in prepared.targets]
     if load:
         places.append(_load(agent, finished[-1], request))
-    _keep_lock(prepared, conversation, say)
     say(closing(conversation.end, finished, places))
 
 
-def _keep_lock(prepared: Prepared, conversation: Conversation, say: Callable[[str], None]) -> None:
-    """Write the lock and what goes with it, where they are wanted, and say where they are."""
-    if not prepared.request.locking.report:
+def keep_lock(builds: Sequence[tuple[Prepared, Conversation]], say: Callable[[str], None]) -> None:
+    """Write one lock over the builds of one request, for an architecture each, where it is wanted; say where it is."""
+    first = builds[0][0]
+    if not first.request.locking.report:
         return
     from builder import locking
 
-    vendored = [conversation.agent.fetch(conversation.vendored)] if conversation.vendored else []
-    used = {prepared.request.arch: conversation.used}
-    for line in locking.keep(prepared.locks, prepared.request, used, vendored):
+    vendored = [each.agent.fetch(each.vendored) for _, each in builds if each.vendored]
+    used = {prepared.request.arch: each.used for prepared, each in builds}
+    for line in locking.keep(first.locks, first.request, used, vendored):
         say(line)
 
 

@@ -81,7 +81,11 @@ def _request_options(command: Command) -> Command:
             help="Set an element's variable; DIB_* of the environment count too.",
         ),
         click.option("--release", default="", help="The distribution's release (sets DIB_RELEASE)."),
-        click.option("--arch", default="", help="The image's architecture [default: this machine's]."),
+        click.option(
+            "--arch",
+            default="",
+            help="The image's architecture [default: this machine's]; build takes several: amd64,arm64.",
+        ),
         click.option("--name", default="", help="The image's name [default: the operating-system element's]."),
     ):
         command = option(command)
@@ -244,23 +248,31 @@ def build(**options: Any) -> None:
     from builder.build import build as run
     from builder.request import prepare
 
-    outputs = options["outputs"] or ("oci",)
-    prepared = prepare(
-        "build",
-        _wish(
-            options,
-            outputs=outputs,
-            destination=options["destination"],
-            breaks=options["breaks"],
-            slim=_slim(options),
-            no_documents=options["no_documents"],
-        ),
+    wish = _wish(
+        options,
+        outputs=options["outputs"] or ("oci",),
+        destination=options["destination"],
+        breaks=options["breaks"],
+        slim=_slim(options),
+        no_documents=options["no_documents"],
     )
+    say = _note if options["progress"] == "json" else click.echo
+    if "," in options["arch"]:
+        _build_several(wish, options, say)
+        return
+    prepared = prepare("build", wish)
     _check_load(options["engine"], load=options["load"])
     conversation = _conversation(prepared, options)
     _check_load(conversation.agent.engine.name, load=options["load"])  # "auto" may have become the host
-    say = _note if options["progress"] == "json" else click.echo
     run(prepared, conversation, load=options["load"], folder=options["destination"], say=say)
+
+
+def _build_several(wish: Wish, options: dict[str, Any], say: Callable[[str], None]) -> None:
+    from builder.several import build as run
+
+    if options["load"]:
+        raise UsageError("--load takes an image of one architecture", hint="name one with --arch")
+    run(wish, options["arch"].split(","), lambda prepared: _conversation(prepared, options), say=say)
 
 
 @cli.command()

@@ -158,7 +158,7 @@ def _own(path: Path) -> None:
         os.lchown(path, 0, 0)
 
 
-def _swap(new: Path, target: Path) -> None:
+def swap(new: Path, target: Path) -> None:
     """Put ``new`` in the place of ``target`` in one step; what was there goes."""
     if not target.is_dir() or target.is_symlink():
         if new.is_dir() and (target.exists() or target.is_symlink()):
@@ -230,7 +230,7 @@ def place(
         for number, content in enumerate(files.values()):
             (folder / f"beside-{number}").write_bytes(content)
         wait()
-        _swap(artifact, target)
+        swap(artifact, target)
         for number, path in enumerate(files):
             (folder / f"beside-{number}").rename(path)
 

@@ -147,7 +147,8 @@ def _describe(umoci: Any, image: str, config: ImageConfig) -> None:
 def write_oci(target: Path, tag: str, layers: Sequence[LayerSource], config: ImageConfig) -> WrittenImage:
     """Write an image layout with one image, ``tag``, made of ``layers`` from the lowest up (there may be none).
 
-    ``target`` must not exist; it appears whole, by a rename, or not at all. Raises BuildError where umoci fails.
+    ``target`` must not exist; it appears whole, by a rename, or not at all. Raises BuildError where a command
+    fails, OSError where writing does.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".oci-", dir=target.parent))

@@ -253,8 +253,8 @@ def full(folder: Path) -> dict[str, str]:
     ):
         try:
             write()
-        except BuildError as error:
-            said[name] = error.what
+        except (BuildError, OSError) as error:
+            said[name] = str(error)
         said[f"{name} left"] = " ".join(path.name for path in disk.iterdir())
     return said
 

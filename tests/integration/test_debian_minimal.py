@@ -90,7 +90,7 @@ def unpacked(image: Path, bundle: Path) -> dict[str, Entry]:
 def test_the_squashed_image_and_the_one_with_a_layer_per_stage_are_the_same_tree(host: Command, tmp_path: Path) -> None:
     squashed = unpacked(host.destination / "debian-minimal.oci", tmp_path / "squashed")
     stages = unpacked(host.destination / "stages.oci", tmp_path / "stages")
-    assert len(squashed) > 3000
+    assert len(squashed) > 2000
     assert {path for path in squashed if squashed[path] != stages.get(path)} == set()
     assert set(stages) == set(squashed)
     manifest = json.loads(subprocess.check_output(["skopeo", "inspect", "--raw", f"oci:{host.destination}/stages.oci"]))
@@ -164,28 +164,22 @@ def test_podman_runs_the_loaded_image_and_apt_works_in_it(place: Path, monkeypat
         release = subprocess.check_output([*run, "cat", "/etc/os-release"], text=True)
         assert "VERSION_CODENAME=trixie" in release
         conf = "\n".join(settings())  # what the machine's mirror may need
-        script = f"echo '{conf}' > /etc/apt/apt.conf.d/99test; apt-get -qq update; apt-get -qq install hello; hello"
+        script = f"""
+            echo '{conf}' > /etc/apt/apt.conf.d/99test
+            apt-get -qq update
+            apt-get -qq install hello >&2
+            # It stays slim: licences come, manuals do not, nothing downloaded is left.
+            ls /usr/share/doc/hello
+            find /usr/share/man /usr/share/info /var/cache/apt -type f -not -name lock
+            dpkg --verify hello | grep -v ' /usr/share/' >&2 || true
+            hello
+        """
         done = subprocess.run([*run, "bash", "-euc", script], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        assert done.stdout.splitlines()[-1] == "Hello, world!"
+        assert done.stdout.splitlines() == ["copyright", "Hello, world!"]
     finally:
         subprocess.run(["podman", "rmi", "-f", name], capture_output=True)
         engine.remove_store()
-
-
-def test_podman_and_the_host_give_the_same_files(host: Command, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not has("podman"):
-        pytest.skip("podman is not there")
-    monkeypatch.setenv("DIB_CTR_STORE", f"dib-ctr-test-{os.getpid()}")
-    engine = select("podman")
-    try:
-        Command("podman", place / "store", place / "out").build("-o", "tar", "-p", "hello", "debian-minimal")
-    finally:
-        engine.remove_store()
-    ours, theirs = (members(folder / "debian-minimal.tar", times=False) for folder in (host.destination, place / "out"))
-    # mmdebstrap 1.3 (Debian 12) and 1.5 differ in what apt notes of the bootstrap's own installs.
-    differing = {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)}
-    assert differing <= {"var/lib/apt/extended_states", "var/lib/apt/lists/partial"}
 
 
 def test_an_older_release_builds(place: Path) -> None:

@@ -140,8 +140,8 @@ def test_the_same_bytes_whatever_the_caller_s_surroundings(folder: Path) -> None
 def test_a_full_disk_is_one_clear_error_and_leaves_nothing(folder: Path) -> None:
     in_namespace(folder, "full", folder)
     said = json.loads((folder / "full.json").read_text())
-    for name, command in (("oci", "umoci"), ("zstd", "zstd")):
-        assert said[name].startswith(f"{command} could not write the output: ")
+    assert said["zstd"].startswith("zstd could not write the output: ")
+    for name in ("oci", "zstd"):
         assert "no space left on device" in said[name].lower()
         assert said[f"{name} left"] == ""
 
