@@ -1,0 +1,397 @@
+"""Locks: what was used is told, and built from again when the mirror has moved, or named where it is gone."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qemu.architecture import native
+from tests.integration.aptmirror import SUITE, AptMirror, serving
+from tests.integration.command import ELEMENTS, Command, Outcome, script, write_element
+
+LATER = "Thu, 05 Nov 2026 10:00:00 UTC"
+WHAT = ("-p", "extra", "small-debian")
+
+
+@pytest.fixture
+def mirror(place: Path) -> Iterator[AptMirror]:
+    with serving(place) as made:
+        made.write_system(place / "elements")
+        yield made
+
+
+@pytest.fixture
+def command(place: Path, mirror: AptMirror) -> Command:
+    return Command("host", place / "store", place / "out", (place / "elements", ELEMENTS))
+
+
+def other_store(command: Command, name: str) -> Command:
+    """The same command on a machine that has built nothing yet."""
+    place = command.store.parent
+    return Command("host", place / f"store-{name}", place / f"out-{name}", command.elements)
+
+
+def move(mirror: AptMirror) -> None:
+    """The mirror gets a new version of ``extra`` and drops the old one."""
+    mirror.package("extra", "2.0")
+    mirror.publish(LATER)
+    mirror.asked.clear()
+
+
+def empty(store: Path) -> None:
+    """Remove a store, whoever owns what is in it."""
+    mapped = [] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--map-auto"]
+    subprocess.run([*mapped, "rm", "-rf", str(store)], check=True)
+
+
+def used(lock: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(lock.read_text())["architectures"][native()]
+    return found
+
+
+def started(outcome: Outcome) -> list[str]:
+    return [event["type"] for event in outcome.events if event["type"] == "start"]
+
+
+def test_a_lock_says_what_was_used_and_is_the_same_from_the_cache_and_without(
+    command: Command, mirror: AptMirror, place: Path
+) -> None:
+    first = command.build("--lock", str(place / "a.json"), *WHAT)
+    again = command.build("--lock", str(place / "b.json"), *WHAT)
+    assert started(first) and not started(again)
+    fresh = other_store(command, "fresh").build("--lock", str(place / "c.json"), *WHAT)
+    assert (place / "a.json").read_bytes() == (place / "b.json").read_bytes() == (place / "c.json").read_bytes()
+    assert first.digest() == fresh.digest()
+    document = json.loads((place / "a.json").read_text())
+    assert document["version"] == 1
+    assert document["elements"] == ["small-debian"]
+    assert document["packages"] == ["extra"]
+    lock = used(place / "a.json")
+    index = mirror.archive / "dists" / SUITE / "InRelease"
+    assert lock["repositories"] == [
+        {
+            "index": mirror.index,
+            "digest": hashlib.sha256(index.read_bytes()).hexdigest(),
+            "date": 1789199741,
+            "lists": [f"main/binary-{native()}/Packages"],
+        }
+    ]
+    assert lock["epoch"] == 1789199741
+    assert [(package["name"], package["version"]) for package in lock["packages"]] == [
+        ("base", "1.0"),
+        ("extra", "1.0"),
+    ]
+    for package in lock["packages"]:
+        file = mirror.archive / package["file"]
+        assert package["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+        assert package["bytes"] == file.stat().st_size
+        assert package["repository"] == mirror.index
+        assert package["architecture"] == native()
+
+
+def test_a_package_that_went_again_in_the_same_stage_is_in_the_lock(command: Command, place: Path) -> None:
+    files = {"install.d/20-for-a-while": script("install-packages extra", "install-packages -e extra")}
+    write_element(place / "elements", "for-a-while", files)
+    command.build("--lock", str(place / "lock.json"), "small-debian", "for-a-while")
+    assert [package["name"] for package in used(place / "lock.json")["packages"]] == ["base", "extra"]
+
+
+def test_when_the_mirror_has_moved_a_lock_gives_the_same_image_from_the_store(
+    command: Command, mirror: AptMirror, place: Path
+) -> None:
+    lock = str(place / "lock.json")
+    first = command.build("--lock", lock, *WHAT)
+    move(mirror)
+    assert command.build(*WHAT).digest() != first.digest()
+    mirror.asked.clear()
+    locked = command.build("--locked", lock, *WHAT)
+    assert not started(locked), "the keys are those of the build that was locked"
+    afresh = command.build("--locked", lock, "--no-cache", "--lock", str(place / "again.json"), *WHAT)
+    assert len(started(afresh)) == len(afresh.events[0]["stages"])
+    assert afresh.digest() == first.digest() == locked.digest()
+    assert mirror.asked == []
+    assert (place / "again.json").read_bytes() == Path(lock).read_bytes()
+
+
+def test_what_is_gone_is_named_before_any_work(command: Command, mirror: AptMirror, place: Path) -> None:
+    lock = str(place / "lock.json")
+    command.build("--lock", lock, *WHAT)
+    move(mirror)
+    empty(command.store / "cache")
+    gone = command("build", "--locked", lock, "--no-cache", *WHAT)
+    assert gone.status == 1
+    assert started(gone) == []
+    assert f"the package extra 1.0 ({native()})" in gone.stderr
+    assert "the package base" not in gone.stderr, "the mirror still has it"
+    assert "--snapshot" in gone.stderr
+    assert "--vendor" in gone.stderr
+    assert not (place / "new.json").exists()
+    empty(command.store)
+    gone = command("build", "--locked", lock, "--lock", str(place / "new.json"), *WHAT)
+    assert gone.status == 1
+    assert started(gone) == []
+    dates = "of 2026-09-12 07:55:41 UTC: it is of 2026-11-05 10:00:00 UTC now"
+    assert f"the repository {mirror.index} {dates}" in gone.stderr
+    assert f"the package extra 1.0 ({native()})" in gone.stderr
+    assert not (place / "new.json").exists()
+
+
+def test_with_a_mirror_that_stands_still_an_empty_store_is_no_hindrance(command: Command, place: Path) -> None:
+    lock = str(place / "lock.json")
+    first = command.build("--lock", lock, *WHAT)
+    elsewhere = other_store(command, "elsewhere").build("--locked", lock, *WHAT)
+    assert elsewhere.digest() == first.digest()
+
+
+def without_network(command: Command, *arguments: str) -> Outcome:
+    """Run it in a network that leads nowhere (root), or offline."""
+    argv = command.arguments(*arguments)
+    argv = ["unshare", "--net", *argv] if os.geteuid() == 0 else [*argv, "--offline"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def test_what_was_vendored_builds_without_a_network_on_a_machine_that_has_nothing(
+    command: Command, mirror: AptMirror, place: Path
+) -> None:
+    vendor = place / "vendor"
+    vendor.mkdir()
+    (vendor / "notes").write_text("mine\n")
+    first = command.build("--vendor", str(vendor), "--lock", str(place / "lock.json"), *WHAT)
+    assert (vendor / "lock.json").read_bytes() == (place / "lock.json").read_bytes()
+    assert (vendor / "notes").read_text() == "mine\n"
+    lock = used(vendor / "lock.json")
+    names = {f"packages/{package['name']}_1.0_{native()}.deb" for package in lock["packages"]}
+    digest = lock["repositories"][0]["digest"]
+    lists = {f"lists/{digest}/InRelease", f"lists/{digest}/main_binary-{native()}_Packages.gz"}
+    here = {str(file.relative_to(vendor)) for file in vendor.rglob("*") if file.is_file()}
+    assert here == {*names, *lists, "lock.json", "notes"}
+    move(mirror)
+    elsewhere = other_store(command, "elsewhere")
+    built = without_network(elsewhere, "build", "--locked", str(vendor / "lock.json"), *WHAT)
+    assert built.status == 0, built.stderr
+    assert len(started(built)) > 5
+    assert built.digest() == first.digest()
+    offline = other_store(command, "offline").build("--offline", "--locked", str(vendor / "lock.json"), *WHAT)
+    assert offline.digest() == first.digest()
+    assert mirror.asked == []
+
+
+def test_what_is_vendored_already_is_not_copied_again(command: Command, place: Path) -> None:
+    vendor = place / "vendor"
+    command.build("--vendor", str(vendor), *WHAT)
+    package, index = vendor / f"packages/extra_1.0_{native()}.deb", next(vendor.glob("lists/*/InRelease"))
+    kept = {file: file.stat().st_ino for file in vendor.rglob("*") if file.is_file() and file.name != "lock.json"}
+    wrong = vendor / f"packages/base_1.0_{native()}.deb"
+    right = wrong.read_bytes()
+    wrong.write_bytes(right[:-1])
+    command.build("--vendor", str(vendor), *WHAT)
+    assert wrong.read_bytes() == right
+    assert {file: file.stat().st_ino for file in kept if file != wrong} == {
+        file: inode for file, inode in kept.items() if file != wrong
+    }
+    assert {package, index} < set(kept)
+
+
+def _same_size(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+
+
+def _another_list(file: Path) -> None:
+    file.write_bytes(gzip.compress(gzip.decompress(file.read_bytes()) + b"\n"))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "tamper"),
+    [
+        ("packages/extra_*.deb", _same_size),
+        ("lists/*/InRelease", _same_size),
+        ("lists/*/*_Packages.gz", _another_list),
+    ],
+)
+def test_a_vendored_file_that_was_tampered_with_is_refused(
+    command: Command, place: Path, pattern: str, tamper: Any
+) -> None:
+    vendor = place / "vendor"
+    command.build("--vendor", str(vendor), *WHAT)
+    file = next(vendor.glob(pattern))
+    tamper(file)
+    refused = other_store(command, "elsewhere")("build", "--locked", str(vendor / "lock.json"), *WHAT)
+    assert refused.status == 2
+    assert f"{file} is not what the lock says" in refused.stderr
+    assert refused.events == []
+
+
+def test_a_package_of_the_cache_that_was_tampered_with_is_not_installed(
+    command: Command, mirror: AptMirror, place: Path
+) -> None:
+    lock = str(place / "lock.json")
+    first = command.build("--lock", lock, *WHAT)
+    cached = next((command.store / "cache/apt" / native()).glob("extra_*"))
+    _same_size(cached)
+    assert command.build("--locked", lock, "--no-cache", *WHAT).digest() == first.digest()
+    _same_size(cached)
+    move(mirror)
+    gone = command("build", "--locked", lock, "--no-cache", *WHAT)
+    assert gone.status == 1
+    assert f"the package extra 1.0 ({native()})" in gone.stderr
+
+
+def test_a_request_that_is_not_the_locked_one_is_refused(command: Command, place: Path) -> None:
+    lock = str(place / "lock.json")
+    write_element(place / "elements", "more", {"install.d/20-more": script("echo more > /etc/more")})
+    command.build("--lock", lock, "--set", "DIB_COLOUR=red", *WHAT)
+    refused = command("build", "--locked", lock, "--release", "sid", "-p", "other", "small-debian", "more")
+    assert refused.status == 2
+    assert refused.events == []
+    for phrase in (
+        "the element more is asked for now",
+        "the package other is asked for now",
+        "the package extra is not asked for now",
+        "DIB_COLOUR is not set, and was 'red'",
+        "DIB_RELEASE is 'sid', and was not set",
+    ):
+        assert phrase in refused.stderr
+    foreign = "arm64" if native() == "amd64" else "amd64"
+    refused = command("plan", "--locked", lock, "--set", "DIB_COLOUR=red", "--arch", foreign, *WHAT)
+    assert refused.status == 2
+    assert f"the architecture is {foreign}, and was {native()}" in refused.stderr
+
+
+def test_an_element_that_installs_something_else_now_fails_the_locked_build(
+    command: Command, mirror: AptMirror, place: Path
+) -> None:
+    lock = str(place / "lock.json")
+    write_element(place / "elements", "more", {"install.d/20-more": script("echo more > /etc/more")})
+    command.build("--lock", lock, "small-debian", "more")
+    write_element(place / "elements", "more", {"install.d/20-more": script("install-packages extra")})
+    failed = command("build", "--locked", lock, "small-debian", "more")
+    assert failed.status == 1
+    assert f"extra 1.0 ({native()}) is not in the lock" in failed.stderr
+    assert "output" not in {event["type"] for event in failed.events}
+
+
+def test_package_sources_that_an_element_adds_are_locked_too(command: Command, mirror: AptMirror, place: Path) -> None:
+    archive, mirror.archive = mirror.archive, mirror.folder / "second"
+    mirror.package("third", "1.0")
+    mirror.publish("Wed, 16 Sep 2026 00:00:00 UTC")
+    line = f"deb [signed-by=/etc/apt/keyrings/mirror.gpg] {mirror.root}/second {SUITE} main"
+    files = {
+        "pre-install.d/20-second": script(f"echo '{line}' > /etc/apt/sources.list.d/second.list"),
+        "install.d/20-third": script("install-packages third"),
+    }
+    write_element(place / "elements", "second", files)
+    vendor = place / "vendor"
+    first = command.build("--vendor", str(vendor), "small-debian", "second")
+    assert [repository["index"] for repository in used(vendor / "lock.json")["repositories"]] == [
+        mirror.index,
+        f"{mirror.root}/second/dists/{SUITE}/InRelease",
+    ]
+    mirror.package("third", "2.0")
+    mirror.publish(LATER)
+    mirror.archive = archive
+    move(mirror)
+    elsewhere = other_store(command, "elsewhere")
+    built = without_network(elsewhere, "build", "--locked", str(vendor / "lock.json"), "small-debian", "second")
+    assert built.status == 0, built.stderr
+    assert built.digest() == first.digest()
+
+
+# -- snapshots ------------------------------------------------------------------------------------------------------
+
+
+def sources_of(archive: Path) -> str:
+    with tarfile.open(archive) as tar:
+        name = next(name for name in tar.getnames() if name.endswith("etc/apt/sources.list.d/default.list"))
+        data = tar.extractfile(name)
+        assert data is not None
+        return data.read().decode()
+
+
+def test_a_snapshot_gives_the_image_of_its_time(command: Command, mirror: AptMirror, place: Path) -> None:
+    mirror.publish("Sat, 12 Sep 2026 07:55:41 UTC", more="Valid-Until: Sat, 19 Sep 2026 07:55:41 UTC\n")
+    fresh = {"DIB_CTR_APT_OPTIONS": 'Acquire::Check-Valid-Until "false";'}
+    outputs = ("-o", "oci", "-o", "tar")
+    first = command.build(*outputs, *WHAT, variables=fresh)
+    sources = sources_of(place / "out/small-debian.tar")
+    mirror.keep_snapshot("20260912T000000Z")
+    move(mirror)
+    service = {"DIB_CTR_SNAPSHOT_URL": f"{mirror.root}/archive/{{archive}}/{{timestamp}}"}
+    elsewhere = other_store(command, "elsewhere")
+    past = elsewhere.build(*outputs, "--snapshot", "2026-09-12", *WHAT, variables=service)
+    assert past.digest() == first.digest()
+    assert past.digest("tar") == first.digest("tar")
+    assert sources_of(elsewhere.destination / "small-debian.tar") == sources
+    assert f"{mirror.root}/debian {SUITE} main" in sources
+    assert {path.split("/")[1] for path in mirror.asked} == {"archive"}
+
+
+def test_a_lock_and_a_snapshot_bring_back_what_is_gone(command: Command, mirror: AptMirror, place: Path) -> None:
+    lock = str(place / "lock.json")
+    first = command.build("--lock", lock, *WHAT)
+    mirror.keep_snapshot("20260912T120000Z")
+    move(mirror)
+    service = {"DIB_CTR_SNAPSHOT_URL": f"{mirror.root}/archive/{{archive}}/{{timestamp}}"}
+    elsewhere = other_store(command, "elsewhere")
+    locked = ("--locked", lock, "--snapshot", "20260912T120000Z", *WHAT)
+    assert elsewhere.build(*locked, variables=service).digest() == first.digest()
+
+
+def test_a_lock_of_a_snapshot_remembers_it(command: Command, mirror: AptMirror, place: Path) -> None:
+    mirror.keep_snapshot("20260912T000000Z")
+    move(mirror)
+    service = {"DIB_CTR_SNAPSHOT_URL": f"{mirror.root}/archive/{{archive}}/{{timestamp}}"}
+    lock = place / "lock.json"
+    past = command.build("--snapshot", "2026-09-12", "--lock", str(lock), *WHAT, variables=service)
+    assert used(lock)["snapshot"] == "20260912T000000Z"
+    assert used(lock)["repositories"][0]["index"] == mirror.index
+    elsewhere = other_store(command, "elsewhere").build("--locked", str(lock), *WHAT, variables=service)
+    assert elsewhere.digest() == past.digest()
+
+
+def test_an_archive_that_names_its_own_snapshots_needs_no_setting(
+    command: Command, mirror: AptMirror, place: Path
+) -> None:
+    first = command.build(*WHAT)
+    mirror.keep_snapshot("20260912T000000Z")
+    missing = command("plan", "--snapshot", "2026-09-12", *WHAT)
+    assert missing.status == 2
+    assert "DIB_CTR_SNAPSHOT_URL=" in missing.stderr
+    mirror.package("extra", "2.0")
+    mirror.publish(LATER, more=f"Snapshots: {mirror.root}/archive/debian/@SNAPSHOTID@/\n")
+    elsewhere = other_store(command, "elsewhere")
+    assert elsewhere.build("--snapshot", "2026-09-12", *WHAT).digest() == first.digest()
+
+
+# -- the real thing -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_debian_minimal_is_vendored_and_built_without_a_network(place: Path) -> None:
+    command = Command("host", place / "store", place / "out")
+    vendor = place / "vendor"
+    what = ("-p", "hello", "debian-minimal")
+    first = command.build("--vendor", str(vendor), *what)
+    lock = used(vendor / "lock.json")
+    versions = {package["name"]: package["version"] for package in lock["packages"]}
+    assert {"apt", "dpkg", "libc6", "hello"} <= set(versions)
+    assert all(package["sha256"] and package["file"] for package in lock["packages"])
+    assert len(list(vendor.glob("packages/*.deb"))) == len(lock["packages"])
+    assert command("cache", "prune", "--all").status == 0
+    shutil.rmtree(command.destination)
+    built = without_network(command, "build", "--locked", str(vendor / "lock.json"), *what)
+    assert built.status == 0, built.stderr
+    assert "hit" not in {event["type"] for event in built.events}
+    assert built.digest() == first.digest()
