@@ -22,7 +22,7 @@ from typing import BinaryIO
 MIN, MAX = 512 << 10, 2 << 20  # bytes of a block, but for the last one
 _CUT = 8  # a member with one name in so many ends a block that is long enough
 _DIGEST = 32
-# What zlib (1.2.13, 1.3.1) makes of a known text; one that makes anything else gives other digests than everybody else's.
+# What zlib (1.2.13, 1.3.1) makes of a known text; one that makes anything else gives digests of its own.
 _KNOWN = "fdcaed6e7da81dd28ea9a29e565bd2da"
 
 
