@@ -92,17 +92,16 @@ class Used:
         """Read what :meth:`to_json` gave; raises ValueError saying what is wrong with anything else."""
         given = _mapping(data, "an architecture")
         _only(given, (each.name for each in fields(cls)), "an architecture")
+        mirrors = _mapping(given.get("mirrors"), "mirrors")
         return cls(
             epoch=_number(given, "epoch"),
             build_image=_text(given, "build_image"),
-            mirrors={
-                str(name): _text(_mapping(given["mirrors"], "mirrors"), name) for name in given.get("mirrors", {})
-            },
+            mirrors={name: _text(mirrors, name) for name in mirrors},
             repositories=tuple(_repository(each) for each in _list(given, "repositories")),
             packages=tuple(_package(each) for each in _list(given, "packages")),
-            snapshot=_text(given, "snapshot") if "snapshot" in given else "",
-            sources=tuple(_mapping(each, "a source") for each in given.get("sources", [])),
-            base_images=tuple(_mapping(each, "a base image") for each in given.get("base_images", [])),
+            snapshot=_text(given, "snapshot"),
+            sources=tuple(_mapping(each, "a source") for each in _list(given, "sources")),
+            base_images=tuple(_mapping(each, "a base image") for each in _list(given, "base_images")),
         )
 
     def differences(self, installed: Iterable[UsedPackage]) -> list[str]:
