@@ -1,0 +1,112 @@
+"""The members of one layer's tar archive, in its order (OCI image specification, layer.md)."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import IO
+
+from builder.inspection.blobs import AGAIN, Blob, Place, verified
+from builder.inspection.streams import Forward, unpacked
+from stages.errors import BuildError
+
+XATTR = "SCHILY.xattr."
+ENCODING = ("utf-8", "surrogateescape")
+SECOND = 10**9  # nanoseconds
+BUFFER = 1 << 16  # bytes
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of an image. ``diff_id`` is the digest of its tar archive, ``bytes`` those of the (compressed) blob."""
+
+    number: int
+    blob: Blob
+    bytes: int
+    media_type: str
+    diff_id: str
+    created_by: str
+
+
+@dataclass
+class Read:
+    """What is known of a layer when all of it was read: the bytes of its tar archive."""
+
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member, and a file with its content (for a plain file) that is there until the next one is asked for."""
+
+    info: tarfile.TarInfo
+    content: IO[bytes] | None
+
+    @property
+    def mtime(self) -> int:
+        """Nanoseconds since 1970."""
+        try:
+            return int(Decimal(self.info.pax_headers["mtime"]) * SECOND)
+        except (KeyError, InvalidOperation, OverflowError):
+            return int(self.info.mtime) * SECOND
+
+    @property
+    def xattrs(self) -> dict[str, bytes]:
+        """Its extended attributes, sorted by name."""
+        headers = self.info.pax_headers
+        return {
+            name.removeprefix(XATTR): headers[name].encode(*ENCODING)
+            for name in sorted(headers)
+            if name.startswith(XATTR)
+        }
+
+
+class _Strict(tarfile.TarInfo):
+    """tarfile takes a broken header for the end of the archive; here it is an error."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Strict:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except (tarfile.EOFHeaderError, tarfile.EmptyHeaderError):  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(str(error)) from error
+
+
+def members(place: Place, layer: Layer, read: Read | None = None) -> Generator[Member]:
+    """The members of the layer; what was read is checked against the blob's digest and the layer's diff_id.
+
+    Who stops early checks nothing. Raises BuildError for a layer that is missing, damaged or no tar archive.
+    """
+    where = f"layer {layer.number + 1} of {place.path}"
+    with closing(Forward(unpacked(verified(place, layer.blob), where))) as stream:
+        try:
+            yield from _members(stream)
+            stream.drain()
+        except tarfile.TarError as error:
+            stream.drain()  # the digest may tell why
+            raise BuildError(f"a layer is no sound tar archive: {error}", where=where, hint=AGAIN) from error
+        found = f"sha256:{stream.digest.hexdigest()}"
+        if layer.diff_id.startswith("sha256:") and found != layer.diff_id:
+            what = f"a layer is not the one of the image's configuration: {found} instead of {layer.diff_id}"
+            raise BuildError(what, where=where, hint=AGAIN)
+        if read is not None:
+            read.bytes = stream.bytes
+
+
+def _members(stream: Forward) -> Iterator[Member]:
+    file = io.BufferedReader(stream, BUFFER)
+    try:
+        if not file.peek(1):  # no members at all, not even the zeros that end an archive
+            return
+        with tarfile.open(fileobj=file, mode="r:", tarinfo=_Strict) as tar:
+            while info := tar.next():
+                yield Member(info, tar.extractfile(info) if info.isreg() else None)
+                tar.members.clear()  # type: ignore[attr-defined]  # it would keep them all
+    finally:
+        file.detach()  # it would close the stream

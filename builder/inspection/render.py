@@ -1,0 +1,129 @@
+"""Sizes of images as tables for a terminal, and as documents for JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from builder.inspection.size import Change, Comparison, Share, Size, largest
+from builder.progress import size, table
+
+VIEWS = ("package", "directory", "layer")
+TOP = 20
+WIDEST = 72  # letters of what made a layer
+
+
+def _columns(rows: Sequence[Sequence[str]], right: frozenset[int]) -> str:
+    """A table whose columns ``right`` are numbers."""
+    widths = {column: max(len(row[column]) for row in rows) for column in right}
+    return table([[cell.rjust(widths.get(place, 0)) for place, cell in enumerate(row)] for row in rows])
+
+
+def _signed(count: int) -> str:
+    return f"{'-' if count < 0 else '+'}{size(abs(count))}" if count else "0 B"
+
+
+def _ratio(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else ""
+
+
+def report(found: Size, views: Sequence[str], top: int = TOP) -> str:
+    """The size of one image: the totals, and a table for each of ``views``, ``top`` lines long (0: all)."""
+    layers = "1 layer" if len(found.layers) == 1 else f"{len(found.layers)} layers"
+    totals = [
+        ["image", str(found.path)],
+        ["digest", found.digest],
+        ["platform", found.platform or "not told"],
+        ["compressed", f"{size(found.compressed)} in {layers}"],
+        ["uncompressed", f"{size(found.uncompressed)} in {found.files} files"],
+    ]
+    parts = [table(totals)]
+    if "package" in views and (found.packages or not found.notes):
+        parts.append(_shares("package", largest(found.packages, top), found.uncompressed))
+    if "directory" in views:
+        parts.append(_shares("directory", largest(found.directories, top), found.uncompressed))
+    if "layer" in views:
+        parts.append(_layers(found))
+    return "\n\n".join([*parts, *found.notes])
+
+
+def _shares(head: str, shares: Sequence[Share], whole: int) -> str:
+    versions = any(share.version for share in shares)
+    rows = [[head, *(["version"] if versions else []), "size", "", "files"]]
+    for share in shares:
+        version = [share.version] if versions else []
+        rows.append([share.name, *version, size(share.bytes), _ratio(share.bytes, whole), str(share.files)])
+    return _columns(rows, frozenset({len(rows[0]) - 3, len(rows[0]) - 2, len(rows[0]) - 1}))
+
+
+def _layers(found: Size) -> str:
+    rows = [["layer", "compressed", "uncompressed", "made by"]]
+    for layer in found.layers:
+        made = " ".join(layer.created_by.split())
+        made = made if len(made) <= WIDEST else made[: WIDEST - 3] + "..."
+        rows.append([str(layer.number), size(layer.compressed), size(layer.uncompressed), made])
+    return _columns(rows, frozenset({0, 1, 2}))
+
+
+def comparison(found: Comparison, views: Sequence[str], top: int = TOP) -> str:
+    """Two images side by side: the totals, and the changes of each of ``views``, ``top`` lines of each (0: all)."""
+    before, after = found.before, found.after
+    totals = [["", str(before.path), str(after.path), "difference"]]
+    for name, old, new in (
+        ("compressed", before.compressed, after.compressed),
+        ("uncompressed", before.uncompressed, after.uncompressed),
+    ):
+        totals.append([name, size(old), size(new), _signed(new - old)])
+    for name, old, new in (
+        ("files", before.files, after.files),
+        ("layers", len(before.layers), len(after.layers)),
+    ):
+        totals.append([name, str(old), str(new), f"{new - old:+d}" if new != old else "0"])
+    parts = [_columns(totals, frozenset({1, 2, 3}))]
+    if "package" in views:
+        parts.append(_changes("package", found.packages, top))
+    if "directory" in views:
+        parts.append(_changes("directory", found.directories, top))
+    if "layer" in views:
+        parts += [f"{each.path}\n{_layers(each)}" for each in (before, after)]
+    return "\n\n".join([*parts, *dict.fromkeys((*before.notes, *after.notes))])
+
+
+def _changes(head: str, changes: Sequence[Change], top: int) -> str:
+    if not changes:
+        return f"every {head} is as large as before"
+    shown = changes[:top] if top and len(changes) > top + 1 else changes
+    rows = [[head, "", "before", "after", "difference", "version"]]
+    for change in shown:
+        before, after = change.before, change.after
+        old, new = before.version if before else "", after.version if after else ""
+        version = f"{old} -> {new}" if old and new and old != new else new or old
+        sizes = [size(before.bytes) if before else "", size(after.bytes) if after else ""]
+        rows.append([change.name, change.kind, *sizes, _signed(change.bytes), version])
+    rest = changes[len(shown) :]
+    if rest:
+        rows.append([f"({len(rest)} more)", "", "", "", _signed(sum(change.bytes for change in rest)), ""])
+    return _columns(rows, frozenset({2, 3, 4}))
+
+
+# -- documents -------------------------------------------------------------------------------------------
+
+
+def document(found: Size) -> dict[str, Any]:
+    """The whole of a size as a JSON document; nothing is left out or summed up in it."""
+    return {**asdict(found), "path": str(found.path)}
+
+
+def comparison_document(found: Comparison) -> dict[str, Any]:
+    """The whole of a comparison as a JSON document."""
+    return {
+        "before": document(found.before),
+        "after": document(found.after),
+        "packages": [_change(change) for change in found.packages],
+        "directories": [_change(change) for change in found.directories],
+    }
+
+
+def _change(change: Change) -> dict[str, Any]:
+    return {**asdict(change), "kind": change.kind, "bytes": change.bytes}
