@@ -8,12 +8,11 @@ import shutil
 import threading
 import time
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages import aptsources, foreign, pinned, sandbox
+from stages import aptsources, foreign, locked, pinned, sandbox
 from stages.caches import read_cache_rules
 from stages.cleaning import prune, verify
 from stages.control import Control, StoppedError
@@ -157,12 +156,12 @@ def _build_tree(work: Work) -> tuple[Plan, Builder, tuple[str, ...]]:
             if ":" in wanted:
                 plan.find(wanted.partition(":")[2])
         stop = plan.find(work.request.stop_at) if work.request.stop_at else None
-        _replay(work, builder)
+        locked.prepare(work.request, work.store, work.control, builder)
         emit("plan", stages=rows(builder))
         try:
             chain = builder.build(stop)
             _check_mirrors(work, plan, builder)
-            _save_lists(work, plan, builder, chain)
+            locked.save_lists(work.request, work.store, plan, builder, chain)
         except MirrorMovedError:
             if attempt < REPLANS:
                 emit("note", text="a package repository moved during the build: planning again from its new state")
@@ -174,50 +173,11 @@ def _build_tree(work: Work) -> tuple[Plan, Builder, tuple[str, ...]]:
     )
 
 
-def _replay(work: Work, builder: Builder) -> None:
-    """Before a locked build: bring together what it needs."""
-    request = work.request
-    if request.locking.used is None:
-        return
-    from stages.replay import Replay
-
-    replay = Replay(request.locking.used, request.locking, work.store, work.control, request.arch, request.offline)
-    builder.lists = replay.prepare(builder)
-
-
-def _save_lists(work: Work, plan: Plan, builder: Builder, chain: tuple[str, ...]) -> None:
-    """After stages that installed packages have run: keep the lists they used, for locked builds."""
-    wanted = any(stage.packages for stage in plan.stages if stage.key in builder.ran)
-    if wanted or work.request.locking.report:
-        from stages.savedlists import SavedLists
-        from stages.used import Account
-
-        SavedLists(work.store).save(Account(work.request, plan, work.store, chain).signed_indices())
-
-
-def _settle(work: Work, plan: Plan, chain: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """After the tree is made: check it against the request's lock, and say what it used where that is asked for."""
-    locking = work.request.locking
-    if not locking.report and locking.used is None:
-        return
-    from stages import replay
-    from stages.used import Account
-
-    account = Account(work.request, plan, work.store, chain)
-    used = account.used()
-    if locking.used is not None:
-        replay.check(locking.used, used.packages)
-    if locking.report:
-        yield "used", {"used": used.to_json()}
-    if locking.vendor:
-        yield "vendor", {"path": str(account.vendored(used))}
-
-
 def build(work: Work) -> None:
     """The command ``build``: tree and outputs."""
     started = time.monotonic()
     plan, builder, chain = _build_tree(work)
-    for kind, fields in _settle(work, plan, chain):
+    for kind, fields in locked.settle(work.request, work.store, plan, chain):
         emit(kind, **fields)
     # The layers go to the disk while the outputs are written; those can be written again after a power loss.
     syncing = threading.Thread(target=work.store.sync, args=(list(builder.kept),))

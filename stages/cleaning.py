@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from stages.repositories import SAVED_LISTS
 from stages.store import BASE, FOLDED, Record, Store, measure, occupied, remove_tree
 
 BLOCK_AGE = 30 * 86400.0  # seconds
@@ -46,6 +47,8 @@ def _prune(store: Store, older_than: float | None, max_bytes: int | None, everyt
         rest += [path for name in ("cache", "last", "repositories") for path in (store.root / name).iterdir()]
     for path in (*layers, *outputs, *rest):
         remove_tree(path) if path.is_dir() else path.unlink()
+    for folder in _lists_to_go(store, now, older_than, max_bytes is not None):
+        remove_tree(folder)
     freed = max(0, before - occupied(store.root))
     return {"records": len(going), "layers": len(layers), "outputs": len(outputs), "freed": freed}
 
@@ -60,6 +63,14 @@ def _oldest_first(store: Store, records: Mapping[str, Record]) -> list[tuple[str
     last = {key: max(times[key], used.get(record.layer, 0.0)) for key, record in records.items()}
     # Among those of one build the topmost goes first: without it the others are still of use.
     return sorted(last.items(), key=lambda item: (item[1], -len(records[item[0]].below)))
+
+
+def _lists_to_go(store: Store, now: float, older_than: float | None, shrink: bool) -> list[Path]:
+    """Saved package lists that were not used for long or, where room is wanted, that no layer has any more."""
+    folders = list((store.root / SAVED_LISTS).glob("*"))
+    if shrink:
+        return [folder for folder in folders if all(file.stat().st_nlink == 1 for file in folder.iterdir())]
+    return [folder for folder in folders if older_than is not None and now - folder.stat().st_mtime > older_than]
 
 
 def _outputs_to_go(

@@ -25,6 +25,7 @@ from stages.store import write_file
 
 TIMEOUT = 30.0  # seconds
 ATTEMPTS = 3
+SAVED_LISTS = "repositories/lists"  # in the store: package lists of states seen (``stages.savedlists``)
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from typing import BinaryIO
 from stages.aptlists import folder_of, hashes, list_name
 from stages.installed import SignedIndex
 from stages.lock import UsedRepository
+from stages.repositories import SAVED_LISTS
 from stages.store import Store
 
-FOLDER = "repositories/lists"
 INDEX = "InRelease"
 CHUNK = 1 << 20  # bytes
 
@@ -48,7 +48,7 @@ class SavedLists:
 
     def folder(self, repository: UsedRepository) -> Path:
         """Where the lists of a repository's state are."""
-        return self.store.root / FOLDER / repository.digest
+        return self.store.root / SAVED_LISTS / repository.digest
 
     def save(self, indices: Iterable[SignedIndex]) -> None:
         """Keep what layers have, by hard links."""
@@ -58,6 +58,7 @@ class SavedLists:
             for path, file in {INDEX: index.file, **index.lists}.items():
                 with contextlib.suppress(FileExistsError):
                     os.link(file, folder / saved_name(path))
+            os.utime(folder)  # the last use, for prune
 
     def files(self, repository: UsedRepository) -> dict[str, Path]:
         """The repository's saved files by path below its folder; what is not right is removed and left out."""

@@ -7,6 +7,7 @@ import dataclasses
 import gzip
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,14 @@ from builder.locking import LockFile
 from builder.request import LockWish
 from stages import pinned, replay, snapshot
 from stages.aptlists import archive_of, hashes, list_name, look_up
+from stages.cleaning import prune
 from stages.errors import BuildError, UsageError
 from stages.installed import identities, installed, signed_indices
 from stages.lock import Locking, Used, UsedPackage, UsedRepository
 from stages.repositories import Repository, State
 from stages.request import Request
+from stages.savedlists import SavedLists, delivered
+from stages.store import Store
 
 INDEX = "http://mirror.localhost/debian/dists/trixie/InRelease"
 SUM = "0123456789abcdef" * 4
@@ -326,6 +330,49 @@ def test_what_layers_tell_of_packages(tmp_path: Path) -> None:
         UsedPackage("b", "1", "all"),
         UsedPackage("c", "1:2-3", "amd64"),
     )
+
+
+# -- the store ------------------------------------------------------------------------------------------------------
+
+
+def test_saved_lists_are_taken_checked_and_pruned(tmp_path: Path) -> None:
+    text = b"Package: hello\n"
+    signed = f"SHA256:\n {hashlib.sha256(text).hexdigest()} {len(text)} main/Packages\n".encode()
+    repository = UsedRepository(INDEX, hashlib.sha256(signed).hexdigest(), 1, ("main/Packages",))
+    saved = SavedLists(Store(tmp_path))
+    assert saved.missing(repository) == ["InRelease", "main/Packages"]
+    assert not saved.take(repository, "InRelease", [b"another"])
+    assert saved.take(repository, "InRelease", [signed[:5], signed[5:]])
+    assert not saved.take(repository, "main/Packages", [b"another"])
+    assert saved.missing(repository) == ["main/Packages"]
+    assert saved.take(repository, "main/Packages", [text])
+    here = saved.files(repository)
+    assert set(here) == {"InRelease", "main/Packages"}
+    assert set(delivered(repository, here)) == {
+        "apt/mirror.localhost_debian_dists_trixie_InRelease",
+        "apt/mirror.localhost_debian_dists_trixie_main_Packages",
+        "archive/mirror.localhost/debian/dists/trixie/InRelease",
+        "archive/mirror.localhost/debian/dists/trixie/main/Packages",
+    }
+    layer = tmp_path / "layers" / "list"
+    layer.hardlink_to(here["main/Packages"])
+    prune(saved.store, older_than=None, max_bytes=0, everything=False)  # the layer goes with it: nothing names it
+    assert saved.missing(repository) == ["InRelease", "main/Packages"]
+    saved.take(repository, "InRelease", [signed])
+    prune(saved.store, older_than=60, max_bytes=None, everything=False)
+    assert saved.missing(repository) == ["main/Packages"]
+    os.utime(saved.folder(repository), (1, 1))
+    prune(saved.store, older_than=60, max_bytes=None, everything=False)
+    assert not saved.folder(repository).exists()
+
+
+def test_a_saved_list_that_was_damaged_is_none(tmp_path: Path) -> None:
+    repository = UsedRepository(INDEX, hashlib.sha256(b"signed").hexdigest(), 1)
+    saved = SavedLists(Store(tmp_path))
+    saved.take(repository, "InRelease", [b"signed"])
+    (saved.folder(repository) / "InRelease").write_bytes(b"")
+    assert saved.files(repository) == {}
+    assert list(saved.folder(repository).iterdir()) == []
 
 
 # -- snapshots ------------------------------------------------------------------------------------------------------

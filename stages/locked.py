@@ -1,0 +1,59 @@
+"""What a build does about locks, step by step: nothing for most, so what each step needs is imported only then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from stages.control import Control
+from stages.events import emit
+from stages.plan import Plan
+from stages.request import Request
+from stages.store import Store
+
+if TYPE_CHECKING:
+    from stages.layers import Builder
+
+
+def prepare(request: Request, store: Store, control: Control, builder: Builder) -> None:
+    """Before the first stage of a locked build: bring together what it needs; raises BuildError for what is gone."""
+    used = request.locking.used
+    if used is None:
+        return
+    from stages.replay import Replay
+
+    if used.build_image != request.image:
+        emit("note", text="the build image is another one than the lock's: its tools may be other versions")
+    replay = Replay(used, request.locking, store, control, request.arch, request.offline)
+    builder.lists = replay.prepare(builder)
+
+
+def save_lists(request: Request, store: Store, plan: Plan, builder: Builder, chain: tuple[str, ...]) -> None:
+    """After stages that installed packages have run: keep the package lists they used, for locked builds."""
+    if not request.locking.report and not any(stage.packages for stage in plan.stages if stage.key in builder.ran):
+        return
+    from stages.savedlists import SavedLists
+    from stages.used import Account
+
+    SavedLists(store).save(Account(request, plan, store, chain).signed_indices())
+
+
+def settle(request: Request, store: Store, plan: Plan, chain: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """After the tree is made: check it against the request's lock; events (type, fields) for what the request asks.
+
+    Raises BuildError for packages that are not the lock's.
+    """
+    locking = request.locking
+    if not locking.report and locking.used is None:
+        return
+    from stages import replay
+    from stages.used import Account
+
+    account = Account(request, plan, store, chain)
+    used = account.used()
+    if locking.used is not None:
+        replay.check(locking.used, used.packages)
+    if locking.report:
+        yield "used", {"used": used.to_json()}
+    if locking.vendor:
+        yield "vendor", {"path": str(account.vendored(used))}
