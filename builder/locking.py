@@ -211,20 +211,19 @@ def _digest(file: Path) -> str:
 
 def offered(folder: Path, used: Used) -> dict[str, str]:
     """The files beside a lock that it names; raises UsageError for one that is not what the lock says."""
-    here = contents(folder)
     wanted = {f"packages/{package.cached}": package.sha256 for package in used.packages if package.sha256}
     for repository in used.repositories:
         index = f"lists/{repository.digest}/{INDEX}"
         wanted[index] = repository.digest
-        known = hashes((folder / index).read_bytes()) if here.get(index) == repository.digest else {}
+        known = hashes((folder / index).read_bytes()) if (folder / index).is_file() else {}
         for path in repository.lists:
             wanted[f"lists/{repository.digest}/{saved_name(path)}.gz"] = known.get(path, ("", 0))[0]
-    for path, digest in wanted.items():
-        if path in here and here[path] != digest:
-            raise UsageError(
-                f"{folder / path} is not what the lock says", hint="restore the file, or remove it to do without"
-            )
-    return {path: digest for path, digest in wanted.items() if path in here}
+    here = {path: digest for path, digest in wanted.items() if (folder / path).is_file()}
+    for path, digest in here.items():
+        if _digest(folder / path) != digest:
+            hint = "restore the file, or remove it to do without"
+            raise UsageError(f"{folder / path} is not what the lock says", hint=hint)
+    return here
 
 
 def piece(folder: Path, path: str, offset: int) -> str:

@@ -97,6 +97,28 @@ def test_standard_input_stays_open(case: Case) -> None:
     assert case.call(_talk, case.image)[:3] == ["ask", "got one", "two"]
 
 
+def _send_much(engine: Engine, image: str) -> list[str]:
+    heard: list[str] = []
+    code = (
+        "import hashlib\nfor number in range(6):\n print('ask', number, flush=True)\n"
+        " print(hashlib.sha256(sys.stdin.readline().strip().encode()).hexdigest(), flush=True)"
+    )
+
+    def on_line(line: str, send: Callable[[str], None]) -> None:
+        heard.append(line)
+        if line.startswith("ask "):
+            send(line[-1] * (1 << 20))
+
+    engine.run(Container(image, (*PYTHON, TAKE + code)), b"hello", on_line)
+    return [line for line in heard if not line.startswith("ask ")]
+
+
+def test_long_lines_arrive_whole(case: Case) -> None:
+    """Files that a build asks for travel as lines of a mebibyte (``stages.replay``)."""
+    sums = [hashlib.sha256(str(number).encode() * (1 << 20)).hexdigest() for number in range(6)]
+    assert case.call(_send_much, case.image) == sums
+
+
 def test_root_inside_is_not_root_of_the_host(case: Case) -> None:
     """Also when root starts it: and all ids of an image are mapped, none of them to the host's root."""
     maps = "[open(f'/proc/self/{kind}_map').read().split() for kind in ('uid', 'gid')]"

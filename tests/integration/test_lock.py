@@ -234,6 +234,23 @@ def test_a_vendored_file_that_was_tampered_with_is_refused(
     assert refused.events == []
 
 
+def test_lists_that_the_archive_has_not_signed_are_refused_whatever_the_lock_says(
+    command: Command, mirror: AptMirror, place: Path
+) -> None:
+    vendor = place / "vendor"
+    command.build("--vendor", str(vendor), *WHAT)
+    index = next(vendor.glob("lists/*/InRelease"))
+    index.write_bytes(index.read_bytes().replace(b"Origin: Tests", b"Origin: Other"))
+    digest = hashlib.sha256(index.read_bytes()).hexdigest()
+    lock = (vendor / "lock.json").read_text().replace(index.parent.name, digest)
+    (vendor / "lock.json").write_text(lock)
+    index.parent.rename(index.parent.with_name(digest))
+    forged = other_store(command, "elsewhere")("build", "--locked", str(vendor / "lock.json"), *WHAT)
+    assert forged.status == 1
+    assert "root/debootstrap/08-debootstrap failed" in forged.stderr
+    assert "BADSIG" in forged.stdout or "signature" in forged.stdout
+
+
 def test_a_package_of_the_cache_that_was_tampered_with_is_not_installed(
     command: Command, mirror: AptMirror, place: Path
 ) -> None:
