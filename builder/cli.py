@@ -61,7 +61,7 @@ def _request_options(command: Command) -> Command:
             "--locked",
             type=click.Path(path_type=Path),
             metavar="FILE",
-            help="Build exactly what this lock names; fail before any work where that cannot be.",
+            help="Build exactly what this lock names, or fail naming what is gone.",
         ),
         click.option("--no-cache", is_flag=True, help="Run every stage; packages still come from the package cache."),
         click.option(
@@ -464,6 +464,32 @@ def verify_image(*, image: Path, arch: str, **options: Any) -> None:
 
     options |= {"progress": "plain", "log": None}
     click.echo(report(image, arch, options, lambda prepared: _conversation(prepared, options, quiet=True)))
+
+
+@cli.command("size")
+@click.option("--by", type=click.Choice(("package", "directory", "layer", "all")), multiple=True, help="What to list.")
+@click.option("--depth", type=click.IntRange(0), default=2, show_default=True, help="How many levels of directories.")
+@click.option("--top", type=click.IntRange(0), default=20, show_default=True, help="How many lines of each; 0: all.")
+@click.option("--arch", default="", help="Which architecture of an image that has several.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with everything in it.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.argument("image", type=click.Path(path_type=Path))
+@click.argument("other", type=click.Path(path_type=Path), required=False, metavar="[IMAGE2]")
+def image_size(*, image: Path, other: Path | None, depth: int, arch: str, **options: Any) -> None:
+    """Show how large IMAGE is by package and by directory; or how IMAGE2 differs from it."""
+    from builder.inspection import render
+    from builder.inspection.image import open_image
+    from builder.inspection.size import compare, measure
+
+    found = [measure(opened, depth) for opened in [open_image(path, arch) for path in (image, other) if path]]
+    views, top = render.views(options["by"]), options["top"]
+    if len(found) == 1:
+        text = json.dumps(render.document(found[0]), indent=1) if options["as_json"] else ""
+        click.echo(text or render.report(found[0], views, top))
+    else:
+        both = compare(*found)
+        text = json.dumps(render.comparison_document(both), indent=1) if options["as_json"] else ""
+        click.echo(text or render.comparison(both, views, top))
 
 
 def _terminated(*_: object) -> NoReturn:
