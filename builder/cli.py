@@ -479,17 +479,10 @@ def image_size(*, image: Path, other: Path | None, depth: int, arch: str, **opti
     """Show how large IMAGE is by package and by directory; or how IMAGE2 differs from it."""
     from builder.inspection import render
     from builder.inspection.image import open_image
-    from builder.inspection.size import compare, measure
+    from builder.inspection.size import measure
 
-    found = [measure(opened, depth) for opened in [open_image(path, arch) for path in (image, other) if path]]
-    views, top = render.views(options["by"]), options["top"]
-    if len(found) == 1:
-        text = json.dumps(render.document(found[0]), indent=1) if options["as_json"] else ""
-        click.echo(text or render.report(found[0], views, top))
-    else:
-        both = compare(*found)
-        text = json.dumps(render.comparison_document(both), indent=1) if options["as_json"] else ""
-        click.echo(text or render.comparison(both, views, top))
+    sizes = [measure(opened, depth) for opened in [open_image(path, arch) for path in (image, other) if path]]
+    click.echo(render.answer(sizes, options["by"], options["top"], as_json=options["as_json"]))
 
 
 def _terminated(*_: object) -> NoReturn:

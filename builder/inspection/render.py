@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from builder.inspection.size import Change, Comparison, Share, Size, largest
+from builder.inspection.size import Change, Comparison, Share, Size, compare, largest
+from builder.inspection.words import printable
 from builder.progress import size, table
 
 VIEWS = ("package", "directory", "layer")
 TOP = 20
+DEFAULT = ("package", "directory")
 WIDEST = 72  # letters of what made a layer
+
+
+def answer(sizes: Sequence[Size], by: Sequence[str], top: int = TOP, *, as_json: bool = False) -> str:
+    """The text about one image, or about two side by side; ``by`` are views or ``all``, by default :data:`DEFAULT`."""
+    views = VIEWS if "all" in by else tuple(view for view in VIEWS if view in (by or DEFAULT))
+    if len(sizes) == 1:
+        return json.dumps(document(sizes[0]), indent=1) if as_json else report(sizes[0], views, top)
+    both = compare(*sizes)
+    return json.dumps(comparison_document(both), indent=1) if as_json else comparison(both, views, top)
 
 
 def _columns(rows: Sequence[Sequence[str]], right: frozenset[int]) -> str:
     """A table whose columns ``right`` are numbers."""
-    widths = {column: max(len(row[column]) for row in rows) for column in right}
-    return table([[cell.rjust(widths.get(place, 0)) for place, cell in enumerate(row)] for row in rows])
+    shown = [[printable(cell) for cell in row] for row in rows]
+    widths = {column: max(len(row[column]) for row in shown) for column in right}
+    return table([[cell.rjust(widths.get(place, 0)) for place, cell in enumerate(row)] for row in shown])
 
 
 def _signed(count: int) -> str:
@@ -94,17 +107,20 @@ def _changes(head: str, changes: Sequence[Change], top: int) -> str:
     if not changes:
         return f"every {head} is as large as before"
     shown = changes[:top] if top and len(changes) > top + 1 else changes
+    versions = any(share and share.version for change in changes for share in (change.before, change.after))
     rows = [[head, "", "before", "after", "difference", "version"]]
     for change in shown:
-        before, after = change.before, change.after
-        old, new = before.version if before else "", after.version if after else ""
-        version = f"{old} -> {new}" if old and new and old != new else new or old
-        sizes = [size(before.bytes) if before else "", size(after.bytes) if after else ""]
-        rows.append([change.name, change.kind, *sizes, _signed(change.bytes), version])
+        sizes = [size(share.bytes) if share else "" for share in (change.before, change.after)]
+        rows.append([change.name, change.kind, *sizes, _signed(change.bytes), _versions(change)])
     rest = changes[len(shown) :]
     if rest:
         rows.append([f"({len(rest)} more)", "", "", "", _signed(sum(change.bytes for change in rest)), ""])
-    return _columns(rows, frozenset({2, 3, 4}))
+    return _columns([row if versions else row[:-1] for row in rows], frozenset({2, 3, 4}))
+
+
+def _versions(change: Change) -> str:
+    old, new = (share.version if share else "" for share in (change.before, change.after))
+    return f"{old} -> {new}" if old and new and old != new else new or old
 
 
 # -- documents -------------------------------------------------------------------------------------------
