@@ -272,7 +272,11 @@ def _build_several(wish: Wish, options: dict[str, Any], say: Callable[[str], Non
 
     if options["load"]:
         raise UsageError("--load takes an image of one architecture", hint="name one with --arch")
-    run(wish, options["arch"].split(","), lambda prepared: _conversation(prepared, options), say=say)
+
+    def converse(prepared: Prepared) -> Conversation:
+        return _conversation(prepared, {**options, "arch": prepared.request.arch})
+
+    run(wish, options["arch"].split(","), converse, say=say)
 
 
 @cli.command()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from builder import destination, documents
 from builder.build import keep_lock, produce
-from builder.request import Prepared, Wish, parse_output, prepare
+from builder.request import Prepared, Wish, parse_arch, parse_output, prepare
 from stages.errors import UsageError
 from stages.export import layout
 from stages.export.archives import write_oci_archive
@@ -26,11 +26,15 @@ INDEXED = ("oci", "oci-archive")  # outputs that can hold several architectures;
 
 @dataclass(frozen=True)
 class Part:
-    """The build for one architecture: its request and, by the number of the output, the layouts for the index."""
+    """The build for one architecture: its request and, by the number of the output, the layouts for the index.
+
+    ``rest`` are outputs that hold this architecture alone: where they are made, and where they are to lie.
+    """
 
     arch: str
     prepared: Prepared
     layouts: dict[int, Path]
+    rest: dict[Path, Path]
 
 
 def _with(output: Output, kind: str, place: Path) -> str:
@@ -38,18 +42,24 @@ def _with(output: Output, kind: str, place: Path) -> str:
     return ",".join([kind, *(f"{name}={value}" for name, value in options.items())])
 
 
-def _wish(wish: Wish, arch: str, name: str, folder: Path) -> tuple[Wish, dict[int, Path]]:
-    """The wish for one architecture, and where its part of each index will lie."""
-    texts, layouts = [], {}
+def _part(wish: Wish, arch: str, name: str, folder: Path) -> Part:
+    """The build for one architecture, all of whose outputs land in ``folder`` first."""
+    texts, layouts, rest = [], {}, {}
     for number, text in enumerate(wish.outputs):
         output = parse_output(text)
         if output.type in INDEXED:
             layouts[number] = folder / f"{number}-{arch}.oci"
             texts.append(_with(output, "oci", layouts[number]))
         else:
-            target = destination.target_of(output, f"{name}-{arch}", wish.destination)
-            texts.append(_with(output, output.type, target))
-    return replace(wish, arch=arch, outputs=tuple(texts), name=name), layouts
+            target = _target(output, arch, name, wish)
+            made = folder / f"{number}-{arch}"
+            rest[made] = target
+            texts.append(_with(output, output.type, made))
+    return Part(arch, prepare("build", replace(wish, arch=arch, outputs=tuple(texts), name=name)), layouts, rest)
+
+
+def _target(output: Output, arch: str, name: str, wish: Wish) -> Path:
+    return destination.target_of(output, f"{name}-{arch}", wish.destination)
 
 
 def check(wish: Wish, arches: Sequence[str]) -> Prepared:
@@ -66,6 +76,9 @@ def check(wish: Wish, arches: Sequence[str]) -> Prepared:
                 f"the output {output.type} has one file for each architecture, and dest= names one for all",
                 hint="leave dest= out: the name gets the architecture; or take oci, which holds them all",
             )
+        if output.type not in INDEXED:
+            targets = [_target(output, arch, found[0].request.name, wish) for arch in names]
+            destination.check_targets([output] * len(targets), targets)
     return found[0]
 
 
@@ -78,23 +91,25 @@ def build(
 ) -> list[Path]:
     """Build for each architecture in turn and put one image over all at each output's place; returns these places.
 
-    Outputs that cannot hold several are written for each, with the architecture in their names. Nothing appears at the
-    place of an index before the last build has succeeded.
+    Outputs that cannot hold several are written for each, with the architecture in their names. Nothing appears before
+    the last build has succeeded.
     """
     first = check(wish, arches)
     name = first.request.name
     with destination.partial(wish.destination.absolute() / name) as folder:
-        parts = []
-        for arch in arches:
-            own, layouts = _wish(wish, prepare("build", replace(wish, arch=arch)).request.arch, name, folder)
-            parts.append(Part(own.arch, prepare("build", own), layouts))
+        parts = [_part(wish, parse_arch(arch), name, folder) for arch in arches]
         done = []
         for part in parts:
             conversation = converse(part.prepared)
-            produce(part.prepared, conversation, load=False, folder=wish.destination, say=say)
+            produce(part.prepared, conversation, load=False, folder=wish.destination, say=lambda _: None)
             done.append((part.prepared, conversation))
         keep_lock(done, say)
         places = []
+        for part in parts:
+            for made, target in part.rest.items():
+                _settle(made, target, target.name)
+                say(f"{part.arch}: {target}")
+                places.append(target)
         for number, output in enumerate(first.request.outputs):
             if output.type in INDEXED:
                 target = first.targets[number]
@@ -118,14 +133,23 @@ def _index(parts: Sequence[Part], number: int, output: Output, folder: Path, tar
         finished = folder / f"{number}.tar"
         with finished.open("wb") as out:
             write_oci_archive(merged, out, epoch=epoch)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    destination.swap(finished, target)
+    _settle(finished, target, target.name)
     for part in parts:
-        for path in documents.paths(part.layouts[number]):
-            if path.is_file():
-                suffix = path.name.removeprefix(part.layouts[number].name)
-                shutil.move(path, target.with_name(f"{target.name}.{part.arch}{suffix}"))
+        _settle_documents(part.layouts[number], target.with_name(f"{target.name}.{part.arch}"))
     return digest
+
+
+def _settle(made: Path, target: Path, name: str) -> None:
+    """Put an output and the documents beside it at their places."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    destination.swap(made, target)
+    _settle_documents(made, target.with_name(name))
+
+
+def _settle_documents(made: Path, target: Path) -> None:
+    for path in documents.paths(made):
+        if path.is_file():
+            shutil.move(path, target.with_name(target.name + path.name.removeprefix(made.name)))
 
 
 def _epoch(folder: Path) -> int:

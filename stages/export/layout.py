@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,11 @@ def read_image(layout: Path) -> Image:
     manifest = json.loads(blob(layout, index["manifests"][0]["digest"]).read_bytes())
     config = json.loads(blob(layout, manifest["config"]["digest"]).read_bytes())
     return Image(index, manifest, config)
+
+
+def date(epoch: int) -> str:
+    """Seconds since 1970 as RFC 3339 has them."""
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def encode(document: Mapping[str, Any]) -> bytes:

@@ -10,7 +10,6 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -90,11 +89,6 @@ def platform(architecture: str) -> tuple[str, str]:
     return _PLATFORMS.get(architecture, (architecture, ""))
 
 
-def date(epoch: int) -> str:
-    """Seconds since 1970 as RFC 3339 has them."""
-    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _write_layer(target: Path, source: LayerSource, config: ImageConfig) -> layout.Layer:
     epoch, finish = config.epoch, source.finish
 
@@ -120,10 +114,10 @@ def _add_layers(built: Path, sources: Sequence[LayerSource], config: ImageConfig
 
 
 def _describe(umoci: Any, image: str, config: ImageConfig) -> None:
-    told = {"title": config.title, "version": config.version, "created": date(config.epoch)}
+    told = {"title": config.title, "version": config.version, "created": layout.date(config.epoch)}
     annotations = {_LABEL + name: value for name, value in told.items() if value}
     labels = {**annotations, **config.labels}
-    arguments = ["--created", date(config.epoch), "--architecture", config.architecture, "--os", config.os]
+    arguments = ["--created", layout.date(config.epoch), "--architecture", config.architecture, "--os", config.os]
     several: dict[str, Iterable[str]] = {
         "entrypoint": config.entrypoint,
         "cmd": config.cmd,
@@ -161,7 +155,7 @@ def write_oci(target: Path, tag: str, layers: Sequence[LayerSource], config: Ima
         platform = {"architecture": config.architecture, "os": config.os}
         if config.variant:
             platform["variant"] = config.variant
-        layout.complete(built, _add_layers(built, layers, config), platform, date(config.epoch))
+        layout.complete(built, _add_layers(built, layers, config), platform, layout.date(config.epoch))
         layout.drop_unnamed(built)
         size = layout.settle(built, config.epoch)
         built.rename(target)

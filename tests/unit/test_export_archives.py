@@ -16,7 +16,8 @@ from stages.errors import BuildError, UsageError
 from stages.export import layout
 from stages.export.archives import compression, reference, write_docker_archive, write_oci_archive, write_tar
 from stages.export.commands import command, explained, feed
-from stages.export.oci import date, platform
+from stages.export.layout import date
+from stages.export.oci import platform
 
 EPOCH = 1_700_000_000
 
