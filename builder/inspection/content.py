@@ -114,7 +114,8 @@ def _diff(ours: Path, theirs: Path) -> str:
         return ""
     if any("\0" in text for text in texts):
         return ""
-    lines = list(difflib.unified_diff(texts[0].split("\n"), texts[1].split("\n"), "first", "second", lineterm="", n=1))
+    one, other = (text.removesuffix("\n").split("\n") for text in texts)
+    lines = list(difflib.unified_diff(one, other, "first", "second", lineterm="", n=1))
     shown = [line if len(line) <= 2 * SHOWN else line[: 2 * SHOWN] + "..." for line in lines[:DIFF_LINES]]
     return "\n".join([*shown, *([f"({len(lines) - DIFF_LINES} more lines)"] if len(lines) > DIFF_LINES else [])])
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from builder.inspection.size import Change, Comparison, Share, Size, compare, largest
+from builder.inspection.size import NO_PACKAGE, Change, Comparison, Share, Size, compare, largest
 from builder.inspection.words import printable
 from builder.progress import size, table
 
@@ -52,13 +52,18 @@ def report(found: Size, views: Sequence[str], top: int = TOP) -> str:
         ["uncompressed", f"{size(found.uncompressed)} in {found.files} files"],
     ]
     parts = [table(totals)]
-    if "package" in views and (found.packages or not found.notes):
+    if "package" in views and _tells_packages(found):
         parts.append(_shares("package", largest(found.packages, top), found.uncompressed))
     if "directory" in views:
         parts.append(_shares("directory", largest(found.directories, top), found.uncompressed))
     if "layer" in views:
         parts.append(_layers(found))
     return "\n\n".join([*parts, *found.notes])
+
+
+def _tells_packages(found: Size) -> bool:
+    """Is there more to say than that no package is known, which comes from a database that is not read."""
+    return not found.notes or any(share.name != NO_PACKAGE for share in found.packages)
 
 
 def _shares(head: str, shares: Sequence[Share], whole: int) -> str:
@@ -94,7 +99,7 @@ def comparison(found: Comparison, views: Sequence[str], top: int = TOP) -> str:
     ):
         totals.append([name, str(old), str(new), f"{new - old:+d}" if new != old else "0"])
     parts = [_columns(totals, frozenset({1, 2, 3}))]
-    if "package" in views:
+    if "package" in views and (_tells_packages(before) or _tells_packages(after)):
         parts.append(_changes("package", found.packages, top))
     if "directory" in views:
         parts.append(_changes("directory", found.directories, top))
