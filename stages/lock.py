@@ -98,7 +98,7 @@ class Used:
             build_image=_text(given, "build_image"),
             mirrors={name: _text(mirrors, name) for name in mirrors},
             repositories=tuple(_repository(each) for each in _list(given, "repositories")),
-            packages=tuple(_package(each) for each in _list(given, "packages")),
+            packages=_packages(_list(given, "packages")),
             snapshot=_text(given, "snapshot"),
             sources=tuple(_mapping(each, "a source") for each in _list(given, "sources")),
             base_images=tuple(_mapping(each, "a base image") for each in _list(given, "base_images")),
@@ -202,6 +202,15 @@ def _repository(data: Any) -> UsedRepository:
     _only(given, (each.name for each in fields(UsedRepository)), "a repository")
     lists = tuple(_inner_path(path) for path in _list(given, "lists"))
     return UsedRepository(_text(given, "index"), _digest(given, "digest"), _number(given, "date"), lists)
+
+
+def _packages(data: Iterable[Any]) -> tuple[UsedPackage, ...]:
+    found: dict[tuple[str, str, str], UsedPackage] = {}
+    for package in map(_package, data):
+        if package.identity in found:
+            raise ValueError(f"{package} is there twice")
+        found[package.identity] = package
+    return tuple(found.values())
 
 
 def _package(data: Any) -> UsedPackage:

@@ -63,7 +63,12 @@ repositories = st.builds(
 )
 
 
-@given(st.lists(packages), st.lists(repositories), st.dictionaries(st.text(), st.text()), st.integers(0, 1 << 40))
+@given(
+    st.lists(packages, unique_by=lambda package: package.identity),
+    st.lists(repositories),
+    st.dictionaries(st.text(), st.text()),
+    st.integers(0, 1 << 40),
+)
 def test_what_is_written_is_read_again(
     some: list[UsedPackage], sources: list[UsedRepository], mirrors: dict[str, str], epoch: int
 ) -> None:
@@ -98,6 +103,10 @@ def test_the_file_is_sorted_and_the_same_whatever_the_order(tmp_path: Path) -> N
         ({"architectures": {"amd64": []}}, "an architecture is no mapping"),
         ({"architectures": {"amd64": {**USED.to_json(), "epoch": "now"}}}, "epoch is no number"),
         ({"architectures": {"amd64": {**USED.to_json(), "colour": 1}}}, "unknown field 'colour'"),
+        (
+            {"architectures": {"amd64": {**USED.to_json(), "packages": [PACKAGE.__dict__] * 2}}},
+            "hello 1:2.10-3+b1 (amd64) is there twice",
+        ),
         (
             {"architectures": {"amd64": {**USED.to_json(), "packages": [{**PACKAGE.__dict__, "sha256": "12"}]}}},
             "'12' is no SHA-256",
