@@ -152,9 +152,10 @@ def report(image: Path, arch: str, options: Mapping[str, Any], converse: Callabl
         lines = [f"built again from scratch it is another image: {now.digest}, not {digest}"]
         lines += [f"  the first difference: {difference}"] if difference else []
         lines += [f"  {sentence}" for sentence in moved(then, now)]
-    raise BuildError(
-        "\n".join(lines), where=str(image), hint="--locked builds from the repositories as they were (docs/locking.md)"
-    )
+    hint = "--locked builds from what was used then (docs/locking.md)"
+    if not moved(then, now):
+        hint = "nothing that went in has changed: a script of it does not always do the same"
+    raise BuildError("\n".join(lines), where=str(image), hint=hint)
 
 
 def manifest_digest(image: Path, arch: str) -> str:
