@@ -1,9 +1,13 @@
-"""Where two files differ, in words for a person; with diffoscope's help where it is installed."""
+"""Where two files differ, in words for a person: the place, a small diff of two texts, diffoscope's report of the rest.
+
+diffoscope looks into archives, programs and so on; it is asked where it is installed.
+"""
 
 from __future__ import annotations
 
 import codecs
 import difflib
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -41,7 +45,7 @@ def first_spot(ours: Path, theirs: Path) -> Spot | None:
     for path, line, length in zip((ours, theirs), lines, lengths, strict=True):
         spot = "the end" if offset >= length and not line else repr(line) if text else _hex(path, offset)
         spots.append(spot if len(set(lengths)) == 1 else f"{spot} ({length} bytes in all)")
-    return Spot(what, spots[0], spots[1], diffoscope_report(ours, theirs) or _diff(ours, theirs))
+    return Spot(what, spots[0], spots[1], _diff(ours, theirs) or diffoscope_report(ours, theirs))
 
 
 def _offset(ours: Path, theirs: Path) -> tuple[int | None, int, int]:
@@ -126,9 +130,12 @@ def diffoscope_report(ours: Path, theirs: Path) -> str:
     if program is None:
         return ""
     limit = ["--max-text-report-size", str(REPORT_BYTES), "--no-progress", "--text", "-"]
+    paths = [path.absolute() for path in (ours, theirs)]
+    above = os.path.commonpath([path.parent for path in paths])  # the report names them from there
     try:
         done = subprocess.run(
-            [program, *limit, str(ours), str(theirs)],
+            [program, *limit, *(os.path.relpath(path, above) for path in paths)],
+            cwd=above,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=PATIENCE,

@@ -90,7 +90,7 @@ def _unzstd(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
             assert process.stdout is not None
             while piece := process.stdout.read(PIECE):
                 yield piece
-        except GeneratorExit:
+        except BaseException:  # who reads has had enough, or was interrupted: the feeder must not wait for zstd
             process.kill()
             raise
         finally:

