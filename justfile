@@ -15,7 +15,7 @@ test *ARGS:
     set -eu -o pipefail
     cd '{{justfile_directory()}}'
     # A missing engine fails its tests here; elsewhere they are skipped.
-    if [[ ${DIB_CTR_TEST_ALL_ENGINES-} ]]; then tests/setup-docker.sh; fi
+    if [[ ${DIB_CTR_TEST_ALL_ENGINES-} ]]; then tests/setup-daemons.sh; fi
     pytest {{ARGS}}
 
 # the tests that need no engine and no network

@@ -214,7 +214,9 @@ def produce(
         documents.check(output, target)
     agent = conversation.agent
     request = dataclasses.replace(request, outputs=tuple(wanted), image=agent.digest())
-    describer = documents.Describer(prepared, request.image, request.locking.locked or None)
+    describer = documents.Describer(
+        prepared, request.image, lambda: conversation.used or request.locking.locked or None
+    )
     with Arrivals(agent, prepared.targets, describer) as arrivals:
         conversation.on_output = arrivals.begin
         conversation.ask(request_archive(request, prepared.elements))

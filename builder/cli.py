@@ -18,6 +18,7 @@ from stages.request import OUTPUT_TYPES
 
 if TYPE_CHECKING:
     from builder.build import Conversation
+    from builder.push import Pushing
     from builder.request import Prepared, Wish
 
 ENGINES = ("auto", "podman", "docker", "podman-socket", "docker-socket", "host")
@@ -117,6 +118,21 @@ def _output_options(command: Command) -> Command:
             metavar="TYPE[,KEY=VALUE]...",
             help=f"What to write (repeatable): {', '.join(OUTPUT_TYPES)} [default: oci].",
         ),
+    ):
+        command = option(command)
+    return command
+
+
+def _push_options(command: Command) -> Command:
+    for option in (
+        click.option("--sign-key", default="", metavar="KEY", help="A key for --sign: a file, or what cosign takes."),
+        click.option("--sign", is_flag=True, help="Sign what was pushed, with cosign."),
+        click.option(
+            "--authfile",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="Credentials [default: the engines' own].",
+        ),
+        click.option("--insecure", is_flag=True, help="Push without TLS, or to a certificate nobody vouches for."),
     ):
         command = option(command)
     return command
@@ -236,6 +252,8 @@ def _check_load(engine: str, *, load: bool) -> None:
     metavar="DIR",
     help="Write the lock to DIR/lock.json, and beside it all packages and lists that --locked needs.",
 )
+@_push_options
+@click.option("--push", "reference", default="", metavar="HOST/NAME:TAG", help="Push the image to this registry.")
 @click.option("--load", is_flag=True, help="Put the image into the engine's own images as well.")
 @click.option(
     "--break", "breaks", multiple=True, metavar="POINT", help="Open a shell at before:STAGE, after:STAGE or error."
@@ -257,17 +275,53 @@ def build(**options: Any) -> None:
         no_documents=options["no_documents"],
     )
     say = _note if options["progress"] == "json" else click.echo
+    pushing = _pushing(options, wish.outputs)
+    if pushing:
+        pushing.check()
     if "," in options["arch"]:
-        _build_several(wish, options, say)
-        return
-    prepared = prepare("build", wish)
-    _check_load(options["engine"], load=options["load"])
-    conversation = _conversation(prepared, options)
-    _check_load(conversation.agent.engine.name, load=options["load"])  # "auto" may have become the host
-    run(prepared, conversation, load=options["load"], folder=options["destination"], say=say)
+        places = _build_several(wish, options, say)
+    else:
+        prepared = prepare("build", wish)
+        _check_load(options["engine"], load=options["load"])
+        conversation = _conversation(prepared, options)
+        _check_load(conversation.agent.engine.name, load=options["load"])  # "auto" may have become the host
+        run(prepared, conversation, load=options["load"], folder=options["destination"], say=say)
+        places = list(prepared.targets)
+    if pushing:
+        say(pushing.run(next(place for place in places if (place / "oci-layout").is_file())))
 
 
-def _build_several(wish: Wish, options: dict[str, Any], say: Callable[[str], None]) -> None:
+def _pushing(options: dict[str, Any], outputs: Sequence[str]) -> Pushing | None:
+    """What is to be pushed and signed after the build; UsageError for what cannot be."""
+    if not options["reference"]:
+        for name in ("sign", "insecure", "authfile", "sign_key"):
+            if options[name]:
+                raise UsageError(f"--{name.replace('_', '-')} is of use with --push only", hint="--push HOST/NAME:TAG")
+        return None
+    from builder.push import Pushing, parse_reference
+
+    if not any(output.partition(",")[0] == "oci" for output in outputs):
+        raise UsageError("--push takes the output oci, which is not among those asked for", hint="add -o oci")
+    reference = parse_reference(options["reference"])
+    return Pushing(reference, options["insecure"], options["authfile"], options["sign"], options["sign_key"], _note)
+
+
+@cli.command("push")
+@_push_options
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.argument("image", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("reference", metavar="HOST/NAME:TAG")
+def push_image(*, image: Path, **options: Any) -> None:
+    """Push IMAGE, a layout (NAME.oci), with the documents attached to it."""
+    if not (image / "oci-layout").is_file():
+        raise UsageError(f"{image} is no image layout", hint="build one with -o oci")
+    pushing = _pushing(options, ("oci",))
+    assert pushing is not None
+    pushing.check()
+    click.echo(pushing.run(image))
+
+
+def _build_several(wish: Wish, options: dict[str, Any], say: Callable[[str], None]) -> list[Path]:
     from builder.several import build as run
 
     if options["load"]:
@@ -276,7 +330,7 @@ def _build_several(wish: Wish, options: dict[str, Any], say: Callable[[str], Non
     def converse(prepared: Prepared) -> Conversation:
         return _conversation(prepared, {**options, "arch": prepared.request.arch})
 
-    run(wish, options["arch"].split(","), converse, say=say)
+    return run(wish, options["arch"].split(","), converse, say=say)
 
 
 @cli.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,11 +55,11 @@ def asked(request: Request, output: Output) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Describer:
-    """Describes the outputs of one request; ``lock`` is the lock's document where there is one."""
+    """Describes the outputs of one request; ``lock`` tells what the build used, where that is known."""
 
     prepared: Prepared
     build_image: str
-    lock: Mapping[str, Any] | None = None
+    lock: Callable[[], Mapping[str, Any] | None] = lambda: None
 
     def beside(self, folder: Path, event: Event) -> dict[Path, bytes]:
         """The documents for an output that arrived in ``folder``, by the paths where they are to lie.
@@ -84,7 +84,7 @@ class Describer:
             elements={element.name: element_digest(element.path) for element in self.prepared.elements},
             build_image=self.build_image,
             dib_ctr=metadata.version("dib-ctr"),
-            lock=self.lock,
+            lock=self.lock(),
         )
         if output.type == "oci":
             attach(folder / "artifact", made)

@@ -15,7 +15,6 @@ import gzip
 import hashlib
 import json
 import os
-import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from builder import destination
+from builder.discreet import shareable
 from builder.request import LockWish
 from stages.aptlists import hashes
 from stages.environment import SERVICES
@@ -35,7 +35,6 @@ from stages.store import write_file
 VERSION = 1
 FILE = "lock.json"  # in a folder of --vendor
 PIECE = 3 << 18  # bytes of a file that travel in one line: a multiple of three, so that base64 pads the last one only
-SECRET = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|CREDENTIAL", re.IGNORECASE)
 FIELDS = {"version", "dib_ctr", "elements", "packages", "variables", "architectures"}
 
 
@@ -43,7 +42,7 @@ FIELDS = {"version", "dib_ctr", "elements", "packages", "variables", "architectu
 class LockFile:
     """A lock file's content: what was asked, and what was used, by architecture.
 
-    The values of variables that look like secrets are there as ``sha256:...`` only.
+    The values of variables that look like secrets are not told, and not compared.
     """
 
     elements: tuple[str, ...]
@@ -58,7 +57,7 @@ class LockFile:
         from importlib import metadata
 
         asked = {
-            name: _discreet(name, value)
+            name: shareable(value, name)
             for name, value in request.variables.items()
             if name not in SERVICES and not name.startswith("DIB_CTR_")
         }
@@ -79,10 +78,6 @@ class LockFile:
     def text(self) -> str:
         """The file's content: the same for the same lock, and a line for each thing, for diff's sake."""
         return json.dumps(self.to_json(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-def _discreet(name: str, value: str) -> str:
-    return f"sha256:{hashlib.sha256(value.encode()).hexdigest()}" if SECRET.search(name) else value
 
 
 # -- reading and comparing ------------------------------------------------------------------------------------------
@@ -136,7 +131,7 @@ def differences(lock: LockFile, asked: LockFile) -> list[str]:
     for name in sorted({*lock.variables, *asked.variables}):
         before, now = lock.variables.get(name), asked.variables.get(name)
         if before != now:
-            found.append(f"{name} {_was(before, now) if not SECRET.search(name) else 'has another value'}")
+            found.append(f"{name} {_was(before, now)}")
     return found
 
 

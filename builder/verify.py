@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.describe import PROVENANCE, SUFFIXES
-from builder.describe.provenance import WITHHELD
+from builder.discreet import WITHHELD
 from builder.request import EPOCH, Prepared, Wish
 from stages.errors import BuildError, UsageError
 
@@ -46,7 +46,9 @@ class Provenance:
                 int(internal["sourceDateEpoch"]),
                 f"dib-ctr {internal['dibCtr']}, build image {internal['buildImage']}, {internal['compression']}",
                 {
-                    str(each.get("name") or each.get("uri")): str(each.get("digest", {}).get("sha256", ""))
+                    " ".join(str(each[key]) for key in ("name", "uri") if key in each): str(
+                        each.get("digest", {}).get("sha256", "")
+                    )
                     for each in definition["resolvedDependencies"]
                 },
             )

@@ -7,7 +7,6 @@ secret is named in it, but not told.
 from __future__ import annotations
 
 import hashlib
-import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from builder.archive import SKIPPED, files_of, is_kept
 from builder.describe import purl
 from builder.describe.image import Described, hex_of, rfc3339
+from builder.discreet import shareable
 from stages.errors import UsageError
 from stages.export.layout import encode
 from stages.packagedb import Package
@@ -24,9 +24,6 @@ STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "https://github.com/dib-ctr/dib-ctr/build/v1"
 BUILDER = "https://github.com/dib-ctr/dib-ctr"
-WITHHELD = "(withheld)"
-SECRET = re.compile(r"PASSW|SECRET|TOKEN|CREDENTIAL|API_?KEY|PRIVATE_?KEY|PASSPHRASE", re.IGNORECASE)
-USER_IN_URL = re.compile(r"(?<=://)[^/\s]+@")
 
 
 def statement(
@@ -66,20 +63,6 @@ def statement(
     run = {"builder": {"id": BUILDER, "version": {"dib-ctr": dib_ctr}}}
     predicate = {"buildDefinition": definition, "runDetails": run}
     return encode({"_type": STATEMENT, "subject": [subject], "predicateType": PREDICATE, "predicate": predicate})
-
-
-def shareable(value: Any, name: str = "") -> Any:
-    """A JSON value without secrets: values whose name is a secret's, and users and passwords in URLs."""
-    if value and SECRET.search(name):
-        return WITHHELD
-    if isinstance(value, Mapping):
-        return {str(key): shareable(item, str(key)) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [shareable(item) for item in value]
-    if not isinstance(value, str):
-        return value
-    # An environment variable may have bytes that are no UTF-8; JSON must not.
-    return USER_IN_URL.sub("", value.encode("utf-8", "backslashreplace").decode())
 
 
 def _elements(elements: Mapping[str, str]) -> Iterator[dict[str, Any]]:

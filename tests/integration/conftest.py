@@ -70,7 +70,7 @@ def docker_address(open_folder: Path) -> Iterator[str]:
         yield given
         return
     if os.getuid() != 0 or shutil.which("dockerd") is None:
-        missing("there is no dockerd to start (as root: tests/setup-docker.sh), and DOCKER_HOST names none")
+        missing("there is no dockerd to start (as root: tests/setup-daemons.sh), and DOCKER_HOST names none")
     folder = open_folder / "docker-daemon"
     folder.mkdir()
     with engine_cases.docker_daemon(folder) as address:

@@ -129,6 +129,6 @@ def test_one_layout_holds_two_architectures(podman: Command) -> None:
         assert shown["Architecture"] == arch
     for entry in index["manifests"]:
         assert (layout / "referrers/sha256" / f"{entry['digest'].removeprefix('sha256:')}.json").is_file()
-    unpack = ["tar", "-xOf", podman.destination / "debian-minimal-arm64.tar", "usr/bin/true"]
+    unpack = ["tar", "-xOf", str(podman.destination / "debian-minimal-arm64.tar"), "usr/bin/true"]
     program = subprocess.run(unpack, capture_output=True, check=True).stdout
     assert program[18:20] == b"\xb7\x00"  # e_machine: AArch64

@@ -25,7 +25,8 @@ from spdx_tools.spdx.validation.document_validator import validate_full_spdx_doc
 
 from builder.describe import CYCLONEDX, PROVENANCE, SPDX, cyclonedx, documents, provenance, purl, spdx
 from builder.describe.image import Described, homepage
-from builder.describe.provenance import WITHHELD, element_digest
+from builder.describe.provenance import element_digest
+from builder.discreet import WITHHELD, shareable
 from stages.errors import BuildError, UsageError
 from stages.lock import Used, UsedPackage
 from stages.packagedb import Package
@@ -263,7 +264,7 @@ def test_provenance_tells_no_secret() -> None:
     assert shown == {"DIB_DEV_USER_PASSWORD": WITHHELD, "DIB_X": "http://host/x", "BYTES": "\\udcff"}
     assert b"hunter2" not in data
     assert b"pw@" not in data
-    assert provenance.shareable({"token": {"a": "b"}, "TOKENS": "", "n": 1}) == {
+    assert shareable({"token": {"a": "b"}, "TOKENS": "", "n": 1}) == {
         "token": WITHHELD,
         "TOKENS": "",
         "n": 1,

@@ -1,0 +1,223 @@
+"""Moving an image layout to a registry with skopeo, which knows the engines' credentials, and what is attached to it.
+
+What is attached goes by the rules of registries that know nothing of it (OCI distribution specification 1.1, "Referrers
+Tag Schema"): each artifact by its digest, and a list of them under the tag ``sha256-<hex of the image's digest>``.
+Registries that know more read the same from the artifacts themselves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder import sign as signing
+from builder.registry import Registry
+from stages.errors import BuildError, UsageError
+from stages.export import layout
+
+ATTEMPTS = 4  # with 2, 4, 8 seconds between them
+_HOST = (
+    r"(?:[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?::[0-9]+)?|[A-Za-z0-9-]+:[0-9]+|localhost|\[[0-9a-fA-F:]+\](?::[0-9]+)?)"
+)
+_NAME = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_REFERENCE = re.compile(rf"({_HOST})/({_NAME}(?:/{_NAME})*)(?::([A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}}))?\Z")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Where an image is to go: the registry's host with its port, the repository's name and a tag."""
+
+    host: str
+    name: str
+    tag: str = "latest"
+
+    @property
+    def repository(self) -> str:
+        """Host and name."""
+        return f"{self.host}/{self.name}"
+
+    def __str__(self) -> str:
+        return f"{self.repository}:{self.tag}"
+
+
+def parse_reference(text: str) -> Reference:
+    """``HOST[:PORT]/NAME[:TAG]``; UsageError with what to write for anything else."""
+    match = _REFERENCE.match(text.removeprefix("docker://"))
+    if match:
+        return Reference(match[1], match[2], match[3] or "latest")
+    hint = "HOST[:PORT]/NAME[:TAG], as in localhost:5000/debian-minimal:1"
+    if "@" in text:
+        hint = "a digest is what a push ends with; name a tag: " + hint
+    elif "/" not in text or not re.match(rf"{_HOST}/", text):
+        hint = "name the registry too: " + hint
+    elif text != text.lower():
+        hint = "names in a registry are in lower case: " + hint
+    raise UsageError(f"{text!r} is no place in a registry", hint=hint)
+
+
+def check(reference: Reference, *, insecure: bool, authfile: Path | None) -> None:
+    """Raise BuildError, before anything is built, where no registry answers and where skopeo is not there."""
+    _skopeo()
+    Registry(reference.host, insecure, authfile).ping()
+
+
+def _skopeo() -> str:
+    found = shutil.which("skopeo")
+    if found is None:
+        raise BuildError("skopeo is not there, which pushes images", hint="sudo apt-get install skopeo")
+    return found
+
+
+# -- pushing ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """One push with skopeo: where to, and how to speak to the registry."""
+
+    reference: Reference
+    insecure: bool
+    authfile: Path | None
+    on_note: Callable[[str], None]
+
+    @property
+    def registry(self) -> Registry:
+        """The registry, for what skopeo cannot do."""
+        return Registry(self.reference.host, self.insecure, self.authfile)
+
+    def copy(self, source: Path, tag: str, target: str) -> None:
+        """Copy one entry of a layout, again where the way there fails: blobs that have arrived are not sent again."""
+        for attempt in range(1, ATTEMPTS + 1):
+            said = self._copy(source, tag, target)
+            if said is None:
+                return
+            error, final = self._explained(said, target)
+            if final or attempt == ATTEMPTS:
+                raise error
+            self.on_note(f"{error.what}: trying again in {2**attempt} s")
+            time.sleep(2**attempt)
+
+    def _copy(self, source: Path, tag: str, target: str) -> str | None:
+        """Run skopeo; what it said where it failed."""
+        words = ["--insecure-policy", "copy", "--quiet", "--all", "--preserve-digests"]
+        words.append(f"--dest-tls-verify={'false' if self.insecure else 'true'}")
+        words += [f"--dest-authfile={self.authfile}"] if self.authfile else []
+        words += [f"oci:{source}:{tag}", f"docker://{target}"]
+        done = subprocess.run([_skopeo(), *words], capture_output=True, check=False, stdin=subprocess.DEVNULL)
+        return done.stderr.decode("utf-8", "replace") if done.returncode != 0 else None
+
+    def _explained(self, said: str, target: str) -> tuple[BuildError, bool]:
+        """What skopeo said, for a person, and whether trying again is of no use."""
+        lines = said.strip().splitlines() or ["it gave no reason"]
+        match = re.search(r'msg="((?:[^"\\]|\\.)*)"', lines[-1])
+        reason = match[1].replace('\\"', '"') if match else lines[-1]
+        hint, final = "run it again: what has arrived is not sent again", False
+        if re.search(r"unauthorized|authentication required|denied|no basic auth|\b40[13]\b", reason, re.IGNORECASE):
+            hint, final = f"log in first: podman login {self.reference.host}, or --authfile FILE", True
+        elif re.search(r"server gave HTTP response|certificate|x509", reason):
+            hint, final = "--insecure pushes to a registry without TLS, or whose certificate nobody vouches for", True
+        elif re.search(r"no such file|digest", reason):
+            hint, final = "the layout is damaged: build it again", True
+        what = f"the registry did not take the image: {reason}"
+        return BuildError(what, where=target, hint=hint), final
+
+
+def push(
+    folder: Path,
+    reference: Reference,
+    *,
+    insecure: bool = False,
+    authfile: Path | None = None,
+    on_note: Callable[[str], None] = lambda _: None,
+) -> str:
+    """Push the one image (or the index over several) of a layout, and what is attached; returns ``NAME@DIGEST``.
+
+    The digest is the layout's own, and is compared with what the registry has in the end. Raises BuildError.
+    """
+    transfer = Transfer(reference, insecure, authfile, on_note)
+    with tempfile.TemporaryDirectory(prefix="dib-ctr-push-") as name:
+        source = Path(name) / "image"
+        entry = json.loads((folder / "index.json").read_bytes())["manifests"][0]
+        _layout(source, folder, [{**entry, "annotations": {_REF: "pushed"}}])
+        on_note(f"pushing {folder} to {reference}")
+        # What is attached goes first: who sees the tag sees all of it.
+        for listing in sorted((folder / "referrers" / "sha256").glob("*.json")):
+            _push_attached(transfer, folder, listing, Path(name))
+        transfer.copy(source, "pushed", str(reference))
+    digest: str = entry["digest"]
+    arrived = f"sha256:{hashlib.sha256(transfer.registry.manifest(reference.name, reference.tag)).hexdigest()}"
+    if arrived != digest:
+        raise BuildError(
+            f"the registry has another image than was pushed: {arrived}, not {digest}",
+            where=str(reference),
+            hint="somebody else may push to the same tag",
+        )
+    return f"{reference.repository}@{digest}"
+
+
+_REF = "org.opencontainers.image.ref.name"
+
+
+def _layout(target: Path, blobs: Path, entries: Sequence[dict[str, Any]]) -> None:
+    """A layout with the blobs of another one and entries of its own."""
+    target.mkdir()
+    (target / "blobs").symlink_to((blobs / "blobs").absolute())
+    shutil.copyfile(blobs / "oci-layout", target / "oci-layout")
+    index = {"schemaVersion": 2, "mediaType": layout.INDEX_TYPE, "manifests": list(entries)}
+    (target / "index.json").write_bytes(layout.encode(index))
+
+
+def _push_attached(transfer: Transfer, folder: Path, listing: Path, scratch: Path) -> None:
+    """Push the artifacts of one list, and the list under its tag, joined with what the registry lists there."""
+    subject = listing.stem
+    own = json.loads(listing.read_bytes())["manifests"]
+    repository = transfer.reference.repository
+    source = scratch / f"attached-{subject}"
+    entries = [{**entry, "annotations": {_REF: entry["digest"].removeprefix("sha256:")}} for entry in own]
+    _layout(source, folder, entries)
+    for entry in own:
+        name = entry["digest"].removeprefix("sha256:")
+        transfer.copy(source, name, f"{repository}@{entry['digest']}")
+    tag, registry = f"sha256-{subject}", transfer.registry
+    known = registry.manifest(transfer.reference.name, tag)
+    listed = {entry["digest"]: entry for entry in (json.loads(known)["manifests"] if known else [])}
+    listed.update((entry["digest"], entry) for entry in own)
+    entries = sorted(listed.values(), key=lambda entry: (entry.get("artifactType", ""), entry["digest"]))
+    index = layout.encode({"schemaVersion": 2, "mediaType": layout.INDEX_TYPE, "manifests": entries})
+    if known != index:
+        registry.put_manifest(transfer.reference.name, tag, index, layout.INDEX_TYPE)
+        transfer.on_note(f"attached {len(own)} documents to sha256:{subject[:12]}")
+
+
+@dataclass(frozen=True)
+class Pushing:
+    """A push that goes with a build: checked before it, run after it, and signed where that is wanted."""
+
+    reference: Reference
+    insecure: bool
+    authfile: Path | None
+    sign: bool
+    key: str
+    on_note: Callable[[str], None]
+
+    def check(self) -> None:
+        """Raise BuildError where the registry does not answer, or a program is not there."""
+        check(self.reference, insecure=self.insecure, authfile=self.authfile)
+        if self.sign:
+            signing.check()
+
+    def run(self, folder: Path) -> str:
+        """Push the layout; returns a line that says what is where."""
+        image = push(folder, self.reference, insecure=self.insecure, authfile=self.authfile, on_note=self.on_note)
+        if self.sign:
+            signing.sign(image, key=self.key, insecure=self.insecure)
+        return f"pushed: {image} (as {self.reference.tag})"

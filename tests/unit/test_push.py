@@ -1,0 +1,90 @@
+"""Places in a registry, credentials in engines' files, and cosign's arguments."""
+
+from __future__ import annotations
+
+import base64
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from builder import sign
+from builder.push import Reference, parse_reference
+from builder.registry import auth_files, credentials
+from stages.errors import BuildError, UsageError
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("localhost:5000/a", Reference("localhost:5000", "a", "latest")),
+        ("localhost/a:1", Reference("localhost", "a", "1")),
+        (
+            "docker://registry.example.org/team/a-b__c.d:v1.0",
+            Reference("registry.example.org", "team/a-b__c.d", "v1.0"),
+        ),
+        ("[::1]:5000/a:1", Reference("[::1]:5000", "a", "1")),
+        ("myhost:443/a/b/c", Reference("myhost:443", "a/b/c", "latest")),
+    ],
+)
+def test_a_place_in_a_registry(text: str, found: Reference) -> None:
+    assert parse_reference(text) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("nginx", "name the registry"),
+        ("library/nginx:1", "name the registry"),
+        ("localhost:5000/A:1", "lower case"),
+        ("localhost:5000/a@sha256:" + "0" * 64, "name a tag"),
+        ("localhost:5000/a:", "HOST"),
+        ("localhost:5000/a b", "HOST"),
+        ("localhost:5000/", "HOST"),
+        ("https://localhost:5000/a:1", "HOST"),
+    ],
+)
+def test_what_is_no_place_says_what_to_write(text: str, hint: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        parse_reference(text)
+    assert hint in raised.value.hint
+
+
+def test_credentials_are_found_where_engines_keep_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def encoded(text: str) -> dict[str, str]:
+        return {"auth": base64.b64encode(text.encode()).decode()}
+
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    first.write_text(json.dumps({"auths": {"https://one:1/v2/": encoded("me:pass:word")}}))
+    second.write_text(json.dumps({"auths": {"two": {}}, "credHelpers": {"two": "test"}, "credsStore": "nowhere"}))
+    helper = tmp_path / "docker-credential-test"
+    helper.write_text('#!/bin/sh\nread -r host\necho "{\\"Username\\": \\"at-$host\\", \\"Secret\\": \\"s\\"}"\n')
+    helper.chmod(helper.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    files = [tmp_path / "none.json", first, second]
+    assert credentials("one:1", iter(files)) == ("me", "pass:word")
+    assert credentials("two", iter(files)) == ("at-two", "s")
+    assert credentials("three", iter(files)) is None
+    first.write_text("no JSON")
+    assert credentials("one:1", iter(files)) is None
+
+
+def test_the_order_of_files_is_skopeos(tmp_path: Path) -> None:
+    assert list(auth_files({"REGISTRY_AUTH_FILE": "/a/b"})) == [Path("/a/b")]
+    found = list(auth_files({"HOME": "/h", "XDG_RUNTIME_DIR": "/r", "DOCKER_CONFIG": "/d"}))
+    assert found == [Path("/r/containers/auth.json"), Path("/h/.config/containers/auth.json"), Path("/d/config.json")]
+
+
+def test_cosign_is_told_what_to_sign(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert sign.arguments("h/n@sha256:1", key="", insecure=False) == ["sign", "--yes", "h/n@sha256:1"]
+    assert sign.arguments("h/n@sha256:1", key="k.pem", insecure=True) == [
+        "sign",
+        "--yes",
+        *("--key", "k.pem"),
+        *("--allow-insecure-registry", "--allow-http-registry"),
+        "h/n@sha256:1",
+    ]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BuildError, match="cosign is not there"):
+        sign.check()
