@@ -151,7 +151,7 @@ def test_a_hit_is_the_same_as_a_rebuild(command: Command) -> None:
 
 
 def test_two_builds_at_once_share_one_run(command: Command, own: Path) -> None:
-    write_element(own, "slow", stage_scripts([10, 20], "sleep 1; echo {0} > /etc/stage-{0}"))
+    write_element(own, "slow", stage_scripts([10, 20], "sleep 3; echo {0} > /etc/stage-{0}"))
     one = command.start("build", "tiny-os", "slow")
     two = Command("host", command.store, command.destination.with_name("out2"), command.elements).start(
         "build", "tiny-os", "slow"
