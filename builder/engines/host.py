@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -50,7 +51,9 @@ class Host:
         """Make the store's folder, owned by a build's root."""
         try:
             for folder in reversed((self._folder, *self._folder.parents)):
-                if not folder.is_dir():
+                if folder.is_dir():
+                    continue
+                with contextlib.suppress(FileExistsError):  # another build makes it at the same time
                     folder.mkdir()
                     folder.chmod(0o755)  # whatever the umask says: a build's root must get through
             if os.getuid() == 0 and self._folder.stat().st_uid != root_range()[0]:
@@ -65,6 +68,8 @@ class Host:
     def _own(self) -> None:
         owner = root_range()[0]
         if any(self._folder.iterdir()):
+            if self._folder.stat().st_uid == owner:  # another build was faster
+                return
             raise BuildError(
                 f"the store {self.store} belongs to somebody else than a build's root (id {owner})",
                 where="host engine",
