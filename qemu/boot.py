@@ -200,8 +200,9 @@ def _once(request: Request, parts: _Parts, found: firmware.Firmware, show: Show)
         folder = Path(name)
         machine, key = _machine(request, parts, found, folder)
         started = time.monotonic()
-        process = stack.enter_context(_running(machine, parts.program, folder))
+        # QEMU goes first in the end: what the watch waits for then ends as well.
         watch = stack.enter_context(ssh.SshWatch(machine.ssh_port, key)) if machine.ssh_port else None
+        process = stack.enter_context(_running(machine, parts.program, folder))
         console = Console(request.expect or (None if watch else LOGIN_PROMPT))
         ending = Vigil(process, console, show, watch).run(started + request.timeout)
         seconds = time.monotonic() - started

@@ -116,6 +116,7 @@ class Console:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._pending = ""
         self._line = ""
+        self._growing = False
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._starts: Counter[int] = Counter()
 
@@ -139,6 +140,7 @@ class Console:
     def expect_no_more(self) -> None:
         """What was expected has been seen; from now on only failures are noticed."""
         self.expected = self.sighting = None
+        self._growing = False
 
     def feed(self, data: bytes) -> str:
         """Take what came over the line; returns it as plain text that may be shown at once."""
@@ -167,17 +169,25 @@ class Console:
         for number, start in enumerate(_STARTS):
             self._starts[number] += bool(start.search(line))
         self._notice(line)
+        self._growing = False
         self._lines.append(line)
 
     def _notice(self, line: str) -> None:
         self.stage = max((self.stage, *(stage for stage, pattern in _STAGES if pattern.search(line))))
         if self.sighting is not None:
+            if self._growing:
+                self.sighting = Sighting(self.sighting.sign, line.strip())
             return
         if self.expected and self.expected.search(line):
-            self.sighting = Sighting(Sign.REACHED, line.strip())
+            self._see(Sign.REACHED, line)
             return
         found = next((sign for sign, pattern in _SIGNS if pattern.search(line)), None)
         if found is None and any(count > 1 + RESTARTS_ALLOWED for count in self._starts.values()):
             found = Sign.RESTARTS
         if found is not None:
-            self.sighting = Sighting(found, line.strip())
+            self._see(found, line)
+
+    def _see(self, sign: Sign, line: str) -> None:
+        """Keep a sign; its line grows as long as it has no end."""
+        self.sighting = Sighting(sign, line.strip())
+        self._growing = True

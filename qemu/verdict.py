@@ -96,9 +96,10 @@ def _hint(failure: Failure) -> str:
         return "see what QEMU said; is the image in use elsewhere, is there enough memory for --memory"
     if failure.why is not End.TIMEOUT:
         return _HINTS[failure.why]
-    if failure.stage in (Stage.NOTHING, Stage.FIRMWARE, Stage.LOADER):
-        return f"it hangs, or it speaks elsewhere: {_SILENT}"
+    silent = failure.stage in (Stage.NOTHING, Stage.FIRMWARE, Stage.LOADER)
     if "SSH" in failure.wanted:
-        return _NO_SSH
+        return f"{_NO_SSH}; to see more, {_SILENT}" if silent else _NO_SSH
+    if silent:
+        return f"it hangs, or it speaks elsewhere: {_SILENT}"
     slow = "; without KVM a boot takes ten times as long" if failure.emulated else ""
     return f"give it more time with --timeout{slow}; or is another --expect meant, is a getty on the serial line"

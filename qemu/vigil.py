@@ -58,22 +58,23 @@ class Vigil:
         with selectors.DefaultSelector() as selector:
             selector.register(self._output, selectors.EVENT_READ)
             while (left := deadline - time.monotonic()) > 0:
-                if not self._read(selector, min(_TICK, left)):
+                if self._read(selector, min(_TICK, left)) == b"":
                     return Ending(End.DIED if self._process.wait() else End.OFF, wanted=self._wanted())
                 ending = self._decided()
+                if ending and ending.why:
+                    self._settle(selector)
+                    return self._decided() or ending
                 if ending:
-                    if ending.why:
-                        self._settle(selector)
                     return ending
         return Ending(End.TIMEOUT, wanted=self._wanted(), said=self._ssh.said if self._ssh else "")
 
-    def _read(self, selector: selectors.BaseSelector, seconds: float) -> bool:
-        """Take what is there, or what comes within so many seconds; False where nothing will come any more."""
+    def _read(self, selector: selectors.BaseSelector, seconds: float) -> bytes | None:
+        """Take what comes within so many seconds; None for nothing, b"" where nothing will come any more."""
         if not selector.select(seconds):
-            return True
+            return None
         data = os.read(self._output.fileno(), _CHUNK)
         self._show(self._console.feed(data))
-        return bool(data)
+        return data
 
     def _decided(self) -> Ending | None:
         sighting = self._console.sighting
@@ -99,7 +100,5 @@ class Vigil:
 
     def _settle(self, selector: selectors.BaseSelector) -> None:
         end = time.monotonic() + _SETTLE_AT_MOST
-        while time.monotonic() < end:
-            before = len(self._console.lines), self._console.lines[-1:]
-            if not self._read(selector, _SETTLE) or before == (len(self._console.lines), self._console.lines[-1:]):
-                return
+        while time.monotonic() < end and self._read(selector, _SETTLE):
+            pass

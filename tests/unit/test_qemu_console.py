@@ -135,6 +135,12 @@ def test_the_first_thing_noticed_stays_until_no_more_is_expected() -> None:
     assert console.sighting.sign is Sign.PANIC
 
 
+def test_the_line_of_a_sign_is_whole_in_the_end() -> None:
+    console = fed(b"Kernel panic - not syncing:", b" ", b"no root", b"\r\n", b"another line")
+    assert console.sighting
+    assert console.sighting.line == "Kernel panic - not syncing: no root"
+
+
 def test_a_machine_may_start_again_but_not_for_ever() -> None:
     start = b"SeaBIOS (version 1)\r\n"
     assert fed(start * (1 + RESTARTS_ALLOWED)).sighting is None
