@@ -5,13 +5,18 @@ from __future__ import annotations
 import importlib.resources
 import json
 import os
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from builder import engines, toolimage
 from builder.diagnosis import Diagnosis, Facts, diagnose, gather
 from builder.engines import memory
 from builder.engines.protocol import Container, Engine
+from qemu.accelerator import choose
+from qemu.architecture import native
+from qemu.machine import PACKAGES, SYSTEMS, emulator
 from stages import aptsources
 from stages.errors import BuildError
 
@@ -116,6 +121,16 @@ def examine(name: str, facts: Facts) -> EngineReport:
     return EngineReport(name, all(check.ok for check in checks if check.needed), tuple(checks))
 
 
+def _machines() -> Check:
+    """Can `dib-ctr boot` start machines of this architecture, and under what."""
+    arch = native()
+    program = shutil.which(emulator(arch)) if arch in SYSTEMS else None
+    if not program:
+        command = f"apt-get install {PACKAGES[arch]}" if arch in PACKAGES else ""
+        return Check("machines (boot)", False, needed=False, wrong="no QEMU for machines", command=command)
+    return Check("machines (boot)", True, f"{Path(program).name} under {choose(arch, program, memory).value}")
+
+
 def _found(engine: Engine) -> str:
     """What the probe found, in short."""
     found = getattr(engine, "found", None)
@@ -127,7 +142,7 @@ def run(names: list[str]) -> Report:
     """Try the named engines, in order."""
     facts = gather()
     reports = tuple(examine(name, facts) for name in names)
-    notes: list[Check] = []
+    notes: list[Check] = [_machines()]
     if os.getuid() != 0 and not facts.ranges:
         notes.append(_failed("subordinate ids", "no range of subordinate ids", facts))
     return Report(any(report.usable for report in reports), reports, tuple(notes))

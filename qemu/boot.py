@@ -10,7 +10,9 @@ import contextlib
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
+import termios
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -116,8 +118,18 @@ def interact(request: Request, memory: Memory | None = None) -> int:
         machine, key = _machine(request, parts, parts.firmwares[0], folder, interactive=True)
         if key and machine.ssh_port:
             print(f"ssh -i {key} -p {machine.ssh_port} USER@127.0.0.1", flush=True)
-        with _running(machine, parts.program, folder) as process:
+        with _terminal_kept(), _running(machine, parts.program, folder) as process:
             return process.wait()
+
+
+@contextlib.contextmanager
+def _terminal_kept() -> Iterator[None]:
+    """The terminal is in the end as it was: a QEMU that is killed leaves it without echo."""
+    before = termios.tcgetattr(sys.stdin)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
 def _opened(path: Path) -> IO[str]:

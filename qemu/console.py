@@ -61,8 +61,8 @@ _SIGNS = (
     (
         Sign.NO_LOADER,
         re.compile(
-            r"^No bootable device|No bootable option or device was found"
-            r"|No IPL device available|No EFI partition found|Trying to load:.*failed|E3405:"
+            # SeaBIOS, EDK2, SLOF, s390-ccw.
+            r"^No bootable device|No bootable option or device was found|^E340[45]:|^Failed to load OS from"
         ),
     ),
     # EDK2's, U-Boot's and SLOF's prompts.

@@ -61,13 +61,15 @@ _HINTS = {
     Sign.EMERGENCY: "a mount of /etc/fstab most likely failed: compare it with the disk's UUIDs and labels (blkid)",
     Sign.GRUB_RESCUE: "the prefix in GRUB's image names a partition or folder that is not there, or lacks its module",
     Sign.GRUB_SHELL: "see whether grub.cfg lies in the folder that GRUB's image has as its prefix",
-    Sign.FIRMWARE_SHELL: "see whether the ESP has an EFI/BOOT/BOOT*.EFI for this architecture",
     Sign.RESTARTS: "boot it with --interactive and watch what it says before it starts again",
     End.OFF: "boot it with --interactive, or see the last lines for what asked for it",
 }
 _NO_LOADER = {
     "bios": "see whether sector 0 has boot code, and GPT a BIOS boot partition; made for UEFI only? --firmware uefi",
-    "uefi": "see whether there is an ESP with an EFI/BOOT/BOOT*.EFI; made for BIOS only? --firmware bios",
+    "uefi": "see whether there is an ESP with an EFI/BOOT/BOOT*.EFI for this architecture; made for BIOS only?"
+    " --firmware bios",
+    "slof": "see whether there is a PReP boot partition (type 41, or GPT's) with GRUB in it",
+    "ccw": "see whether zipl has written its boot record",
 }
 _SILENT = "give the kernel's command line a console=, the serial one last (amd64: console=ttyS0)"
 _NO_SSH = "see whether the machine takes its address by DHCP and has sshd enabled; a seed needs cloud-init"
@@ -90,8 +92,8 @@ def explain(failure: Failure) -> BuildError:
 
 
 def _hint(failure: Failure) -> str:
-    if failure.why is Sign.NO_LOADER:
-        return _NO_LOADER.get(failure.firmware, "see whether the disk has a boot loader for this architecture")
+    if failure.why in (Sign.NO_LOADER, Sign.FIRMWARE_SHELL):
+        return _NO_LOADER[failure.firmware]
     if failure.why is End.DIED:
         return "see what QEMU said; is the image in use elsewhere, is there enough memory for --memory"
     if failure.why is not End.TIMEOUT:

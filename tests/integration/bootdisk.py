@@ -1,6 +1,6 @@
 """Disks to boot, made by hand and without root: boot sectors of a few bytes, and a whole Linux on GRUB.
 
-The kernel comes from Debian's packages, and what runs on it is busybox and dropbear from this machine.
+The kernel comes from the distribution's packages, and what runs on it is busybox and dropbear from this machine.
 """
 
 from __future__ import annotations
@@ -81,6 +81,11 @@ while :; do getty -L 115200 ttyS0 vt100; done
 """
 
 
+# Debian's and Ubuntu's.
+KERNELS = ("linux-image-cloud-amd64", "linux-image-virtual")
+_UNPACK = {".ko": "", ".xz": "xz", ".zst": "zstd"}
+
+
 @dataclass(frozen=True)
 class Linux:
     """A kernel and its initramfs."""
@@ -90,13 +95,21 @@ class Linux:
 
 
 def linux(folder: Path) -> Linux:
-    """Fetch Debian's kernel for clouds, and make an initramfs with a login prompt and an SSH server."""
-    depends = tool("apt-cache", "depends", "linux-image-cloud-amd64").decode()
-    package = re.findall(r"Depends: (linux-image-\S+)", depends)[0]
-    subprocess.run(["apt-get", "-qq", "download", package], cwd=folder, check=True, stderr=subprocess.DEVNULL)
-    tool("dpkg-deb", "-x", next(folder.glob("linux-image-*.deb")), folder / "root")
+    """Fetch the distribution's small kernel, and make an initramfs with a login prompt and an SSH server."""
+    image = next(found for name in KERNELS for found in _depends(name, "linux-image-"))
+    packages = [image, *_depends(image, "linux-modules-")]  # Ubuntu's modules have a package of their own
+    subprocess.run(["apt-get", "-qq", "download", *packages], cwd=folder, check=True, stderr=subprocess.DEVNULL)
+    for package in folder.glob("*.deb"):
+        tool("dpkg-deb", "-x", package, folder / "root")
     (kernel,) = (folder / "root/boot").glob("vmlinuz-*")
     return Linux(kernel.read_bytes(), _initramfs(folder / "root"))
+
+
+def _depends(package: str, prefix: str) -> list[str]:
+    """What a package depends on whose name begins so; nothing where there is no such package."""
+    command = ["apt-cache", "depends", package]
+    said = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+    return re.findall(rf"^ *Depends: ({prefix}\S+)", said, re.MULTILINE)
 
 
 def _initramfs(root: Path) -> bytes:
@@ -104,8 +117,8 @@ def _initramfs(root: Path) -> bytes:
     for found in root.rglob("*.ko*"):
         name = found.name.split(".")[0]
         if name in MODULES:
-            data = found.read_bytes()
-            files[f"modules/{name}.ko"] = tool("xz", "-dc", stdin=data) if found.suffix == ".xz" else data
+            unpack = _UNPACK[found.suffix]
+            files[f"modules/{name}.ko"] = tool(unpack, "-dc", found) if unpack else found.read_bytes()
     files["bin/dropbear"] = _program("dropbear")
     for library in re.findall(r"(/\S+) \(0x", tool("ldd", _which("dropbear")).decode()):
         files[library.lstrip("/")] = Path(library).read_bytes()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,6 +167,31 @@ def test_no_machine_is_left_when_it_is_stopped(number: signal.Signals, status: i
     assert machines(tmp_path) == []
     if number is not signal.SIGKILL:
         assert list(aside.iterdir()) == []
+
+
+def test_a_person_at_the_console(tmp_path: Path, temporary: Path) -> None:
+    """Ctrl-C goes to the machine, Ctrl-A X ends it, and the terminal is as it was."""
+    image = sector_disk(tmp_path / "disk.raw", "I wait\r\n")
+    outer, inner = pty.openpty()
+    before = termios.tcgetattr(inner)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "builder.cli", "boot", "--interactive", str(image)],
+        stdin=inner,
+        stdout=inner,
+        stderr=inner,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
+    seen = b""
+    while b"I wait" not in seen:
+        seen += os.read(outer, 1024)
+    os.write(outer, b"\x03")
+    time.sleep(0.5)
+    assert process.poll() is None
+    os.write(outer, b"\x01x")
+    assert process.wait(timeout=20) == 0
+    assert termios.tcgetattr(inner) == before
+    os.close(outer)
+    os.close(inner)
 
 
 # -- what is refused before anything starts --------------------------------------------------------

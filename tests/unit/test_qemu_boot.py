@@ -14,6 +14,7 @@ from qemu import accelerator, ssh, verdict
 from qemu.accelerator import GUESTS, Accelerator, choose
 from qemu.boot import Request, boot
 from qemu.console import Sign, Stage
+from qemu.firmware import KINDS
 from qemu.verdict import End, Failure, explain
 from stages.errors import BuildError, UsageError
 
@@ -185,6 +186,11 @@ def test_when_time_is_over_the_hint_says_what_was_missing(more: dict[str, Any], 
 def test_nothing_to_boot_points_to_the_other_firmware() -> None:
     assert "--firmware uefi" in explain(failure(Sign.NO_LOADER)).hint
     assert "--firmware bios" in explain(failure(Sign.NO_LOADER, firmware="uefi")).hint
+
+
+@pytest.mark.parametrize("firmware", sorted({kind for kinds in KINDS.values() for kind in kinds}))
+def test_every_firmware_has_a_hint(firmware: str) -> None:
+    assert explain(failure(Sign.FIRMWARE_SHELL, firmware=firmware)).hint
 
 
 def test_an_unknown_architecture_is_refused() -> None:
