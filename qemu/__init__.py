@@ -1,1 +1,1 @@
-"""Foreign architectures: names, interpreters and their registration."""
+"""Foreign architectures and their registration; machines, and whether they boot."""
