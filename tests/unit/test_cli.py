@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.cli import _again, _bytes, main
+from builder.cli import main
+from builder.commands.options import again
+from builder.commands.store import bytes_of
 from stages.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -114,14 +116,14 @@ def test_the_way_back_has_the_users_own_options() -> None:
         "--offline",
         "--set",
     ]
-    assert _again(options) == ["dib-ctr", "shell", *words, "A=b c", "-p", "vim,less", "vm", "debian-minimal"]
+    assert again(options) == ["dib-ctr", "shell", *words, "A=b c", "-p", "vim,less", "vm", "debian-minimal"]
 
 
 def test_sizes_have_units() -> None:
-    assert [_bytes(text) for text in ("5", "500M", "1.5g", "2T")] == [5, 500_000_000, 1_500_000_000, 2 * 10**12]
+    assert [bytes_of(text) for text in ("5", "500M", "1.5g", "2T")] == [5, 500_000_000, 1_500_000_000, 2 * 10**12]
     for wrong in ("", "M", "5X", "5MB", "-"):
         with pytest.raises(UsageError):
-            _bytes(wrong)
+            bytes_of(wrong)
 
 
 def test_what_a_rebuild_does_not_need_is_not_imported() -> None:

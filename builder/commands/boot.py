@@ -1,0 +1,66 @@
+"""The command that starts a machine: boot."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stages.errors import UsageError
+
+
+@click.command()
+@click.option(
+    "--firmware", type=click.Choice(("bios", "uefi", "both")), help="How it starts [default: bios where there is one]."
+)
+@click.option(
+    "--expect", default="", metavar="REGEX", help="Wait for a line of the console with this, not for the login prompt."
+)
+@click.option("--ssh", is_flag=True, help="Wait until the SSH server answers; with a seed or a key also log in.")
+@click.option(
+    "--seed",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Give it a NoCloud seed: a folder with user-data, and meta-data, vendor-data, network-config where needed.",
+)
+@click.option(
+    "--ssh-key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Log in with this private key, which a seed gives to the image's user; it is made where there is none.",
+)
+@click.option(
+    "--timeout", type=click.FloatRange(1), default=300, show_default=True, metavar="SECONDS", help="For each boot."
+)
+@click.option("--arch", default="", help="The machine's architecture [default: this machine's].")
+@click.option("--memory", type=click.IntRange(64), default=1024, show_default=True, metavar="MB")
+@click.option("--cpus", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Write the console's text here.")
+@click.option("--interactive", is_flag=True, help="Give the machine this terminal; Ctrl-A X ends it.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.argument("image", type=click.Path(path_type=Path))
+def boot(*, firmware: str | None, expect: str, arch: str, interactive: bool, debug: bool, **options: Any) -> None:
+    """Start a machine from a disk image and see whether it comes up; the image stays as it is.
+
+    It has come up when it shows its login prompt, or what else is waited for. The console is shown as it speaks.
+    """
+    import re
+
+    from builder.engines import memory
+    from qemu.architecture import canonical, native
+    from qemu.boot import Request, interact
+    from qemu.boot import boot as run
+
+    try:
+        expected = re.compile(expect) if expect else None
+    except re.error as error:
+        raise UsageError(f"--expect is no regular expression: {error}", where=expect) from error
+    request = Request(arch=canonical(arch or native()) or arch, firmware=firmware or "", expect=expected, **options)
+    if interactive:
+        if not sys.stdin.isatty():
+            raise UsageError("--interactive needs a terminal", hint="leave it out, or run it on a terminal")
+        sys.exit(interact(request, memory))
+    for success in run(request, lambda text: click.echo(text, nl=False), memory):
+        click.echo(str(success))

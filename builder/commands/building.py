@@ -1,0 +1,152 @@
+"""Commands that build: build, plan, shell."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from builder.commands.images import pushing_of
+from builder.commands.options import (
+    converse,
+    log_options,
+    note,
+    output_options,
+    push_options,
+    request_options,
+    slim,
+    wish_of,
+)
+from stages.errors import UsageError
+
+if TYPE_CHECKING:
+    from builder.build import Conversation
+    from builder.request import Prepared, Wish
+
+
+class CommandAfterDashes(click.Command):
+    """A command line that may end in ``-- COMMAND...``, which goes to ``context.meta["command"]``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take away what follows the first ``--``."""
+        if "--" in args:
+            place = args.index("--")
+            ctx.meta["command"], args = args[place + 1 :], args[:place]
+        return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """The usage line names it too."""
+        return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]
+
+
+def _check_load(engine: str, *, load: bool) -> None:
+    if load and engine == "host":
+        raise UsageError("--load needs an engine that has images", hint="--engine podman or docker")
+
+
+@click.command()
+@request_options
+@log_options
+@output_options
+@click.option(
+    "--lock",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write what was used: repositories, packages with checksums, build image.",
+)
+@click.option(
+    "--vendor",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write the lock to DIR/lock.json, and beside it all packages and lists that --locked needs.",
+)
+@push_options
+@click.option("--push", "reference", default="", metavar="HOST/NAME:TAG", help="Push the image to this registry.")
+@click.option("--load", is_flag=True, help="Put the image into the engine's own images as well.")
+@click.option(
+    "--break", "breaks", multiple=True, metavar="POINT", help="Open a shell at before:STAGE, after:STAGE or error."
+)
+def build(**options: Any) -> None:
+    """Build an image.
+
+    Outputs take options: -o oci,layers=stages,tag=1.0  -o tar,compress=zstd  -o oci-archive,dest=/srv/image.tar
+    """
+    from builder.build import build as run
+    from builder.request import prepare
+
+    wish = wish_of(
+        options,
+        outputs=options["outputs"] or ("oci",),
+        destination=options["destination"],
+        breaks=options["breaks"],
+        slim=slim(options),
+        no_documents=options["no_documents"],
+    )
+    say = note if options["progress"] == "json" else click.echo
+    pushing = pushing_of(options, wish.outputs)
+    if pushing:
+        pushing.check()
+    if "," in options["arch"]:
+        places = _build_several(wish, options, say)
+    else:
+        prepared = prepare("build", wish)
+        _check_load(options["engine"], load=options["load"])
+        conversation = converse(prepared, options)
+        _check_load(conversation.agent.engine.name, load=options["load"])  # "auto" may have become the host
+        run(prepared, conversation, load=options["load"], folder=options["destination"], say=say)
+        places = list(prepared.targets)
+    if pushing:
+        say(pushing.run(next(place for place in places if (place / "oci-layout").is_file())))
+
+
+def _build_several(wish: Wish, options: dict[str, Any], say: Callable[[str], None]) -> list[Path]:
+    from builder.several import build as run
+
+    if options["load"]:
+        raise UsageError("--load takes an image of one architecture", hint="name one with --arch")
+
+    def answer(prepared: Prepared) -> Conversation:
+        return converse(prepared, {**options, "arch": prepared.request.arch})
+
+    return run(wish, options["arch"].split(","), answer, say=say)
+
+
+@click.command()
+@request_options
+@output_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def plan(*, as_json: bool, **options: Any) -> None:
+    """Show the stages of a build: which are in the cache, and why the others are not."""
+    from builder.build import plan as ask
+    from builder.progress import plan_table
+    from builder.request import prepare
+
+    prepared = prepare(
+        "plan",
+        wish_of(options, outputs=options["outputs"], destination=options["destination"], slim=slim(options)),
+    )
+    stages = ask(prepared, converse(prepared, options, quiet=True))
+    click.echo(json.dumps(stages, indent=1) if as_json else plan_table(stages))
+
+
+@click.command(cls=CommandAfterDashes)
+@request_options
+@click.option(
+    "--at",
+    default="",
+    metavar="STAGE",
+    help="The tree as this stage finds it, by number, script or title [default: finished].",
+)
+@click.pass_context
+def shell(context: click.Context, /, *, at: str, **options: Any) -> NoReturn:
+    """Open a shell in the tree of a build, or run a command there; what is changed there is thrown away."""
+    from builder.build import shell as enter
+    from builder.request import prepare
+
+    prepared = prepare("shell", wish_of(options))
+    command = context.meta.get("command", ())
+    sys.exit(enter(prepared, converse(prepared, options, quiet=True), at, command))

@@ -1,0 +1,199 @@
+"""Options that several commands share, and what they come to."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stages.errors import UsageError
+from stages.request import OUTPUT_TYPES
+
+if TYPE_CHECKING:
+    from builder.build import Conversation
+    from builder.request import Prepared, Wish
+
+ENGINES = ("auto", "podman", "docker", "podman-socket", "docker-socket", "host")
+PROGRESS = ("auto", "live", "plain", "json")
+
+Command = Callable[..., Any]
+
+
+def note(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def engine_options(command: Command) -> Command:
+    for option in (
+        click.option("--debug", is_flag=True, help="Show tracebacks."),
+        click.option("--store", metavar="DIR", help="Where the store of the host engine is [env: DIB_CTR_STORE]."),
+        click.option(
+            "--engine", type=click.Choice(ENGINES), default="auto", show_default=True, help="What runs the build."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def request_options(command: Command) -> Command:
+    for option in (
+        click.argument("elements", nargs=-1, required=True, metavar="ELEMENT..."),
+        click.option("--offline", is_flag=True, help="Cut the network; take repositories as they were seen last."),
+        click.option(
+            "--snapshot",
+            default="",
+            metavar="TIME",
+            help="Take packages from a snapshot of their archive: 20261101T000000Z or 2026-11-01"
+            " [its service: env DIB_CTR_SNAPSHOT_URL].",
+        ),
+        click.option(
+            "--locked",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Build exactly what this lock names, or fail naming what is gone.",
+        ),
+        click.option("--no-cache", is_flag=True, help="Run every stage; packages still come from the package cache."),
+        click.option(
+            "-p", "--package", "packages", multiple=True, metavar="NAME", help="Install a package (repeatable, or A,B)."
+        ),
+        click.option(
+            "--elements-path",
+            default="",
+            metavar="DIR:DIR",
+            help="Where to look for elements first [env: ELEMENTS_PATH].",
+        ),
+        click.option(
+            "--set",
+            "settings",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="Set an element's variable; DIB_* of the environment count too.",
+        ),
+        click.option("--release", default="", help="The distribution's release (sets DIB_RELEASE)."),
+        click.option(
+            "--arch",
+            default="",
+            help="The image's architecture [default: this machine's]; build takes several: amd64,arm64.",
+        ),
+        click.option("--name", default="", help="The image's name [default: the operating-system element's]."),
+    ):
+        command = option(command)
+    return engine_options(command)
+
+
+def output_options(command: Command) -> Command:
+    for option in (
+        click.option(
+            "--dest",
+            "destination",
+            type=click.Path(file_okay=False, path_type=Path),
+            default=Path(),
+            help="The folder for outputs [default: here].",
+        ),
+        click.option("--no-documents", is_flag=True, help="Write no SBOMs and no provenance beside images."),
+        click.option("--no-slim", is_flag=True, help="Leave everything in: documentation, locales, caches."),
+        click.option(
+            "--slim",
+            default="",
+            metavar="POLICY",
+            help="What to leave out: a policy's name, or a YAML file [default: the distribution's own, for images].",
+        ),
+        click.option(
+            "-o",
+            "--output",
+            "outputs",
+            multiple=True,
+            metavar="TYPE[,KEY=VALUE]...",
+            help=f"What to write (repeatable): {', '.join(OUTPUT_TYPES)} [default: oci].",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def push_options(command: Command) -> Command:
+    for option in (
+        click.option("--sign-key", default="", metavar="KEY", help="A key for --sign: a file, or what cosign takes."),
+        click.option("--sign", is_flag=True, help="Sign what was pushed, with cosign."),
+        click.option(
+            "--authfile",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="Credentials [default: the engines' own].",
+        ),
+        click.option("--insecure", is_flag=True, help="Push without TLS, or to a certificate nobody vouches for."),
+    ):
+        command = option(command)
+    return command
+
+
+def log_options(command: Command) -> Command:
+    for option in (
+        click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Write the full log here."),
+        click.option(
+            "--progress", type=click.Choice(PROGRESS), default="auto", show_default=True, help="What to show."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def slim(options: dict[str, Any]) -> str:
+    from builder.request import NO_SLIM
+
+    if options["no_slim"] and options["slim"]:
+        raise UsageError("--slim and --no-slim exclude each other")
+    return NO_SLIM if options["no_slim"] else str(options["slim"])
+
+
+def wish_of(options: dict[str, Any], **more: Any) -> Wish:
+    from builder.request import LockWish, Wish
+
+    names = ("elements", "name", "arch", "release", "settings", "elements_path", "packages", "no_cache", "offline")
+    locks = LockWish(options.get("lock"), options["locked"], options.get("vendor"), options["snapshot"])
+    return Wish(**{name: options[name] for name in names}, locks=locks, **more)
+
+
+def converse(prepared: Prepared | None, options: dict[str, Any], *, quiet: bool = False) -> Conversation:
+    """The agent of the chosen engine, and who shows what it says."""
+    from builder import engines
+    from builder.build import Agent, Conversation
+    from builder.progress import Log, Plain, reporter
+    from qemu.architecture import native, runs
+
+    if options["store"]:
+        os.environ["DIB_CTR_STORE"] = options["store"]
+    engine = engines.select(options["engine"])
+    foreign = prepared is not None and not runs(native(), prepared.request.arch)
+    agent = Agent(engine, "foreign" if foreign else "debian", note, options["debug"])
+    log = Log.open(options.get("log"), prepared.request.name if prepared else "cache")
+    shown = Plain(out=sys.stderr, github=False) if quiet else reporter(options.get("progress", "plain"))
+    beside = prepared.locks.locked.parent if prepared and prepared.locks.locked else Path()
+    return Conversation(agent, shown, log, again(options), beside)
+
+
+def again(options: dict[str, Any]) -> list[str]:
+    """The command line that opens a shell with the same request."""
+    words = ["dib-ctr", "shell"]
+    for name, flag in (
+        ("engine", "--engine"),
+        ("store", "--store"),
+        ("name", "--name"),
+        ("arch", "--arch"),
+        ("release", "--release"),
+        ("elements_path", "--elements-path"),
+        ("locked", "--locked"),
+        ("snapshot", "--snapshot"),
+    ):
+        value = options.get(name)
+        if value and value != "auto":
+            words += [flag, str(value)]
+    if options.get("offline"):
+        words.append("--offline")
+    for name, flag in (("settings", "--set"), ("packages", "-p")):
+        for value in options.get(name, ()):
+            words += [flag, value]
+    return [*words, *options.get("elements", ())]
