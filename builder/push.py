@@ -13,18 +13,16 @@ import re
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from builder import sign as signing
-from builder.registry import Registry
+from builder.registry import INSECURE, PassingError, Registry, persistently
 from stages.errors import BuildError, UsageError
 from stages.export import layout
 
-ATTEMPTS = 4  # with 2, 4, 8 seconds between them
 _HOST = (
     r"(?:[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?::[0-9]+)?|[A-Za-z0-9-]+:[0-9]+|localhost|\[[0-9a-fA-F:]+\](?::[0-9]+)?)"
 )
@@ -64,10 +62,20 @@ def parse_reference(text: str) -> Reference:
     raise UsageError(f"{text!r} is no place in a registry", hint=hint)
 
 
-def check(reference: Reference, *, insecure: bool, authfile: Path | None) -> None:
-    """Raise BuildError, before anything is built, where no registry answers and where skopeo is not there."""
+def _silent(_: str) -> None:
+    """For those who want to hear nothing of it."""
+
+
+def check(
+    reference: Reference, *, insecure: bool, authfile: Path | None, on_note: Callable[[str], None] = _silent
+) -> None:
+    """Raise BuildError, before anything is built, where skopeo is not there, no registry answers, or it takes nothing.
+
+    It asks the registry for an upload, which it cancels: a wrong password or name is found now, not after the build.
+    """
     _skopeo()
-    Registry(reference.host, insecure, authfile).ping()
+    registry = Registry(reference.host, insecure, authfile)
+    persistently(lambda: registry.check_push(reference.name), on_note)
 
 
 def _skopeo() -> str:
@@ -82,53 +90,50 @@ def _skopeo() -> str:
 
 @dataclass(frozen=True)
 class Transfer:
-    """One push with skopeo: where to, and how to speak to the registry."""
+    """One push: where to, and how to speak to the registry, with skopeo and about what skopeo cannot do."""
 
     reference: Reference
-    insecure: bool
-    authfile: Path | None
+    registry: Registry
     on_note: Callable[[str], None]
-
-    @property
-    def registry(self) -> Registry:
-        """The registry, for what skopeo cannot do."""
-        return Registry(self.reference.host, self.insecure, self.authfile)
 
     def copy(self, source: Path, tag: str, target: str) -> None:
         """Copy one entry of a layout, again where the way there fails: blobs that have arrived are not sent again."""
-        for attempt in range(1, ATTEMPTS + 1):
-            said = self._copy(source, tag, target)
-            if said is None:
-                return
-            error, final = self._explained(said, target)
-            if final or attempt == ATTEMPTS:
-                raise error
-            self.on_note(f"{error.what}: trying again in {2**attempt} s")
-            time.sleep(2**attempt)
+        persistently(lambda: self._copy(source, tag, target), self.on_note)
 
-    def _copy(self, source: Path, tag: str, target: str) -> str | None:
-        """Run skopeo; what it said where it failed."""
+    def _copy(self, source: Path, tag: str, target: str) -> None:
+        """Run skopeo once."""
         words = ["--insecure-policy", "copy", "--quiet", "--all", "--preserve-digests"]
-        words.append(f"--dest-tls-verify={'false' if self.insecure else 'true'}")
-        words += [f"--dest-authfile={self.authfile}"] if self.authfile else []
+        words.append(f"--dest-tls-verify={'false' if self.registry.insecure else 'true'}")
+        words += [f"--dest-authfile={self.registry.authfile}"] if self.registry.authfile else []
         words += [f"oci:{source}:{tag}", f"docker://{target}"]
         done = subprocess.run([_skopeo(), *words], capture_output=True, check=False, stdin=subprocess.DEVNULL)
-        return done.stderr.decode("utf-8", "replace") if done.returncode != 0 else None
+        if done.returncode != 0:
+            raise self._explained(done.stderr.decode("utf-8", "replace"), target)
 
-    def _explained(self, said: str, target: str) -> tuple[BuildError, bool]:
-        """What skopeo said, for a person, and whether trying again is of no use."""
+    def manifest(self, tag: str) -> bytes:
+        """What the registry has under a tag; empty where it has nothing."""
+        return persistently(lambda: self.registry.manifest(self.reference.name, tag), self.on_note)
+
+    def put_index(self, tag: str, index: bytes) -> None:
+        """Put an index under a tag."""
+        name = self.reference.name
+        persistently(lambda: self.registry.put_manifest(name, tag, index, layout.INDEX_TYPE), self.on_note)
+
+    def _explained(self, said: str, target: str) -> BuildError:
+        """What skopeo said, for a person; PassingError where trying again may be of use."""
         lines = said.strip().splitlines() or ["it gave no reason"]
         match = re.search(r'msg="((?:[^"\\]|\\.)*)"', lines[-1])
         reason = match[1].replace('\\"', '"') if match else lines[-1]
-        hint, final = "run it again: what has arrived is not sent again", False
+        kind, hint = BuildError, "run it again: what has arrived is not sent again"
         if re.search(r"unauthorized|authentication required|denied|no basic auth|\b40[13]\b", reason, re.IGNORECASE):
-            hint, final = f"log in first: podman login {self.reference.host}, or --authfile FILE", True
+            hint = f"log in first: podman login {self.reference.host}, or --authfile FILE"
         elif re.search(r"server gave HTTP response|certificate|x509", reason):
-            hint, final = "--insecure pushes to a registry without TLS, or whose certificate nobody vouches for", True
-        elif re.search(r"no such file|digest", reason):
-            hint, final = "the layout is damaged: build it again", True
-        what = f"the registry did not take the image: {reason}"
-        return BuildError(what, where=target, hint=hint), final
+            hint = INSECURE
+        elif re.search(r"no such file|digest did not match", reason, re.IGNORECASE):
+            hint = "the layout is damaged: build it again"
+        else:
+            kind = PassingError
+        return kind(f"the registry did not take the image: {reason}", where=target, hint=hint)
 
 
 def push(
@@ -137,13 +142,13 @@ def push(
     *,
     insecure: bool = False,
     authfile: Path | None = None,
-    on_note: Callable[[str], None] = lambda _: None,
+    on_note: Callable[[str], None] = _silent,
 ) -> str:
     """Push the one image (or the index over several) of a layout, and what is attached; returns ``NAME@DIGEST``.
 
     The digest is the layout's own, and is compared with what the registry has in the end. Raises BuildError.
     """
-    transfer = Transfer(reference, insecure, authfile, on_note)
+    transfer = Transfer(reference, Registry(reference.host, insecure, authfile), on_note)
     with tempfile.TemporaryDirectory(prefix="dib-ctr-push-") as name:
         source = Path(name) / "image"
         entry = json.loads((folder / "index.json").read_bytes())["manifests"][0]
@@ -154,7 +159,7 @@ def push(
             _push_attached(transfer, folder, listing, Path(name))
         transfer.copy(source, "pushed", str(reference))
     digest: str = entry["digest"]
-    arrived = f"sha256:{hashlib.sha256(transfer.registry.manifest(reference.name, reference.tag)).hexdigest()}"
+    arrived = f"sha256:{hashlib.sha256(transfer.manifest(reference.tag)).hexdigest()}"
     if arrived != digest:
         raise BuildError(
             f"the registry has another image than was pushed: {arrived}, not {digest}",
@@ -177,25 +182,36 @@ def _layout(target: Path, blobs: Path, entries: Sequence[dict[str, Any]]) -> Non
 
 
 def _push_attached(transfer: Transfer, folder: Path, listing: Path, scratch: Path) -> None:
-    """Push the artifacts of one list, and the list under its tag, joined with what the registry lists there."""
+    """Push the artifacts of one list; a registry that does not list them by itself gets the list under its tag too."""
     subject = listing.stem
     own = json.loads(listing.read_bytes())["manifests"]
-    repository = transfer.reference.repository
     source = scratch / f"attached-{subject}"
     entries = [{**entry, "annotations": {_REF: entry["digest"].removeprefix("sha256:")}} for entry in own]
     _layout(source, folder, entries)
     for entry in own:
         name = entry["digest"].removeprefix("sha256:")
-        transfer.copy(source, name, f"{repository}@{entry['digest']}")
-    tag, registry = f"sha256-{subject}", transfer.registry
-    known = registry.manifest(transfer.reference.name, tag)
-    listed = {entry["digest"]: entry for entry in (json.loads(known)["manifests"] if known else [])}
-    listed.update((entry["digest"], entry) for entry in own)
+        transfer.copy(source, name, f"{transfer.reference.repository}@{entry['digest']}")
+    name, digest = transfer.reference.name, f"sha256:{subject}"
+    if not persistently(lambda: transfer.registry.lists_referrers(name, digest), transfer.on_note):
+        tag = f"sha256-{subject}"
+        known = transfer.manifest(tag)
+        index = _joined(known, own, f"{transfer.reference.repository}:{tag}")
+        if known == index:
+            return
+        transfer.put_index(tag, index)
+    transfer.on_note(f"attached {len(own)} documents to {digest[:19]}")
+
+
+def _joined(known: bytes, own: Sequence[dict[str, Any]], where: str) -> bytes:
+    """The list that a registry has (it may be empty), with ``own`` entries in it."""
+    try:
+        old = {entry["digest"]: entry for entry in (json.loads(known)["manifests"] if known else [])}
+    except (ValueError, KeyError, TypeError) as error:
+        hint = "no list of what is attached is there: remove that tag from the registry"
+        raise BuildError("the registry has something else in the place of a list", where=where, hint=hint) from error
+    listed = {**old, **{entry["digest"]: entry for entry in own}}
     entries = sorted(listed.values(), key=lambda entry: (entry.get("artifactType", ""), entry["digest"]))
-    index = layout.encode({"schemaVersion": 2, "mediaType": layout.INDEX_TYPE, "manifests": entries})
-    if known != index:
-        registry.put_manifest(transfer.reference.name, tag, index, layout.INDEX_TYPE)
-        transfer.on_note(f"attached {len(own)} documents to sha256:{subject[:12]}")
+    return layout.encode({"schemaVersion": 2, "mediaType": layout.INDEX_TYPE, "manifests": entries})
 
 
 @dataclass(frozen=True)
@@ -211,7 +227,7 @@ class Pushing:
 
     def check(self) -> None:
         """Raise BuildError where the registry does not answer, or a program is not there."""
-        check(self.reference, insecure=self.insecure, authfile=self.authfile)
+        check(self.reference, insecure=self.insecure, authfile=self.authfile, on_note=self.on_note)
         if self.sign:
             signing.check()
 

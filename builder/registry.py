@@ -1,88 +1,114 @@
-"""Asking a registry for manifests and giving it some, with the credentials that engines keep (auth files).
+"""Asking a registry for manifests and giving it some: what skopeo cannot do.
 
-Only what skopeo cannot do: it writes a list of manifests anew and drops fields that it does not know. Protocol: OCI
-distribution specification 1.1; tokens: the bearer scheme of the distribution project.
+skopeo writes a list of manifests anew and drops fields that it does not know, and cannot be asked whether it may push.
+Protocol: OCI distribution specification 1.1; tokens: the bearer scheme of the distribution project; certificates:
+containers-certs.d(5). Whatever lets skopeo in lets this in.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
+import contextlib
+import ipaddress
 import os
 import re
-import shutil
-import subprocess
-from collections.abc import Iterator
+import ssl
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from time import sleep as pause
+from typing import Any, TypeVar
+from urllib.parse import urljoin, urlsplit
 
 import requests
+from docker.auth import INDEX_NAME
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
+from urllib3.exceptions import InsecureRequestWarning
 
+from builder.credentials import Credentials, auth_files, credentials
 from stages.errors import BuildError
 from stages.export import layout
 
 TIMEOUT = 30.0  # seconds
+ATTEMPTS = 4  # with 2, 4, 8 seconds between them
 MANIFESTS = (
     layout.MANIFEST_TYPE,
     layout.INDEX_TYPE,
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
+INSECURE = "--insecure pushes to a registry without TLS, or whose certificate nobody vouches for"
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
-
-Credentials = tuple[str, str]
-
-
-def auth_files(environment: dict[str, str]) -> Iterator[Path]:
-    """Where engines keep credentials, in the order in which skopeo looks (containers-auth.json(5))."""
-    home = Path(environment.get("HOME", "/"))
-    if given := environment.get("REGISTRY_AUTH_FILE"):
-        yield Path(given)
-        return
-    runtime = environment.get("XDG_RUNTIME_DIR") or f"/run/containers/{os.getuid()}"
-    yield Path(runtime) / "containers" / "auth.json"
-    yield Path(environment.get("XDG_CONFIG_HOME") or home / ".config") / "containers" / "auth.json"
-    yield Path(environment.get("DOCKER_CONFIG") or home / ".docker") / "config.json"
+Result = TypeVar("Result")
 
 
-def credentials(host: str, files: Iterator[Path]) -> Credentials | None:
-    """User and password for a registry from the first file that has any, or None."""
-    for file in files:
+class PassingError(BuildError):
+    """A failure that may be over when the same is tried again."""
+
+
+def persistently(work: Callable[[], Result], on_note: Callable[[str], None]) -> Result:
+    """Do ``work``, again after a pause where it fails with PassingError; says so with ``on_note``."""
+    for seconds in (2**number for number in range(1, ATTEMPTS)):
         try:
-            data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        found = _from_file(host, data)
-        if found:
-            return found
-    return None
+            return work()
+        except PassingError as error:
+            on_note(f"{error.what}: trying again in {seconds} s")
+            pause(seconds)
+    return work()
 
 
-def _from_file(host: str, data: dict[str, Any]) -> Credentials | None:
-    for name, entry in data.get("auths", {}).items():
-        if name.removeprefix("https://").removeprefix("http://").partition("/")[0] == host and entry.get("auth"):
-            try:
-                user, _, password = base64.b64decode(entry["auth"]).decode().partition(":")
-            except (binascii.Error, UnicodeDecodeError):
-                continue
-            return user, password
-    store = data.get("credHelpers", {}).get(host) or data.get("credsStore")
-    return _from_program(store, host) if store else None
+# -- the way there ---------------------------------------------------------------------------------
 
 
-def _from_program(store: str, host: str) -> Credentials | None:
-    """Ask a credential program (docker-credential-STORE)."""
-    program = shutil.which(f"docker-credential-{store}")
-    if program is None:
-        return None
-    done = subprocess.run([program, "get"], input=host, capture_output=True, text=True, check=False)
+def certificates(host: str) -> Path | None:
+    """The folder with the certificates for this host, the first that there is."""
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    folders = (config / "containers", Path("/etc/containers"), Path("/etc/docker"))
+    return next((each for folder in folders if (each := folder / "certs.d" / host).is_dir()), None)
+
+
+def _context(host: str, *, insecure: bool) -> ssl.SSLContext:
+    """Whom to trust: the system's authorities and the host's own; its clients' certificates are shown."""
+    context = ssl.create_default_context()
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    folder = certificates(host)
     try:
-        data = json.loads(done.stdout)
-        return str(data["Username"]), str(data["Secret"])
-    except (ValueError, KeyError):
-        return None
+        for file in sorted(folder.iterdir()) if folder else []:
+            if file.suffix == ".crt":
+                context.load_verify_locations(file)
+            elif file.suffix == ".cert":
+                context.load_cert_chain(file, file.with_suffix(".key"))
+    except OSError as error:  # ssl.SSLError is one
+        raise BuildError(f"a certificate for {host} cannot be read: {error}", where=str(folder)) from error
+    return context
+
+
+class _Trusting(HTTPAdapter):
+    """Connections that trust whom a context trusts."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        super().__init__()
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options, ssl_context=self._context)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        return super().proxy_manager_for(proxy, **options, ssl_context=self._context)
+
+
+def is_loopback(host: str) -> bool:
+    """Is this host (with its port) this machine? No proxy is asked about that."""
+    name = urlsplit(f"//{host}").hostname or ""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(name).is_loopback
+    return name == "localhost"
+
+
+# -- the registry ----------------------------------------------------------------------------------
 
 
 @dataclass
@@ -92,27 +118,30 @@ class Registry:
     host: str
     insecure: bool = False
     authfile: Path | None = None
-    _scheme: str = ""
+    _base: str = ""
     _session: requests.Session = field(default_factory=requests.Session)
+
+    def __post_init__(self) -> None:
+        self._session.trust_env = False  # no .netrc, and no REQUESTS_CA_BUNDLE in the place of --insecure
+        self._session.mount("https://", _Trusting(_context(self.host, insecure=self.insecure)))
 
     def ping(self) -> None:
         """Raise BuildError where no registry answers ("Determining Support")."""
-        schemes = ("https", "http") if self.insecure else ("https",)
-        self._session.verify = not self.insecure
+        host = f"registry-1.{INDEX_NAME}" if self.host == INDEX_NAME else self.host
         reason = ""
-        for scheme in schemes:
+        for scheme in ("https", "http") if self.insecure else ("https",):
             try:
-                answer = self._session.get(f"{scheme}://{self.host}/v2/", timeout=TIMEOUT)
+                answer = self._send("GET", f"{scheme}://{host}/v2/")
             except requests.RequestException as error:
                 reason = reason or _reason(error)
                 continue
             if answer.status_code in (200, 401, 403):
-                self._scheme = scheme
+                self._base = f"{scheme}://{host}/v2/"
                 return
-            reason = f"it answers {answer.status_code}, and is no registry"
+            reason = f"it answers {answer.status_code} {answer.reason}"
         hint = "check its name and port, and whether it runs"
         if not self.insecure and self._is_insecure():
-            hint = "--insecure pushes to a registry without TLS, or whose certificate nobody vouches for"
+            hint = INSECURE
         raise BuildError(f"the registry {self.host} does not answer: {reason}", where=self.host, hint=hint)
 
     def _is_insecure(self) -> bool:
@@ -122,66 +151,89 @@ class Registry:
             return False
         return True
 
+    def check_push(self, name: str) -> None:
+        """Raise BuildError where the repository ``name`` takes no image from here: begins an upload and cancels it."""
+        self._credentials(name)  # skopeo reads them even where nobody asks for any
+        answer = self._request("POST", name, "blobs/uploads/")
+        place = urljoin(answer.url, answer.headers.get("Location", ""))
+        with contextlib.suppress(requests.RequestException):  # registries remove what nobody finishes
+            self._send("DELETE", place)
+
     def manifest(self, name: str, reference: str) -> bytes:
         """A manifest of the repository ``name`` by tag or digest; empty where there is none."""
         headers = {"Accept": ", ".join(MANIFESTS)}
-        answer = self._request("GET", name, f"manifests/{reference}", headers=headers)
-        if answer.status_code == 404:
-            return b""
-        self._check(answer)
-        return answer.content
+        answer = self._request("GET", name, f"manifests/{reference}", absent=(404,), headers=headers)
+        return answer.content if answer.ok else b""
 
     def put_manifest(self, name: str, reference: str, data: bytes, media_type: str) -> None:
         """Give the repository ``name`` a manifest whose blobs it has."""
-        headers = {"Content-Type": media_type}
-        self._check(self._request("PUT", name, f"manifests/{reference}", data=data, headers=headers))
+        self._request("PUT", name, f"manifests/{reference}", data=data, headers={"Content-Type": media_type})
 
-    def _request(self, method: str, name: str, path: str, **arguments: Any) -> requests.Response:
-        if not self._scheme:
+    def lists_referrers(self, name: str, digest: str) -> bool:
+        """Does it say by itself what refers to a manifest ("Listing Referrers")."""
+        headers = {"Accept": layout.INDEX_TYPE}
+        answer = self._request("GET", name, f"referrers/{digest}", absent=(400, 404, 405), headers=headers)
+        return answer.ok and answer.headers.get("Content-Type", "").startswith(layout.INDEX_TYPE)
+
+    def _send(self, method: str, url: str, **arguments: Any) -> requests.Response:
+        proxies = {} if is_loopback(urlsplit(url).netloc) else get_environ_proxies(url)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", InsecureRequestWarning)  # it was asked for
+            return self._session.request(
+                method, url, timeout=TIMEOUT, verify=not self.insecure, proxies=proxies, **arguments
+            )
+
+    def _request(
+        self, method: str, name: str, path: str, *, absent: tuple[int, ...] = (), **arguments: Any
+    ) -> requests.Response:
+        """Ask about a repository, logged in where that is wanted; BuildError for a bad answer but those ``absent``."""
+        if not self._base:
             self.ping()
-        url = f"{self._scheme}://{self.host}/v2/{name}/{path}"
+        if self.host == INDEX_NAME and "/" not in name:
+            name = f"library/{name}"
+        url = f"{self._base}{name}/{path}"
         try:
-            answer = self._session.request(method, url, timeout=TIMEOUT, **arguments)
-            if answer.status_code == 401 and self._log_in(answer.headers.get("WWW-Authenticate", "")):
-                answer = self._session.request(method, url, timeout=TIMEOUT, **arguments)
+            answer = self._send(method, url, **arguments)
+            if answer.status_code == 401 and self._log_in(answer.headers.get("WWW-Authenticate", ""), name):
+                answer = self._send(method, url, **arguments)
         except requests.RequestException as error:
-            raise BuildError(
-                f"the registry {self.host} does not answer: {_reason(error)}", hint="run it again"
-            ) from error
+            what = f"the registry {self.host} does not answer: {_reason(error)}"
+            raise PassingError(what, where=self.host, hint="run it again") from error
+        if answer.status_code not in absent:
+            self._check(answer, name)
         return answer
 
-    def _log_in(self, challenge: str) -> bool:
+    def _credentials(self, name: str) -> Credentials | None:
+        return credentials(self.host, name, [self.authfile] if self.authfile else auth_files(os.environ))
+
+    def _log_in(self, challenge: str, name: str) -> bool:
         """Take what the registry asks for into the session: a password or a token; False where there is none."""
-        files = iter([self.authfile]) if self.authfile else auth_files(dict(os.environ))
-        known = credentials(self.host, files)
+        known = self._credentials(name)
         scheme, _, rest = challenge.partition(" ")
+        self._session.headers.pop("Authorization", None)
         if scheme.lower() == "basic" and known:
             self._session.auth = known
             return True
         if scheme.lower() != "bearer":
             return False
         parameters = dict(_PARAMETER.findall(rest))
-        realm = parameters.pop("realm", "")
-        answer = self._session.get(realm, params=parameters, auth=known, timeout=TIMEOUT)
+        answer = self._send("GET", parameters.pop("realm", ""), params=parameters, auth=known)
         if answer.status_code != 200:
             return False
         data = answer.json()
         self._session.headers["Authorization"] = f"Bearer {data.get('token') or data.get('access_token', '')}"
         return True
 
-    def _check(self, answer: requests.Response) -> None:
+    def _check(self, answer: requests.Response, name: str) -> None:
+        if answer.ok:
+            return
+        place, status = f"{self.host}/{name}", f"{answer.status_code} {answer.reason}"
         if answer.status_code in (401, 403):
-            raise BuildError(
-                f"the registry {self.host} refuses: {answer.status_code} {answer.reason}",
-                where=self.host,
-                hint=f"log in first: podman login {self.host}, or --authfile FILE",
-            )
-        if answer.status_code >= 400:
-            raise BuildError(
-                f"the registry {self.host} answers {answer.status_code} {answer.reason}: {answer.text[:200]}",
-                where=self.host,
-                hint="run it again; its own log says more",
-            )
+            hint = f"log in first: podman login {self.host}, or --authfile FILE"
+            raise BuildError(f"the registry {self.host} refuses: {status}", where=place, hint=hint)
+        kind = PassingError if answer.status_code in (408, 429) or answer.status_code >= 500 else BuildError
+        hint = "run it again; its own log says more"
+        raise kind(f"the registry {self.host} answers {status}: {answer.text[:200]}", where=place, hint=hint)
 
 
 def _reason(error: requests.RequestException) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import http.server
 import json
+import re
 import shutil
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from tests.integration.engine_cases import missing
 
@@ -50,17 +53,23 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def registry(folder: Path, *, password: bool = False) -> Iterator[Running]:
-    """A registry with its data in ``folder``."""
+def registry(folder: Path, *, password: bool = False, certificate: bool = False) -> Iterator[Running]:
+    """A registry with its data in ``folder``; with ``certificate`` it speaks TLS, for which nobody but itself vouches.
+
+    That certificate is ``folder/certificate.crt``.
+    """
     program = shutil.which("docker-registry")
     if program is None:
         missing("there is no docker-registry")
     port = free_port()
     (folder / "data").mkdir(parents=True)
+    http: dict[str, object] = {"addr": f"127.0.0.1:{port}"}
+    if certificate:
+        http["tls"] = certify(folder)
     config: dict[str, object] = {
         "version": "0.1",
         "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": True}},
-        "http": {"addr": f"127.0.0.1:{port}"},
+        "http": http,
     }
     if password:
         (folder / "htpasswd").write_text(HTPASSWD)
@@ -77,6 +86,17 @@ def registry(folder: Path, *, password: bool = False) -> Iterator[Running]:
         process.wait(WAIT)
 
 
+def certify(folder: Path) -> dict[str, str]:
+    """A certificate of its own for this machine, as docker-registry is told of it."""
+    files = {"certificate": str(folder / "certificate.crt"), "key": str(folder / "certificate.key")}
+    name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    subprocess.run(
+        [*made, *name, "-keyout", files["key"], "-out", files["certificate"]], check=True, capture_output=True
+    )
+    return files
+
+
 def _await(port: int, process: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + WAIT
     while True:
@@ -90,19 +110,27 @@ def _await(port: int, process: subprocess.Popen[bytes]) -> None:
             return
 
 
-@dataclass
-class Flaky:
-    """A way to a registry that answers 503 to the first ``failures`` uploads."""
+@dataclass(frozen=True)
+class Asked:
+    """A request at a proxy."""
 
-    host: str
-    failures: int
-    failed: list[str] = field(default_factory=list)
+    method: str
+    path: str
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a proxy answers by itself."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
 
 
 @contextlib.contextmanager
-def flaky(target: str, failures: int) -> Iterator[Flaky]:
-    """A proxy in front of the registry at ``target`` (host and port) that fails at first."""
-    state = Flaky("", failures)
+def proxy(target: str, answer: Callable[[Asked], Answer | None]) -> Iterator[str]:
+    """A way to the registry at ``target`` (host and port) that answers by itself where ``answer`` does; its address."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -113,25 +141,25 @@ def flaky(target: str, failures: int) -> Iterator[Flaky]:
         def _pass(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = self.rfile.read(length) if length else self._chunks()
-            if self.command in ("POST", "PUT", "PATCH") and len(state.failed) < state.failures:
-                state.failed.append(self.path)
-                self.send_response(503)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
+            own = answer(Asked(self.command, self.path, dict(self.headers.items())))
+            self._answer(own or self._onward(body))
+
+        def _onward(self, body: bytes) -> Answer:
             onward = http.client.HTTPConnection(target, timeout=WAIT)
             headers = {name: value for name, value in self.headers.items() if name.lower() != "transfer-encoding"}
             onward.request(self.command, self.path, body, {**headers, "Content-Length": str(len(body))})
-            answer = onward.getresponse()
-            data = answer.read()
-            self.send_response(answer.status)
-            for name, value in answer.getheaders():
-                if name.lower() not in ("content-length", "transfer-encoding", "connection", "date", "server"):
-                    self.send_header(name, value)
-            self.send_header("Content-Length", answer.getheader("Content-Length", str(len(data))))
+            answered = onward.getresponse()
+            hop = ("transfer-encoding", "connection", "date", "server")
+            passed = {name: value for name, value in answered.getheaders() if name.lower() not in hop}
+            return Answer(answered.status, passed, answered.read())
+
+        def _answer(self, given: Answer) -> None:
+            self.send_response(given.status)
+            for name, value in {"Content-Length": str(len(given.body)), **given.headers}.items():
+                self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(data)
+                self.wfile.write(given.body)
 
         def _chunks(self) -> bytes:
             if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
@@ -146,11 +174,77 @@ def flaky(target: str, failures: int) -> Iterator[Flaky]:
         do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _pass  # noqa: N815 (the library's names)
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state.host = f"localhost:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield state
+        yield f"localhost:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()
+
+
+@dataclass
+class Failing:
+    """Answers 503 to the first ``failures`` requests of these methods whose path has ``part`` in it."""
+
+    failures: int
+    methods: tuple[str, ...] = ("POST", "PUT", "PATCH")
+    part: str = ""
+    failed: list[str] = field(default_factory=list)
+
+    def __call__(self, asked: Asked) -> Answer | None:
+        """The answer, or None where the registry is to answer."""
+        if asked.method not in self.methods or self.part not in asked.path or len(self.failed) >= self.failures:
+            return None
+        self.failed.append(asked.path)
+        return Answer(503)
+
+
+@dataclass
+class Holding:
+    """Never answers (until the test lets go) a request of this method whose path has ``part`` in it."""
+
+    method: str
+    part: str
+    held: threading.Event = field(default_factory=threading.Event)
+    let_go: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, asked: Asked) -> Answer | None:
+        """The answer, or None where the registry is to answer."""
+        if asked.method != self.method or self.part not in asked.path or self.let_go.is_set():
+            return None
+        self.held.set()
+        self.let_go.wait(WAIT)
+        return Answer(503)
+
+
+@dataclass
+class Issuing:
+    """Lets only those in who bring a token, and issues one for what USER with PASSWORD asks for.
+
+    As registries with a token service do; ``host`` is where the proxy listens.
+    """
+
+    host: str = ""
+    issued: list[str] = field(default_factory=list)
+
+    def __call__(self, asked: Asked) -> Answer | None:
+        """The answer, or None where the registry is to answer."""
+        place = urlsplit(asked.path)
+        brought = asked.headers.get("Authorization", "")
+        if place.path == "/token":
+            secret = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+            if brought != f"Basic {secret}":
+                return Answer(401)
+            scope = parse_qs(place.query).get("scope", [""])[0]
+            self.issued.append(scope)
+            return Answer(200, {"Content-Type": "application/json"}, json.dumps({"token": scope or "none"}).encode())
+        name = re.match(r"/v2/(.+)/(?:manifests|blobs|referrers)/", place.path)
+        wanted = "pull" if asked.method in ("GET", "HEAD") else "push"
+        kind, _, rest = brought.partition(" ")[2].partition(":")
+        repository, _, actions = rest.rpartition(":")
+        granted = kind == "repository" and name and repository == name[1] and wanted in actions.split(",")
+        if granted or (not name and brought.startswith("Bearer ")):
+            return None
+        scope = f',scope="repository:{name[1]}:{"pull" if wanted == "pull" else "pull,push"}"' if name else ""
+        return Answer(401, {"WWW-Authenticate": f'Bearer realm="http://{self.host}/token",service="tests"{scope}'})

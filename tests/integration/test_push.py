@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -20,7 +23,20 @@ from builder.push import check, parse_reference, push
 from stages.errors import BuildError
 from stages.export import layout
 from tests.integration.command import Command, Outcome
-from tests.integration.registry import PASSWORD, USER, Running, flaky, free_port, registry
+from tests.integration.engine_cases import missing
+from tests.integration.registry import (
+    PASSWORD,
+    USER,
+    Answer,
+    Asked,
+    Failing,
+    Holding,
+    Issuing,
+    Running,
+    free_port,
+    proxy,
+    registry,
+)
 
 
 @pytest.fixture(scope="module")
@@ -106,20 +122,51 @@ def test_pushing_again_sends_nothing(running: Running, image: Path) -> None:
     assert len(running.requests("PATCH")) + len(running.requests("POST")) == sent
 
 
-def test_all_architectures_are_pushed(running: Running, image: Path, command: Command, tmp_path: Path) -> None:
-    subprocess.run(["cp", "-a", str(image), str(tmp_path / "other")], check=True)
+@pytest.fixture(scope="module")
+def both(image: Path, open_folder: Path) -> Path:
+    """The small image twice, the second time as if it were for another architecture."""
+    other = open_folder / "other"
+    subprocess.run(["cp", "-a", str(image), str(other)], check=True)
     parts = layout.read_image(image)
     layers = [
         layout.Layer(each["mediaType"], each["digest"], each["size"], diff, "")
         for each, diff in zip(parts.manifest["layers"], parts.config["rootfs"]["diff_ids"], strict=True)
     ]
-    layout.complete(tmp_path / "other", layers, {"architecture": "riscv64", "os": "linux"}, "2026-01-01T00:00:00Z")
-    digest = write_index([image, tmp_path / "other"], tmp_path / "both", "1", 1_700_000_000)
+    layout.complete(other, layers, {"architecture": "riscv64", "os": "linux"}, "2026-01-01T00:00:00Z")
+    write_index([image, other], open_folder / "both", "1", 1_700_000_000)
+    return open_folder / "both"
+
+
+def test_all_architectures_are_pushed(running: Running, both: Path) -> None:
+    raw_index = subprocess.check_output(["skopeo", "inspect", "--raw", f"oci:{both}"])
     reference = parse_reference(f"{running.host}/team/both:1")
-    assert push(tmp_path / "both", reference, insecure=True).endswith(digest)
-    index = json.loads(raw(running.host, "team/both/manifests/1"))
+    assert push(both, reference, insecure=True).endswith(digest_of(raw_index))
+    assert raw(running.host, "team/both/manifests/1") == raw_index
+    index = json.loads(raw_index)
+    assert len(index["manifests"]) == 2
     for entry in index["manifests"]:
         assert digest_of(raw(running.host, f"team/both/manifests/{entry['digest']}")) == entry["digest"]
+    attached = json.loads(raw(running.host, "team/both/tags/list"))["tags"]
+    assert f"sha256-{index['manifests'][0]['digest'].removeprefix('sha256:')}" in attached
+
+
+@pytest.mark.parametrize("arch", ["amd64", "riscv64"])
+def test_one_of_several_architectures_is_taken_out(both: Path, open_folder: Path, tmp_path: Path, arch: str) -> None:
+    """With skopeo (then umoci reads it), and with podman."""
+    chosen = ["skopeo", f"--override-arch={arch}", "--override-os=linux", "copy", "-q"]
+    subprocess.run([*chosen, f"oci:{both}", f"oci:{tmp_path}/one:1"], check=True)
+    assert layout.read_image(tmp_path / "one").config["architecture"] == arch
+    rootless = [] if os.geteuid() == 0 else ["--rootless"]
+    subprocess.run(["umoci", "unpack", *rootless, "--image", f"{tmp_path}/one:1", str(tmp_path / "bundle")], check=True)
+    assert any((tmp_path / "bundle/rootfs").iterdir())
+    if shutil.which("podman") is None:
+        missing("there is no podman")
+    storage = ["--storage-driver=vfs", f"--root={tmp_path}/storage", f"--runroot={open_folder}/{arch}"]
+    podman = ["podman", "--remote=false", *storage]
+    pulled = subprocess.check_output([*podman, "pull", "-q", f"--arch={arch}", f"oci:{both}"], text=True).split()[-1]
+    said = subprocess.check_output([*podman, "image", "inspect", "--format={{.Architecture}}", pulled], text=True)
+    assert said.strip() == arch
+    subprocess.run(["podman", "--remote=false", *storage, "rmi", "--all", "--force"], check=True, capture_output=True)
 
 
 def cli(*arguments: str, environment: dict[str, str] | None = None) -> Outcome:
@@ -159,18 +206,157 @@ def test_passwords_come_from_the_engines_auth_file(open_folder: Path, image: Pat
             "push", "--insecure", "--authfile", str(tmp_path / "auth.json"), str(image), place, environment=none
         )
         assert given.status == 0, given.stderr
-        wrong = base64.b64encode(f"{USER}:wrong".encode()).decode()
+        wrong = base64.b64encode(f"{USER}:mistyped".encode()).decode()
         (tmp_path / "auth.json").write_text(json.dumps({"auths": {closed.host: {"auth": wrong}}}))
         assert cli("push", "--insecure", str(image), place, environment=allowed).status == 1
 
 
-def test_a_registry_that_stumbles_is_asked_again(running: Running, image: Path) -> None:
-    with flaky(running.host, 2) as way:
-        reference = parse_reference(f"{way.host}/team/flaky:1")
+def test_wrong_passwords_are_found_before_any_work(open_folder: Path, command: Command, tmp_path: Path) -> None:
+    with registry(open_folder / "wary-registry", password=True) as closed:
+        wrong = base64.b64encode(f"{USER}:mistyped".encode()).decode()
+        (tmp_path / "auth.json").write_text(json.dumps({"auths": {closed.host: {"auth": wrong}}}))
+        (tmp_path / "torn.json").write_text('{"auths":')
+        for file, word in (("auth.json", f"podman login {closed.host}"), ("torn.json", "torn.json cannot be read")):
+            options = ("--push", f"{closed.host}/a/b:1", "--insecure", "--authfile", str(tmp_path / file))
+            outcome = command("build", *options, "--name", "never", "tiny-os")
+            assert (outcome.status, outcome.events) == (1, [])
+            assert word in outcome.stderr
+            assert "mistyped" not in outcome.stderr
+
+
+def test_a_registry_that_hands_out_tokens(running: Running, image: Path, tmp_path: Path) -> None:
+    guard = Issuing()
+    with proxy(running.host, guard) as host:
+        guard.host = host
+        secret = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        (tmp_path / "auth.json").write_text(json.dumps({"auths": {f"{host}/team": {"auth": secret}}}))
+        environment = {"REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")}
+        said = cli("push", "--insecure", str(image), f"{host}/team/token:1", environment=environment)
+        assert said.status == 0, said.stderr
+        assert "repository:team/token:pull,push" in guard.issued
+        issued = len(guard.issued)
+        refused = cli("push", "--insecure", str(image), f"{host}/other/token:1", environment=environment)
+        assert refused.status == 1
+        assert "podman login" in refused.stderr
+        assert len(guard.issued) == issued
+    assert digest_of(raw(running.host, "team/token/manifests/1")) == layout.read_image(image).digest
+
+
+def test_a_registry_with_a_certificate_of_its_own(open_folder: Path, image: Path, tmp_path: Path) -> None:
+    with registry(open_folder / "own-registry", certificate=True) as own:
+        place = f"{own.host}/team/tiny:1"
+        # What curl and others are told to trust is no reason to mistrust what --insecure allows, nor is a proxy.
+        environment = {
+            "HOME": str(tmp_path),
+            "XDG_CONFIG_HOME": "",
+            "REQUESTS_CA_BUNDLE": "/etc/ssl/certs/ca-certificates.crt",
+            "https_proxy": f"http://localhost:{free_port()}",
+            "no_proxy": "",
+        }
+        refused = cli("push", str(image), place, environment=environment)
+        assert refused.status == 1
+        assert "certificate" in refused.stderr
+        assert "--insecure" in refused.stderr
+        allowed = cli("push", "--insecure", str(image), place, environment=environment)
+        assert allowed.status == 0, allowed.stderr
+        assert "Warning" not in allowed.stderr
+        trusted = tmp_path / ".config/containers/certs.d" / own.host
+        trusted.mkdir(parents=True)
+        (trusted / "ca.crt").write_bytes((own.folder / "certificate.crt").read_bytes())
+        known = cli("push", str(image), f"{own.host}/team/tiny:2", environment=environment)
+        assert known.status == 0, known.stderr
+
+
+@pytest.mark.parametrize(
+    ("methods", "part"), [(("POST", "PUT", "PATCH"), "/blobs/"), (("PUT",), "/manifests/sha256-"), (("GET",), "/flaky")]
+)
+def test_a_registry_that_stumbles_is_asked_again(
+    running: Running, image: Path, methods: tuple[str, ...], part: str
+) -> None:
+    stumble = Failing(2, methods, part)
+    name = f"team/flaky-{len(part)}"
+    notes: list[str] = []
+    with proxy(running.host, stumble) as host:
         digest = layout.read_image(image).digest
-        assert push(image, reference, insecure=True).endswith(digest)
-        assert len(way.failed) == 2
-    assert digest_of(raw(running.host, "team/flaky/manifests/1")) == digest
+        assert push(image, parse_reference(f"{host}/{name}:1"), insecure=True, on_note=notes.append).endswith(digest)
+    assert len(stumble.failed) == 2
+    assert [note for note in notes if "trying again in" in note]
+    assert digest_of(raw(running.host, f"{name}/manifests/1")) == digest
+
+
+def test_a_registry_that_stays_broken_is_given_up(
+    running: Running, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("builder.registry.pause", pauses.append)
+    stumble = Failing(1000, ("PUT",), "/manifests/")
+    with proxy(running.host, stumble) as host, pytest.raises(BuildError) as raised:
+        push(image, parse_reference(f"{host}/team/broken:1"), insecure=True)
+    assert pauses == [2, 4, 8]
+    assert "503" in raised.value.what
+    assert "run it again" in raised.value.hint
+
+
+def living(group: int) -> list[str]:
+    """The processes of a group but those that only wait for someone to hear of their end."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, its_group = file.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state not in "ZX":
+                found.append(file.parent.name)
+    return found
+
+
+def test_a_push_that_is_killed_leaves_no_tag_and_goes_on_later(running: Running, image: Path, tmp_path: Path) -> None:
+    """Killed when all but the image's own manifest has arrived; what has arrived is not sent again."""
+    stop = Holding("PUT", "/manifests/1")
+    name = "team/killed"
+    with proxy(running.host, stop) as host:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "builder.cli", "push", "--insecure", str(image), f"{host}/{name}:1"],
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert stop.held.wait(30)
+        process.terminate()
+        _, said = process.communicate(timeout=30)
+        assert process.returncode not in (0, None)
+        assert b"Traceback" not in said
+        assert not list(tmp_path.iterdir())
+        end = time.monotonic() + 10
+        while living(process.pid):  # nor does skopeo go on
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        stop.let_go.set()
+        with pytest.raises(urllib.error.HTTPError):
+            raw(running.host, f"{name}/manifests/1")
+        sent = len(running.requests("PATCH"))
+        push(image, parse_reference(f"{host}/{name}:1"), insecure=True)
+        assert len(running.requests("PATCH")) == sent
+    assert digest_of(raw(running.host, f"{name}/manifests/1")) == layout.read_image(image).digest
+
+
+def test_a_registry_that_lists_what_is_attached_gets_no_list(running: Running, image: Path) -> None:
+    listing = json.dumps({"schemaVersion": 2, "mediaType": layout.INDEX_TYPE, "manifests": []}).encode()
+
+    def lists(asked: Asked) -> Answer | None:
+        return Answer(200, {"Content-Type": layout.INDEX_TYPE}, listing) if "/referrers/" in asked.path else None
+
+    with proxy(running.host, lists) as host:
+        push(image, parse_reference(f"{host}/team/modern:1"), insecure=True)
+    assert json.loads(raw(running.host, "team/modern/tags/list"))["tags"] == ["1"]
+
+
+def test_something_else_in_the_place_of_a_list_is_left_alone(running: Running, image: Path, tmp_path: Path) -> None:
+    subprocess.run(["cp", "-a", str(image), str(tmp_path / "plain")], check=True)
+    subprocess.run(["rm", "-r", str(tmp_path / "plain/referrers")], check=True)
+    tag = layout.read_image(image).digest.replace(":", "-")
+    push(tmp_path / "plain", parse_reference(f"{running.host}/team/taken:{tag}"), insecure=True)
+    with pytest.raises(BuildError, match="something else"):
+        push(image, parse_reference(f"{running.host}/team/taken:1"), insecure=True)
+    assert digest_of(raw(running.host, f"team/taken/manifests/{tag}")) == layout.read_image(image).digest
 
 
 def test_a_registry_that_is_not_there_is_refused_before_any_work(command: Command) -> None:

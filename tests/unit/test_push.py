@@ -8,10 +8,12 @@ import stat
 from pathlib import Path
 
 import pytest
+from docker.auth import INDEX_NAME, INDEX_URL
 
 from builder import sign
+from builder.credentials import auth_files, credentials
 from builder.push import Reference, parse_reference
-from builder.registry import auth_files, credentials
+from builder.registry import is_loopback
 from stages.errors import BuildError, UsageError
 
 
@@ -51,10 +53,11 @@ def test_what_is_no_place_says_what_to_write(text: str, hint: str) -> None:
     assert hint in raised.value.hint
 
 
-def test_credentials_are_found_where_engines_keep_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def encoded(text: str) -> dict[str, str]:
-        return {"auth": base64.b64encode(text.encode()).decode()}
+def encoded(text: str) -> dict[str, str]:
+    return {"auth": base64.b64encode(text.encode()).decode()}
 
+
+def test_credentials_are_found_where_engines_keep_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = tmp_path / "first.json", tmp_path / "second.json"
     first.write_text(json.dumps({"auths": {"https://one:1/v2/": encoded("me:pass:word")}}))
     second.write_text(json.dumps({"auths": {"two": {}}, "credHelpers": {"two": "test"}, "credsStore": "nowhere"}))
@@ -63,11 +66,52 @@ def test_credentials_are_found_where_engines_keep_them(tmp_path: Path, monkeypat
     helper.chmod(helper.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     files = [tmp_path / "none.json", first, second]
-    assert credentials("one:1", iter(files)) == ("me", "pass:word")
-    assert credentials("two", iter(files)) == ("at-two", "s")
-    assert credentials("three", iter(files)) is None
-    first.write_text("no JSON")
-    assert credentials("one:1", iter(files)) is None
+    assert credentials("one:1", "a", files) == ("me", "pass:word")
+    assert credentials("two", "a", files) == ("at-two", "s")
+    assert credentials("three", "a", files) is None
+    second.write_text(json.dumps({"credsStore": "test"}))
+    assert credentials("three", "a", files) == ("at-three", "s")
+
+
+def test_the_most_exact_credentials_are_taken(tmp_path: Path) -> None:
+    file = tmp_path / "auth.json"
+    entries = {"one/team": encoded("team:1"), "one": encoded("all:1"), "one/team/app": encoded("app:1")}
+    file.write_text(json.dumps({"auths": entries}))
+    for name, user in (("team/app", "app"), ("team/app/part", "app"), ("team/other", "team"), ("teams", "all")):
+        assert credentials("one", name, [file]) == (user, "1")
+    file.write_text(json.dumps({"auths": {"one/team": encoded("team:1")}}))
+    assert credentials("one", "other", [file]) is None
+
+
+def test_the_central_registry_has_several_names(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"auths": {INDEX_URL: encoded("me:1")}}))
+    assert credentials(INDEX_NAME, "me/app", [file]) == ("me", "1")
+    assert credentials("one", "me/app", [file]) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["no JSON", "[]", '{"auths": ["one"]}', '{"auths": {"one": "x"}}', '{"auths": {"one": {"auth": "%"}}}']
+)
+def test_a_file_that_is_none_of_credentials_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "auth.json").write_text(text)
+    with pytest.raises(BuildError, match=r"auth\.json cannot be read"):
+        credentials("one", "a", [tmp_path / "auth.json"])
+
+
+@pytest.mark.parametrize(
+    ("host", "answer"),
+    [
+        ("localhost:5000", True),
+        ("127.0.0.2", True),
+        ("[::1]:5000", True),
+        ("registry.example.org:5000", False),
+        ("localhost.example.org", False),
+        ("192.0.2.1:5000", False),
+    ],
+)
+def test_no_proxy_is_asked_about_this_machine(host: str, answer: bool) -> None:
+    assert is_loopback(host) is answer
 
 
 def test_the_order_of_files_is_skopeos(tmp_path: Path) -> None:
