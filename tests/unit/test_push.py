@@ -8,12 +8,13 @@ import stat
 from pathlib import Path
 
 import pytest
+import requests
 from docker.auth import INDEX_NAME, INDEX_URL
 
 from builder import sign
 from builder.credentials import auth_files, credentials
-from builder.push import Reference, parse_reference
-from builder.registry import is_loopback
+from builder.push import Reference, check, parse_reference
+from builder.registry import Registry, is_loopback
 from stages.errors import BuildError, UsageError
 
 
@@ -90,6 +91,29 @@ def test_the_central_registry_has_several_names(tmp_path: Path) -> None:
     assert credentials("one", "me/app", [file]) is None
 
 
+def test_the_central_registry_answers_elsewhere_and_has_a_folder_for_short_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def send(self: Registry, method: str, url: str, **_: object) -> requests.Response:
+        asked.append(url)
+        answer = requests.Response()
+        answer.status_code, answer.url = 200, url
+        return answer
+
+    monkeypatch.setattr(Registry, "_send", send)
+    Registry(INDEX_NAME).manifest("app", "1")
+    Registry("one:5000").manifest("app", "1")
+    base = f"https://registry-1.{INDEX_NAME}/v2/"
+    assert asked == [
+        base,
+        f"{base}library/app/manifests/1",
+        "https://one:5000/v2/",
+        "https://one:5000/v2/app/manifests/1",
+    ]
+
+
 @pytest.mark.parametrize(
     "text", ["no JSON", "[]", '{"auths": ["one"]}', '{"auths": {"one": "x"}}', '{"auths": {"one": {"auth": "%"}}}']
 )
@@ -132,3 +156,25 @@ def test_cosign_is_told_what_to_sign(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BuildError, match="cosign is not there"):
         sign.check()
+
+
+def test_what_cosign_makes_of_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """cosign itself is not packaged: a program of its name notes what it is told and ends as the test wants."""
+    program = tmp_path / "cosign"
+    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/told\nexit $COSIGN_STATUS\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("COSIGN_STATUS", "0")
+    sign.sign("h/n@sha256:1", key="k.pem", insecure=False)
+    assert (tmp_path / "told").read_text() == "sign --yes --key k.pem h/n@sha256:1\n"
+    monkeypatch.setenv("COSIGN_STATUS", "3")
+    with pytest.raises(BuildError, match="status 3") as raised:
+        sign.sign("h/n@sha256:1", key="", insecure=False)
+    assert "is pushed and not signed" in raised.value.hint
+
+
+def test_skopeo_is_looked_for_before_the_registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BuildError, match="skopeo is not there") as raised:
+        check(Reference("registry.invalid", "a"), insecure=False, authfile=None)
+    assert "apt-get install skopeo" in raised.value.hint
