@@ -65,17 +65,17 @@ def _files_below(tree: Path, folder: Path) -> Iterator[tuple[bytes, int, int]]:
 def _emptied(tree: Path, patterns: tuple[str, ...], selection: Selection) -> Iterator[bytes]:
     """The files that stay without their content."""
     for pattern in patterns:
-        fixed = pattern.lstrip("/").split("*")[0].rpartition("/")[0] if "*" in pattern else ""
+        fixed = pattern.lstrip("/").split("*")[0].rpartition("/")[0]
         chosen = Selection((pattern,))
-        if not fixed:
+        if "*" not in pattern:
             path = _inside(tree, pattern)
             if path is not None and _regular(path) and path.stat().st_size:
                 yield os.fsencode(pattern.lstrip("/"))
             continue
-        start = _inside(tree, fixed)
-        if start is None or start.is_symlink():
+        inside = _inside(tree, f"{fixed}/any")
+        if inside is None or not inside.parent.is_dir():
             continue
-        for name, mode, size in _files_below(tree, start):
+        for name, mode, size in _files_below(tree, inside.parent):
             if size and stat.S_ISREG(mode) and chosen.drops(name, mode) and not selection.drops(name, mode):
                 yield name
 

@@ -214,6 +214,13 @@ def test_an_output_is_the_tree_less_what_the_policy_drops(tree: Path) -> None:
     assert (tree / "etc/machine-id").read_text() == "0123456789abcdef"
 
 
+def test_files_are_emptied_wherever_they_are_but_not_outside(tree: Path) -> None:
+    (tree.parent / "wtmp").write_text("somebody else's")
+    (tree / "var/out").symlink_to(tree.parent)
+    policy_ = policy.parse("leftover: {empty: ['**/wtmp', /var/out/*, '/etc/machine-*']}\n", "x", "x")
+    assert set(finish(tree, policy_, {}).contents) == {b"var/log/wtmp", b"etc/machine-id"}
+
+
 def test_appending_twice_is_appending_once(tree: Path) -> None:
     (tree / "etc/dnf/dnf.conf").write_text("[main]\nnodocs\n")
     assert b"etc/dnf/dnf.conf" not in finish(tree, POLICY, {}).contents
