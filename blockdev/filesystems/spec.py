@@ -1,0 +1,50 @@
+"""What a file system shall be, and what it came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID, uuid5
+
+_NAMESPACE = UUID("6a8a3a52-4a51-5f0b-9d0c-0d9f5f5be1b4")
+_FIXED_FAT_SERIAL = 8
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One file system.
+
+    ``kind`` is a name as in fstab (``ext4``, ``vfat``, ``swap``, ...), ``uuid`` what blkid shows (``ABCD-1234`` for
+    vfat), empty: derived from ``seed``. ``options`` are further arguments of the kind's mkfs. ``epoch`` in seconds is
+    the newest time that appears in it. ``seed`` names the object in its image (two file systems of one image must
+    differ in it); everything a tool would draw at random comes from it.
+    """
+
+    kind: str
+    label: str = ""
+    uuid: str = ""
+    options: tuple[str, ...] = ()
+    epoch: int = 0
+    seed: str = ""
+
+    @property
+    def volume_id(self) -> str:
+        """The UUID given, or the one that follows from the seed; for vfat eight hexadecimal digits and a dash."""
+        if self.uuid:
+            return self.uuid
+        made = self.derived("uuid")
+        if self.kind == "vfat":
+            digits = made.hex[:_FIXED_FAT_SERIAL].upper()
+            return f"{digits[:4]}-{digits[4:]}"
+        return str(made)
+
+    def derived(self, purpose: str) -> UUID:
+        """A UUID (version 5, RFC 9562) for one more thing of this file system that needs to be unique."""
+        return uuid5(_NAMESPACE, f"{self.kind}/{self.seed}/{purpose}")
+
+
+@dataclass(frozen=True)
+class Written:
+    """A written file system: its own ``size``, and how much of its range in the image ``holds`` data; bytes."""
+
+    size: int
+    holds: int

@@ -1,0 +1,119 @@
+"""FAT, made by mkfs.vfat at an offset and filled by mtools, folder by folder in sorted order.
+
+FAT keeps names, contents and one time: every file gets the image's. Owners, modes and extended attributes have no place
+in it and are lost; links, devices, and names that FAT or UEFI cannot have are refused.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from blockdev.filesystems.spec import Spec
+from blockdev.filesystems.tools import Workplace
+from blockdev.filesystems.tree import Entry, walk
+from stages.errors import BuildError
+
+SECTOR = 512
+_FORBIDDEN = frozenset('"*/:<>?\\|' + "".join(map(chr, range(32))) + "\x7f")
+_LONGEST_NAME = 255  # UTF-16 units
+_AT_ONCE = 500
+_LONGEST_LINE = 100_000
+
+
+def write(spec: Spec, work: Workplace, source: Path | None, without: Collection[str]) -> int:
+    """Make and fill the file system; returns its size in bytes."""
+    entries = list(walk(source, without)) if source else []
+    refuse_impossible(entries)
+    serial = spec.volume_id.replace("-", "")
+    # mkfs.vfat stamps a label with the present time (dosfstools 4.2), unless it is told to be invariant.
+    command = ["mkfs.vfat", "--invariant", "-i", serial, *(["-n", spec.label] if spec.label else []), *spec.options]
+    region = work.region
+    if region.offset % SECTOR:
+        raise BuildError("a FAT file system must begin at a sector", where=str(region))
+    work.run([*command, f"--offset={region.offset // SECTOR}", work.image, str(region.length // 1024)])
+    _fill(work, entries)
+    return region.length // 1024 * 1024
+
+
+def refuse_impossible(entries: Collection[Entry]) -> None:
+    """BuildError for the first entry that FAT cannot keep."""
+    taken: dict[str, Entry] = {}
+    for entry in entries:
+        if entry.kind not in (stat.S_IFREG, stat.S_IFDIR):
+            kind = "symbolic link" if entry.kind == stat.S_IFLNK else "special file"
+            raise BuildError(f"FAT cannot keep a {kind}", where=os.fsdecode(entry.path), hint="leave it out or copy it")
+        reason = _reason(entry.name.rpartition(b"/")[2]) if entry.name else ""
+        if reason:
+            raise BuildError(f"FAT cannot keep this name: {reason}", where=repr(os.fsdecode(entry.path)))
+        folded = os.fsdecode(entry.name).upper()
+        if other := taken.get(folded):
+            raise BuildError(
+                "FAT takes two names for one, as they differ in case only",
+                where=f"{os.fsdecode(other.path)}, {os.fsdecode(entry.path)}",
+            )
+        taken[folded] = entry
+
+
+def _reason(name: bytes) -> str:
+    try:
+        text = name.decode()
+    except UnicodeDecodeError:
+        return "it is not UTF-8"
+    if bad := _FORBIDDEN.intersection(text):
+        return f"it has {min(bad)!r} in it"
+    if text.endswith((".", " ")) or text.startswith(" "):
+        return "it begins or ends with a space, or ends with a dot"
+    if len(text.encode("utf-16-le")) > 2 * _LONGEST_NAME:
+        return f"it is longer than {_LONGEST_NAME} characters"
+    return ""
+
+
+def _image(work: Workplace) -> str:
+    return f"{work.image}@@{work.region.offset}"
+
+
+def _fill(work: Workplace, entries: list[Entry]) -> None:
+    folders = [entry for entry in entries if entry.kind == stat.S_IFDIR]
+    for some in _in_pieces([_made(entry.name) for entry in folders if entry.name]):
+        work.run(["mmd", "-D", "s", "-i", _image(work), *some])
+    inside: dict[bytes, list[bytes]] = {}
+    for entry in entries:
+        if entry.kind == stat.S_IFREG:
+            folder, _, name = entry.name.rpartition(b"/")
+            inside.setdefault(folder, []).append(b"./" + name)
+    for entry in folders:
+        for some in _in_pieces(inside.get(entry.name, [])):
+            work.run(["mcopy", "-Q", "-i", _image(work), *some, b"::/" + _pattern(entry.name)], cwd=entry.path)
+
+
+def _pattern(name: bytes) -> bytes:
+    """mtools takes the path of a folder that is there for a pattern."""
+    return name.replace(b"[", b"\\[").replace(b"]", b"\\]")
+
+
+def _made(name: bytes) -> bytes:
+    """The path of a folder to make: its last name is a name."""
+    folder, slash, last = name.rpartition(b"/")
+    return b"::/" + _pattern(folder) + slash + last
+
+
+def _in_pieces(words: list[bytes]) -> Iterator[list[bytes]]:
+    """Lists short enough for a command line."""
+    piece: list[bytes] = []
+    length = 0
+    for word in words:
+        if len(piece) == _AT_ONCE or length > _LONGEST_LINE:
+            yield piece
+            piece, length = [], 0
+        piece.append(word)
+        length += len(word)
+    if piece:
+        yield piece
+
+
+def check(work: Workplace) -> None:
+    """fsck.vfat, reading only; it knows no offset, so it reads a copy that shares what it can."""
+    work.run(["fsck.vfat", "-n", work.extracted()])

@@ -1,0 +1,130 @@
+"""squashfs, erofs and btrfs: their mkfs wants a file of its own (it cuts or lengthens it, or knows no offset).
+
+They write into a sparse file beside the image, whose data then moves to its place: blocks are shared where the host's
+disk can share them, else copied once. The tree itself is read once and never copied.
+
+| | kept | not kept |
+| --- | --- | --- |
+| squashfs | owners, modes, times, links, extended attributes | POSIX access lists, label, UUID: it has none |
+| erofs | owners, modes, times, links, extended attributes, access lists | the label, before erofs-utils 1.7 |
+| btrfs | owners, modes, times, extended attributes, access lists | hard links before btrfs-progs 6.12: separate files |
+
+btrfs is not the same bit for bit twice: it draws ids and takes the present time, and has no option against that.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from blockdev.filesystems.region import copy_in
+from blockdev.filesystems.spec import Spec
+from blockdev.filesystems.tools import Workplace, find
+
+Make = Callable[[Spec, Workplace, Path, Path], list["str | Path"]]
+# Covers folders whose content belongs to other file systems, in a mount namespace that ends with the command.
+_COVER = """
+set -eu
+work=$1 count=$2
+shift 2
+for number in $(seq "$count"); do
+    mkdir "$work/cover$number"
+    chown --reference="$1" "$work/cover$number"
+    chmod --reference="$1" "$work/cover$number"
+    touch -d "@$SOURCE_DATE_EPOCH" "$work/cover$number"
+    mount --bind "$work/cover$number" "$1"
+    shift
+done
+exec "$@"
+"""
+
+
+def write(spec: Spec, work: Workplace, source: Path | None, without: Collection[str]) -> int:
+    """Make the file system and put it in its place; returns its size in bytes."""
+    made = work.folder / "filesystem"
+    tree = source or work.folder / "empty"
+    if source is None:
+        tree.mkdir(mode=0o755)
+        os.utime(tree, (spec.epoch, spec.epoch))
+    command = _MAKE[spec.kind](spec, work, tree, made)
+    covered = [tree / name.strip("/") for name in without]
+    covered = [path for path in covered if path.is_dir() and not path.is_symlink()]
+    if covered:
+        cover: list[str | Path] = [
+            "unshare",
+            "--mount",
+            "/bin/sh",
+            "-c",
+            _COVER,
+            "sh",
+            work.folder,
+            str(len(covered)),
+            *covered,
+        ]
+        find(str(command[0]))
+        command = [*cover, *command]
+    said = work.run(command)
+    size = made.stat().st_size
+    if size > work.region.length:
+        room = f"it came to {size} bytes, and there is room for {work.region.length}: too small"
+        raise work.failure(f"mkfs for {spec.kind}", room)
+    if "ENOSPC" in said:
+        raise work.failure(f"mkfs for {spec.kind}", said)
+    copy_in(made, work.region)
+    made.unlink()
+    return size
+
+
+def _squashfs(spec: Spec, work: Workplace, tree: Path, made: Path) -> list[str | Path]:
+    # The time comes from SOURCE_DATE_EPOCH; with -mkfs-time beside it mksquashfs refuses to start.
+    return ["mksquashfs", tree, made, "-noappend", "-no-progress", "-quiet", *spec.options]
+
+
+def _erofs(spec: Spec, work: Workplace, tree: Path, made: Path) -> list[str | Path]:
+    label: list[str | Path] = []
+    if spec.label and version(work, "mkfs.erofs") >= (1, 7):
+        label = ["-L", spec.label]
+    times = ["-T", str(spec.epoch)]
+    return ["mkfs.erofs", "--quiet", "-U", spec.volume_id, *times, *label, *spec.options, made, tree]
+
+
+def _btrfs(spec: Spec, work: Workplace, tree: Path, made: Path) -> list[str | Path]:
+    with made.open("wb") as file:
+        file.truncate(work.region.length // 4096 * 4096)
+    ids: list[str | Path] = ["-U", spec.volume_id]
+    if version(work, "mkfs.btrfs") >= (6, 6):
+        ids += ["--device-uuid", str(spec.derived("device"))]
+    label: list[str | Path] = ["-L", spec.label] if spec.label else []
+    return ["mkfs.btrfs", "--quiet", "--force", *ids, *label, *spec.options, "--rootdir", tree, made]
+
+
+_MAKE: dict[str, Make] = {"squashfs": _squashfs, "erofs": _erofs, "btrfs": _btrfs}
+
+
+def version(work: Workplace, tool: str) -> tuple[int, int]:
+    """The version of a tool, from what it says of itself."""
+    done = subprocess.run(
+        [find(tool), "--version"],
+        env=work.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    found = re.search(r"(\d+)\.(\d+)", done.stdout)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def check(kind: str, work: Workplace) -> None:
+    """The kind's own checker, reading only."""
+    image = work.extracted()
+    if kind == "btrfs":
+        work.run(["btrfs", "check", "--readonly", "--force", image])
+    elif kind == "erofs":
+        work.run(["fsck.erofs", image])
+    else:
+        work.run(["unsquashfs", "-lls", image])
