@@ -1,0 +1,153 @@
+"""From one raw disk image to the formats people use: through qemu-img, sparse, and the same bytes every time.
+
+The same image, :class:`Wish` and qemu-img give the same bytes, whatever the output is called, whenever and on however
+many processors it is made. (Formats name the version of qemu-img that wrote them; another version may lay out
+differently.)
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+from blockdev.convert import checksums, compressed, qemu_img
+from blockdev.convert.formats import FORMATS, Format, Plan, Wish, find, listed, plan
+from blockdev.convert.pinning import pin
+from stages.errors import BuildError, UsageError
+
+__all__ = ["FORMATS", "Converted", "Format", "Wish", "convert", "convert_all", "find", "listed", "plan", "verify"]
+
+_SECTOR = 512
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A written output: its length and what it takes on disk (bytes), and its SHA-256 in hexadecimal."""
+
+    bytes: int
+    allocated: int
+    sha256: str
+
+
+def convert(raw: Path, target: Path, wish: Wish, threads: int | None = None) -> Converted:
+    """Write the raw image as ``wish`` says to ``target``, which appears when it is whole, checksum files after it.
+
+    ``threads`` is for how many processors to work, by default all. Raises UsageError before anything is written (a
+    wish that cannot be; see :func:`blockdev.convert.formats.plan`), BuildError: a program is missing or failed, the
+    disk is full.
+    """
+    return _convert(raw, target, wish, _ready(raw, target, wish), threads or _cores())
+
+
+def convert_all(raw: Path, outputs: Sequence[tuple[Path, Wish]]) -> list[Converted]:
+    """Several outputs of one image, as many at a time as there are processors; the results in the order of the asking.
+
+    All wishes are checked before the first output is begun. The first failure is raised; what was not begun then
+    is left out, what was whole stays. Raises what :func:`convert` does.
+    """
+    _apart([target for target, _ in outputs], [wish for _, wish in outputs])
+    ready = [_ready(raw, target, wish) for target, wish in outputs]
+    if not ready:
+        return []
+    together = min(len(ready), _cores())
+    threads = max(1, _cores() // together)
+    with ThreadPoolExecutor(together) as pool:
+        running = [
+            pool.submit(_convert, raw, target, wish, chosen, threads)
+            for (target, wish), chosen in zip(outputs, ready, strict=True)
+        ]
+        done, _ = wait(running, return_when=FIRST_EXCEPTION)
+        for future in done:
+            if future.exception():
+                pool.shutdown(cancel_futures=True)
+                future.result()
+        return [future.result() for future in running]
+
+
+def verify(raw: Path, image: Path, name: str) -> None:
+    """Read an image of the format ``name`` back: its own tables are sound and it holds what ``raw`` holds, to the byte.
+
+    For formats of qemu-img. Reads both whole; BuildError with what is wrong.
+    """
+    driver = find(name).driver
+    if not driver:
+        raise UsageError(f"qemu-img cannot compare {name}", hint="compare the checksum of what it holds")
+    qemu_img.check(image, driver)
+    qemu_img.compare(raw, image, driver)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _apart(targets: Sequence[Path], wishes: Sequence[Wish]) -> None:
+    """No two outputs, checksum files counted, in one place."""
+    taken: set[Path] = set()
+    for target, wish in zip(targets, wishes, strict=True):
+        for path in (target, *(checksums.beside(target, name) for name in set(wish.checksums))):
+            place = path.resolve()
+            if place in taken:
+                raise UsageError(
+                    f"two outputs would be written to {path}", hint="give each a name of its own, or leave one out"
+                )
+            taken.add(place)
+
+
+def _ready(raw: Path, target: Path, wish: Wish) -> Plan:
+    chosen = plan(wish)
+    if not raw.is_file():
+        raise UsageError(f"there is no raw image {raw}")
+    if not target.parent.is_dir():
+        raise UsageError(f"there is no folder {target.parent}", where=str(target), hint=f"mkdir -p {target.parent}")
+    if target.is_dir():
+        raise UsageError("there is a folder in the place of the image", where=str(target), hint="choose another name")
+    if target.exists() and target.samefile(raw):
+        raise UsageError("an image cannot be converted onto itself", where=str(target), hint="choose another name")
+    size = raw.stat().st_size
+    if chosen.format.driver:
+        if not size or size % _SECTOR:
+            raise UsageError(
+                f"the raw image has {size} bytes, which is no disk",
+                where=str(raw),
+                hint="a disk is whole sectors of 512",
+            )
+        qemu_img.require_options(chosen)
+    return chosen
+
+
+def _convert(raw: Path, target: Path, wish: Wish, chosen: Plan, threads: int) -> Converted:
+    try:
+        with tempfile.TemporaryDirectory(prefix=".convert-", dir=target.parent) as name:
+            return _written(raw, target, wish, chosen, threads, Path(name))
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise qemu_img.disk_full(target) from error
+        raise BuildError(f"the image cannot be written: {error.strerror or error}", where=str(target)) from error
+
+
+def _written(raw: Path, target: Path, wish: Wish, chosen: Plan, threads: int, folder: Path) -> Converted:
+    partial = folder / f"{wish.name}{chosen.format.suffix}"  # a VMDK holds the name it was written under
+    names = ("sha256", *wish.checksums)
+    if chosen.format.driver:
+        qemu_img.convert(raw, partial, chosen, threads, target)
+        pin(partial, chosen.format.driver, wish.seed, wish.epoch)
+        qemu_img.check(partial, chosen.format.driver)
+        sums = checksums.of_file(partial, names)
+    else:
+        with checksums.Checksums(names) as running:
+            if chosen.compression == "none":
+                compressed.copy_sparse(raw, partial, running)
+            else:
+                compressed.write(raw, partial, chosen.compression, chosen.level, threads, running)
+            sums = running.results()
+    status = partial.stat()
+    for name in sums:
+        checksums.beside(target, name).unlink(missing_ok=True)  # an older image's would be wrong from here on
+    partial.replace(target)
+    checksums.write_beside(target, folder, {name: sums[name] for name in dict.fromkeys(wish.checksums)})
+    return Converted(status.st_size, status.st_blocks * _SECTOR, sums["sha256"])

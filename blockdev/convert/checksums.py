@@ -1,0 +1,76 @@
+"""Checksums of an output, each by a thread of its own, and files of them as sha256sum(1) and md5sum(1) read them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+CHUNK = 1 << 20
+_AHEAD = 16  # chunks that may wait for a slow checksum
+
+
+class Checksums:
+    """Takes an output's bytes in order; a context, at whose end the threads end."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._digests = {name: hashlib.new(name, usedforsecurity=False) for name in dict.fromkeys(names)}
+        self._threads = [ThreadPoolExecutor(1) for _ in self._digests]
+        self._waiting: deque[list[Future[None]]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for thread in self._threads:
+            thread.shutdown(cancel_futures=True)
+
+    def update(self, data: bytes) -> None:
+        """The next bytes. They are counted in later, so they must not change."""
+        digests = self._digests.values()
+        self._waiting.append(
+            [thread.submit(digest.update, data) for thread, digest in zip(self._threads, digests, strict=True)]
+        )
+        if len(self._waiting) > _AHEAD:
+            self._settle()
+
+    def _settle(self) -> None:
+        for future in self._waiting.popleft():
+            future.result()
+
+    def results(self) -> dict[str, str]:
+        """Each checksum in hexadecimal, of all that came so far."""
+        while self._waiting:
+            self._settle()
+        return {name: digest.hexdigest() for name, digest in self._digests.items()}
+
+
+def of_file(path: Path, names: Iterable[str]) -> dict[str, str]:
+    """Checksums of a whole file."""
+    with Checksums(names) as sums, path.open("rb") as file:
+        while data := file.read(CHUNK):
+            sums.update(data)
+        return sums.results()
+
+
+def line(digest: str, name: str) -> str:
+    """A line of a checksum file. A name with a backslash or line break is escaped, and the line says so first."""
+    escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    return f"{'' if escaped == name else chr(92)}{digest}  {escaped}\n"
+
+
+def beside(target: Path, name: str) -> Path:
+    """Where the checksum file of an output lies: IMAGE.sha256."""
+    return target.with_name(f"{target.name}.{name}")
+
+
+def write_beside(target: Path, folder: Path, sums: Mapping[str, str]) -> None:
+    """Write the checksum files of ``target``, by way of ``folder`` on the same file system."""
+    for name, digest in sums.items():
+        partial = folder / f"checksum.{name}"
+        partial.write_bytes(line(digest, target.name).encode(errors="surrogateescape"))
+        partial.replace(beside(target, name))

@@ -1,0 +1,102 @@
+"""A raw image as it is (sparse), or in zstd, xz or gzip: in parallel, the same bytes on every number of processors."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from blockdev.convert.checksums import CHUNK, Checksums
+from blockdev.convert.qemu_img import environment, program
+from stages.errors import BuildError
+
+_HOLE = 64 << 10  # zeros in this measure stay unwritten
+_ZEROS = bytes(_HOLE)
+_WINDOW = 32 << 10  # RFC 1951: how far back a match may lie
+# RFC 1952, section 2.3: deflate, no name, no time, of unknown origin.
+_GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
+_PACKAGES = {"zstd": "zstd", "xz": "xz-utils"}
+
+
+def copy_sparse(raw: Path, target: Path, sums: Checksums) -> None:
+    """Copy an image; what is zero becomes a hole, whether it was one or not."""
+    with raw.open("rb") as source, target.open("wb", buffering=0) as out:
+        place = 0
+        while data := source.read(CHUNK):
+            sums.update(data)
+            for start in range(0, len(data), _HOLE):
+                part = data[start : start + _HOLE]
+                if part != _ZEROS[: len(part)]:
+                    out.seek(place + start)
+                    _write_all(out.write, part)
+            place += len(data)
+        out.truncate(place)
+
+
+def _write_all(write: Callable[[bytes], int | None], data: bytes) -> None:
+    while data:
+        data = data[write(data) or 0 :]
+
+
+def write(raw: Path, target: Path, compression: str, level: int, threads: int, sums: Checksums) -> None:
+    """Write ``raw`` compressed to the new file ``target``. Raises BuildError where a program is missing or fails,
+    OSError where writing does."""
+    parts = _gzip(raw, level, threads) if compression == "gzip" else _piped(raw, compression, level, threads)
+    with target.open("wb", buffering=0) as out:
+        for data in parts:
+            sums.update(data)
+            _write_all(out.write, data)
+
+
+def _piped(raw: Path, compression: str, level: int, threads: int) -> Iterator[bytes]:
+    """What zstd or xz make of it. Both cut their jobs by length alone, as long as there is more than one thread."""
+    command = [program(compression, _PACKAGES[compression]), "-q", f"-T{max(2, threads)}", f"-{level}", "-c"]
+    # zstd notes the length, and tools show it; a thread of xz never gives way to a limit on memory.
+    command += [f"--stream-size={raw.stat().st_size}"] if compression == "zstd" else ["--no-adjust"]
+    with (
+        raw.open("rb") as source,
+        subprocess.Popen(
+            command, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+        ) as process,
+    ):
+        if process.stdout is None or process.stderr is None:  # pragma: no cover - both were asked for
+            raise AssertionError
+        try:
+            while data := process.stdout.read(CHUNK):
+                yield data
+        except BaseException:
+            process.kill()
+            raise
+        said = process.stderr.read().decode(errors="replace").strip()
+    if process.returncode:
+        raise BuildError(f"{compression} failed: {said or 'it gave no reason'}", where=str(raw))
+
+
+def _gzip(raw: Path, level: int, threads: int) -> Iterator[bytes]:
+    """One gzip member (RFC 1952) of blocks that threads compress apart, each knowing the last 32 KiB before it."""
+    yield _GZIP_HEADER
+    crc = length = 0
+    before = b""
+    running: deque[Future[bytes]] = deque()
+    pool = ThreadPoolExecutor(max(1, threads))
+    try:
+        with raw.open("rb") as source:
+            while data := source.read(CHUNK):
+                running.append(pool.submit(_deflate, data, before, level))
+                crc, length, before = zlib.crc32(data, crc), length + len(data), data[-_WINDOW:]
+                if len(running) > threads + 2:
+                    yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+    yield b"\x03\0" + struct.pack("<II", crc, length & 0xFFFFFFFF)  # an empty last block, and the trailer
+
+
+def _deflate(data: bytes, before: bytes, level: int) -> bytes:
+    compressor = zlib.compressobj(level, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, before)
+    return compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)

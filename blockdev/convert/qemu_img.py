@@ -1,0 +1,133 @@
+"""Running qemu-img: what it knows, converting, checking; what it says on failure as an error for people."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from blockdev.convert.formats import Plan
+from stages.errors import BuildError, UsageError
+
+_FULL = "No space left on device"
+_OPTION = re.compile(r"^  ([A-Za-z0-9_.-]+)=<", re.MULTILINE)
+_NOT_CHECKED = 63  # qemu-img check: "this image format does not support checks"
+_MOST_COROUTINES = 16
+
+
+def program(name: str, package: str) -> str:
+    """Where a program is; BuildError that says how to install it."""
+    found = shutil.which(name)
+    if found is None:
+        raise BuildError(f"{name} is not installed", hint=f"apt-get install {package}")
+    return found
+
+
+def environment() -> dict[str, str]:
+    """What a program sees: no locale, and no options that somebody keeps in variables (XZ_OPT, ZSTD_CLEVEL...)."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+
+
+def disk_full(target: Path) -> BuildError:
+    """The error for a file system without room for an output."""
+    return BuildError(
+        "the disk is full",
+        where=str(target),
+        hint=f"make room in {target.parent}, or write the image to another place",
+    )
+
+
+def known_options(driver: str) -> frozenset[str]:
+    """The names of the creation options of a format, as this qemu-img lists them."""
+    done = _run(["create", "-f", driver, "-o", "help"])
+    if done.returncode:
+        raise BuildError(
+            f"this qemu-img does not write {driver}: {_sentence(done.stderr)}", hint="use a newer qemu-img"
+        )
+    return frozenset(_OPTION.findall(done.stdout))
+
+
+def require_options(plan: Plan) -> None:
+    """UsageError where a plan has an option that this qemu-img does not know for its format."""
+    known = known_options(plan.format.driver)
+    for key, value in plan.options.items():
+        if key not in known:
+            raise UsageError(
+                f"qemu-img knows no option {key!r} for {plan.format.name}",
+                where=f"{key}={value}",
+                hint=f"it knows {', '.join(sorted(known))}",
+            )
+
+
+def convert(raw: Path, partial: Path, plan: Plan, threads: int, target: Path) -> None:
+    """Convert a raw image to ``partial``; errors name ``target``. Raises BuildError with what qemu-img said.
+
+    Never with ``-W``: clusters written out of order would lie elsewhere each time. ``-m`` alone keeps them in order.
+    """
+    command: list[str | Path] = ["convert", "-f", "raw", "-O", plan.format.driver]
+    if plan.format.driver == "qcow2":
+        command += ["-m", str(min(max(threads, 1), _MOST_COROUTINES))]
+        command += [] if plan.compression == "none" else ["-c"]
+    if plan.options:
+        command += ["-o", options_text(plan.options)]
+    done = _run([*command, raw.resolve(), partial.resolve()])
+    if done.returncode:
+        if _FULL in done.stderr:
+            raise disk_full(target)
+        said = _sentence(done.stderr).replace(str(partial.resolve()), target.name)
+        raise BuildError(f"qemu-img could not write {plan.format.name}: {said}", where=str(target))
+
+
+def options_text(options: Mapping[str, str]) -> str:
+    """Options as ``-o`` takes them, sorted; a comma within a value is doubled."""
+    return ",".join(f"{key}={value.replace(',', ',,')}" for key, value in sorted(options.items()))
+
+
+def check(image: Path, driver: str) -> None:
+    """Let qemu-img look at an image's own tables; BuildError with what it finds wrong."""
+    done = _run(["check", "-q", "-f", driver, image.resolve()])
+    if done.returncode == _NOT_CHECKED:
+        info(image, driver)
+    elif done.returncode:
+        raise BuildError(f"qemu-img finds the image faulty: {_sentence(done.stderr or done.stdout)}", where=str(image))
+
+
+def compare(raw: Path, image: Path, driver: str) -> None:
+    """Does an image hold what the raw one holds, byte for byte; BuildError where it does not. Reads both whole."""
+    done = _run(["compare", "-f", "raw", "-F", driver, raw.resolve(), image.resolve()])
+    if done.returncode:
+        raise BuildError(
+            f"the image differs from its source: {_sentence(done.stderr or done.stdout)}", where=str(image)
+        )
+
+
+def info(image: Path, driver: str) -> Mapping[str, Any]:
+    """What qemu-img says of an image (its JSON document)."""
+    done = _run(["info", "--output=json", "-f", driver, image.resolve()])
+    if done.returncode:
+        raise BuildError(f"qemu-img cannot read the image: {_sentence(done.stderr)}", where=str(image))
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def _run(arguments: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [program("qemu-img", "qemu-utils"), *arguments],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+
+
+def _sentence(said: str) -> str:
+    """qemu-img's last line, without its own name."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[-1].removeprefix("qemu-img: ") if lines else "it gave no reason"
