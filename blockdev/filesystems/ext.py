@@ -123,10 +123,10 @@ def _make(spec: Spec, work: Workplace, entries: int) -> None:
     config = work.folder / "mke2fs.conf"
     config.write_text(_CONFIG)
     label: list[str | Path] = ["-L", spec.label] if spec.label else []
-    command: list[str | Path] = ["mke2fs", "-q", "-F", "-t", spec.kind, "-U", spec.volume_id, *label]
+    command: list[str | bytes | Path] = ["mke2fs", "-q", "-F", "-t", spec.kind, "-U", spec.volume_id, *label]
     command += ["-E", ",".join(extended), *rest]
-    place = [work.image, f"{work.region.length // block * block // 1024}k"]
-    work.run([*command, *place], env={"MKE2FS_CONFIG": str(config)})
+    command += [work.image, f"{work.region.length // block * block // 1024}k"]
+    work.run(command, env={"MKE2FS_CONFIG": str(config)})
 
 
 def check(work: Workplace) -> None:

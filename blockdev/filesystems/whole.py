@@ -84,10 +84,10 @@ def _squashfs(spec: Spec, work: Workplace, tree: Path, made: Path) -> list[str |
 
 
 def _erofs(spec: Spec, work: Workplace, tree: Path, made: Path) -> list[str | Path]:
-    label: list[str | Path] = []
-    if spec.label and version(work, "mkfs.erofs") >= (1, 7):
-        label = ["-L", spec.label]
-    times = ["-T", str(spec.epoch)]
+    found = version(work, "mkfs.erofs")
+    label = ["-L", spec.label] if spec.label and found >= (1, 7) else []
+    # The newest time there may be; without the second word later versions take it for the only one.
+    times = ["-T", str(spec.epoch), *(["--mkfs-time"] if found >= (1, 8) else [])]
     return ["mkfs.erofs", "--quiet", "-U", spec.volume_id, *times, *label, *spec.options, made, tree]
 
 

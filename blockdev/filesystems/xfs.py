@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from blockdev.filesystems.region import copy_in
+from blockdev.filesystems.region import copy_in, data
 from blockdev.filesystems.spec import Spec
 from blockdev.filesystems.tools import Workplace
 from blockdev.filesystems.tree import Entry, walk
@@ -31,6 +31,8 @@ _LETTERS = {
     stat.S_IFBLK: b"b",
 }
 _BIGTIME = 0x8
+_CHUNK = 1 << 20
+_NUMBER_AT, _UUID_AT = 152, 160
 _GROUPS = 4  # mkfs.xfs takes the number from the host's disk and processors where it is not told
 
 
@@ -133,6 +135,8 @@ def _set_right(work: Workplace, made: Path, entries: list[Entry], epoch: int) ->
     (incompatible,) = struct.unpack_from(">I", superblock, 216)
     wide = bool(incompatible & _BIGTIME)
     commands: list[str | bytes] = []
+    for inode in _free_inodes(made, superblock[32:48]):
+        commands += [f"inode {inode}", "write core.gen 0"]
     for inode in inodes:
         commands += [f"inode {inode}", *_fields(epoch, epoch, wide)]
     for entry in entries:
@@ -143,6 +147,24 @@ def _set_right(work: Workplace, made: Path, entries: list[Entry], epoch: int) ->
     script.write_bytes(b"\n".join(os.fsencode(command) for command in commands) + b"\n")
     with script.open("rb") as lines:
         work.run(["xfs_db", "-x", made], stdin=lines)
+
+
+def _free_inodes(made: Path, identity: bytes) -> Iterator[int]:
+    """The numbers of inodes that are there but in no use; their generation is random, too.
+
+    Every inode (version 3, xfs_dinode in the kernel's xfs_format.h) has the file system's UUID and its own number in
+    it. Only pieces that hold data are read.
+    """
+    with made.open("rb") as file:
+        for start, stop in data(file.fileno(), 0, made.stat().st_size):
+            for place in range(start, stop, _CHUNK):
+                piece = os.pread(file.fileno(), min(_CHUNK, stop - place), place)
+                at = piece.find(identity)
+                while at >= 0:
+                    inode = at - _UUID_AT
+                    if inode >= 0 and piece[inode : inode + 5] == b"IN\0\0\3":
+                        yield int.from_bytes(piece[inode + _NUMBER_AT : inode + _NUMBER_AT + 8], "big")
+                    at = piece.find(identity, at + 1)
 
 
 def _fields(mtime: int, epoch: int, wide: bool) -> Iterator[str]:
