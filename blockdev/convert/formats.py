@@ -28,8 +28,8 @@ class Format:
     aliases: tuple[str, ...] = ()
     compressions: tuple[str, ...] = ("none",)
     levels: tuple[int, range] | None = None
-    fixed: Mapping[str, str] = field(default_factory=dict)
-    defaults: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, str] = field(default_factory=dict, hash=False)
+    defaults: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 FORMATS = (
@@ -100,7 +100,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Plan:
-    """A wish that was found to be sound: everything chosen. ``options`` is complete; ``level`` 0 where there is none."""
+    """A sound wish, everything chosen: ``options`` is complete, ``level`` 0 where there are no levels."""
 
     format: Format
     compression: str

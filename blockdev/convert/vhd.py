@@ -37,5 +37,5 @@ def pinned(footer: bytes, epoch: int, uuid: UUID) -> bytes:
     changed = bytearray(footer)
     struct.pack_into(">I", changed, _TIME, min(max(epoch - _BEGINNING, 0), _LATEST))
     changed[_UUID : _UUID + 16] = uuid.bytes
-    struct.pack_into(">I", changed, _CHECKSUM, checksum(changed))
+    struct.pack_into(">I", changed, _CHECKSUM, checksum(bytes(changed)))
     return bytes(changed)

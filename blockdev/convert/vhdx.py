@@ -32,7 +32,7 @@ def _table() -> tuple[int, ...]:
     entries = []
     for number in range(256):
         for _ in range(8):
-            number = number >> 1 ^ (_POLYNOMIAL if number & 1 else 0)  # noqa: PLW2901
+            number = number >> 1 ^ (_POLYNOMIAL if number & 1 else 0)
         entries.append(number)
     return tuple(entries)
 
@@ -84,7 +84,7 @@ def sequence(header: bytes) -> int:
 def _numbered(header: bytearray, number: int) -> bytes:
     copy = bytearray(header)
     struct.pack_into("<Q", copy, 8, number)
-    struct.pack_into("<I", copy, 4, _checksum(copy))
+    struct.pack_into("<I", copy, 4, _checksum(bytes(copy)))
     return bytes(copy)
 
 
@@ -107,7 +107,7 @@ def metadata_place(table: bytes) -> tuple[int, int]:
 
 
 def page_83_place(table: bytes) -> int:
-    """Offset (bytes, within the metadata region) of the 16 bytes that name the virtual disk, from the metadata table."""
+    """Where the 16 bytes that name the disk lie: the offset in the metadata region, from the metadata table."""
     if not table.startswith(b"metadata"):
         raise BuildError("this VHDX has no metadata table")
     (count,) = struct.unpack_from("<H", table, 10)
