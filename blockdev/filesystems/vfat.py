@@ -19,6 +19,7 @@ from stages.errors import BuildError
 SECTOR = 512
 _FORBIDDEN = frozenset('"*/:<>?\\|' + "".join(map(chr, range(32))) + "\x7f")
 _LONGEST_NAME = 255  # UTF-16 units
+_ROOT_SLOTS = 512
 _AT_ONCE = 500
 _LONGEST_LINE = 100_000
 
@@ -30,6 +31,9 @@ def write(spec: Spec, work: Workplace, source: Path | None, without: Collection[
     serial = spec.volume_id.replace("-", "")
     # mkfs.vfat stamps a label with the present time (dosfstools 4.2), unless it is told to be invariant.
     command = ["mkfs.vfat", "--invariant", "-i", serial, *(["-n", spec.label] if spec.label else []), *spec.options]
+    slots = sum(_slots(entry.name) for entry in entries if entry.name and b"/" not in entry.name) + 1
+    if slots > _ROOT_SLOTS and "-r" not in spec.options:  # FAT12 and FAT16 fix the size of the root folder
+        command += ["-r", str(-(-slots // 16) * 16)]
     region = work.region
     if region.offset % SECTOR:
         raise BuildError("a FAT file system must begin at a sector", where=str(region))
@@ -55,6 +59,11 @@ def refuse_impossible(entries: Collection[Entry]) -> None:
                 where=f"{os.fsdecode(other.path)}, {os.fsdecode(entry.path)}",
             )
         taken[folded] = entry
+
+
+def _slots(name: bytes) -> int:
+    """How many entries of a folder a name may take: its short form, and one for 13 characters of its long form."""
+    return 1 + -(-len(name) // 13)
 
 
 def _reason(name: bytes) -> str:

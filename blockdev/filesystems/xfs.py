@@ -171,10 +171,11 @@ def _fields(mtime: int, epoch: int, wide: bool) -> Iterator[str]:
     """Commands that set what mkfs.xfs takes from the clock and from chance."""
     yield "write core.gen 0"
     for field, seconds in (("core.mtime", mtime), ("core.atime", epoch), ("core.ctime", epoch), ("v3.crtime", epoch)):
-        # With the feature "bigtime" the two words are one number: nanoseconds since 1901, 2^31 seconds before 1970.
-        raw = (seconds + (1 << 31)) * 1_000_000_000 if wide else seconds << 32
-        yield f"write {field}.sec {raw >> 32}"
-        yield f"write {field}.nsec {raw & 0xFFFFFFFF}"
+        if wide:  # with the feature "bigtime" it is one number: nanoseconds since 1901, 2^31 seconds before 1970
+            yield f"write {field}.sec {(seconds + (1 << 31)) * 1_000_000_000}"
+        else:
+            yield f"write {field}.sec {seconds}"
+            yield f"write {field}.nsec 0"
 
 
 def check(work: Workplace) -> None:
