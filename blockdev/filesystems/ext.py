@@ -236,8 +236,13 @@ class _Debugfs:
         return os.fsencode(path)
 
 
-def _fits(*words: bytes) -> bool:
-    return b"\n" not in b"".join(words) and sum(map(len, map(_quoted, words))) < _LINE_MAX
+def _breaks(text: bytes) -> bool:
+    """Would debugfs take one line of commands for two."""
+    return b"\n" in text or b"\r" in text
+
+
+def _fits(text: bytes) -> bool:
+    return not _breaks(text) and len(_quoted(text)) < _LINE_MAX
 
 
 class _Filler:
@@ -270,7 +275,7 @@ class _Filler:
 
     def _plain(self, path: bytes, name: bytes) -> bytes:
         """The name, or one to use until the end in place of one that has a line end in it."""
-        if b"\n" not in name:
+        if not _breaks(name):
             return name
         stand_in = b".dib-ctr-%d" % self._number
         self._stand_ins[path] = stand_in

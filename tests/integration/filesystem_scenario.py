@@ -34,7 +34,7 @@ ACCESS_LIST = struct.pack("<I", 2) + b"".join(
     for tag, allowed, who in ((1, 7, 2**32 - 1), (2, 5, 33), (4, 5, 2**32 - 1), (16, 5, 2**32 - 1), (32, 5, 2**32 - 1))
 )
 ODD = (b"-dash", b"<2>", b"#hash", b'quo"te', b"sp ace ", b"back\\slash", b"bra[ck]et*", b"latin\xff", b"'", b"t\tab")
-LINE_END = b"line\nend"
+LINE_END = b"line\n\rend"
 DEEP = "/".join(["deep" * 30, "deeper" * 20, "deepest" * 15])
 SPARSE = (2 << 30) + (200 << 20) + 5
 
