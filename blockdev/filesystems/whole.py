@@ -6,10 +6,12 @@ disk can share them, else copied once. The tree itself is read once and never co
 | | kept | not kept |
 | --- | --- | --- |
 | squashfs | owners, modes, times, links, extended attributes | POSIX access lists, label, UUID: it has none |
-| erofs | owners, modes, times, links, extended attributes, access lists | the label, before erofs-utils 1.7 |
-| btrfs | owners, modes, times, extended attributes, access lists | hard links before btrfs-progs 6.12: separate files |
+| erofs | owners, modes, times, links, attributes, access lists | holes, ``/lost+found``; before 1.7 the label |
+| btrfs | owners, modes, times, attributes, access lists | holes; before 6.12 hard links become files of their own |
 
-btrfs is not the same bit for bit twice: it draws ids and takes the present time, and has no option against that.
+btrfs before 6.12 leaves the root folder root's own with mode 755, too. It is not the same bit for bit twice: it draws
+ids and takes the present time, and has no option against that. Folders in squashfs and erofs keep their own times up
+to the image's, and these three take the extended attributes that they find, whatever their name.
 """
 
 from __future__ import annotations

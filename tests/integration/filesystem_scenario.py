@@ -207,6 +207,7 @@ def unpack(folder: Path, kind: str) -> None:
     """Let the file system's own program unpack it."""
     target = folder / f"{kind}.out"
     image = folder / "alone" / kind
+    command: list[str | Path]
     if kind == "squashfs":
         command = ["unsquashfs", "-no-progress", "-d", target, image]
     elif kind == "erofs":

@@ -37,7 +37,9 @@ MIB = 1 << 20
 def run(*command: str | bytes | Path, **more: Any) -> bytes:
     """What a program prints, which must succeed."""
     environment = {**os.environ, "PATH": PATH, "LC_ALL": "C.UTF-8", "TZ": "UTC", "MTOOLSRC": "/dev/null"}
-    done = subprocess.run(command, env=environment, capture_output=True, check=False, **more)
+    done: subprocess.CompletedProcess[bytes] = subprocess.run(
+        command, env=environment, capture_output=True, check=False, **more
+    )
     assert done.returncode == 0, (command, done.stdout[-500:], done.stderr[-500:])
     return done.stdout
 
