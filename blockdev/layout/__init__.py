@@ -1,0 +1,1 @@
+"""Where everything of an image lies: a pure function of configuration, size of the tree and options."""
