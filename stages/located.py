@@ -30,10 +30,13 @@ class Document:
         raise UsageError(what, where=self.where(*path), hint=hint)
 
 
-def read(text: str, file: str) -> Document:
-    """Read one YAML document; UsageError for one that is malformed or has a key twice."""
+def read(text: str, file: str, *, texts: bool = False) -> Document:
+    """Read one YAML document; UsageError for one that is malformed or has a key twice.
+
+    ``texts`` leaves all scalars as the texts they are written as: ``0x83`` and ``8300`` are no numbers then.
+    """
     lines: dict[Path, int] = {}
-    loader = yaml.SafeLoader(text)
+    loader: Any = (yaml.BaseLoader if texts else yaml.SafeLoader)(text)
     try:
         root = loader.get_single_node()
         data = None if root is None else _value(loader, root, (), lines, file)
@@ -48,7 +51,7 @@ def read(text: str, file: str) -> Document:
     return Document(data, lines, file)
 
 
-def _value(loader: yaml.SafeLoader, node: Any, path: Path, lines: dict[Path, int], file: str) -> Any:
+def _value(loader: Any, node: Any, path: Path, lines: dict[Path, int], file: str) -> Any:
     lines[path] = node.start_mark.line + 1
     if isinstance(node, yaml.SequenceNode):
         return [_value(loader, item, (*path, index), lines, file) for index, item in enumerate(node.value)]

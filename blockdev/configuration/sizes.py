@@ -18,10 +18,11 @@ EXPECTED = f"a number with one of the units {', '.join(unit for unit in _UNITS i
 
 @dataclass(frozen=True)
 class Size:
-    """``bytes``, or ``percent`` (0 to 100) of the space that the place of use says."""
+    """``bytes``, or ``percent`` (0 to 100) of the space that the place of use says; ``rest`` is all that is left."""
 
     bytes: int | None = None
     percent: float | None = None
+    rest: bool = False
 
     def of(self, space: int) -> int:
         """How many bytes this is where ``space`` bytes are to be shared, rounded down."""
@@ -41,7 +42,7 @@ def parse_bytes(text: str) -> int:
 def parse_size(text: str) -> Size:
     """An absolute size, ``N%``, or ``rest`` (all that is left). ValueError else."""
     if text.strip() == "rest":
-        return Size(percent=100.0)
+        return Size(percent=100.0, rest=True)
     match = _PERCENT.match(text.strip())
     if match:
         if float(match[1]) > 100:

@@ -1,0 +1,298 @@
+"""From a checked configuration, the options and the size of the tree to a layout: nothing is read, nothing is drawn."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from blockdev.configuration import labels
+from blockdev.configuration.check import check, refuse, title
+from blockdev.configuration.nodes import (
+    Configuration,
+    Disk,
+    Fstab,
+    Group,
+    Logical,
+    Luks,
+    MakeFs,
+    Mount,
+    Node,
+    Partition,
+    Physical,
+    Table,
+    Verity,
+)
+from blockdev.configuration.sizes import shown
+from blockdev.layout import ids, partitions, volumes
+from blockdev.layout.model import (
+    DiskLayout,
+    FileSystem,
+    GroupPlan,
+    Layout,
+    LogicalPlan,
+    LuksPlan,
+    Piece,
+    Storage,
+    VerityPlan,
+)
+from blockdev.layout.options import ROOT_NODE, Options
+from stages.errors import UsageError
+
+SWAP = "swap"
+LUKS_HEADER = 16 << 20
+_ROUND = 64 << 10  # diskimage-builder's images are multiples of it
+_ROUND_COMPUTED = 1 << 20  # of which every format of a disk makes the same size
+_LEAST = 1 << 20
+_GROWTHS = 200
+
+
+def with_options(configuration: Configuration, options: Options) -> Configuration:
+    """The configuration with what the options say of the root file system filled in where it says nothing."""
+    nodes: list[Node] = []
+    for node in configuration.nodes:
+        if isinstance(node, MakeFs):
+            nodes.append(_file_system(node, options))
+        elif isinstance(node, Disk):
+            sector = options.block_size or node.block_size
+            nodes.append(dataclasses.replace(node, block_size=sector, size=node.size or options.size))
+        else:
+            nodes.append(node)
+    return dataclasses.replace(configuration, nodes=tuple(nodes))
+
+
+def _file_system(node: MakeFs, options: Options) -> MakeFs:
+    root = node.name == ROOT_NODE
+    kind = node.type or (options.root_type if root else "")
+    if not kind:
+        refuse(node, "the key 'type' is missing", "expected: a file system such as ext4 or vfat")
+    if not labels.LONGEST.get(kind, 1):
+        label = node.label
+    elif root and not node.label:
+        label = dataclasses.replace(options, root_type=kind).label
+    else:
+        label = node.label or node.name
+    given = node.options
+    if root and given is None:
+        given = dataclasses.replace(options, root_type=kind).mkfs
+    return dataclasses.replace(
+        node,
+        type=kind,
+        label=labels.written(kind, label),
+        options=given or (),
+        uuid=node.uuid or ids.file_system(options.seed, kind, node.name),
+    )
+
+
+def plan(configuration: Configuration, options: Options, tree: int, least: int = 0) -> Layout:
+    """The layout of an image whose tree takes ``tree`` bytes of files and needs ``least`` bytes of file system.
+
+    A disk without a size becomes as large as its fixed parts and the root file system need. Raises UsageError: the
+    configuration is wrong (see ``blockdev.configuration.check``), or something does not fit.
+    """
+    filled = with_options(configuration, options)
+    check(filled)
+    need = max(options.root_needs(tree), least)
+    sizes = {
+        disk.name: partitions.up(disk.size, _ROUND) if disk.size else _fixed(filled, disk) for disk in filled.of(Disk)
+    }
+    computed = {disk.name for disk in filled.of(Disk) if not disk.size}
+    for _ in range(_GROWTHS):
+        layout = _lay_out(filled, sizes, options.seed, lenient=bool(computed))
+        growing = _short(filled, layout, need, computed)
+        if not growing:
+            break
+        for name, missing in growing.items():
+            sizes[name] += partitions.up(missing, _ROUND_COMPUTED)
+    layout = _lay_out(filled, sizes, options.seed, lenient=False)
+    root = layout.root
+    if layout.storages[root.storage].size < max(least, tree):
+        room, wanted = layout.storages[root.storage].size, max(least, tree)
+        refuse(
+            filled.find(root.name),
+            f"the tree needs a root file system of {shown(wanted)} at least, and this one has {shown(room)}",
+            "make the image (--image-size) or what it lies on larger",
+        )
+    return layout
+
+
+def _fixed(configuration: Configuration, disk: Disk) -> int:
+    """Bytes of a disk that hold its partitions of a fixed size, and a little for each of the others."""
+    tables = [table for table in configuration.of(Table) if table.base == disk.name]
+    total = 2 << 20
+    for table in tables:
+        unit = max(table.align, 1 << 20)
+        for partition in table.partitions:
+            total += partitions.up(partition.size.bytes or _LEAST, unit) + (0 if partition.primary else table.align)
+        total += 2 * unit
+    return partitions.up(total, _ROUND_COMPUTED)
+
+
+def _short(configuration: Configuration, layout: Layout, need: int, computed: set[str]) -> Mapping[str, int]:
+    """By how many bytes which disk must grow until the root file system has what it needs."""
+    root = layout.root
+    missing = need - layout.storages[root.storage].size
+    if missing <= 0:
+        return {}
+    elastic = {
+        disk for disk in _disks_below(layout, root.storage) if disk in computed and _grows(configuration, layout, disk)
+    }
+    return dict.fromkeys(elastic, missing)
+
+
+def _disks_below(layout: Layout, storage: str) -> set[str]:
+    """The disks that a storage lies on."""
+    found: set[str] = set()
+    for piece in layout.storages[storage].pieces:
+        below = layout.storages[piece.disk]
+        found |= {below.name} if below.kind == "disk" else _disks_below(layout, below.base)
+    return found
+
+
+def _grows(configuration: Configuration, layout: Layout, disk: str) -> bool:
+    """Does what the root file system lies on grow with its disk: is one partition below it no fixed size."""
+    tables = [table for table in configuration.of(Table) if table.base == disk]
+    if not tables:
+        return True
+    below = _partitions_below(layout, layout.root.storage)
+    return any(part.size.bytes is None for table in tables for part in table.partitions if part.name in below)
+
+
+def _partitions_below(layout: Layout, storage: str) -> set[str]:
+    one = layout.storages[storage]
+    if one.kind == "partition":
+        return {one.name}
+    if one.kind == "logical":
+        group = next(group for group in layout.groups if group.name == one.base)
+        return set().union(*(_partitions_below(layout, on) for _, on in group.physical))
+    return _partitions_below(layout, one.base) if one.kind == "luks" else set()
+
+
+def _lay_out(configuration: Configuration, sizes: Mapping[str, int], seed: str, *, lenient: bool) -> Layout:
+    """The layout for disks of these sizes; ``lenient`` lets logical volumes be larger than what there is for now."""
+    storages: dict[str, Storage] = {}
+    disks = []
+    for disk in configuration.of(Disk):
+        made = _disk(configuration, disk, sizes[disk.name], seed)
+        disks.append(made)
+        storages[disk.name] = Storage(disk.name, "disk", "", made.size, (Piece(disk.name, 0, made.size),))
+        for slot in made.slots:
+            if slot.name:
+                pieces = (Piece(disk.name, slot.start, slot.length),)
+                storages[slot.name] = Storage(slot.name, "partition", disk.name, slot.length, pieces)
+    groups: list[GroupPlan] = []
+    pending: list[Luks | Group] = [*configuration.of(Luks), *configuration.of(Group)]
+    while pending:
+        ready = [node for node in pending if _on(configuration, node) <= storages.keys()]
+        if not ready:
+            _nothing_below(configuration, pending[0], storages)
+        for node in ready:
+            pending.remove(node)
+            if isinstance(node, Luks):
+                storages[node.name] = _opened(node, storages[node.base])
+            else:
+                group = _group(configuration, node)
+                groups.append(group)
+                storages.update(volumes.storages(group, storages, seed, node, lenient=lenient))
+    return Layout(
+        disks=tuple(disks),
+        storages=storages,
+        file_systems=_file_systems(configuration),
+        groups=tuple(groups),
+        luks=tuple(
+            LuksPlan(
+                node.name,
+                node.base,
+                node.label,
+                node.uuid or ids.guid(seed, "luks", node.name).lower(),
+                node.key_file,
+                node.key_variable,
+                node.cipher,
+                node.pbkdf,
+            )
+            for node in configuration.of(Luks)
+        ),
+        verity=tuple(
+            VerityPlan(node.name, _data(configuration, node), node.hashes) for node in configuration.of(Verity)
+        ),
+        remarks=configuration.remarks,
+    )
+
+
+def _disk(configuration: Configuration, disk: Disk, size: int, seed: str) -> DiskLayout:
+    tables = [table for table in configuration.of(Table) if table.base == disk.name]
+    if not tables:
+        return DiskLayout(disk.name, size, disk.block_size)
+    table = tables[0]
+    if table.label == "mbr" and disk.block_size != partitions.MBR_SECTOR:
+        refuse(table, f"an mbr on a disk with sectors of {disk.block_size} bytes", "expected: label: gpt")
+    slots = partitions.place(disk, table, size, version=configuration.version, seed=seed)
+    identifier = table.id or (ids.guid if table.label == "gpt" else ids.mbr_id)(seed, disk.name, "table")
+    return DiskLayout(disk.name, size, disk.block_size, table.label, identifier, slots)
+
+
+def _on(configuration: Configuration, node: Luks | Group) -> set[str]:
+    """The storages that a container or a volume group lies on."""
+    if isinstance(node, Luks):
+        return {node.base}
+    return {physical.base for physical in configuration.of(Physical) if physical.name in node.members}
+
+
+def _nothing_below(configuration: Configuration, node: Node, storages: Mapping[str, Storage]) -> None:
+    known = {one.name for one in configuration.nodes if isinstance(one, Partition | Logical | Luks | Disk)}
+    assert isinstance(node, Luks | Group)
+    missing = sorted(_on(configuration, node) - storages.keys())
+    unplaced = [name for name in missing if name in known]
+    raise UsageError(
+        f"{title(node)} lies on {', '.join(missing)}, of which {', '.join(unplaced) or 'none'} has no place on a disk",
+        where=node.where,
+        hint="name a partition of a disk as its base",
+    )
+
+
+def _opened(node: Luks, on: Storage) -> Storage:
+    size = on.size - LUKS_HEADER
+    if size <= 0:
+        refuse(node, f"its header takes {shown(LUKS_HEADER)}, and {node.base!r} has {shown(on.size)}", "make it larger")
+    return Storage(node.name, "luks", node.base, size, (Piece(node.name, 0, size),))
+
+
+def _group(configuration: Configuration, node: Group) -> GroupPlan:
+    bases = {physical.name: physical.base for physical in configuration.of(Physical)}
+    logical = tuple(
+        LogicalPlan(one.name, one.size, one.extents, one.type, one.thin_pool, one.options)
+        for one in configuration.of(Logical)
+        if one.base == node.name
+    )
+    options = (*(word for one in configuration.of(Physical) if one.name in node.members for word in one.options),)
+    return GroupPlan(node.name, tuple((name, bases[name]) for name in node.members), logical, options + node.options)
+
+
+def _file_systems(configuration: Configuration) -> tuple[FileSystem, ...]:
+    mounts = {mount.base: mount for mount in configuration.of(Mount)}
+    lines = {line.base: line for line in configuration.of(Fstab)}
+    made = []
+    for node in configuration.of(MakeFs):
+        mount = mounts.get(node.name)
+        line = lines.get(mount.name) if mount else None
+        point = "" if mount is None else "none" if node.type == SWAP else mount.point.rstrip("/") or "/"
+        made.append(
+            FileSystem(
+                node.name,
+                node.base,
+                node.type,
+                node.label,
+                node.uuid,
+                node.options or (),
+                point,
+                (line.options, line.dump, line.passno) if line else None,
+                node.subvolumes,
+            )
+        )
+    # In the order of mounting: by mount point, then swap ("none"), then what is not mounted at all.
+    return tuple(sorted(made, key=lambda one: (not one.point, one.point == "none", one.point)))
+
+
+def _data(configuration: Configuration, node: Verity) -> str:
+    """The storage whose blocks a verity node covers."""
+    base = configuration.find(node.base)
+    return base.base if isinstance(base, MakeFs) else base.name

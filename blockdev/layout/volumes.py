@@ -1,0 +1,64 @@
+"""Where logical volumes lie on the storages of their group: LVM's own allocation, asked before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from blockdev.configuration.nodes import Node
+from blockdev.layout.model import GroupPlan, Piece, Storage
+from blockdev.lvm.allocate import Wanted, allocate
+from blockdev.lvm.model import VolumeGroup, places
+from stages.errors import BuildError, UsageError
+
+THIN = "thin"
+
+
+def allocated(group: GroupPlan, storages: Mapping[str, Storage], seed: str, epoch: int) -> VolumeGroup:
+    """The volume group with all volumes that take extents of it (thin ones take none). BuildError: one has no room."""
+    return allocate(
+        group.name,
+        [(name, storages[on].size) for name, on in group.physical],
+        [Wanted(one.name, one.size, one.extents) for one in group.logical if one.type != THIN],
+        seed=seed,
+        epoch=epoch,
+    )
+
+
+def storages(
+    group: GroupPlan, below: Mapping[str, Storage], seed: str, node: Node, *, lenient: bool
+) -> dict[str, Storage]:
+    """The storages of a group's logical volumes, by name.
+
+    ``lenient``: while the disks still grow, volumes without room are empty. UsageError at ``node`` else.
+    """
+    try:
+        made = allocated(group, below, seed, 0)
+    except BuildError as error:
+        if lenient:
+            return {one.name: Storage(one.name, "logical", group.name, 0) for one in group.logical}
+        raise UsageError(error.what, where=error.where or node.where, hint=error.hint) from error
+    on = dict(group.physical)
+    found = {}
+    for volume in made.logical:
+        pieces = tuple(
+            piece
+            for physical, offset, length in places(made, volume)
+            for piece in within(below[on[physical]], offset, length)
+        )
+        found[volume.name] = Storage(volume.name, "logical", group.name, volume.extents * made.extent_size, pieces)
+    for one in group.logical:
+        if one.type == THIN:
+            found[one.name] = Storage(one.name, "logical", group.name, one.size or 0)
+    return found
+
+
+def within(storage: Storage, offset: int, length: int) -> list[Piece]:
+    """The pieces of ``length`` bytes of a storage from byte ``offset`` of it on."""
+    found = []
+    for piece in storage.pieces:
+        if offset < piece.length and length > 0:
+            part = min(piece.length - offset, length)
+            found.append(Piece(piece.disk, piece.offset + offset, part))
+            length -= part
+        offset = max(0, offset - piece.length)
+    return found
