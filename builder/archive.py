@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
+import blockdev
 import qemu
 import stages
 from stages.element import Element
@@ -51,7 +52,7 @@ def code_archive() -> bytes:
     """The agent's code as a tar; the same code gives the same bytes."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for package in (stages, qemu):
+        for package in (blockdev, stages, qemu):
             root = Path(str(package.__file__)).parent
             for file in files_of(root, (*SKIPPED, "elements")):
                 name = f"{package.__name__}/{file.relative_to(root).as_posix()}"

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import destination
+from builder.checksums import ARTIFACT, disk_target
+from builder.checksums import beside as checksums
 from stages.events import Event
+from stages.request import DISK_TYPES
 
 if TYPE_CHECKING:
     from builder.build import Agent
@@ -41,11 +44,19 @@ class Arrivals:
         target = self._targets[event["index"]]
         stream = self._while_wanted(self._agent.fetch(event["path"]))
         beside = functools.partial(self._beside, event)
-        arrival = self._pool.submit(destination.place, stream, event["output"], target, self._wait, beside)
+        more = {
+            f"{ARTIFACT}-{disk}": disk_target(target, disk, destination.SUFFIXES[event["output"]])
+            for disk in event.get("more", [])
+        }
+        arrival = self._pool.submit(destination.place, stream, event["output"], target, self._wait, beside, more)
         self._begun.append((target, event["key"], arrival))
 
     def _beside(self, event: Event, folder: Path) -> Mapping[Path, bytes]:
-        return self._describer.beside(folder, event)
+        files = self._describer.beside(folder, event)
+        if event["output"] in DISK_TYPES:
+            target = self._targets[event["index"]]
+            files |= checksums(folder, target, destination.SUFFIXES[event["output"]], event["more"])
+        return files
 
     def _while_wanted(self, stream: Iterable[bytes]) -> Iterator[bytes]:
         for data in stream:

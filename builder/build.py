@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 BOOT = Path(str(stages.__file__)).with_name("boot.py")
 INTERRUPTED = 130
+DISK = "disk"  # the build image with the tools for disks
 
 
 class FailedError(Exception):
@@ -60,6 +61,10 @@ class Agent:
 
         reference = toolimage.reference(self.purpose)
         return Container(reference, self._argv(*arguments))
+
+    def for_disks(self) -> Agent:
+        """The same agent in the build image that has the tools for disks."""
+        return dataclasses.replace(self, purpose=DISK, _image=None)
 
     def digest(self) -> str:
         """What identifies the build image in keys."""
@@ -126,6 +131,7 @@ class Conversation:
     vendored: str = ""
     end: Event = field(default_factory=dict)
     result: Any = None
+    assembly: Any = None  # the job of the block-device stage, where the build wants it
     failed: Event | None = None
     error: Event | None = None
     on_output: Callable[[Event], None] = lambda _: None
@@ -140,6 +146,8 @@ class Conversation:
         if kind == "output":
             self.outputs.append(event)
             self.on_output(event)
+        elif kind == "assemble":
+            self.assembly = event["job"]
         elif kind == "break":
             with self.reporter.paused():
                 self.agent.enter(event["session"])
@@ -165,10 +173,16 @@ class Conversation:
             self.vendored = event["path"]
         return kind in ("want", "used", "vendor")
 
-    def ask(self, archive: bytes) -> None:
-        """Ask and follow to the end; raises BuildError or FailedError after saying what went wrong."""
+    def ask(self, archive: bytes, then: Callable[[], tuple[Agent, bytes] | None] = lambda: None) -> None:
+        """Ask and follow to the end; raises BuildError or FailedError after saying what went wrong.
+
+        After an answer without a fault ``then`` may name another agent and what to ask it.
+        """
         try:
             status = self.agent.ask(archive, self.on_event, self.log.line)
+            if status == 0 and (following := then()):
+                agent, archive = following
+                status = agent.ask(archive, self.on_event, self.log.line)
         finally:
             self.reporter.close()
             self.log.close()
@@ -214,12 +228,16 @@ def produce(
         documents.check(output, target)
     agent = conversation.agent
     request = dataclasses.replace(request, outputs=tuple(wanted), image=agent.digest())
+    if request.disk:
+        request = dataclasses.replace(request, disk={**request.disk, "image": agent.for_disks().digest()})
     describer = documents.Describer(
         prepared, request.image, lambda: conversation.used or request.locking.locked or None
     )
     with Arrivals(agent, prepared.targets, describer) as arrivals:
         conversation.on_output = arrivals.begin
-        conversation.ask(request_archive(request, prepared.elements))
+        conversation.ask(
+            request_archive(request, prepared.elements), lambda: _assembly(conversation, request, prepared)
+        )
         arrivals.finish(memory)
     finished = _in_order(conversation.outputs)
     for event in conversation.outputs:
@@ -229,6 +247,15 @@ def produce(
     if load:
         places.append(_load(agent, finished[-1], request))
     say(closing(conversation.end, finished, places))
+
+
+def _assembly(conversation: Conversation, request: Request, prepared: Prepared) -> tuple[Agent, bytes] | None:
+    """The block-device stage, where the build asked for it: an agent in the image for disks, and its request."""
+    if conversation.assembly is None:
+        return None
+    arguments = {"job": json.dumps(conversation.assembly), "passphrases": json.dumps(dict(prepared.passphrases))}
+    asked = dataclasses.replace(request, command="assemble", arguments=arguments)
+    return conversation.agent.for_disks(), request_archive(asked, ())
 
 
 def keep_lock(builds: Sequence[tuple[Prepared, Conversation]], say: Callable[[str], None]) -> None:

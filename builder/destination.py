@@ -21,11 +21,19 @@ from pathlib import Path
 
 from builder.engines.memory import cache_folder
 from stages.errors import BuildError, UsageError
-from stages.request import Output
+from stages.request import DISK_TYPES, Output
 from stages.store import write_file
 
-SUFFIXES = {"oci": ".oci", "oci-archive": ".oci.tar", "docker-archive": ".docker.tar", "tar": ".tar", "dir": ".dir"}
+SUFFIXES = {
+    "oci": ".oci",
+    "oci-archive": ".oci.tar",
+    "docker-archive": ".docker.tar",
+    "tar": ".tar",
+    "dir": ".dir",
+    **{kind: f".{kind.partition('-')[0]}" for kind in DISK_TYPES},
+}
 COMPRESSED = {"none": "", "gzip": ".gz", "zstd": ".zst"}
+_NO_MORE: Mapping[str, Path] = {}
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 
@@ -211,8 +219,9 @@ def place(
     target: Path,
     wait: Callable[[], object] = lambda: None,
     beside: Callable[[Path], Mapping[Path, bytes]] = _nothing_beside,
+    more: Mapping[str, Path] = _NO_MORE,
 ) -> None:
-    """Unpack an output's folder of the store and put its artifact at ``target``.
+    """Unpack an output's folder of the store and put its artifact at ``target``, ``more`` of its files at theirs.
 
     ``beside`` is called with that folder, may add to the artifact, and returns the files that go with it, by path.
     ``wait`` is called when all is whole, and raises where it must not appear after all.
@@ -231,6 +240,9 @@ def place(
             (folder / f"beside-{number}").write_bytes(content)
         wait()
         swap(artifact, target)
+        for name, path in more.items():
+            _own(folder / name)
+            swap(folder / name, path)
         for number, path in enumerate(files):
             (folder / f"beside-{number}").rename(path)
 

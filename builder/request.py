@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from builder.destination import check_targets, target_of
 from qemu.architecture import ARCHITECTURES, canonical, native
@@ -16,7 +16,10 @@ from stages import aptsources
 from stages.element import BUILTIN, Element, Resolution, find_elements, nearest, resolve
 from stages.environment import SERVICES
 from stages.errors import BuildError, UsageError
-from stages.request import COMPRESSION_LEVELS, OUTPUT_TYPES, Output, Request
+from stages.request import COMPRESSION_LEVELS, DISK_TYPES, OUTPUT_TYPES, Output, Request
+
+if TYPE_CHECKING:
+    from builder.disk import Disk
 
 # The options of each output type and, where they are few, their values.
 SLIM: dict[str, tuple[str, ...]] = {"slim": ()}
@@ -27,7 +30,9 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "docker-archive": {"compress": ("gzip",), **IMAGE},  # what docker load of any age reads
     "tar": {"compress": ("none", "gzip", "zstd"), **SLIM},
     "dir": SLIM,
+    **{kind: {"compress": (), "level": (), "checksum": (), **SLIM} for kind in DISK_TYPES},
 }
+QEMU_OPTION = "qemu."  # options of a disk image that go to qemu-img
 NO_SLIM = "no"
 POLICY_WORDS = ("auto", NO_SLIM)  # all else names a policy
 # Settings of this machine, not of the image (all other DIB_CTR_* are dib-ctr's own business).
@@ -67,16 +72,21 @@ class Wish:
     slim: str = ""
     no_documents: bool = False
     locks: LockWish = field(default_factory=LockWish)
+    disk: Mapping[str, str] = field(default_factory=dict)  # the fields of builder.disk.DiskWish
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A checked request, the elements that go with it, and where each of its outputs will lie (in the same order)."""
+    """A checked request, the elements that go with it, and where each of its outputs will lie (in the same order).
+
+    ``passphrases`` (in base64) are those of encrypted containers by name; they are no part of the request.
+    """
 
     request: Request
     elements: tuple[Element, ...]
     targets: tuple[Path, ...]
     locks: LockWish = field(default_factory=LockWish)
+    passphrases: Mapping[str, str] = field(default_factory=dict)
 
 
 def _one_of(what: str, given: str, known: Iterable[str]) -> UsageError:
@@ -94,6 +104,9 @@ def parse_output(text: str) -> Output:
     options = {}
     for pair in pairs:
         key, separator, value = pair.partition("=")
+        if kind in DISK_TYPES and key.startswith(QEMU_OPTION) and value:
+            options[key] = value
+            continue
         if key not in known:
             raise _one_of(f"option of the output {kind}", key, known)
         if not separator or not value:
@@ -101,8 +114,21 @@ def parse_output(text: str) -> Output:
         if known[key] and value not in known[key]:
             raise _one_of(f"value of {key} (output {kind})", value, known[key])
         options[key] = value
-    _check_level(kind, options)
+    if kind in DISK_TYPES:
+        _check_disk(kind, options)
+    else:
+        _check_level(kind, options)
     return Output(kind, options)
+
+
+def _check_disk(kind: str, options: Mapping[str, str]) -> None:
+    """Can a disk image of this type be made as these options say."""
+    if not options.get("level", "0").isdecimal():
+        raise UsageError(f"{options['level']!r} is no level of compression (output {kind})", hint="a number")
+    from blockdev.convert import plan
+    from stages.disk import wish
+
+    plan(wish(kind, options, "image", 0, ""))
 
 
 def _check_level(kind: str, options: Mapping[str, str]) -> None:
@@ -209,18 +235,41 @@ def elements_path(given: str, environment: Mapping[str, str]) -> list[Path]:
     return [*(Path(entry) for entry in text.split(":") if entry), BUILTIN]
 
 
-def resolve_elements(wish: Wish, environment: Mapping[str, str]) -> Resolution:
-    """Find and resolve the wished elements."""
-    return resolve(wish.elements, find_elements(elements_path(wish.elements_path, environment)))
+def resolve_elements(wish: Wish, environment: Mapping[str, str], outputs: Sequence[Output] = ()) -> Resolution:
+    """Find and resolve the wished elements, and those that a bootable disk among the outputs needs."""
+    universe = find_elements(elements_path(wish.elements_path, environment))
+    found = resolve(wish.elements, universe)
+    if not _is_for_disk(outputs):
+        return found
+    from builder.disk import added_elements
+
+    more = added_elements(found.names, found.elements, outputs, parse_arch(wish.arch))
+    return resolve([*wish.elements, *more], universe) if more else found
+
+
+def _is_for_disk(outputs: Sequence[Output]) -> bool:
+    return any(output.type in DISK_TYPES for output in outputs)
+
+
+def _disk_of(wish: Wish, request: Request, found: Resolution, environment: Mapping[str, str]) -> Disk | None:
+    """What the request says of a disk, where its elements or outputs speak of any."""
+    speaks = _is_for_disk(request.outputs) or "DIB_BLOCK_DEVICE_CONFIG" in request.variables or wish.disk
+    if not speaks and not any("block-device" in element.provides for element in found.elements):
+        return None
+    from builder.disk import DiskWish, describe  # only now: it reads YAML, whose library takes its time to load
+
+    wished = DiskWish(**wish.disk)
+    return describe(request.name, request.arch, found.elements, request.variables, wished, request.outputs, environment)
 
 
 def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.environ) -> Prepared:
     """Check everything that can be checked before a container runs; raises UsageError."""
-    found = resolve_elements(wish, environment)
+    parsed = [parse_output(text) for text in wish.outputs]
+    found = resolve_elements(wish, environment, parsed)
     name = wish.name or found.operating_system.name
     if not NAME.match(name):
         raise UsageError(f"{name!r} cannot be an image's name", hint="letters, digits, '.', '_' and '-'")
-    outputs, texts = policies([parse_output(text) for text in wish.outputs], wish.slim)
+    outputs, texts = policies(parsed, wish.slim)
     if wish.no_documents:
         outputs = tuple(replace(output, options={**output.options, "documents": "no"}) for output in outputs)
     targets = tuple(target_of(output, name, wish.destination) for output in outputs)
@@ -241,8 +290,11 @@ def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.enviro
         config=image_config(found.elements),
         slim=texts,
     )
+    disk = _disk_of(wish, request, found, environment)
+    if disk:
+        request = replace(request, disk=disk.data)
     if wish.locks != LockWish():
         from builder.locking import with_locks
 
         request = with_locks(request, wish.locks, environment)
-    return Prepared(request, found.elements, targets, wish.locks)
+    return Prepared(request, found.elements, targets, wish.locks, disk.passphrases if disk else {})

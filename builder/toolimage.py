@@ -26,6 +26,7 @@ BASE = "debian:trixie-slim"
 PURPOSES = {
     "debian": ("debian.packages",),
     "foreign": ("debian.packages", "foreign.packages"),
+    "disk": ("debian.packages", "disk.packages"),
 }
 CONTAINERFILE, SETUP = "debian.Containerfile", "debian.setup"
 # What the host engine needs, and Debian's and Ubuntu's package of each.
@@ -37,6 +38,13 @@ TOOLS = {
     "zstd": "zstd",
     "mount": "mount",
     "tar": "tar",
+}
+DISK_TOOLS = {
+    "debugfs": "e2fsprogs",
+    "mkfs.vfat": "dosfstools",
+    "mcopy": "mtools",
+    "qemu-img": "qemu-utils",
+    "sfdisk": "fdisk",
 }
 MODULES = {"yaml": "python3-yaml", "sh": "python3-sh"}
 UNWANTED = ("doc", "info", "locale", "man")  # below /usr/share: a third of the files, read by nobody
@@ -65,12 +73,17 @@ def reference(purpose: str = "debian") -> str:
 
 def digest(engine: Engine, purpose: str = "debian") -> str:
     """What stands for the build image in keys of outside stages; for the host engine: its tools' state."""
-    return _host_digest() if engine.name == "host" else reference(purpose).rpartition(":")[2]
+    return _host_digest(purpose) if engine.name == "host" else reference(purpose).rpartition(":")[2]
 
 
-def _host_digest() -> str:
+def _tools(purpose: str) -> dict[str, str]:
+    return {**TOOLS, **(DISK_TOOLS if purpose == "disk" else {})}
+
+
+def _host_digest(purpose: str) -> str:
     found = hashlib.sha256(Path("/etc/os-release").read_bytes())
-    for path in ("/usr/bin/python3", *(shutil.which(tool) or tool for tool in sorted(TOOLS))):
+    tools = _tools(purpose)
+    for path in ("/usr/bin/python3", *(shutil.which(tool, path=_tool_path()) or tool for tool in sorted(tools))):
         place = Path(path).resolve()
         state = place.stat() if place.exists() else None
         found.update(f"{place} {(state.st_size, state.st_mtime_ns) if state else None}\n".encode())
@@ -92,7 +105,7 @@ def ensure(engine: Engine, purpose: str = "debian", on_note: Note = lambda _: No
 
 
 def _check_tools(purpose: str) -> None:
-    missing = {package for tool, package in TOOLS.items() if shutil.which(tool, path=_tool_path()) is None}
+    missing = {package for tool, package in _tools(purpose).items() if shutil.which(tool, path=_tool_path()) is None}
     probe = "import importlib.util,sys;print(*(m for m in sys.argv[1:] if importlib.util.find_spec(m) is None))"
     done = subprocess.run(["/usr/bin/python3", "-I", "-c", probe, *MODULES], capture_output=True, text=True)
     missing |= {MODULES[name] for name in done.stdout.split()}

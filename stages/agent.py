@@ -264,7 +264,18 @@ def cache(work: Work) -> None:
     emit("result", data=data)
 
 
-COMMANDS = {"build": build, "plan": plan, "shell": shell}
+def assemble(work: Work) -> None:
+    """The command ``assemble``: the disk images that a build asked for (see ``stages.disk``)."""
+    from stages.disk import Disks
+
+    started = time.monotonic()
+    arguments = work.request.arguments
+    disks = Disks(work.request, work.store, work.scratch)
+    disks.make(json.loads(arguments["job"]), json.loads(arguments.get("passphrases", "{}")))
+    emit("result", data={"seconds": round(time.monotonic() - started, 3)})
+
+
+COMMANDS = {"build": build, "plan": plan, "shell": shell, "assemble": assemble}
 
 
 def _report(error: BuildError) -> int:

@@ -43,8 +43,8 @@ class Writer:
         """Write a layout (``oci``, a folder) or a tar (``tar``, ``dir``); returns its digest and length in bytes."""
         with mounted(self.store, self.tree.chain, self.scratch / f"tree-{threading.get_ident()}") as merged:
             tree = merged / "tree"
-            described = self._described(tree, output)
-            changed = finish(tree, self._policy(output, described["os_release"]), {MANIFEST: _manifest(described)})
+            described = self.described(tree, output)
+            changed = finish(tree, self._policy(output, described["os_release"]), {MANIFEST: manifest(described)})
             write_file(artifact.with_name(DESCRIBED), json.dumps(described, sort_keys=True))
             if output.type == "oci":
                 return self._layout(artifact, output, tree, changed)
@@ -69,7 +69,7 @@ class Writer:
             return Policy("no")
         return find(os_release) if wanted == "auto" else parse(self.request.slim[wanted], wanted, wanted)
 
-    def _described(self, tree: Path, output: Output) -> dict[str, Any]:
+    def described(self, tree: Path, output: Output) -> dict[str, Any]:
         """What is in the tree and what it came from."""
         plan = self.tree.plan
         compression = _compression(output)
@@ -145,7 +145,7 @@ def _compression(output: Output) -> Compression:
     return Compression.chosen(output.options.get("compress", ""), output.options.get("level", ""))
 
 
-def _manifest(described: Mapping[str, Any]) -> bytes:
+def manifest(described: Mapping[str, Any]) -> bytes:
     """The image's own list of what is in it."""
     fields = ("name", "version", "architecture")
     packages = [{field: package[field] for field in fields} for package in described["packages"]]

@@ -55,6 +55,7 @@ def initial(request: Request, epoch: int) -> dict[str, str]:
         "SOURCE_DATE_EPOCH": str(epoch),
     }
     variables.update(request.variables)
+    variables.update(request.disk.get("variables", {}))
     variables.update(
         {
             "ARCH": request.arch,

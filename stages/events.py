@@ -12,6 +12,7 @@ wait                ``number``: another build is running this stage; this one wa
 output              ``output`` (type), ``index`` (place in the request), ``key``, ``path`` (in the store), ``changed``
                     (False: the host has it already), ``digest``, ``bytes``; the type "files" is what scripts wrote
                     beside the image
+assemble            ``job``: what the block-device stage needs to make disk images (``stages.disk``)
 break               ``session``, ``number``, ``point`` (before, after, error): wants a shell, waits for ``continue``
 failed              ``number``, ``status``, ``tail`` (last lines), ``phase``, ``element``, ``script``
 error               ``what``, ``where``, ``hint``, ``status`` (1 or 2), ``trace`` (for --debug)

@@ -20,11 +20,12 @@ from stages.environment import without_services
 from stages.events import emit
 from stages.key import digest, key_of
 from stages.plan import Plan
-from stages.request import Output, Request
+from stages.request import DISK_TYPES, Output, Request
 from stages.store import Store, boot_id, remove_tree, write_file
 
 LAST_USE = 3600.0  # seconds
 FORMAT = "3"  # raise it when an exporter's bytes change
+DISK_FORMAT = "1"  # the same for disk images
 DESCRIBED = "described.json"
 ELSEWHERE = ("dest", "documents")  # options that the host follows, not the build container
 FROM_LAYOUT = ("oci-archive", "docker-archive")
@@ -62,13 +63,35 @@ class Exporter:
         """Write every output that is not in the store yet, side by side, and report each."""
         if not self.request.outputs:
             return
+        there, missing = self._disks()
+        plain = [index for index, output in enumerate(self.request.outputs) if output.type not in DISK_TYPES]
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-            for _ in pool.map(self._output, range(len(self.request.outputs))):
+            for _ in pool.map(self._output, [*plain, *there]):
                 pass  # take each result, so that a failure is raised here
+        if missing:
+            from stages.disk import job
+
+            emit("assemble", job=job(self.request, self.store, self.tree, self.scratch, missing))
+
+    def _disks(self) -> tuple[list[int], list[tuple[int, str]]]:
+        """The places of disk images that are in the store, and those of the others with their keys."""
+        there: list[int] = []
+        missing: list[tuple[int, str]] = []
+        for index, output in enumerate(self.request.outputs):
+            if output.type in DISK_TYPES:
+                key = self.key(output)
+                if self.find(key):
+                    there.append(index)
+                else:
+                    missing.append((index, key))
+        return there, missing
 
     def key(self, output: Output) -> str:
         """The key of an output: the tree with the very layers it has here, the type and the options."""
         slim = output.options.get("slim", "")
+        disk: dict[str, str] = {}
+        if output.type in DISK_TYPES:
+            disk = {"disk": digest(json.dumps(dict(self.request.disk), sort_keys=True)), "disks": DISK_FORMAT}
         return key_of(
             {
                 "tree": self.tree.plan.tree_key,
@@ -82,6 +105,7 @@ class Exporter:
                 "config": digest(json.dumps(self.request.config, sort_keys=True)),
                 "slim": digest(self.request.slim.get(slim, "")),
                 "outputs": FORMAT,
+                **disk,
                 **{f"option {name}": value for name, value in output.options.items() if name not in ELSEWHERE},
             }
         )
@@ -100,6 +124,7 @@ class Exporter:
             digest=done["digest"],
             image=done["image"],
             bytes=done["bytes"],
+            more=done.get("more", []),
         )
 
     def ensure(self, key: str, output: Output) -> dict[str, Any]:

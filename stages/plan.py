@@ -163,10 +163,12 @@ def own_scripts() -> dict[str, HookFile]:
     }
 
 
-def _in_order(tree: HooksTree, named_packages: bool) -> list[tuple[Phase, HookFile]]:
+def _in_order(tree: HooksTree, named_packages: bool, disk: bool) -> list[tuple[Phase, HookFile]]:
     own = own_scripts()
     order: list[tuple[Phase, HookFile]] = []
     for phase in PHASES:
+        if phase.name == "pre-finalise" and disk:
+            order.append((phase, own["write-fstab"]))
         order.extend((phase, script) for script in scripts(tree, phase))
         if phase.name == "root":
             order.append((phase, own["prepare-tree"]))
@@ -194,7 +196,7 @@ def make_plan(
     keyed = without_services(environment)
     stages: list[Stage] = []
     below = ""
-    for phase, script in _in_order(tree, bool(request.packages)):
+    for phase, script in _in_order(tree, bool(request.packages), bool(request.disk)):
         files = mentions.visible_files(script, tree)
         if script.element in request.builtin and _has_empty_lists_only(files):
             continue

@@ -11,7 +11,13 @@ from typing import Any
 from stages.lock import Locking
 
 COMPRESSION_LEVELS = {"gzip": (1, 9), "zstd": (1, 19)}  # lowest and highest
-OUTPUT_TYPES = ("oci", "oci-archive", "docker-archive", "tar", "dir")
+TREE_TYPES = ("oci", "oci-archive", "docker-archive", "tar", "dir")
+# Disk images; what each is, blockdev.convert says.
+DISK_TYPES = (
+    *("qcow2", "raw", "raw.zst", "raw.gz", "raw.xz"),
+    *("vmdk", "vmdk-sparse", "vdi", "vhd", "vhd-fixed", "vhdx"),
+)
+OUTPUT_TYPES = (*TREE_TYPES, *DISK_TYPES)
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,7 @@ class Request:
     ``stop_at`` names the stage before which a shell is wanted (empty: after all). ``breaks`` are ``before:STAGE``,
     ``after:STAGE`` or ``error``. ``config`` is what the elements say of the image (``stages.imageconfig``); ``slim``
     has the texts of the policies that outputs name in their option ``slim``. ``locking`` is what it says of locks.
+    ``disk`` describes the disk that the tree is for, where it is for one (``stages.disk``).
     """
 
     command: str
@@ -52,6 +59,7 @@ class Request:
     config: Mapping[str, Any] = field(default_factory=dict)
     slim: Mapping[str, str] = field(default_factory=dict)
     locking: Locking = field(default_factory=Locking)
+    disk: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The request as one JSON document."""

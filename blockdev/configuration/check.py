@@ -63,9 +63,9 @@ def title(node: Node) -> str:
     return f"{word(node)} {node.name!r}"
 
 
-def refuse(node: Node, what: str, hint: str = "") -> NoReturn:
-    """Refuse a node."""
-    raise UsageError(f"{title(node)}: {what}", where=node.where, hint=hint)
+def refuse(node: Node, what: str, hint: str = "", key: str = "") -> NoReturn:
+    """Refuse a node, where one of its keys is wrong at the line of this."""
+    raise UsageError(f"{title(node)}: {what}", where=node.where.of(key), hint=hint)
 
 
 def check(configuration: Configuration) -> None:
@@ -86,7 +86,12 @@ def _names(nodes: Iterable[Node]) -> None:
     seen: dict[str, Node] = {}
     for node in nodes:
         if node.name in seen:
-            refuse(node, f"the name is taken by the {word(seen[node.name])} at {seen[node.name].where}", "rename one")
+            refuse(
+                node,
+                f"the name is taken by the {word(seen[node.name])} at {seen[node.name].where}",
+                "rename one",
+                "name",
+            )
         seen[node.name] = node
 
 
@@ -100,6 +105,7 @@ def _bases(configuration: Configuration) -> None:
                     node,
                     f"its base {base!r} is not there",
                     nearest(base, sorted(known)) or f"expected: the name of a {wanted}",
+                    "base",
                 )
             allowed = _ON[type(node)]
             if isinstance(node, Verity) and place:
@@ -108,7 +114,7 @@ def _bases(configuration: Configuration) -> None:
                 allowed = (Logical,) if place else (Group,)
             if not isinstance(known[base], allowed):
                 wanted = " or ".join(_WORDS[kind] for kind in allowed)
-                refuse(node, f"its base {base!r} is a {word(known[base])}", f"expected: the name of a {wanted}")
+                refuse(node, f"its base {base!r} is a {word(known[base])}", f"expected: the name of a {wanted}", "base")
 
 
 def _cycles(configuration: Configuration) -> None:
@@ -118,7 +124,7 @@ def _cycles(configuration: Configuration) -> None:
     def visit(node: Node, path: tuple[str, ...]) -> None:
         if node.name in path:
             circle = " -> ".join((*path[path.index(node.name) :], node.name))
-            refuse(node, f"it is built on itself: {circle}", "give one of them another base")
+            refuse(node, f"it is built on itself: {circle}", "give one of them another base", "base")
         if node.name in done:
             return
         for base in node.bases:
@@ -141,7 +147,9 @@ def _one_user_each(nodes: Iterable[Node]) -> None:
             continue
         for place in places:
             if place in taken:
-                refuse(node, f"its base {place!r} is in use by {title(taken[place])}", "give it a base of its own")
+                refuse(
+                    node, f"its base {place!r} is in use by {title(taken[place])}", "give it a base of its own", "base"
+                )
             taken[place] = node
 
 
@@ -154,13 +162,13 @@ def _table(table: Table) -> None:
             expected = (
                 f"a GUID, or one of {types.codes()}" if table.label == "gpt" else "two hexadecimal digits, such as 83"
             )
-            refuse(partition, f"its type is {partition.type!r}", f"expected: {expected}")
+            refuse(partition, f"its type is {partition.type!r}", f"expected: {expected}", "type")
         if partition.uuid and (table.label == "mbr" or not labels.is_uuid(partition.uuid)):
             expected = "a UUID" if table.label == "gpt" else "none: partitions of an mbr have no UUID"
-            refuse(partition, f"its uuid is {partition.uuid!r}", f"expected: {expected}")
+            refuse(partition, f"its uuid is {partition.uuid!r}", f"expected: {expected}", "uuid")
         if partition.label and (table.label == "mbr" or len(partition.label.encode("utf-16-le")) > 72):
             expected = "36 characters at most" if table.label == "gpt" else "none: partitions of an mbr have no label"
-            refuse(partition, f"its label is {partition.label!r}", f"expected: {expected}")
+            refuse(partition, f"its label is {partition.label!r}", f"expected: {expected}", "label")
     if table.label == "mbr":
         _mbr(table)
 
@@ -202,22 +210,27 @@ def _identifiers(configuration: Configuration) -> None:
                 hint = (
                     "give a shorter one with the key label" if not node.label else "expected: a shorter or plainer one"
                 )
-                refuse(node, why, hint)
+                refuse(node, why, hint, "label")
             label = labels.written(kind, label)
         else:
             label = node.label
         if label and label in taken:
             other = taken[label]
-            refuse(node, f"the label {label!r} is taken by {title(other)} at {other.where}", "rename one")
+            refuse(node, f"the label {label!r} is taken by {title(other)} at {other.where}", "rename one", "label")
         if label:
             taken[label] = node
         if node.uuid:
             if not labels.is_uuid(node.uuid, kind):
                 expected = "eight hexadecimal digits, such as ABCD-1234" if kind in labels.FAT else "a UUID"
-                refuse(node, f"its uuid is {node.uuid!r}", f"expected: {expected}")
+                refuse(node, f"its uuid is {node.uuid!r}", f"expected: {expected}", "uuid")
             same = node.uuid.lower()
             if same in taken:
-                refuse(node, f"the uuid {node.uuid!r} is taken by {title(taken[same])} at {taken[same].where}")
+                refuse(
+                    node,
+                    f"the uuid {node.uuid!r} is taken by {title(taken[same])} at {taken[same].where}",
+                    "rename one",
+                    "uuid",
+                )
             taken[same] = node
 
 
@@ -226,11 +239,16 @@ def _subvolumes(configuration: Configuration) -> None:
         if not node.subvolumes:
             continue
         if node.type != "btrfs":
-            refuse(node, f"it has subvolumes and is {node.type or 'of the default type'}", "expected: type: btrfs")
+            refuse(
+                node,
+                f"it has subvolumes and is {node.type or 'of the default type'}",
+                "expected: type: btrfs",
+                "subvolumes",
+            )
         paths = [one.path for one in node.subvolumes]
         for path in paths:
             if paths.count(path) > 1:
-                refuse(node, f"the subvolume {path!r} is there twice", "leave one out")
+                refuse(node, f"the subvolume {path!r} is there twice", "leave one out", "subvolumes")
             if not path or ".." in path.split("/"):
                 refuse(node, f"the path of a subvolume is {path!r}", "expected: a folder of the tree, such as /home")
         if sum(one.kind.startswith("default") for one in node.subvolumes) > 1:
@@ -249,11 +267,16 @@ def _mounts(configuration: Configuration) -> None:
             continue  # (its mount point means nothing)
         point = mount.point
         if not point.startswith("/") or ".." in point.split("/") or any(part in {"", "."} for part in _parts(point)):
-            refuse(mount, f"its mount_point is {point!r}", "expected: an absolute path such as /boot")
+            refuse(mount, f"its mount_point is {point!r}", "expected: an absolute path such as /boot", "mount_point")
         plain = point.rstrip("/") or "/"
         if plain in points:
             other = points[plain]
-            refuse(mount, f"{plain} is the mount point of {title(other)} at {other.where}", "give one another place")
+            refuse(
+                mount,
+                f"{plain} is the mount point of {title(other)} at {other.where}",
+                "give one another place",
+                "mount_point",
+            )
         points[plain] = mount
     if "/" not in points:
         raise UsageError(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 from blockdev.configuration import sizes
+from blockdev.configuration.nodes import Place
 from stages.located import Document
 
 _Value = TypeVar("_Value")
@@ -31,9 +32,13 @@ class Entry:
         return cls(document, at, what, data)
 
     @property
-    def where(self) -> str:
-        """``file:line``."""
-        return self.document.where(*self.at)
+    def where(self) -> Place:
+        """Its place in the file."""
+        lines, keys = self.document.lines, {}
+        for key in self.data:
+            if (*self.at, key) in lines:
+                keys[str(key)] = lines[*self.at, key]
+        return Place(self.document.file, lines.get(self.at, 1), keys)
 
     def named(self) -> str:
         """How messages call this very entry."""
@@ -115,5 +120,6 @@ def found(value: Any) -> str:
     if isinstance(value, dict):
         return "a map"
     if isinstance(value, list):
-        return "a list"
+        plain = all(isinstance(item, str) for item in value)
+        return f"[{', '.join(value)}]" if plain else "a list"
     return "empty" if value is None or value == "" else repr(value)

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from blockdev.configuration.sizes import Size
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a node stands in its file: the line of its first key's parent, and the lines of its ``keys``."""
+
+    file: str
+    line: int
+    keys: Mapping[str, int] = field(default_factory=dict, compare=False)
+
+    def of(self, key: str = "") -> str:
+        """``file:line`` of a key; of the node where it has no such key."""
+        return f"{self.file}:{self.keys.get(key, self.line)}"
+
+    def __str__(self) -> str:
+        return self.of()
+
+
+@dataclass(frozen=True)
 class Node:
-    """What all nodes have: a unique ``name``, what it is built on (``base``, "" for a disk), and ``file:line``."""
+    """What all nodes have: a unique ``name``, what it is built on (``base``, "" for a disk), and its place."""
 
     name: str
     base: str
-    where: str
+    where: Place
 
     @property
     def bases(self) -> tuple[str, ...]:

@@ -63,6 +63,7 @@ def _no_room(partition: Partition, size: int, wanted: int, free: int) -> None:
         partition,
         f"it wants {shown(wanted)}, and {shown(max(free, 0))} of the disk's {shown(size)} are left",
         "make the image larger (--image-size), or a partition smaller",
+        "size",
     )
 
 

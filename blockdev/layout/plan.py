@@ -244,7 +244,7 @@ def _nothing_below(configuration: Configuration, node: Node, storages: Mapping[s
     unplaced = [name for name in missing if name in known]
     raise UsageError(
         f"{title(node)} lies on {', '.join(missing)}, of which {', '.join(unplaced) or 'none'} has no place on a disk",
-        where=node.where,
+        where=str(node.where),
         hint="name a partition of a disk as its base",
     )
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from blockdev.configuration.nodes import Node
 from blockdev.layout.model import GroupPlan, Piece, Storage
-from blockdev.lvm.allocate import Wanted, allocate
-from blockdev.lvm.model import VolumeGroup, places
 from stages.errors import BuildError, UsageError
+
+if TYPE_CHECKING:
+    from blockdev.lvm.model import VolumeGroup
 
 THIN = "thin"
 
 
 def allocated(group: GroupPlan, storages: Mapping[str, Storage], seed: str, epoch: int) -> VolumeGroup:
     """The volume group with all volumes that take extents of it (thin ones take none). BuildError: one has no room."""
+    from blockdev.lvm.allocate import Wanted, allocate
+
     return allocate(
         group.name,
         [(name, storages[on].size) for name, on in group.physical],
@@ -31,12 +35,14 @@ def storages(
 
     ``lenient``: while the disks still grow, volumes without room are empty. UsageError at ``node`` else.
     """
+    from blockdev.lvm.model import places
+
     try:
         made = allocated(group, below, seed, 0)
     except BuildError as error:
         if lenient:
             return {one.name: Storage(one.name, "logical", group.name, 0) for one in group.logical}
-        raise UsageError(error.what, where=error.where or node.where, hint=error.hint) from error
+        raise UsageError(error.what, where=error.where or str(node.where), hint=error.hint) from error
     on = dict(group.physical)
     found = {}
     for volume in made.logical:

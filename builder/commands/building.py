@@ -13,6 +13,7 @@ import click
 from builder.commands.images import pushing_of
 from builder.commands.options import (
     converse,
+    disk_options,
     log_options,
     note,
     output_options,
@@ -52,6 +53,7 @@ def _check_load(engine: str, *, load: bool) -> None:
 @request_options
 @log_options
 @output_options
+@disk_options
 @click.option(
     "--lock",
     type=click.Path(path_type=Path),
@@ -118,6 +120,7 @@ def _build_several(wish: Wish, options: dict[str, Any], say: Callable[[str], Non
 @click.command()
 @request_options
 @output_options
+@disk_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plan(*, as_json: bool, **options: Any) -> None:
     """Show the stages of a build: which are in the cache, and why the others are not."""

@@ -115,6 +115,36 @@ def output_options(command: Command) -> Command:
     return command
 
 
+DISK_OPTIONS = {
+    "image_size": ("GIB", "The size of the disk, in GiB or with a unit [default: what the tree needs]."),
+    "extra_size": ("MIB", "The size is that of the tree and so much more, in MiB or with a unit."),
+    "root_label": ("LABEL", "The label of the root file system [default: cloudimg-rootfs]."),
+    "root_fs": ("TYPE", "The type of the root file system [default: ext4]."),
+    "mkfs_options": ("TEXT", "Options for the root's mkfs, in one text."),
+    "journal_size": ("MIB", "The journal of an ext4 root, in MiB [default: 64]."),
+    "max_online_resize": ("BLOCKS", "Let the root file system grow to this many blocks while it is mounted."),
+    "configuration": ("FILE", "The block-device configuration [env: DIB_BLOCK_DEVICE_CONFIG]."),
+}
+_DISK_NAMES = {
+    "extra_size": "--image-extra-size",
+    "journal_size": "--mkfs-journal-size",
+    "configuration": "--block-device",
+}
+
+
+def disk_options(command: Command) -> Command:
+    for name, (metavar, about) in reversed(DISK_OPTIONS.items()):
+        flag = _DISK_NAMES.get(name, "--" + name.replace("_", "-"))
+        command = click.option(flag, f"disk_{name}", default="", metavar=metavar, help=about)(command)
+    return command
+
+
+def disk_wish(options: dict[str, Any]) -> dict[str, str]:
+    """What was given of :func:`disk_options`."""
+    found = {name: options.get(f"disk_{name}", "") for name in DISK_OPTIONS}
+    return {name: text for name, text in found.items() if text}
+
+
 def push_options(command: Command) -> Command:
     for option in (
         click.option("--sign-key", default="", metavar="KEY", help="A key for --sign: a file, or what cosign takes."),
@@ -154,7 +184,7 @@ def wish_of(options: dict[str, Any], **more: Any) -> Wish:
 
     names = ("elements", "name", "arch", "release", "settings", "elements_path", "packages", "no_cache", "offline")
     locks = LockWish(options.get("lock"), options["locked"], options.get("vendor"), options["snapshot"])
-    return Wish(**{name: options[name] for name in names}, locks=locks, **more)
+    return Wish(**{name: options[name] for name in names}, locks=locks, disk=disk_wish(options), **more)
 
 
 def converse(prepared: Prepared | None, options: dict[str, Any], *, quiet: bool = False) -> Conversation:

@@ -1,0 +1,244 @@
+"""A disk image made of a tree, without root of any host: the parts of a layout written where they belong.
+
+Nothing is mounted and no device is made. File systems are written side by side, straight into the image at their
+offsets; what lies in several pieces (a volume over two disks) or behind encryption is written to a sparse file first.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blockdev import filesystems
+from blockdev.configuration import types
+from blockdev.configuration.sizes import shown
+from blockdev.filesystems.region import Region, copy_range
+from blockdev.layout import volumes
+from blockdev.layout.model import DiskLayout, FileSystem, Layout, LuksPlan, Storage
+from blockdev.layout.table import script
+from stages.errors import BuildError
+
+
+@dataclass(frozen=True)
+class Content:
+    """What goes into an image: the ``tree``, the newest time in it (``epoch``, seconds), the ``seed`` of all that a
+
+    tool would draw at random, and the ``passphrases`` of encrypted containers by name.
+    """
+
+    tree: Path
+    epoch: int
+    seed: str
+    passphrases: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """The raw images by disk, the root hashes (hexadecimal) of verity nodes by name, and what is worth a line."""
+
+    images: Mapping[str, Path]
+    root_hashes: Mapping[str, str]
+    remarks: tuple[str, ...] = ()
+
+
+def assemble(layout: Layout, content: Content, folder: Path, show: Callable[[str], None]) -> Assembled:
+    """Write ``DISK.raw`` into ``folder`` for each disk of the layout; ``show`` hears a sentence for each step.
+
+    The caller has made the mount points in the tree. Raises BuildError: a tool is missing or failed, or a part of the
+    tree has no room in its file system.
+    """
+    work = _Work(layout, content, folder, show)
+    for disk in layout.disks:
+        work.make_disk(disk)
+    for container in layout.luks:
+        work.make_plain(container)
+    if layout.groups:
+        work.write_groups()
+    systems = layout.file_systems
+    with ThreadPoolExecutor(max_workers=max(1, min(len(systems), os.cpu_count() or 1))) as pool:
+        remarks = [remark for found in pool.map(work.write_file_system, systems) for remark in found]
+    hashes = {one.name: work.write_verity(one.on, one.hashes, one.name) for one in layout.verity}
+    for container in reversed(layout.luks):
+        work.encrypt(container)
+    remarks += work.embed()
+    return Assembled({disk.name: work.images[disk.name] for disk in layout.disks}, hashes, tuple(remarks))
+
+
+@dataclass
+class _Work:
+    layout: Layout
+    content: Content
+    folder: Path
+    show: Callable[[str], None]
+    images: dict[str, Path] = field(default_factory=dict)
+
+    def make_disk(self, disk: DiskLayout) -> None:
+        path = self.images[disk.name] = self.folder / f"{disk.name}.raw"
+        with path.open("xb") as file:
+            file.truncate(disk.size)
+        if disk.table:
+            write_table(disk, path)
+
+    def make_plain(self, container: LuksPlan) -> None:
+        path = self.images[container.name] = self.folder / f"{container.name}.plain"
+        with path.open("xb") as file:
+            file.truncate(self.layout.storages[container.name].size)
+
+    def region(self, storage: Storage) -> Region:
+        """A storage of one piece."""
+        (piece,) = storage.pieces
+        return Region(self.images[piece.disk], piece.offset, piece.length)
+
+    def write_groups(self) -> None:
+        from blockdev.lvm.write import write as write_group
+
+        for group in self.layout.groups:
+            made = volumes.allocated(group, self.layout.storages, self.content.seed, self.content.epoch)
+            write_group(made, {name: self.region(self.layout.storages[on]) for name, on in group.physical})
+
+    def write_file_system(self, system: FileSystem) -> tuple[str, ...]:
+        """Write one file system; returns what is worth a line."""
+        storage = self.layout.storages[system.storage]
+        if len(storage.pieces) == 1:
+            return self._write(system, self.region(storage))
+        spare = self.folder / f"{system.name}.pieces"
+        with spare.open("xb") as file:
+            file.truncate(storage.size)
+        remarks = self._write(system, Region(spare, 0, storage.size))
+        start = 0
+        for piece in storage.pieces:
+            copy_range(Region(spare, start, piece.length), Region(self.images[piece.disk], piece.offset, piece.length))
+            start += piece.length
+        spare.unlink()
+        return remarks
+
+    def _write(self, system: FileSystem, region: Region) -> tuple[str, ...]:
+        spec = filesystems.Spec(
+            kind=system.kind,
+            label=system.label,
+            uuid=system.uuid,
+            options=system.options,
+            epoch=self.content.epoch,
+            seed=f"{self.content.seed}/{system.name}",
+            **(
+                {"subvolumes": tuple(filesystems.Subvolume(one.path, one.kind) for one in system.subvolumes)}
+                if system.subvolumes
+                else {}
+            ),
+        )
+        source, without = self._part(system)
+        try:
+            written = filesystems.write(spec, region.image, region.offset, region.length, source, without)
+        except BuildError as error:
+            place = f"{system.kind} on {system.point or system.storage} (node {system.name!r}, {shown(region.length)})"
+            hint = error.hint or "make the image (--image-size) or this part of it larger"
+            raise BuildError(error.what, where=f"{place}; {error.where}".rstrip("; "), hint=hint) from error
+        self.show(
+            f"{system.kind} on {system.point or system.storage}: {shown(written.holds)} of {shown(region.length)}"
+        )
+        return getattr(written, "remarks", ())
+
+    def _part(self, system: FileSystem) -> tuple[Path | None, tuple[str, ...]]:
+        """The part of the tree that a file system holds, and the folders in it whose content lies elsewhere."""
+        if not system.point.startswith("/"):
+            return None, ()
+        points = [other.point for other in self.layout.file_systems if other.point.startswith("/")]
+        below = system.point.rstrip("/") + "/"
+        inner = tuple(point.removeprefix(below) for point in points if point.startswith(below) and point != below)
+        return self.content.tree / system.point.lstrip("/"), inner
+
+    def write_verity(self, on: str, hashes: str, name: str) -> str:
+        from blockdev import verity
+
+        storages = self.layout.storages
+        root = verity.format(
+            self.region(storages[on]), self.region(storages[hashes]), seed=f"{self.content.seed}/{name}"
+        )
+        self.show(f"verity {name}: root hash {root}")
+        return root
+
+    def encrypt(self, container: LuksPlan) -> None:
+        from blockdev import luks
+
+        passphrase = self.content.passphrases.get(container.name)
+        if passphrase is None:
+            raise BuildError(f"there is no passphrase for the encrypted container {container.name!r}")
+        wish = luks.Luks(
+            key=passphrase,
+            cipher=container.cipher,
+            pbkdf=container.pbkdf,
+            label=container.label,
+            uuid=container.uuid,
+            seed=f"{self.content.seed}/{container.name}",
+        )
+        plain = self.images[container.name]
+        luks.encrypt(plain, self.region(self.layout.storages[container.on]), wish)
+        plain.unlink()
+        self.show(f"LUKS2 on {container.on}")
+
+    def embed(self) -> tuple[str, ...]:
+        """Put the tree's boot loaders where firmware looks for them; returns what is worth a line."""
+        try:
+            from blockdev import bootloader
+        except ImportError:
+            return ()
+
+        found = bootloader.find(self.content.tree)
+        for disk in self.layout.disks:
+            image = self.images[disk.name]
+            prep = [slot for slot in disk.slots if slot.type in {types.PREP, types.MBR_PREP}]
+            if prep and found.prep:
+                bootloader.embed_prep(image, found.prep.read_bytes(), prep[0].start, prep[0].length)
+        if found.bios is None:
+            return ()
+        disk = self._boot_disk()
+        boot, core = (path.read_bytes() for path in found.bios)
+        start, room = place_for_core(disk)
+        if not room:
+            why = "a GPT needs a partition of type EF02" if disk.table == "gpt" else "it has no partitions"
+            return (f"the disk {disk.name!r} boots by UEFI only: there is no place for GRUB's BIOS part ({why})",)
+        bootloader.embed_bios(self.images[disk.name], boot, core, start=start, room=room, sector_size=disk.sector)
+        return ()
+
+    def _boot_disk(self) -> DiskLayout:
+        """The disk whose first sector a BIOS loads: the one with the place for its loader, else that of the root."""
+        for disk in self.layout.disks:
+            if any(slot.type == types.BIOS_BOOT for slot in disk.slots):
+                return disk
+        return self.layout.disks[0]
+
+
+def place_for_core(disk: DiskLayout) -> tuple[int, int]:
+    """Where GRUB's core image goes on a disk, and its room there: (byte, bytes); (0, 0) where there is none.
+
+    With a GPT a partition for it, with an MBR the gap before the first partition.
+    """
+    for slot in disk.slots:
+        if slot.type == types.BIOS_BOOT:
+            return slot.start, slot.length
+    if disk.table == "mbr" and disk.slots:
+        return 512, min(slot.start for slot in disk.slots) - 512
+    return 0, 0
+
+
+def write_table(disk: DiskLayout, image: Path) -> None:
+    """Write a disk's partition table with sfdisk."""
+    try:
+        done = subprocess.run(
+            ["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", "--wipe", "never", "--lock=no", str(image)],
+            input=script(disk),
+            capture_output=True,
+            text=True,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except FileNotFoundError as error:
+        raise BuildError(
+            "sfdisk is not there", hint="sudo apt-get install --no-install-recommends fdisk, or use another engine"
+        ) from error
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()
+        raise BuildError(f"sfdisk does not write the partition table: {said[-1] if said else ''}", where=disk.name)

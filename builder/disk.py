@@ -1,0 +1,194 @@
+"""What a request says of the disk that a tree is for: its block-device configuration, checked, and its options."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from blockdev.configuration import source
+from blockdev.configuration.nodes import Configuration, Luks
+from blockdev.configuration.read import read
+from blockdev.configuration.sizes import parse_bytes
+from blockdev.layout import fstab
+from blockdev.layout.model import Layout
+from blockdev.layout.options import Options
+from blockdev.layout.plan import plan
+from stages.element import Element
+from stages.errors import UsageError
+from stages.request import DISK_TYPES, Output
+
+BLOCK_DEVICE = "block-device"  # what elements with a configuration provide
+MACHINE, LOADER = "vm", "bootloader"
+HYBRID, MBR = "block-device-hybrid", "block-device-mbr"
+_WITH_EFI = ("amd64", "i386", "arm64", "armhf", "riscv64")
+_GIB, _MIB = 1 << 30, 1 << 20
+# Block sizes are compared with what a tree of this many bytes needs, to find what cannot fit before anything runs.
+_NO_TREE = 0
+
+
+@dataclass(frozen=True)
+class DiskWish:
+    """Options of the command line, as typed ("" where they were not given)."""
+
+    image_size: str = ""
+    extra_size: str = ""
+    root_label: str = ""
+    root_fs: str = ""
+    mkfs_options: str = ""
+    journal_size: str = ""
+    max_online_resize: str = ""
+    configuration: str = ""  # a file
+
+
+def added_elements(
+    names: Sequence[str], elements: Sequence[Element], outputs: Sequence[Output], arch: str
+) -> list[str]:
+    """The elements that a bootable disk needs beside those asked for: a layout and a boot loader for ``vm``."""
+    if MACHINE not in names or not wanted(outputs):
+        return []
+    more = []
+    if not any(BLOCK_DEVICE in element.provides for element in elements):
+        more.append(HYBRID if arch in _WITH_EFI else MBR)
+    if LOADER not in names and not any(LOADER in element.provides for element in elements):
+        more.append(LOADER)
+    return more
+
+
+def wanted(outputs: Sequence[Output]) -> bool:
+    """Is one of the outputs a disk image."""
+    return any(output.type in DISK_TYPES for output in outputs)
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A checked description: ``data`` for the request (``stages.disk``), passphrases by container for the last step."""
+
+    data: Mapping[str, Any] = field(default_factory=dict)
+    passphrases: Mapping[str, str] = field(default_factory=dict)
+
+
+def describe(
+    name: str,
+    arch: str,
+    elements: Sequence[Element],
+    variables: Mapping[str, str],
+    wish: DiskWish,
+    outputs: Sequence[Output],
+    environment: Mapping[str, str],
+) -> Disk:
+    """The disk of a request; an empty one where nothing asks for any. Raises UsageError for all that is wrong."""
+    layouts = any(BLOCK_DEVICE in element.provides for element in elements)
+    if wish.configuration:
+        variables = {**variables, source.VARIABLE: f"file://{Path(wish.configuration).absolute()}"}
+    if not (layouts or wanted(outputs) or variables.get(source.VARIABLE)):
+        return Disk()
+    found = source.find([(element.name, element.path) for element in elements], variables, arch)
+    seed = f"{name}/{arch}/{hashlib.sha256(found.text.encode()).hexdigest()[:16]}"
+    options = options_of(wish, variables, environment, seed)
+    configuration = read(found.text, found.file)
+    layout = plan(configuration, options, _NO_TREE)
+    passphrases = _passphrases(configuration, environment)
+    data: dict[str, Any] = {
+        "text": found.text,
+        "file": found.file,
+        "options": dataclasses.asdict(options),
+        "variables": _variables(layout),
+    }
+    if passphrases:
+        data["nonce"] = secrets.token_hex(8)
+    return Disk(data, passphrases)
+
+
+def options_of(wish: DiskWish, variables: Mapping[str, str], environment: Mapping[str, str], seed: str) -> Options:
+    """The options of a layout from the command line, else from diskimage-builder's variables."""
+
+    def given(option: str, *names: str) -> str:
+        values = [option, *(variables.get(one) or environment.get(one, "") for one in names)]
+        return next((value for value in values if value), "")
+
+    size = given(wish.image_size, "DIB_IMAGE_SIZE")
+    extra = given(wish.extra_size, "DIB_IMAGE_EXTRA_SIZE")
+    journal = given(wish.journal_size, "DIB_JOURNAL_SIZE")
+    sector = given("", "DIB_BLOCK_SIZE")
+    if journal and not journal.isdecimal():
+        raise UsageError(f"the journal's size is {journal!r}", hint="a number of MiB, such as 64")
+    if sector and sector not in {"512", "4096"}:
+        raise UsageError(f"DIB_BLOCK_SIZE is {sector!r}", hint="512 or 4096 (bytes)")
+    return Options(
+        root_type=given(wish.root_fs, "FS_TYPE") or Options.root_type,
+        root_label=given(wish.root_label, "ROOT_LABEL"),
+        root_options=tuple(wish.mkfs_options.split()),
+        size=_size(size, "--image-size", _GIB) if size else None,
+        extra=_size(extra, "--image-extra-size", _MIB) if extra else None,
+        journal=int(journal) if journal else Options.journal,
+        max_resize=given(wish.max_online_resize, "MAX_ONLINE_RESIZE"),
+        block_size=int(sector) if sector else None,
+        seed=seed,
+    )
+
+
+def _size(text: str, option: str, unit: int) -> int:
+    """Bytes of a size; a plain number counts in ``unit``, as diskimage-builder's options do."""
+    try:
+        plain = float(text)
+    except ValueError:
+        try:
+            return parse_bytes(text)
+        except ValueError:
+            plain = 0
+    if not 0 < plain < float("inf"):
+        raise UsageError(
+            f"{option} is {text!r}", hint=f"a number of {'GiB' if unit == _GIB else 'MiB'}, or with a unit: 2500MiB"
+        )
+    return int(plain * unit)
+
+
+def _variables(layout: Layout) -> dict[str, str]:
+    """What diskimage-builder's driver tells its elements of the disk, and the two tables."""
+    boot = next((system.label for system in layout.file_systems if system.point == "/boot"), "")
+    return {
+        "DIB_ROOT_LABEL": layout.root.label,
+        "DIB_ROOT_FSTYPE": layout.root.kind,
+        "DIB_BOOT_LABEL": boot,
+        "DIB_MOUNTPOINTS": "|".join(system.point for system in layout.file_systems if system.point),
+        "DIB_CTR_ROOT": fstab.source(layout, layout.root),
+        "DIB_CTR_FSTAB": fstab.fstab(layout),
+        "DIB_CTR_CRYPTTAB": fstab.crypttab(layout),
+    }
+
+
+def _passphrases(configuration: Configuration, environment: Mapping[str, str]) -> dict[str, str]:
+    """The passphrases of encrypted containers in base64, by container."""
+    found = {}
+    for node in configuration.of(Luks):
+        if node.key_variable.startswith("DIB_"):
+            raise UsageError(
+                f"luks {node.name!r}: the variable {node.key_variable} would be shown to every element",
+                where=str(node.where),
+                hint="choose a name that does not begin with DIB_",
+            )
+        if node.key_variable:
+            secret = os.fsencode(environment.get(node.key_variable, ""))
+            if not secret:
+                raise UsageError(
+                    f"luks {node.name!r}: the variable {node.key_variable} is not set",
+                    where=str(node.where),
+                    hint="export it with the passphrase in it",
+                )
+        else:
+            try:
+                secret = Path(node.key_file).read_bytes()
+            except OSError as error:
+                raise UsageError(
+                    f"luks {node.name!r}: the key file {node.key_file} cannot be read: {error.strerror}",
+                    where=str(node.where),
+                ) from error
+        found[node.name] = base64.b64encode(secret).decode()
+    return found

@@ -1,0 +1,303 @@
+"""Layouts: whatever a configuration asks for, what comes out is in order, aligned, apart and inside its disk."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from blockdev.assemble import place_for_core, write_table
+from blockdev.configuration.read import read
+from blockdev.layout.fstab import fstab
+from blockdev.layout.model import Layout
+from blockdev.layout.options import Options
+from blockdev.layout.plan import plan
+from blockdev.layout.record import from_data, to_data
+from blockdev.layout.table import script
+from stages.errors import UsageError
+
+MIB = 1 << 20
+TREE = 300 * MIB
+
+
+def of(text: str, tree: int = TREE, **options: object) -> Layout:
+    return plan(read(text, "layout.yaml"), Options(**{"seed": "test", **options}), tree)  # type: ignore[arg-type]
+
+
+GPT = """
+- local_loop:
+    name: image0
+- partitioning:
+    base: image0
+    label: gpt
+    partitions:
+      - name: ESP
+        type: EF00
+        size: 64MiB
+        mkfs:
+          type: vfat
+          mount:
+            mount_point: /boot/efi
+            fstab: {options: umask=0077}
+      - name: BSP
+        type: EF02
+        size: 1MiB
+      - name: root
+        size: 100%
+        mkfs:
+          mount:
+            mount_point: /
+            fstab: {options: "defaults,noatime", fsck-passno: 1}
+"""
+MBR = """
+- local_loop:
+    name: image0
+    size: 1000MiB
+- partitioning:
+    base: image0
+    label: mbr
+    partitions:
+      - {name: root, flags: [boot, primary], size: 50%, mkfs: {mount: {mount_point: /, fstab: {}}}}
+      - {name: swap, type: 0x82, size: 100MiB, mkfs: {type: swap, label: swap, mount: {mount_point: swap, fstab: {}}}}
+      - {name: srv, size: 100%, mkfs: {type: xfs, label: srv, mount: {mount_point: /srv}}}
+"""
+
+
+def test_gpt_from_1_mib_on_in_whole_mib() -> None:
+    layout = of(GPT)
+    (disk,) = layout.disks
+    assert [(slot.number, slot.start, slot.length) for slot in disk.slots[:2]] == [
+        (1, MIB, 64 * MIB),
+        (2, 65 * MIB, MIB),
+    ]
+    root = disk.slots[2]
+    assert root.start == 66 * MIB
+    assert root.length == disk.size - 67 * MIB  # 100% is what is left but 2 MiB
+    assert root.length >= TREE / 0.6 + 64 * MIB
+    assert disk.size % MIB == 0
+
+
+def test_mbr_as_diskimage_builder_places_it() -> None:
+    """A percentage is one of what is left, less one unit; a logical partition lies a unit behind its own table."""
+    (disk,) = of(MBR).disks
+    free = 1000 * MIB - 2 * MIB
+    root, extended, swap, srv = disk.slots
+    assert (root.kind, root.number, root.start, root.length, root.bootable) == ("primary", 1, MIB, free // 2, True)
+    at = 500 * MIB
+    assert (extended.kind, extended.number, extended.type, extended.start) == ("extended", 2, "0f", at)
+    assert extended.end == 1000 * MIB
+    assert (swap.kind, swap.number, swap.type, swap.start, swap.length) == ("logical", 5, "82", at + MIB, 100 * MIB)
+    assert (srv.number, srv.start, srv.end) == (6, at + 102 * MIB, 1000 * MIB)
+
+
+def test_the_root_takes_what_the_options_say_and_other_nodes_do_not() -> None:
+    layout = of(GPT, root_type="xfs", root_label="mine", root_options=("-K",))
+    root, efi = layout.root, layout.file_systems[1]
+    assert (root.kind, root.label, root.options) == ("xfs", "mine", ("-K",))
+    assert (efi.kind, efi.label, efi.options) == ("vfat", "MKFS_ESP", ())
+    assert of(GPT).root.options == ("-i", "4096", "-J", "size=64")
+    assert of(GPT).root.label == "cloudimg-rootfs"
+    assert of(GPT, root_type="xfs").root.label == "img-rootfs"
+
+
+def test_sizes() -> None:
+    assert of(GPT, size=1234 * MIB + 1).disks[0].size == 1234 * MIB + 65536  # up to diskimage-builder's 64 KiB
+    small, large = of(GPT, extra=0), of(GPT, extra=500 * MIB)
+    assert large.disks[0].size - small.disks[0].size == 500 * MIB
+    assert small.storages["root"].size >= TREE + 64 * MIB
+    with pytest.raises(UsageError, match="the tree needs a root file system of 300 MiB at least"):
+        of(GPT, size=200 * MIB)
+
+
+def test_fstab_in_the_order_of_mounting() -> None:
+    assert fstab(of(GPT)).splitlines() == [
+        "LABEL=cloudimg-rootfs / ext4 defaults,noatime 0 1",
+        "LABEL=MKFS_ESP /boot/efi vfat umask=0077 0 2",
+    ]
+    assert fstab(of(MBR)).splitlines() == ["LABEL=cloudimg-rootfs / ext4 defaults 0 2", "LABEL=swap none swap sw 0 0"]
+
+
+def test_what_has_no_label_is_named_by_its_partition() -> None:
+    layout = of(
+        GPT.replace(
+            "mkfs:\n          mount:\n            mount_point: /\n",
+            "mkfs:\n          type: squashfs\n          mount:\n            mount_point: /\n",
+        )
+    )
+    uuid = layout.disks[0].slots[2].uuid.lower()
+    assert fstab(layout).startswith(f"PARTUUID={uuid} / squashfs defaults,noatime 0 1\n")
+
+
+def test_graph_form_is_the_same_as_tree_form() -> None:
+    graph = """
+- mkfs: {name: mkfs_root, base: root}
+- fstab: {name: line, base: there, options: "defaults,noatime", fsck-passno: 1}
+- mount: {name: there, base: mkfs_root, mount_point: /}
+- local_loop: {name: image0}
+- partitioning:
+    base: image0
+    label: gpt
+    partitions:
+      - {name: ESP, type: EF00, size: 64MiB}
+      - {name: BSP, type: EF02, size: 1MiB}
+      - {name: root, size: 100%}
+- mkfs: {name: mkfs_ESP, base: ESP, type: vfat}
+- mount: {name: efi, base: mkfs_ESP, mount_point: /boot/efi}
+- fstab: {name: line2, base: efi, options: umask=0077}
+"""
+    assert of(graph).disks == of(GPT).disks
+    assert of(graph).file_systems == of(GPT).file_systems
+
+
+def test_unknown_keys_are_remarked_upon() -> None:
+    text = GPT.replace("        type: EF02\n", "        type: EF02\n        comment: for BIOS\n")
+    assert of(text).remarks == ("layout.yaml:18: partition 'BSP': nobody looks at the key 'comment'",)
+
+
+def test_the_same_request_gives_the_same_layout_and_another_name_other_ids() -> None:
+    assert of(GPT) == of(GPT)
+    one, other = of(GPT), of(GPT, seed="other")
+    ids = [{disk.id, *(slot.uuid for slot in disk.slots)} for disk in (*one.disks, *other.disks)]
+    assert not ids[0] & ids[1]
+    assert {system.uuid for system in one.file_systems}.isdisjoint(system.uuid for system in other.file_systems)
+
+
+def test_as_json_and_back() -> None:
+    for text in (GPT, MBR):
+        layout = of(text)
+        assert from_data(json.loads(json.dumps(to_data(layout)))) == layout
+
+
+def test_version_2_takes_percentages_of_the_whole_disk() -> None:
+    text = """
+version: 2
+block-device:
+  - local_loop: {name: image0, size: 1002MiB}
+  - partitioning:
+      base: image0
+      label: gpt
+      align: 4MiB
+      partitions:
+        - {name: a, size: 10%, mkfs: {type: ext4, mount: {mount_point: /srv}}}
+        - {name: b, size: 50%, mkfs: {mount: {mount_point: /}}}
+        - {name: c, size: rest}
+"""
+    a, b, c = of(text).disks[0].slots
+    assert [a.length, b.length] == [100 * MIB, 500 * MIB]
+    assert [slot.start % (4 * MIB) for slot in (a, b, c)] == [0, 0, 0]
+    assert c.length == (1000 - 600) * MIB - 4 * MIB or c.end <= 1001 * MIB
+
+
+def test_place_for_a_bios_loader() -> None:
+    assert place_for_core(of(GPT).disks[0]) == (65 * MIB, MIB)
+    assert place_for_core(of(MBR).disks[0]) == (512, MIB - 512)
+    assert place_for_core(
+        of("- local_loop: {name: image0, mkfs: {name: mkfs_root, mount: {mount_point: /}}}").disks[0]
+    ) == (0, 0)
+
+
+@st.composite
+def configurations(draw: st.DrawFn) -> str:
+    label = draw(st.sampled_from(["gpt", "mbr"]))
+    count = draw(st.integers(1, 8))
+    primaries = draw(st.integers(0, min(3, count))) if label == "mbr" else 0
+    partitions = []
+    for number in range(count):
+        size = draw(
+            st.one_of(
+                st.integers(1, 3 * MIB).map(lambda value: f"{value}KiB"),
+                st.integers(1, 900).map(lambda value: f"{value}MiB"),
+                st.floats(1, 100).map(lambda value: f"{value:.2f}%"),
+            )
+        )
+        entry = {"name": f"part{number}", "size": size}
+        if number < primaries:
+            entry["flags"] = ["primary"]
+        partitions.append(entry)
+    partitions[draw(st.integers(0, count - 1))]["mkfs"] = {"name": "mkfs_root", "mount": {"mount_point": "/"}}
+    disk = {"name": "image0"}
+    if draw(st.booleans()):
+        disk["size"] = f"{draw(st.integers(64, 9000))}MiB"
+    if label == "gpt" and draw(st.booleans()):
+        disk["block_size"] = 4096
+    table = {"base": "image0", "label": label, "partitions": partitions}
+    if label == "mbr":
+        table["align"] = draw(st.sampled_from(["512", "32KiB", "1MiB", "4MiB"]))
+    return yaml.safe_dump([{"local_loop": disk}, {"partitioning": table}])
+
+
+@given(configurations(), st.integers(0, 500 * MIB))
+def test_partitions_are_in_order_aligned_apart_and_inside(text: str, tree: int) -> None:
+    try:
+        layout = of(text, tree)
+    except UsageError as error:
+        assert re.search(r"(wants|needs) .* (left|least)", str(error))
+        return
+    (disk,) = layout.disks
+    assert disk.size % 65536 == 0
+    slots = [slot for slot in disk.slots if slot.kind != "extended"]
+    tail = 34 * disk.sector if disk.table == "gpt" and disk.sector == 512 else 0
+    at = disk.sector
+    for slot in slots:
+        assert slot.start >= at
+        assert slot.length > 0
+        assert slot.start % disk.sector == 0 == slot.length % disk.sector
+        if disk.table == "gpt":
+            assert slot.start % MIB == 0 == slot.length % MIB
+        at = slot.end
+    assert at <= disk.size - tail
+    extended = [slot for slot in disk.slots if slot.kind == "extended"]
+    for slot in slots:
+        if slot.kind == "logical":
+            assert extended[0].start < slot.start
+            assert slot.end <= extended[0].end
+    assert layout.storages["part" + next(s.name for s in slots if layout.root.storage == s.name)[4:]].size >= tree
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=configurations())
+def test_sfdisk_agrees(text: str, tmp_path: Path) -> None:
+    """What was planned is what another program finds in the table, and it has nothing to complain of."""
+    try:
+        layout = of(text, 10 * MIB)
+    except UsageError:
+        return
+    (disk,) = layout.disks
+    image = tmp_path / "disk.raw"
+    image.unlink(missing_ok=True)
+    with image.open("wb") as file:
+        file.truncate(disk.size)
+    write_table(disk, image)
+    if disk.sector == 512:
+        found = json.loads(subprocess.run(["sfdisk", "--json", image], capture_output=True, check=True).stdout)
+        table = found["partitiontable"]
+        assert [
+            (part["start"] * 512, part["size"] * 512, part["type"].upper().zfill(2)) for part in table["partitions"]
+        ] == [(slot.start, slot.length, slot.type.upper()) for slot in disk.slots]
+        assert table["id"].upper() == disk.id.upper()
+        verified = subprocess.run(["sfdisk", "--verify", image], capture_output=True, text=True, check=True)
+        assert "No errors" in verified.stdout
+    first = image.read_bytes() if disk.size < 64 * MIB else b""
+    image.unlink()
+    with image.open("wb") as file:
+        file.truncate(disk.size)
+    write_table(disk, image)
+    assert not first or first == image.read_bytes()
+
+
+def test_names_that_need_quotes(tmp_path: Path) -> None:
+    text = GPT.replace("name: BSP", """name: 'a "b" \\ c'""")
+    (disk,) = of(text).disks
+    image = tmp_path / "disk.raw"
+    with image.open("wb") as file:
+        file.truncate(disk.size)
+    write_table(disk, image)
+    found = json.loads(subprocess.run(["sfdisk", "--json", image], capture_output=True, check=True).stdout)
+    assert found["partitiontable"]["partitions"][1]["name"] == 'a "b" \\ c'
+    assert script(disk).count("\n") == 10
