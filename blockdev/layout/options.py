@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-ROOT_NODE = "mkfs_root"  # the one file system that the options speak of (diskimage-builder's rule)
+ROOT_NODE = "mkfs_root"  # the one that the options speak of (diskimage-builder's rule; in version 2 the one on /)
 JOURNAL = 64  # MiB
 _EXT4_BYTES_PER_INODE = 4096
 _MIB = 1 << 20
@@ -14,7 +14,7 @@ _MIB = 1 << 20
 class Options:
     """The options of one build.
 
-    ``root_type``, ``root_label`` and ``root_options`` are for the node ``mkfs_root`` where it says nothing itself.
+    ``root_type``, ``root_label`` and ``root_options`` are for the root file system where it says nothing itself.
     ``size`` is that of disks which say none, in bytes (None: computed); ``extra`` bytes more than the tree takes (None:
     two thirds of it). ``journal`` in MiB is for an ext4 root; ``seed`` is what all identifiers are derived from.
     """

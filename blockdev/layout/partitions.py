@@ -44,10 +44,14 @@ def place(disk: Disk, table: Table, size: int, *, version: int, seed: str) -> tu
     return _mbr(table, size, version)
 
 
-def _wanted(partition: Partition, version: int, whole: int, free: int) -> int:
-    """Bytes that a partition asks for, where ``free`` of ``whole`` usable bytes are left."""
-    size = partition.size
-    return size.of(whole if version >= STRICT and not size.rest else free)
+def _wanted(partition: Partition, version: int, whole: int, free: int, left: int) -> int:
+    """Bytes that a partition asks for.
+
+    Of ``whole`` usable bytes ``free`` are not taken, by diskimage-builder's count, and ``left`` in truth.
+    """
+    if partition.size.rest:
+        return left
+    return partition.size.of(whole if version >= STRICT else free)
 
 
 def _sum_of_percents(table: Table, version: int) -> None:
@@ -75,7 +79,7 @@ def _gpt(disk: Disk, table: Table, size: int, version: int, seed: str) -> tuple[
     at, taken = align, 0
     for number, partition in enumerate(table.partitions, 1):
         free = size - 2 * MIB - taken
-        length = _wanted(partition, version, size - 2 * MIB, free) // MIB * MIB
+        length = _wanted(partition, version, size - 2 * MIB, free, end - at) // MIB * MIB
         if length <= 0 or at + length > end:
             _no_room(partition, size, max(length, MIB), end - at)
         slots.append(
@@ -101,7 +105,8 @@ def _mbr(table: Table, size: int, version: int) -> tuple[Slot, ...]:
     at, logical = align, 0
     for partition in table.partitions:
         free = size - (at + align)
-        length = _wanted(partition, version, size - 2 * align, free) // MBR_SECTOR * MBR_SECTOR
+        left = size - at - (0 if partition.primary else align)
+        length = _wanted(partition, version, size - 2 * align, free, left) // MBR_SECTOR * MBR_SECTOR
         if partition.primary:
             start, number, kind = at, len(slots) + 1, "primary"
         else:

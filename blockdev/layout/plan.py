@@ -49,9 +49,12 @@ _GROWTHS = 200
 def with_options(configuration: Configuration, options: Options) -> Configuration:
     """The configuration with what the options say of the root file system filled in where it says nothing."""
     nodes: list[Node] = []
+    roots = {ROOT_NODE}
+    if configuration.version >= partitions.STRICT:
+        roots = {mount.base for mount in configuration.of(Mount) if mount.point == "/"}
     for node in configuration.nodes:
         if isinstance(node, MakeFs):
-            nodes.append(_file_system(node, options))
+            nodes.append(_file_system(node, options, root=node.name in roots))
         elif isinstance(node, Disk):
             sector = options.block_size or node.block_size
             nodes.append(dataclasses.replace(node, block_size=sector, size=node.size or options.size))
@@ -60,8 +63,7 @@ def with_options(configuration: Configuration, options: Options) -> Configuratio
     return dataclasses.replace(configuration, nodes=tuple(nodes))
 
 
-def _file_system(node: MakeFs, options: Options) -> MakeFs:
-    root = node.name == ROOT_NODE
+def _file_system(node: MakeFs, options: Options, *, root: bool) -> MakeFs:
     kind = node.type or (options.root_type if root else "")
     if not kind:
         refuse(node, "the key 'type' is missing", "expected: a file system such as ext4 or vfat")

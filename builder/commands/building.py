@@ -70,6 +70,13 @@ def _check_load(engine: str, *, load: bool) -> None:
 @click.option("--push", "reference", default="", metavar="HOST/NAME:TAG", help="Push the image to this registry.")
 @click.option("--load", is_flag=True, help="Put the image into the engine's own images as well.")
 @click.option(
+    "--boot-test",
+    is_flag=False,
+    flag_value="auto",
+    type=click.Choice(("auto", "bios", "uefi", "both")),
+    help="Start a machine from the disk image and wait for its login prompt.",
+)
+@click.option(
     "--break", "breaks", multiple=True, metavar="POINT", help="Open a shell at before:STAGE, after:STAGE or error."
 )
 def build(**options: Any) -> None:
@@ -96,18 +103,33 @@ def build(**options: Any) -> None:
         places = _build_several(wish, options, say)
     else:
         prepared = prepare("build", wish)
+        _check_boot_test(options, prepared)
         _check_load(options["engine"], load=options["load"])
         conversation = converse(prepared, options)
         _check_load(conversation.agent.engine.name, load=options["load"])  # "auto" may have become the host
         run(prepared, conversation, load=options["load"], folder=options["destination"], say=say)
         places = list(prepared.targets)
+        if options["boot_test"]:
+            from builder import boottest
+
+            for success in boottest.run(prepared, options["boot_test"], lambda text: note(text, end="")):
+                say(success)
     if pushing:
         say(pushing.run(next(place for place in places if (place / "oci-layout").is_file())))
+
+
+def _check_boot_test(options: dict[str, Any], prepared: Prepared) -> None:
+    if options["boot_test"]:
+        from builder import boottest
+
+        boottest.image_of(prepared)
 
 
 def _build_several(wish: Wish, options: dict[str, Any], say: Callable[[str], None]) -> list[Path]:
     from builder.several import build as run
 
+    if options["boot_test"]:
+        raise UsageError("--boot-test takes an image of one architecture", hint="name one with --arch")
     if options["load"]:
         raise UsageError("--load takes an image of one architecture", hint="name one with --arch")
 

@@ -23,8 +23,8 @@ PROGRESS = ("auto", "live", "plain", "json")
 Command = Callable[..., Any]
 
 
-def note(text: str) -> None:
-    click.echo(text, err=True)
+def note(text: str, end: str = "\n") -> None:
+    click.echo(text + end, nl=False, err=True)
 
 
 def engine_options(command: Command) -> Command:

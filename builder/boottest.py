@@ -1,0 +1,55 @@
+"""A boot test as the last step of a build: the disk image that was just written is started and watched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from blockdev.configuration import types
+from blockdev.layout.model import DiskLayout
+from builder.request import Prepared
+from stages.errors import UsageError
+from stages.request import DISK_TYPES
+
+AUTO = "auto"
+CHOICES = (AUTO, "bios", "uefi", "both")
+_STARTS_BY_BIOS = ("amd64", "i386")
+# What QEMU reads as it is; an archive of a raw image it does not.
+_READ_BY_QEMU = tuple(kind for kind in DISK_TYPES if not kind.startswith("raw."))
+
+
+def image_of(prepared: Prepared) -> Path:
+    """The disk image among a request's outputs that a machine can be started from; UsageError where there is none."""
+    for output, target in zip(prepared.request.outputs, prepared.targets, strict=True):
+        if output.type in _READ_BY_QEMU:
+            return target
+    raise UsageError("--boot-test needs a disk image", hint=f"-o with one of {', '.join(_READ_BY_QEMU)}")
+
+
+def firmware_for(disk: DiskLayout, arch: str) -> str:
+    """Which firmware a disk is made for: ``both`` where it has what BIOS and UEFI look for."""
+    if arch not in _STARTS_BY_BIOS:
+        return ""
+    kinds = {slot.type for slot in disk.slots}
+    uefi = types.ESP in kinds or "ef" in kinds
+    bios = disk.table == "mbr" or types.BIOS_BOOT in kinds
+    return "both" if bios and uefi else "uefi" if uefi else "bios"
+
+
+def run(prepared: Prepared, wish: str, show: Callable[[str], None]) -> Iterable[str]:
+    """Start the image; yields a sentence for each firmware that it came up with. Raises BuildError where it did not."""
+    from blockdev.configuration.read import read
+    from blockdev.layout.options import Options
+    from blockdev.layout.plan import plan
+    from builder.engines import memory
+    from qemu.boot import Request, boot
+
+    request = prepared.request
+    firmware = wish
+    if wish == AUTO:
+        disk = request.disk
+        options = Options(**{**disk["options"], "root_options": tuple(disk["options"]["root_options"])})
+        layout = plan(read(disk["text"], disk["file"]), options, 0)
+        firmware = firmware_for(layout.disks[0], request.arch)
+    for success in boot(Request(image=image_of(prepared), arch=request.arch, firmware=firmware), show, memory):
+        yield str(success)

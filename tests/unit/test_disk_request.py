@@ -1,0 +1,134 @@
+"""What a request says of a disk: elements that are added, options, variables for the elements, refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder import boottest
+from builder.disk import DiskWish, options_of
+from builder.request import Prepared, Wish, parse_output, prepare
+from stages.environment import initial
+from stages.errors import UsageError
+from stages.request import DISK_TYPES
+
+LAYOUT = """
+- local_loop: {name: image0, size: 2GiB}
+- partitioning:
+    base: image0
+    label: gpt
+    partitions:
+      - {name: BOOT, size: 200MiB, mkfs: {type: ext4, label: boot, mount: {mount_point: /boot, fstab: {}}}}
+      - {name: root, size: 100%, mkfs: {mount: {mount_point: /, fstab: {fsck-passno: 1}}}}
+"""
+
+
+def prepared(
+    *elements: str, outputs: tuple[str, ...] = ("qcow2",), environment: dict[str, str] | None = None, **more: Any
+) -> Prepared:
+    return prepare("build", Wish(elements, outputs=outputs, destination=Path("/tmp"), **more), environment or {})
+
+
+def test_a_tree_for_containers_is_for_no_disk() -> None:
+    assert prepared("debian-minimal", outputs=("oci", "tar")).request.disk == {}
+
+
+def test_without_partitions_where_nothing_asks_for_any() -> None:
+    request = prepared("debian-minimal").request
+    assert "mkfs_root" in request.disk["text"]
+    assert request.disk["variables"]["DIB_MOUNTPOINTS"] == "/"
+    assert request.disk["variables"]["DIB_CTR_FSTAB"] == "LABEL=cloudimg-rootfs / ext4 defaults 0 1\n"
+
+
+def test_a_configuration_of_ones_own_inline_and_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "layout.yaml"
+    file.write_text(LAYOUT)
+    for environment in (
+        {"DIB_BLOCK_DEVICE_CONFIG": LAYOUT},
+        {"DIB_BLOCK_DEVICE_CONFIG": f"file://{file}"},
+    ):
+        request = prepared("debian-minimal", environment=environment).request
+        assert request.disk["text"] == LAYOUT
+        variables = initial(request, 0)
+        assert variables["DIB_ROOT_LABEL"] == "cloudimg-rootfs"
+        assert variables["DIB_BOOT_LABEL"] == "boot"
+        assert variables["DIB_ROOT_FSTYPE"] == "ext4"
+        assert variables["DIB_MOUNTPOINTS"] == "/|/boot"
+    request = prepared("debian-minimal", disk={"configuration": str(file)}).request
+    assert request.disk["file"] == str(file)
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"DIB_BLOCK_DEVICE_CONFIG": "file:///not/there"}, "/not/there cannot be read"),
+        ({"DIB_BLOCK_DEVICE_CONFIG": "- mkfs: {type: ext4}"}, "DIB_BLOCK_DEVICE_CONFIG:1"),
+        ({"DIB_BLOCK_DEVICE_CONFIG": LAYOUT.replace("2GiB", "100MiB")}, "partition 'BOOT': it wants 200 MiB"),
+        ({"DIB_IMAGE_SIZE": "large"}, "--image-size is 'large'"),
+        ({"DIB_IMAGE_SIZE": "-1"}, "--image-size is '-1'"),
+        ({"DIB_JOURNAL_SIZE": "1GiB"}, "the journal's size is '1GiB'"),
+        ({"DIB_BLOCK_SIZE": "1000"}, "DIB_BLOCK_SIZE is '1000'"),
+    ],
+)
+def test_refused_before_anything_runs(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        prepared("debian-minimal", environment=environment)
+    assert message in str(refused.value)
+
+
+def test_options_go_before_variables() -> None:
+    found = options_of(DiskWish(image_size="3"), {"DIB_IMAGE_SIZE": "5", "FS_TYPE": "xfs"}, {"ROOT_LABEL": "mine"}, "")
+    assert (found.size, found.root_type, found.root_label) == (3 << 30, "xfs", "mine")
+    found = options_of(DiskWish(extra_size="500", mkfs_options="-m 1  -O ^64bit"), {}, {}, "")
+    assert (found.extra, found.root_options) == (500 << 20, ("-m", "1", "-O", "^64bit"))
+    assert options_of(DiskWish(image_size="2500MiB"), {}, {}, "").size == 2500 << 20
+
+
+@pytest.mark.parametrize("kind", DISK_TYPES)
+def test_every_disk_type_is_an_output(kind: str) -> None:
+    assert parse_output(kind).type == kind
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("qcow2,compress=brotli", "qcow2 cannot be compressed with 'brotli'"),
+        ("qcow2,level=3", "qcow2 has no compression levels"),
+        ("raw.zst,level=99", "raw.zst has no compression level 99"),
+        ("raw,qemu.cluster_size=1M", "raw has no options"),
+        ("vmdk,qemu.subformat=twoGbMaxExtentFlat", "vmdk has subformat=streamOptimized, always"),
+        ("qcow2,checksum=crc32", "there is no checksum 'crc32'"),
+        ("qcow2,layers=stages", "'layers' is no option of the output qcow2"),
+    ],
+)
+def test_an_output_that_cannot_be(text: str, message: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        parse_output(text)
+    assert message in str(refused.value)
+
+
+def test_passphrases_are_no_part_of_the_request() -> None:
+    text = (
+        LAYOUT.replace("{name: root, size: 100%, mkfs:", "{name: root, size: 100%, luks: {key-variable: KEY, mkfs:")
+        .replace("fsck-passno: 1}}}}", "fsck-passno: 1}}}}}")
+        .replace("mkfs: {mount: {mount_point: /,", "mkfs: {name: mkfs_root, mount: {mount_point: /,")
+    )
+    found = prepared("debian-minimal", environment={"DIB_BLOCK_DEVICE_CONFIG": text, "KEY": "open sesame"})
+    assert found.passphrases == {"luks_root": "b3BlbiBzZXNhbWU="}
+    assert "open sesame" not in found.request.to_json()
+    assert "b3BlbiBzZXNhbWU=" not in found.request.to_json()
+    again = prepared("debian-minimal", environment={"DIB_BLOCK_DEVICE_CONFIG": text, "KEY": "open sesame"})
+    assert again.request.disk["nonce"] != found.request.disk["nonce"]  # never the same bytes: never from the cache
+    with pytest.raises(UsageError, match="the variable KEY is not set"):
+        prepared("debian-minimal", environment={"DIB_BLOCK_DEVICE_CONFIG": text})
+    with pytest.raises(UsageError, match="would be shown to every element"):
+        secret = text.replace("key-variable: KEY", "key-variable: DIB_KEY")
+        prepared("debian-minimal", environment={"DIB_BLOCK_DEVICE_CONFIG": secret, "DIB_KEY": "x"})
+
+
+def test_a_boot_test_needs_what_qemu_reads() -> None:
+    assert boottest.image_of(prepared("debian-minimal", outputs=("tar", "raw.gz", "vmdk"))).suffix == ".vmdk"
+    with pytest.raises(UsageError, match="--boot-test needs a disk image"):
+        boottest.image_of(prepared("debian-minimal", outputs=("oci", "raw.zst")))
