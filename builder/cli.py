@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from builder.commands import boot, building, images, store, survey
+from builder.commands import boot, building, disk, images, store, survey
 from builder.commands.options import note
 from stages.errors import BuildError
 
@@ -26,7 +26,7 @@ def cli() -> None:
 for command in (
     *(building.build, building.plan, building.shell),
     *(images.verify_image, images.image_size, images.push_image),
-    *(boot.boot, survey.elements, store.cache, survey.doctor),
+    *(boot.boot, disk.disk, survey.elements, store.cache, survey.doctor),
 ):
     cli.add_command(command)
 

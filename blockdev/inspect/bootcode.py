@@ -1,0 +1,61 @@
+"""Boot code for BIOS: whose it is, and GRUB's core image. Pure."""
+
+from __future__ import annotations
+
+import struct
+
+from blockdev.inspect.model import BootCode, Content
+from blockdev.inspect.view import View
+
+_SECTOR = 512
+_CODE = 440  # bytes before an MBR's identifier
+# Texts that boot sectors show when they fail.
+_TEXTS = (
+    (b"isolinux.bin missing or corrupt", "isolinux"),
+    (b"Missing operating system.", "syslinux"),
+    (b"Missing OS\r\n", "syslinux"),
+    (b"Error loading operating system", "windows"),
+    (b"BOOTMGR is missing", "windows"),
+    (b"LILO", "lilo"),
+)
+_GRUB = (b"GRUB ", b"Geom", b"Read")
+_CORE = (b"loading", b"Geom", b"Read")
+_KERNEL_SECTOR = 0x5C  # where boot.img keeps the sector of the core image (GRUB: grub/i386/pc/boot.h)
+_LIST_END = 0x200 - 12  # where the core image's first sector keeps the place of the rest
+
+
+def boot_code(sector: bytes) -> BootCode:
+    """Whose code a boot sector (512 bytes) has."""
+    code = sector[:_CODE]
+    if sector[510:512] != b"\x55\xaa" or not any(code):
+        return BootCode("none")
+    if all(part in code for part in _GRUB):
+        return BootCode("grub", struct.unpack_from("<Q", sector, _KERNEL_SECTOR)[0] * _SECTOR)
+    kind = next((name for part, name in _TEXTS if part in code), "unknown")
+    return BootCode(kind)
+
+
+def core_length(first: bytes) -> int | None:
+    """The length in bytes of a core image, by its first sector; None where this is not the begin of one."""
+    if first[:1] == b"\0" or not all(part in first for part in _CORE):
+        return None
+    # The list is read downwards, up to an entry without sectors.
+    total, place = 1, _LIST_END
+    while place > 0:
+        count = struct.unpack_from("<H", first, place + 8)[0]
+        if not count:
+            break
+        total += count
+        place -= 12
+    return total * _SECTOR
+
+
+def follows(first: bytes, place: int) -> bool:
+    """Does a core image's first sector, which is at byte ``place``, find the rest right behind itself?"""
+    return bool(struct.unpack_from("<Q", first, _LIST_END)[0] * _SECTOR == place + _SECTOR)
+
+
+def core_content(view: View) -> Content | None:
+    """A core image at the begin of a region, as a BIOS boot partition has it."""
+    length = core_length(view.read(0, _SECTOR))
+    return None if length is None else Content("grub core", size=length)

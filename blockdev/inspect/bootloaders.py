@@ -1,0 +1,156 @@
+"""Can a disk start, by BIOS, UEFI or Open Firmware, and with what? Decided from what was read of it. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from blockdev.inspect import bootcode
+from blockdev.inspect.model import Boot, BootCode, Core, Loader, Partition, Place, Table, Way
+from blockdev.inspect.view import View
+
+ESP_TYPES = frozenset({"C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "ef"})
+_BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"
+_PREP_TYPES = frozenset({"9E1A2D38-C612-4316-AA26-8B49521E5A8B", "41"})
+_SECTOR = 512  # BIOS counts in these
+_GAP = 1 << 20  # bytes from the begin in which a core image is looked for
+_REMOVABLE = re.compile(r"EFI/BOOT/BOOT([A-Z0-9]+)\.EFI", re.IGNORECASE)
+_STARTING = {"syslinux": "SYSLINUX's", "windows": "Windows'"}
+
+
+def find(view: View, table: Table, places: Sequence[Place], loaders: Sequence[Loader]) -> Boot:
+    """The boot loaders of a disk; ``loaders`` are the EFI programs of all its FAT file systems."""
+    remarks: list[str] = []
+    code = bootcode.boot_code(view.read(0, 512))
+    core = _core(view, table, code)
+    ways = {
+        "bios": _bios(view, table, code, core, remarks),
+        "uefi": _uefi(table, places, loaders, remarks),
+        "openfirmware": _open_firmware(places),
+    }
+    return Boot(code, core, tuple(loaders), ways, tuple(remarks))
+
+
+# -- BIOS -----------------------------------------------------------------------------------
+
+
+def _core(view: View, table: Table, code: BootCode) -> Core | None:
+    """GRUB's core image: where the boot code looks for it, else in a BIOS boot partition, else in the gap."""
+    first = min((one.start for one in table.partitions if one.start), default=_GAP)
+    homes = [one.start for one in table.partitions if one.type == _BIOS_BOOT]
+    starts = [*([code.core] if code.core else []), *homes, *range(_SECTOR, min(first, _GAP), _SECTOR)]
+    for start in starts:
+        if start + _SECTOR > view.size:
+            continue
+        length = bootcode.core_length(view.read(start, _SECTOR))
+        if length is not None:
+            return Core(start, length, _number(table, start))
+    return None
+
+
+def _number(table: Table, place: int) -> int | None:
+    """The partition in which a byte lies."""
+    return next(
+        (one.number for one in table.partitions if one.start <= place < one.end and one.kind != "extended"), None
+    )
+
+
+def _bios(view: View, table: Table, code: BootCode, core: Core | None, remarks: list[str]) -> Way:
+    if code.kind == "none":
+        if core:
+            remarks.append(f"GRUB's core image is at byte {core.start}, and nothing in the boot sector leads to it")
+        return Way(False, "there is no code in the boot sector")
+    if code.kind == "grub":
+        return _grub(view, table, code, core, remarks)
+    if code.kind in _STARTING:
+        return _next_in_line(view, table, code)
+    if code.kind == "unknown":
+        return Way(True, "there is code in the boot sector, of a kind that is not known here")
+    return Way(True, f"{code.kind.upper()} is in the boot sector")
+
+
+def _grub(view: View, table: Table, code: BootCode, core: Core | None, remarks: list[str]) -> Way:
+    sector = (code.core or 0) // _SECTOR
+    if core is None:
+        return Way(False, f"GRUB's boot code leads to sector {sector}, and there is no core image")
+    if core.start != code.core:
+        remarks.append(f"GRUB's boot code leads to sector {sector}; its core image is at {core.start // _SECTOR}")
+        return Way(False, f"GRUB's boot code leads to sector {sector}, where there is no core image")
+    if not bootcode.follows(view.read(core.start, _SECTOR), core.start):
+        remarks.append("GRUB's core image does not lie in one piece behind its first sector")
+    end = core.start + core.length
+    if end > view.size:
+        remarks.append("GRUB's core image reaches over the end of the disk")
+        return Way(False, "GRUB's core image reaches over the end of the disk")
+    home = next((one for one in table.partitions if one.number == core.partition), None)
+    reached = [one.number for one in table.partitions if one is not home and core.start < one.start < end]
+    if home and end > home.end:
+        reached.append(home.number)
+        remarks.append(f"GRUB's core image is longer than partition {home.number}, in which it begins")
+    elif reached:
+        remarks.append(f"GRUB's core image reaches into partition {reached[0]}")
+    where = f"in partition {home.number} ({home.type_name})" if home else "in the gap before the first partition"
+    return Way(not reached, f"GRUB in the boot sector, its core image at sector {sector}, {where}")
+
+
+def _next_in_line(view: View, table: Table, code: BootCode) -> Way:
+    """Code that starts the boot sector of the active partition."""
+    owner = _STARTING[code.kind]
+    active = next((one for one in table.partitions if one.bootable), None)
+    if active is None:
+        return Way(False, f"{owner} boot code starts the active partition, and none is marked so")
+    if view.read(active.start + 510, 2) != b"\x55\xaa":
+        return Way(False, f"{owner} boot code starts partition {active.number}, which has no boot sector")
+    return Way(True, f"{owner} boot code starts partition {active.number}")
+
+
+# -- UEFI -----------------------------------------------------------------------------------
+
+
+def _uefi(table: Table, places: Sequence[Place], loaders: Sequence[Loader], remarks: list[str]) -> Way:
+    homes = [place for place in places if place.partition is None or place.partition.type in ESP_TYPES]
+    homes = [place for place in homes if place.partition or place.content.kind == "vfat"]
+    if not homes:
+        return Way(False, "there is no EFI system partition")
+    readable = {_place_number(place) for place in homes if place.content.kind == "vfat"}
+    if not readable:
+        return Way(False, f"the EFI system partition holds no FAT file system ({homes[0].content.kind})")
+    own = [one for one in loaders if one.partition in readable]
+    found = [(one, match[1].lower()) for one in own if (match := _REMOVABLE.fullmatch(one.path))]
+    for loader, name in found:
+        if loader.machine and loader.machine != name and not loader.machine.startswith("machine"):
+            remarks.append(f"{loader.path} is a program for {loader.machine}")
+    good = [loader for loader, name in found if loader.machine == name]
+    if good:
+        return Way(True, "; ".join(f"{one.machine}: {_shown(one)}, {one.path}" for one in good))
+    if found:
+        return Way(False, f"{found[0][0].path} is no EFI program for the machine it is named after")
+    if own:
+        return Way(False, f"there is no EFI/BOOT/BOOT*.EFI; firmware starts {own[0].path} only by an entry of its own")
+    return Way(False, "the EFI system partition has no EFI/BOOT/BOOT*.EFI")
+
+
+def _place_number(place: Place) -> int:
+    return place.partition.number if place.partition else 0
+
+
+def _shown(loader: Loader) -> str:
+    version = f" {loader.details['version']}" if "version" in loader.details else ""
+    return f"{loader.kind}{version} ({'signed' if loader.signed else 'not signed'})"
+
+
+# -- Open Firmware --------------------------------------------------------------------------
+
+
+def _open_firmware(places: Sequence[Place]) -> Way:
+    found: list[tuple[Partition, str]] = [
+        (place.partition, place.content.kind)
+        for place in places
+        if place.partition and place.partition.type in _PREP_TYPES
+    ]
+    if not found:
+        return Way(False, "there is no PReP boot partition")
+    for partition, kind in found:
+        if kind == "elf":
+            return Way(True, f"partition {partition.number} (PReP boot) holds a program")
+    return Way(False, f"partition {found[0][0].number} (PReP boot) holds no program ({found[0][1]})")

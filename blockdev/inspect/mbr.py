@@ -1,0 +1,129 @@
+"""The partition table of a master boot record, with the chain of extended boot records behind it. Pure.
+
+UEFI 2.10, section 5.2; the chain is described nowhere but in what operating systems do: in each extended boot record
+one entry is a logical partition, counted from this record, and one the next record, counted from the first.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from blockdev.inspect import typenames
+from blockdev.inspect.model import Partition, Table
+from blockdev.inspect.view import View
+
+EXTENDED = frozenset({0x05, 0x0F, 0x85})
+PROTECTIVE = 0xEE
+_MOST_LOGICAL = 256  # Linux shows no more than that of a disk
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One of the four entries of a boot record; ``start`` and ``count`` are in sectors."""
+
+    slot: int
+    active: bool
+    type: int
+    start: int
+    count: int
+
+
+def entries(record: bytes) -> list[Entry] | None:
+    """The used entries of a boot record (512 bytes); None where it is none: no signature, or no flags."""
+    if record[510:512] != b"\x55\xaa":
+        return None
+    found = []
+    for slot in range(4):
+        status, kind, start, count = struct.unpack_from("<B3xB3xII", record, 446 + 16 * slot)
+        if status not in (0, 0x80):
+            return None
+        if kind and count:
+            found.append(Entry(slot + 1, status == 0x80, kind, start, count))
+    return found
+
+
+def is_volume(record: bytes) -> bool:
+    """Is this the boot sector of a FAT, exFAT or NTFS volume, which ends with the same two bytes?"""
+    if record[3:11] in (b"NTFS    ", b"EXFAT   ", b"-FVE-FS-"):
+        return True
+    sector, cluster, reserved, fats = struct.unpack_from("<HBHB", record, 11)
+    media = record[21]
+    return (
+        (record[0] == 0xE9 or (record[0] == 0xEB and record[2] == 0x90))
+        and sector in (512, 1024, 2048, 4096)
+        and cluster.bit_count() == 1
+        and reserved > 0
+        and fats in (1, 2)
+        and (media == 0xF0 or media >= 0xF8)
+    )
+
+
+def read(view: View, sector: int) -> Table | None:
+    """The table of a disk with sectors of this size; None where there is none."""
+    record = view.read(0, 512)
+    used = entries(record)
+    if used is None:
+        return None
+    if is_volume(record) and not all((one.start + one.count) * sector <= view.size for one in used):
+        return None  # its code, taken for entries
+    if is_volume(record) and not used:
+        return None
+    identifier = f"{struct.unpack_from('<I', record, 440)[0]:08x}"
+    remarks: list[str] = []
+    partitions = [_partition(one, one.slot, one.start, identifier, sector) for one in used]
+    for one in used:
+        if one.type in EXTENDED:
+            first = max([4, *(p.number for p in partitions)]) + 1
+            chain = _chain(view, one, sector, remarks)
+            partitions += [
+                _partition(entry, number, start, identifier, sector, "logical")
+                for number, (entry, start) in enumerate(chain, first)
+            ]
+    if sum(one.active for one in used) > 1:
+        remarks.append("more than one partition is marked as active")
+    return Table("mbr", identifier, sector, tuple(partitions), tuple(remarks))
+
+
+def _partition(entry: Entry, number: int, start: int, identifier: str, sector: int, kind: str = "") -> Partition:
+    return Partition(
+        number=number,
+        name="",
+        type=f"{entry.type:02x}",
+        type_name=typenames.mbr(entry.type),
+        uuid=f"{identifier}-{number:02x}",
+        start=start * sector,
+        length=entry.count * sector,
+        bootable=entry.active,
+        kind=kind or ("extended" if entry.type in EXTENDED else "primary"),
+    )
+
+
+def _chain(view: View, extended: Entry, sector: int, remarks: list[str]) -> Iterator[tuple[Entry, int]]:
+    """The logical partitions of an extended one, each with its absolute first sector."""
+    place, seen, count = extended.start, set[int](), 0
+    while True:
+        if place in seen:
+            remarks.append(f"the chain of logical partitions comes back to sector {place}: it was cut there")
+            return
+        seen.add(place)
+        found = entries(view.read(place * sector, 512)) if (place + 1) * sector <= view.size else None
+        if found is None:
+            remarks.append(f"there is no extended boot record at sector {place}, where the chain of them leads")
+            return
+        following = None
+        for entry in found:
+            if entry.type in EXTENDED:
+                following = following if following is not None else extended.start + entry.start
+                continue
+            if count == _MOST_LOGICAL:
+                remarks.append(f"there are more than {_MOST_LOGICAL} logical partitions: the others were left out")
+                return
+            count += 1
+            yield entry, place + entry.start
+        if following is None:
+            return
+        if not extended.start <= following < extended.start + extended.count:
+            remarks.append(f"the chain of logical partitions leads to sector {following}, outside of the extended one")
+        place = following

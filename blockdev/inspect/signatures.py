@@ -1,0 +1,54 @@
+"""What a region of a disk holds, from its first bytes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from blockdev.inspect import bootcode, ext, fat, linuxfs, luks, stacked
+from blockdev.inspect.model import Content
+from blockdev.inspect.view import View
+
+# Containers first: what they hold begins with a header of its own elsewhere, and an old file system's may be left.
+READERS: tuple[Callable[[View], Content | None], ...] = (
+    luks.read,
+    stacked.lvm,
+    stacked.raid,
+    stacked.verity,
+    stacked.by_name,
+    linuxfs.xfs,
+    linuxfs.squashfs,
+    linuxfs.btrfs,
+    linuxfs.swap,
+    linuxfs.erofs,
+    ext.read,
+    stacked.f2fs,
+    linuxfs.iso9660,
+    fat.read,
+    bootcode.core_content,
+    stacked.elf,
+)
+_SHOWN = 16
+
+
+def identify(view: View) -> Content:
+    """What lies in a view. ``blank`` is all zeros, ``unknown`` tells its first bytes."""
+    found = [content for content in (reader(view) for reader in READERS) if content]
+    if found:
+        return _checked(found, view.size)
+    if view.blank():
+        return Content("blank")
+    first = view.read(0, min(_SHOWN, view.size))
+    return Content("unknown", details={"first_bytes": first.hex(" ")})
+
+
+def _checked(found: list[Content], size: int) -> Content:
+    chosen, *others = found
+    remarks = list(chosen.remarks)
+    if others:
+        remarks.append(f"marks of {' and '.join(one.kind for one in others)} are there as well")
+    if chosen.size is not None and chosen.size > size:
+        remarks.append(f"the {chosen.kind} says that it has {chosen.size} bytes, and has {size}: its end is missing")
+    if chosen.clean is False:
+        remarks.append(f"the {chosen.kind} is not clean: it was not unmounted, or has errors")
+    return replace(chosen, remarks=tuple(remarks))
