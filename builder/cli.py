@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from builder.commands import boot, building, disk, images, store, survey
+from builder.commands import boot, building, disk, diskplan, images, store, survey
 from builder.commands.options import note
 from stages.errors import BuildError
 
@@ -29,6 +29,7 @@ for command in (
     *(boot.boot, disk.disk, survey.elements, store.cache, survey.doctor),
 ):
     cli.add_command(command)
+disk.disk.add_command(diskplan.plan)
 
 
 def _terminated(*_: object) -> NoReturn:

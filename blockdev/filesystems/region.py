@@ -103,6 +103,21 @@ def copy_out(region: Region, target: Path) -> None:
         os.close(writing)
 
 
+def copy_range(source: Region, target: Region) -> None:
+    """Copy a range, without its holes, to another one of another file, which is as long and blank."""
+    reading = os.open(source.image, os.O_RDONLY | os.O_CLOEXEC)
+    writing = os.open(target.image, os.O_RDWR | os.O_CLOEXEC)
+    shift = target.offset - source.offset
+    try:
+        for start, stop in data(reading, source.offset, source.offset + source.length):
+            at = start
+            while at < stop:
+                at += _copy(reading, writing, at, at + shift, min(stop - at, _CHUNK << 4))
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
 def _copy(reading: int, writing: int, start: int, at: int, length: int) -> int:
     """Copy at most ``length`` bytes; returns how many."""
     try:

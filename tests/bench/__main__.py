@@ -11,66 +11,19 @@ import functools
 import itertools
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from stages import aptsources
+from tests.bench.disks import disks, peak
+from tests.bench.figures import Bench, Figure, run
 from tests.integration.command import Command, stage_scripts, write_element
 
 STAGES = 30
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One row: what was measured, our median, the peer's, and the bound it should keep (all in seconds)."""
-
-    name: str
-    seconds: float
-    peer: str
-    peer_seconds: float
-    bound: float
-    runs: int
-
-
-@dataclass(frozen=True)
-class Bench:
-    """Where things lie and how often each is measured."""
-
-    folder: Path
-    repeat: int
-
-    def command(self, engine: str) -> Command:
-        """A command with a store of its own for the host engine; podman's store is emptied first."""
-        return Command(
-            engine,
-            self.folder / f"store-{engine}",
-            self.folder / f"out-{engine}",
-            (self.folder / "elements", Path(__file__).parents[1] / "elements"),
-        )
-
-    def median(self, action: Callable[[], object], before: Callable[[], object] = lambda: None) -> float:
-        """The median duration of ``action`` in seconds; ``before`` is run each time and not counted."""
-        durations = []
-        for _ in range(self.repeat):
-            before()
-            started = time.monotonic()
-            action()
-            durations.append(time.monotonic() - started)
-        return statistics.median(durations)
-
-
-def run(*argv: str, cwd: Path | None = None) -> str:
-    """Run a peer's command to the end; fails with its output."""
-    done = subprocess.run(argv, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"{' '.join(argv)} failed:\n{done.stdout[-2000:]}")
-    return done.stdout
 
 
 def podman_build(folder: Path, tag: str) -> str:
@@ -288,6 +241,7 @@ PARTS: dict[str, Callable[[Bench], list[Figure]]] = {
     "nothing-changed": nothing_changed,
     "machinery": machinery,
     "one-script": one_script,
+    "disks": disks,
 }
 
 
@@ -319,7 +273,8 @@ def main() -> int:
             figures += PARTS[part](bench)
             print(table(figures[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
         sizes = image_sizes(bench) if "sizes" in (options.only or ["sizes"]) else []
-        extra = memory_and_store(bench)
+        extra = peak(bench) if "disks" in (options.only or ["disks"]) else {}
+        extra |= memory_and_store(bench)
         print(table(figures))
         if sizes:
             print(f"\n{size_table(sizes)}")
