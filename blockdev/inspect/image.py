@@ -87,7 +87,7 @@ def _require_file(path: Path) -> None:
     if path.is_dir():
         raise UsageError("this is a folder, not an image", where=str(path))
     if not there:
-        raise UsageError(f"there is no image {path}")
+        raise UsageError(f"there is no image {path}" if not path.exists() else "this is no plain file", where=str(path))
     if empty:
         raise UsageError("the image is empty", where=str(path))
 
@@ -101,15 +101,8 @@ def _require_disk(view: View, path: Path) -> None:
 
 
 def _open(path: Path) -> int:
-    flags = os.O_RDONLY | os.O_CLOEXEC
     try:
-        return os.open(path, flags | os.O_NOATIME)
-    except PermissionError:  # only its owner may leave a file's time as it is
-        pass
-    except OSError as error:
-        raise BuildError(f"the image cannot be read: {error.strerror}", where=str(path)) from error
-    try:
-        return os.open(path, flags)
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise UsageError(f"the image cannot be read: {error.strerror}", where=str(path)) from error
 
