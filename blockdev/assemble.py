@@ -7,7 +7,6 @@ offsets; what lies in several pieces (a volume over two disks) or behind encrypt
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,11 +14,12 @@ from pathlib import Path
 
 from blockdev import filesystems
 from blockdev.configuration import types
+from blockdev.configuration.labels import FAT
 from blockdev.configuration.sizes import shown
 from blockdev.filesystems.region import Region, copy_range
 from blockdev.layout import volumes
 from blockdev.layout.model import DiskLayout, FileSystem, Layout, LuksPlan, Storage
-from blockdev.layout.table import script
+from blockdev.layout.table import pieces
 from stages.errors import BuildError
 
 
@@ -121,7 +121,7 @@ class _Work:
             kind=system.kind,
             label=system.label,
             uuid=system.uuid,
-            options=system.options,
+            options=self._options(system, region),
             epoch=self.content.epoch,
             seed=f"{self.content.seed}/{system.name}",
             **(
@@ -141,6 +141,15 @@ class _Work:
             f"{system.kind} on {system.point or system.storage}: {shown(written.holds)} of {shown(region.length)}"
         )
         return getattr(written, "remarks", ())
+
+    def _options(self, system: FileSystem, region: Region) -> tuple[str, ...]:
+        """A FAT on a disk with longer sectors must have such sectors, too, or nobody mounts it."""
+        longer = [
+            disk.sector for disk in self.layout.disks if self.images[disk.name] == region.image and disk.sector > 512
+        ]
+        if longer and system.kind in FAT and "-S" not in system.options:
+            return ("-S", str(longer[0]), *system.options)
+        return system.options
 
     def _part(self, system: FileSystem) -> tuple[Path | None, tuple[str, ...]]:
         """The part of the tree that a file system holds, and the folders in it whose content lies elsewhere."""
@@ -182,10 +191,7 @@ class _Work:
 
     def embed(self) -> tuple[str, ...]:
         """Put the tree's boot loaders where firmware looks for them; returns what is worth a line."""
-        try:
-            from blockdev import bootloader
-        except ImportError:
-            return ()
+        from blockdev import bootloader
 
         found = bootloader.find(self.content.tree)
         for disk in self.layout.disks:
@@ -226,19 +232,8 @@ def place_for_core(disk: DiskLayout) -> tuple[int, int]:
 
 
 def write_table(disk: DiskLayout, image: Path) -> None:
-    """Write a disk's partition table with sfdisk."""
-    try:
-        done = subprocess.run(
-            ["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", "--wipe", "never", "--lock=no", str(image)],
-            input=script(disk),
-            capture_output=True,
-            text=True,
-            env={**os.environ, "LC_ALL": "C"},
-        )
-    except FileNotFoundError as error:
-        raise BuildError(
-            "sfdisk is not there", hint="sudo apt-get install --no-install-recommends fdisk, or use another engine"
-        ) from error
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines()
-        raise BuildError(f"sfdisk does not write the partition table: {said[-1] if said else ''}", where=disk.name)
+    """Write a disk's partition table into its image, which is as long as the disk."""
+    with image.open("r+b") as file:
+        for place, data in pieces(disk):
+            file.seek(place)
+            file.write(data)

@@ -21,6 +21,10 @@ _FORBIDDEN = frozenset('"*/:<>?\\|' + "".join(map(chr, range(32))) + "\x7f")
 _LONGEST_NAME = 255  # UTF-16 units
 _ROOT_SLOTS = 512
 _AT_ONCE = 500
+_MIB = 1 << 20
+_LEAST_FAT16, _LEAST_FAT32 = 4200 << 10, 512 * _MIB
+_CLUSTERS = {12: 4084, 16: 65524}  # the most that each width can number
+_FAT32_CLUSTERS = ((260 * _MIB, 512), (8192 * _MIB, 4096), (16384 * _MIB, 8192), (32768 * _MIB, 16384))  # bytes
 _LONGEST_LINE = 100_000
 
 
@@ -35,11 +39,38 @@ def write(spec: Spec, work: Workplace, source: Path | None, without: Collection[
     if slots > _ROOT_SLOTS and "-r" not in spec.options:  # FAT12 and FAT16 fix the size of the root folder
         command += ["-r", str(-(-slots // 16) * 16)]
     region = work.region
-    if region.offset % SECTOR:
+    sector = _given(spec.options, "-S", SECTOR)
+    if region.offset % sector:
         raise BuildError("a FAT file system must begin at a sector", where=str(region))
-    work.run([*command, f"--offset={region.offset // SECTOR}", work.image, str(region.length // 1024)])
+    command += geometry(region.length, sector, spec.options)
+    work.run([*command, f"--offset={region.offset // sector}", work.image, str(region.length // 1024)])
     _fill(work, entries)
     return region.length // 1024 * 1024
+
+
+def geometry(length: int, sector: int, options: Collection[str]) -> list[str]:
+    """Options for width and cluster size, as mkfs.vfat chooses them for a device of ``length`` bytes.
+
+    Left alone it would go by the size of the whole image.
+    """
+    words = list(options)
+    width = _given(words, "-F", 12 if length < _LEAST_FAT16 else 16 if length < _LEAST_FAT32 else 32)
+    cluster = max(1, 4 * SECTOR // sector)
+    if width == 32:
+        cluster = next((size for most, size in _FAT32_CLUSTERS if length <= most), 32 << 10)
+        cluster = max(1, cluster // sector)
+    while width < 32 and length // (cluster * sector) > _CLUSTERS[width] and cluster < 128:
+        cluster *= 2
+    found = [] if "-F" in words else ["-F", str(width)]
+    return found if "-s" in words else [*found, "-s", str(cluster)]
+
+
+def _given(options: Collection[str], name: str, default: int) -> int:
+    """The number that follows an option."""
+    words = list(options)
+    if name not in words[:-1] or not words[words.index(name) + 1].isdecimal():
+        return default
+    return int(words[words.index(name) + 1])
 
 
 def refuse_impossible(entries: Collection[Entry]) -> None:

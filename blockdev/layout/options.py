@@ -8,6 +8,7 @@ ROOT_NODE = "mkfs_root"  # the one that the options speak of (diskimage-builder'
 JOURNAL = 64  # MiB
 _EXT4_BYTES_PER_INODE = 4096
 _MIB = 1 << 20
+_BESIDE_JOURNAL = 8 * _MIB  # mke2fs refuses a journal that takes more than half of a file system
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,5 @@ class Options:
     def root_needs(self, tree: int) -> int:
         """Bytes for a root file system with ``tree`` bytes of files in it, and room to work."""
         journal = self.journal * _MIB if self.root_type == "ext4" else 0
-        if self.extra is not None:
-            return tree + self.extra + journal
-        return tree * 10 // 6 + journal
+        wanted = tree * 10 // 6 if self.extra is None else tree + self.extra
+        return max(wanted + journal, 2 * journal + _BESIDE_JOURNAL if journal else 0)

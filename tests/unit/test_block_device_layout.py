@@ -20,7 +20,6 @@ from blockdev.layout.model import Layout
 from blockdev.layout.options import Options
 from blockdev.layout.plan import plan
 from blockdev.layout.record import from_data, to_data
-from blockdev.layout.table import script
 from stages.errors import UsageError
 
 MIB = 1 << 20
@@ -281,7 +280,7 @@ def test_sfdisk_agrees(text: str, tmp_path: Path) -> None:
         assert [
             (part["start"] * 512, part["size"] * 512, part["type"].upper().zfill(2)) for part in table["partitions"]
         ] == [(slot.start, slot.length, slot.type.upper()) for slot in disk.slots]
-        assert table["id"].upper() == disk.id.upper()
+        assert int(table["id"].replace("-", ""), 16) == int(disk.id.replace("-", ""), 16)
         verified = subprocess.run(["sfdisk", "--verify", image], capture_output=True, text=True, check=True)
         assert "No errors" in verified.stdout
     first = image.read_bytes() if disk.size < 64 * MIB else b""
@@ -301,4 +300,3 @@ def test_names_that_need_quotes(tmp_path: Path) -> None:
     write_table(disk, image)
     found = json.loads(subprocess.run(["sfdisk", "--json", image], capture_output=True, check=True).stdout)
     assert found["partitiontable"]["partitions"][1]["name"] == 'a "b" \\ c'
-    assert script(disk).count("\n") == 10
