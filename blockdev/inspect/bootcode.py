@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import struct
 
+from blockdev.inspect.mbr import is_volume
 from blockdev.inspect.model import BootCode, Content
 from blockdev.inspect.view import View
 
 _SECTOR = 512
 _CODE = 440  # bytes before an MBR's identifier
+_PARAMETERS = 90  # bytes before the code of a FAT at most; it begins with a jump over them
+_REFUSAL = b"This is not a bootable disk"  # what mkfs.vfat puts in the place of code
 # Texts that boot sectors show when they fail.
 _TEXTS = (
     (b"isolinux.bin missing or corrupt", "isolinux"),
@@ -26,8 +29,8 @@ _LIST_END = 0x200 - 12  # where the core image's first sector keeps the place of
 
 def boot_code(sector: bytes) -> BootCode:
     """Whose code a boot sector (512 bytes) has."""
-    code = sector[:_CODE]
-    if sector[510:512] != b"\x55\xaa" or not any(code):
+    code = sector[_PARAMETERS if is_volume(sector) else 0 : _CODE]
+    if sector[510:512] != b"\x55\xaa" or not any(code) or _REFUSAL in code:
         return BootCode("none")
     if all(part in code for part in _GRUB):
         return BootCode("grub", struct.unpack_from("<Q", sector, _KERNEL_SECTOR)[0] * _SECTOR)

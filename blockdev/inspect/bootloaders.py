@@ -99,8 +99,8 @@ def _next_in_line(view: View, table: Table, code: BootCode) -> Way:
     active = next((one for one in table.partitions if one.bootable), None)
     if active is None:
         return Way(False, f"{owner} boot code starts the active partition, and none is marked so")
-    if view.read(active.start + 510, 2) != b"\x55\xaa":
-        return Way(False, f"{owner} boot code starts partition {active.number}, which has no boot sector")
+    if bootcode.boot_code(view.read(active.start, 512)).kind == "none":
+        return Way(False, f"{owner} boot code starts partition {active.number}, which has no boot code")
     return Way(True, f"{owner} boot code starts partition {active.number}")
 
 
@@ -127,7 +127,8 @@ def _uefi(table: Table, places: Sequence[Place], loaders: Sequence[Loader], rema
         return Way(False, f"{found[0][0].path} is no EFI program for the machine it is named after")
     if own:
         return Way(False, f"there is no EFI/BOOT/BOOT*.EFI; firmware starts {own[0].path} only by an entry of its own")
-    return Way(False, "the EFI system partition has no EFI/BOOT/BOOT*.EFI")
+    home = "the EFI system partition" if homes[0].partition else "the FAT file system"
+    return Way(False, f"{home} has no EFI/BOOT/BOOT*.EFI")
 
 
 def _place_number(place: Place) -> int:

@@ -95,8 +95,9 @@ def test_core_image_without_boot_code() -> None:
     ("active", "sector", "why"),
     [
         (0, b"", "none is marked so"),
-        (0x80, b"", "partition 1, which has no boot sector"),
-        (0x80, bytes(510) + b"\x55\xaa", "SYSLINUX's boot code starts partition 1"),
+        (0x80, b"", "partition 1, which has no boot code"),
+        (0x80, bytes(510) + b"\x55\xaa", "partition 1, which has no boot code"),
+        (0x80, b"SYSLINUX".ljust(510, b"\0") + b"\x55\xaa", "SYSLINUX's boot code starts partition 1"),
     ],
 )
 def test_syslinux(active: int, sector: bytes, why: str) -> None:
@@ -104,7 +105,14 @@ def test_syslinux(active: int, sector: bytes, why: str) -> None:
     found = boot(disk(SECTORS * 512, (0, mbr), (100 * 512, sector)))
     assert found.code.kind == "syslinux"
     assert why in found.ways["bios"].why
-    assert found.ways["bios"].possible == bool(sector)
+    assert found.ways["bios"].possible == any(sector[:510])
+
+
+@pytest.mark.parametrize(
+    ("code", "possible"), [(b"", False), (b"This is not a bootable disk.", False), (b"\xfa\xfc", True)]
+)
+def test_code_of_a_fat_on_a_whole_disk(code: bytes, possible: bool) -> None:
+    assert boot(disk(SECTORS * 512, (0, FAT), (90, code))).ways["bios"].possible == possible
 
 
 @given(st.binary(max_size=512), st.integers(0, 1 << 64))
