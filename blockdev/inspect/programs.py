@@ -30,6 +30,10 @@ class Bench:
 
     def run(self, *command: str | Path) -> bytes:
         """What a program printed. Raises Unreadable where it fails, takes too long or is not installed."""
+        return self.outputs(*command)[0]
+
+    def outputs(self, *command: str | Path) -> tuple[bytes, bytes]:
+        """What a program printed, and what it complained of; raises what :meth:`run` does."""
         name = str(command[0])
         path = os.pathsep.join((os.environ.get("PATH", os.defpath), *_SYSTEM))
         found = shutil.which(name, path=path)
@@ -57,11 +61,12 @@ class Bench:
         except subprocess.TimeoutExpired:
             raise Unreadable(f"{name} came to no end in {_SECONDS} seconds") from None
         if done.returncode:
-            raise Unreadable(f"{name}: {_last(done.stderr)}")
-        return done.stdout
+            raise Unreadable(f"{name}: {last(done.stderr)}")
+        return done.stdout, done.stderr
 
 
-def _last(said: bytes) -> str:
+def last(said: bytes) -> str:
+    """The last line that has something in it."""
     lines: Sequence[str] = [line.strip() for line in said.decode(errors="replace").splitlines() if line.strip()]
     return lines[-1] if lines else "it gave no reason"
 

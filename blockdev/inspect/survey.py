@@ -77,7 +77,7 @@ def _loaders(work: Bench, places: Sequence[Place], remarks: list[str]) -> list[L
 def _system(work: Bench, places: Sequence[Place], remarks: list[str]) -> System | None:
     for name, offset, content in volumes(places):
         try:
-            if system := rootfs.find(work, [(name, offset, content)]):
+            if system := rootfs.find(work, name, offset, content):
                 return system
         except Unreadable as error:
             remarks.append(f"the files of {name} cannot be read: {error}")
