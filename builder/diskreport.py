@@ -63,7 +63,8 @@ def cells(places: Sequence[Place], size: int) -> list[tuple[str, int]]:
     """Name and length (bytes) of each part of a disk in its order, free space with an empty name; no part overlaps."""
     made: list[tuple[str, int]] = []
     at = 0
-    for place in sorted(places, key=lambda one: one.start):
+    parts = [place for place in places if place.partition] or places
+    for place in sorted(parts, key=lambda one: one.start):
         start, end = min(max(place.start, at), size), min(place.start + place.length, size)
         if end <= start:
             continue

@@ -10,6 +10,7 @@ from blockdev.inspect.model import Loader
 from blockdev.inspect.programs import Bench, Unreadable
 from blockdev.inspect.view import File, View
 
+_EMPTY = 'File "::" not found'  # mdir's complaint about a root folder with nothing in it
 _MOST = 100  # programs of one file system
 
 
@@ -19,7 +20,12 @@ def loaders(bench: Bench, partition: int, offset: int) -> list[Loader]:
     Raises Unreadable where mtools is missing or cannot read the file system.
     """
     image = f"{bench.image}@@{offset}"
-    listed = bench.run("mdir", "-/", "-b", "-i", image, "::").decode(errors="surrogateescape")
+    try:
+        listed = bench.run("mdir", "-/", "-b", "-i", image, "::").decode(errors="surrogateescape")
+    except Unreadable as error:
+        if str(error).endswith(_EMPTY):
+            return []
+        raise
     paths = sorted(line.removeprefix("::/") for line in listed.splitlines() if line.lower().endswith(".efi"))
     return [_loader(bench, partition, image, path) for path in paths[:_MOST]]
 

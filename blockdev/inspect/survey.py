@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from blockdev.inspect import bootloaders, esp, image, rootfs, signatures, table
+from blockdev.inspect import bootloaders, esp, image, linuxfs, rootfs, signatures, table
 from blockdev.inspect.model import Content, Inspection, Loader, Place, System, Table
 from blockdev.inspect.programs import Bench, Unreadable, bench
 from blockdev.inspect.view import View
@@ -33,7 +33,7 @@ def inspect(path: Path, sector_size: int | None = None, say: Callable[[str], Non
 
 
 def survey(view: View, sector_size: int | None = None) -> tuple[Table, tuple[Place, ...]]:
-    """The partition table of a disk and what is in its partitions; without one, what is on the whole disk."""
+    """The partition table of a disk and what is in its partitions; without one, or below it, what is on the disk."""
     found = table.read(view, sector_size)
     places = _places(view, found)
     if found.kind == "mbr" and not sector_size and not _holds(places):
@@ -46,6 +46,8 @@ def survey(view: View, sector_size: int | None = None) -> tuple[Table, tuple[Pla
         whole = signatures.identify(view)
         if found.kind == "none" or whole.kind not in _NOTHING:
             return found, (Place(None, 0, view.size, whole),)
+    elif iso := linuxfs.iso9660(view):  # partitions are laid over images for optical discs, so that they start from all
+        return found, (Place(None, 0, view.size, iso), *places)
     return found, places
 
 

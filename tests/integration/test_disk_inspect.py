@@ -271,6 +271,23 @@ def test_erofs_and_iso(tmp_path: Path) -> None:
     assert (found.kind, found.label, found.uuid) == ("iso9660", "MY_LABEL", theirs["UUID"])
 
 
+def test_iso_with_partitions_over_it(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/file").write_text("x")
+    esp = sparse(tmp_path / "esp", 4 * MIB)
+    run("mkfs.vfat", esp)
+    image = tmp_path / "image"
+    appended = ["-append_partition", "2", "0xef", str(esp)]
+    run("xorriso", "-as", "mkisofs", "-quiet", "-V", "DISC", *appended, "-o", image, tmp_path / "tree")
+    found = inspect(image)
+    assert found.table.kind == "mbr"
+    shown = [(place.partition.number if place.partition else 0, place.content.kind) for place in found.places]
+    assert shown[0] == (0, "iso9660")
+    assert (2, "vfat") in shown
+    assert found.remarks == ()  # a FAT with nothing on it can be read
+    assert found.boot.ways["uefi"].why == "the EFI system partition has no EFI/BOOT/BOOT*.EFI"
+
+
 def test_verity(tmp_path: Path) -> None:
     data = sparse(tmp_path / "data", MIB)
     hashes = tmp_path / "hashes"
