@@ -42,7 +42,9 @@ class Arrivals:
         if not event["changed"] or not 0 <= event.get("index", -1) < len(self._targets):
             return
         target = self._targets[event["index"]]
-        stream = self._while_wanted(self._agent.fetch(event["path"]))
+        stream: Iterable[bytes] | Path = self._while_wanted(self._agent.fetch(event["path"]))
+        if event["output"] in DISK_TYPES:  # large: no detour through a stream where there is a short way
+            stream = self._agent.local(event["path"]) or stream
         beside = functools.partial(self._beside, event)
         more = {
             f"{ARTIFACT}-{disk}": disk_target(target, disk, destination.SUFFIXES[event["output"]])

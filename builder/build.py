@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -115,6 +116,13 @@ class Agent:
     def fetch(self, path: str) -> Any:
         """A folder of the store as a tar stream."""
         return self.engine.fetch(self._container(), path)
+
+    def local(self, path: str) -> Path | None:
+        """A folder of the store as this process can read it itself, with the files in it; None where it cannot."""
+        folder = Path(path)
+        if self.engine.name != "host" or not os.access(folder, os.R_OK | os.X_OK):
+            return None
+        return folder if all(file.is_file() and os.access(file, os.R_OK) for file in folder.iterdir()) else None
 
 
 @dataclass

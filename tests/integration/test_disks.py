@@ -167,7 +167,7 @@ def test_gpt_with_four_file_systems(build: Build, tmp_path: Path) -> None:
 def test_the_plan_says_what_comes_out(build: Build) -> None:
     text = GPT.replace("{name: image0}", "{name: image0, size: 700MiB}")
     image = build(text)
-    (disk,) = planned(text)["disks"]
+    (disk,) = planned(text, "--tree-size", "20MiB")["disks"]
     assert disk["size"] == image.stat().st_size
     assert places(image) == [(slot["start"], slot["length"]) for slot in disk["slots"]]
 
@@ -257,7 +257,7 @@ def test_volumes_over_several_disks(build: Build, tmp_path: Path) -> None:
     """Each volume, put together from its pieces, is a sound file system with its part of the tree."""
     image = build(LVM)
     disks = {"image0": image, "second": image.with_name(f"{image.stem}-second.raw")}
-    layout = planned(LVM)
+    layout = planned(LVM, "--tree-size", "20MiB")
     assert len(layout["storages"]["lv_root"]["pieces"]) > 1
     for volume, command, text in (
         ("lv_root", "cat /var/lib/data/file", "data\n"),
