@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from blockdev.configuration.read import read as read_configuration
+from blockdev.configuration.source import find as find_configuration
 from stages.element import BUILTIN, find_elements, resolve
 from stages.errors import UsageError
 from stages.hooks import PHASE_FOLDERS, SCRIPT_NAME, merge, odd_scripts
@@ -21,6 +23,7 @@ from stages.packages import package_installs, read_pkg_maps, render_pkg_map
 ELEMENTS = find_elements([BUILTIN])
 NAMES = sorted(ELEMENTS)
 SYSTEMS = ("debian-minimal", "ubuntu-minimal")
+LAYOUTS = tuple(name for name in NAMES if "block-device" in ELEMENTS[name].provides)
 SCRIPTS = sorted(
     path
     for path in BUILTIN.rglob("*")
@@ -105,10 +108,11 @@ def test_data_files_parse() -> None:
         assert set(json.loads(path.read_text(encoding="utf-8"))) <= {"default", "family", "distro", "release"}
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_all_elements_fit_into_one_image(system: str) -> None:
+def test_all_elements_fit_into_one_image(system: str, layout: str) -> None:
     """No two elements bring the same file, all scripts would run, and every package has a name."""
-    others = [name for name in NAMES if name not in SYSTEMS]
+    others = [name for name in NAMES if name not in SYSTEMS and (name not in LAYOUTS or name == layout)]
     elements = [(element.name, element.path) for element in resolve([system, *others], ELEMENTS).elements]
     assert odd_scripts(merge(elements)) == []
     environment = {"ARCH": "amd64", "DISTRO_NAME": system.removesuffix("-minimal"), "DIB_RELEASE": "any"}
@@ -209,6 +213,80 @@ def test_a_missing_mirror_is_named(snippet: str, variables: dict[str, str], name
 def test_kernel_of_the_architecture(arch: str, kernel: str) -> None:
     result = source("vm/environment.d/20-vm.bash", {"DISTRO_NAME": "debian", "ARCH": arch})
     assert f"DIB_VM_KERNEL={kernel}\n" in result.stdout
+
+
+LAYOUT = "{}/environment.d/15-block-device.bash"
+LOADER = "bootloader/environment.d/50-bootloader.bash"
+
+
+@pytest.mark.parametrize(
+    ("name", "arch", "said"),
+    [
+        ("block-device-mbr", "arm64", "arm64 boots by UEFI"),
+        ("block-device-gpt", "aarch64", "use block-device-efi."),
+        ("block-device-efi", "ppc64el", "does not boot by UEFI"),
+        ("block-device-efi-4k", "ppc64", "use block-device-gpt."),
+        ("block-device-efi-lvm", "ppc64le", "block-device-efi-lvm: ppc64le"),
+        ("block-device-hybrid", "ppc64el", "use block-device-gpt."),
+    ],
+)
+def test_a_layout_refuses_an_architecture_that_it_cannot_boot(name: str, arch: str, said: str) -> None:
+    result = source(LAYOUT.format(name), {"ARCH": arch})
+    assert result.returncode != 0
+    assert said in result.stderr
+    allowed = source(LAYOUT.format(name), {"ARCH": "amd64"})
+    assert re.search(r"^DIB_BLOCK_DEVICE=(mbr|gpt|efi|hybrid)$", allowed.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("arch", ["amd64", "arm64", "ppc64el"])
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_layout_can_be_laid_out(name: str, arch: str) -> None:
+    """The layout's configuration is one that we take, with a root, and with the partition that its loader needs."""
+    if source(LAYOUT.format(name), {"ARCH": arch}).returncode:
+        pytest.skip("not for this architecture")
+    found = find_configuration([(name, ELEMENTS[name].path)], {}, arch)
+    text = found.text
+    assert read_configuration(text, found.file)
+    points = re.findall(r"mount_point: (\S+)", text)
+    assert "/" in points
+    assert ("/boot/efi" in points) == ("EF00" in text) == ("efi" in name or "hybrid" in name)
+    if arch == "ppc64el":
+        assert "0x41" in text
+    assert yaml.safe_load(text)[0] == {
+        "local_loop": {"name": "image0", **({"block_size": 4096} if "4k" in name else {})}
+    }
+
+
+@pytest.mark.parametrize(
+    ("variables", "platforms"),
+    [
+        ({"ARCH": "amd64", "DIB_BLOCK_DEVICE": "hybrid"}, "i386-pc x86_64-efi"),
+        ({"ARCH": "amd64", "DIB_BLOCK_DEVICE": "mbr"}, "i386-pc"),
+        ({"ARCH": "arm64", "DIB_BLOCK_DEVICE": "efi"}, "arm64-efi"),
+        ({"ARCH": "ppc64el", "DIB_BLOCK_DEVICE": "gpt"}, "powerpc-ieee1275"),
+        ({"ARCH": "amd64", "DIB_BLOCK_DEVICE": "efi", "DIB_BOOTLOADER": "systemd-boot"}, "x86_64-efi"),
+        ({"ARCH": "amd64"}, ""),
+    ],
+)
+def test_firmware_of_the_layout(variables: dict[str, str], platforms: str) -> None:
+    result = source(LOADER, variables)
+    assert result.returncode == 0, result.stderr
+    assert f"\nDIB_BOOTLOADER_PLATFORMS={platforms}\n" in "\n" + result.stdout
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"DIB_BOOTLOADER": "lilo"}, "expected grub, systemd-boot or uki"),
+        ({"DIB_BOOTLOADER": "uki", "DIB_BLOCK_DEVICE": "mbr"}, "needs a layout with an EFI system partition"),
+        ({"DIB_EXTLINUX": "1"}, "extlinux"),
+        ({"DIB_BLOCK_DEVICE": "floppy"}, "expected mbr, gpt, efi or hybrid"),
+    ],
+)
+def test_a_boot_loader_that_cannot_be_is_refused(variables: dict[str, str], said: str) -> None:
+    result = source(LOADER, {"ARCH": "amd64", **variables})
+    assert result.returncode != 0
+    assert said in result.stderr
 
 
 def hooks_with(folder: Path, command: str, tables: Mapping[str, str]) -> Path:

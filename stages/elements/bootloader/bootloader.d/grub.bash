@@ -1,0 +1,112 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # the parts of 50-bootloader share variables
+# GRUB's files for one platform after another, as grub-install would lay them out, but without a device.
+
+# Where GRUB may find its folder, and what it needs to boot from there even when no module can be read.
+modules=(
+    part_gpt part_msdos
+    ext2 xfs btrfs fat squash4 lvm cryptodisk luks luks2 gcry_rijndael gcry_sha256 gcry_sha512
+    search search_label search_fs_uuid search_fs_file
+    normal configfile linux boot test echo minicmd ls cat true regexp loadenv serial terminal reboot halt
+)
+
+# GRUB's own commands and folders are called grub or grub2: $grub_mkimage, $grub_folder.
+find_grub() {
+    local name
+    grub_mkimage="" grub_folder=/boot/grub
+    for name in grub-mkimage grub2-mkimage; do
+        if command -v "$name" > /dev/null; then
+            grub_mkimage="$name"
+            [ "$name" = grub-mkimage ] || grub_folder=/boot/grub2
+            break
+        fi
+    done
+    if [ -n "$DIB_BOOTLOADER_PLATFORMS" ] && [ -z "$grub_mkimage" ]; then
+        fail "grub-mkimage is not in the image" "leave DIB_SKIP_GRUB_PACKAGE_INSTALL out, or install GRUB"
+    fi
+    mkdir -p "$grub_folder"
+}
+
+# find_itself: how GRUB finds its folder from wherever it was started.
+find_itself() {
+    # shellcheck disable=SC2016 # GRUB's variable
+    printf 'search.fs_label "%s" root\nset prefix=($root)%s/%s\n' \
+        "$kernels_label" "$kernels_path" "${grub_folder#/boot/}"
+}
+
+# make_image PLATFORM FILE MODULE...
+make_image() {
+    local platform="$1" file="$2" early
+    shift 2
+    early="$(mktemp)"
+    find_itself > "$early"
+    "$grub_mkimage" --directory "/usr/lib/grub/$platform" --format "$platform" --config "$early" \
+        --prefix "$kernels_path/${grub_folder#/boot/}" --output "$file" "${modules[@]}" "$@"
+    rm "$early"
+    chmod 0644 "$file"
+}
+
+install_grub() {
+    local platform="$1" source="/usr/lib/grub/$1" target="$grub_folder/$1"
+    [ -e "$source/moddep.lst" ] ||
+        fail "GRUB's modules for $platform are not in the image" \
+            "leave DIB_SKIP_GRUB_PACKAGE_INSTALL out, or install the package with $source"
+    rm -rf "$target"
+    mkdir -p "$target"
+    cp -- "$source"/*.mod "$source"/*.lst "$target/"
+    case "$platform" in
+        i386-pc)
+            cp -- "$source/boot.img" "$target/"
+            make_image "$platform" "$target/core.img" biosdisk
+            ;;
+        powerpc-ieee1275)
+            make_image "$platform" "$target/core.elf" ieee1275_fb
+            ;;
+        *-efi)
+            if [ -z "$esp" ]; then
+                echo "bootloader: the layout mounts no EFI system partition, so there is no boot loader for UEFI." >&2
+                return
+            fi
+            make_image "$platform" "$target/core.efi" all_video
+            install_grub_efi "$platform" "$target/core.efi"
+            ;;
+    esac
+}
+
+# install_grub_efi PLATFORM IMAGE: where firmware looks on a disk that it has never seen (UEFI 3.5.1.1).
+install_grub_efi() {
+    local suffix folder="$esp/EFI/BOOT"
+    case "$1" in
+        x86_64-efi) suffix=x64 ;;
+        i386-efi) suffix=ia32 ;;
+        arm64-efi) suffix=aa64 ;;
+        arm-efi) suffix=arm ;;
+        riscv64-efi) suffix=riscv64 ;;
+    esac
+    mkdir -p "$folder"
+    local first="$folder/BOOT${suffix^^}.EFI"
+    if [ "$DIB_BOOTLOADER_SIGNED" != True ]; then
+        cp -- "$2" "$first"
+        return
+    fi
+    local signed="/usr/lib/grub/$1-signed/grub$suffix.efi.signed" shim="/usr/lib/shim/shim$suffix.efi.signed"
+    local file
+    for file in "$signed" "$shim"; do
+        [ -e "$file" ] ||
+            fail "the signed boot loader $file is not in the image" "set DIB_BOOTLOADER_SIGNED=False"
+    done
+    cp -- "$shim" "$first"
+    cp -- "$signed" "$folder/grub$suffix.efi"
+    for file in "/usr/lib/shim/mm$suffix.efi.signed" "/usr/lib/shim/mm$suffix.efi"; do
+        if [ -e "$file" ]; then
+            cp -- "$file" "$folder/mm$suffix.efi"
+            break
+        fi
+    done
+    # The signed GRUB has its distribution's folder built in, and reads only this there.
+    mkdir -p "$esp/${EFI_BOOT_DIR:-EFI/BOOT}"
+    {
+        find_itself
+        # shellcheck disable=SC2016 # GRUB's variable
+        printf 'configfile $prefix/grub.cfg\n'
+    } > "$esp/${EFI_BOOT_DIR:-EFI/BOOT}/grub.cfg"
+}
