@@ -1,0 +1,66 @@
+"""The text metadata of a group (version 1), spelled as lvm2 spells it: GRUB looks for these very lines. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from blockdev.lvm.model import LogicalVolume, PhysicalVolume, VolumeGroup
+
+_SECTOR = 512
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.+-]*\Z", re.ASCII)
+
+
+def render(group: VolumeGroup) -> str:
+    """The metadata of a group of linear volumes, as its first version."""
+    names = section_names(group.physical)
+    parts = [
+        f'{group.name} {{\nid = "{group.uuid}"\nseqno = 1\nformat = "lvm2"\n',
+        'status = ["RESIZEABLE", "READ", "WRITE"]\nflags = []\n',
+        f"extent_size = {group.extent_size // _SECTOR}\nmax_lv = 0\nmax_pv = 0\nmetadata_copies = 0\n\n",
+        "physical_volumes {\n",
+        *(_physical(one, names[one.name]) for one in group.physical),
+        "}\n\n",
+    ]
+    if group.logical:
+        parts += ["logical_volumes {\n", *(_logical(group, one, names) for one in group.logical), "}\n\n"]
+    parts += [
+        "}\n# Written by dib-ctr\n\n",
+        'contents = "Text Format Volume Group"\nversion = 1\n\n',
+        'description = "Written by dib-ctr"\n\n',
+        f"creation_host = {_quoted(group.host)}\ncreation_time = {group.epoch}\n\n",
+    ]
+    return "".join(parts)
+
+
+def section_names(physical: Iterable[PhysicalVolume]) -> dict[str, str]:
+    """What each physical volume is called in the text: by its own name, or, where one is no word, pv0, pv1..."""
+    names = [one.name for one in physical]
+    if all(map(_PLAIN.match, names)):
+        return {name: name for name in names}
+    return {name: f"pv{number}" for number, name in enumerate(names)}
+
+
+def _physical(one: PhysicalVolume, name: str) -> str:
+    return (
+        f'\n{name} {{\nid = "{one.uuid}"\n\nstatus = ["ALLOCATABLE"]\nflags = []\n'
+        f"dev_size = {one.size // _SECTOR}\npe_start = {one.start // _SECTOR}\npe_count = {one.extents}\n}}\n"
+    )
+
+
+def _logical(group: VolumeGroup, one: LogicalVolume, names: Mapping[str, str]) -> str:
+    head = (
+        f'\n{one.name} {{\nid = "{one.uuid}"\nstatus = ["READ", "WRITE", "VISIBLE"]\nflags = []\n'
+        f"creation_time = {group.epoch}\ncreation_host = {_quoted(group.host)}\nsegment_count = {len(one.segments)}\n"
+    )
+    segments = (
+        f"\nsegment{number} {{\nstart_extent = {segment.first}\nextent_count = {segment.count}\n\n"
+        f'type = "striped"\nstripe_count = 1\n\nstripes = [\n"{names[segment.physical]}", {segment.start}\n]\n}}\n'
+        for number, segment in enumerate(one.segments, 1)
+    )
+    return "".join((head, *segments, "}\n"))
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
