@@ -60,6 +60,13 @@ if [ "$DIB_BOOTLOADER" != grub ]; then
             ;;
     esac
 fi
+case "$DIB_BOOTLOADER:${DIB_RELEASE:-}" in
+    uki:bullseye | uki:bookworm | uki:focal | uki:jammy)
+        echo "bootloader: $DIB_RELEASE has no ukify to make unified kernel images with; take a later release" \
+            "(trixie, noble), or DIB_BOOTLOADER=systemd-boot." >&2
+        exit 1
+        ;;
+esac
 # The platforms to make loaders for, in GRUB's names, separated by blanks.
 read -r dib_bootloader_platforms <<< "$dib_bootloader_platforms" || true
 export DIB_BOOTLOADER_PLATFORMS="$dib_bootloader_platforms"
