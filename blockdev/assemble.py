@@ -204,8 +204,10 @@ class _Work:
         disk = self._boot_disk()
         boot, core = (path.read_bytes() for path in found.bios)
         start, room = place_for_core(disk)
-        if not room:
+        if not room or disk.sector != bootloader.SECTOR:
             why = "a GPT needs a partition of type EF02" if disk.table == "gpt" else "it has no partitions"
+            if disk.sector != bootloader.SECTOR:
+                why = f"no BIOS starts from sectors of {disk.sector} bytes"
             return (f"the disk {disk.name!r} boots by UEFI only: there is no place for GRUB's BIOS part ({why})",)
         bootloader.embed_bios(self.images[disk.name], boot, core, start=start, room=room, sector_size=disk.sector)
         return ()
