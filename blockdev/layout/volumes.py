@@ -42,7 +42,7 @@ def storages(
     except BuildError as error:
         if lenient:
             return {one.name: Storage(one.name, "logical", group.name, 0) for one in group.logical}
-        raise UsageError(error.what, where=error.where or str(node.where), hint=error.hint) from error
+        raise UsageError(error.what, where=str(node.where), hint=error.hint) from error
     on = dict(group.physical)
     found = {}
     for volume in made.logical:
