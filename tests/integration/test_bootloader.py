@@ -127,6 +127,8 @@ def test_what_is_written_and_that_it_is_the_same_again(host: Command) -> None:
 
 def test_without_a_kernel_it_says_so(host: Command) -> None:
     settings = [word for setting in ON for word in ("--set", setting)]
-    outcome = host("build", "-o", "dir", "--name", "none", *settings, "tiny-os", "bootloader", "block-device-hybrid")
+    write_element(host.elements[0], "no-kernel", {"install.d/60-no-kernel": script("rm /boot/*-*")})
+    words = ("tiny-os", "machine", "no-kernel", "bootloader", "block-device-hybrid")
+    outcome = host("build", "-o", "dir", "--name", "none", *settings, *words)
     assert outcome.status == 1
     assert "there is no kernel in /boot; add the element vm" in outcome.stdout + outcome.stderr
