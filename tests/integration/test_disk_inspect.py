@@ -16,11 +16,16 @@ from typing import Any
 import pytest
 
 from blockdev.convert import FORMATS, Wish, convert
+from blockdev.filesystems.region import Region, copy_range
 from blockdev.inspect import typenames
 from blockdev.inspect.model import Content, Inspection
 from blockdev.inspect.signatures import identify
 from blockdev.inspect.survey import inspect
 from blockdev.inspect.view import view
+from blockdev.lvm.allocate import Wanted, allocate
+from blockdev.lvm.model import places as lvm_places
+from blockdev.lvm.write import write
+from builder.diskreport import draw
 from stages.errors import BuildError
 from tests.integration.bootdisk import grub_disk, tool
 
@@ -32,6 +37,7 @@ LINUX, SWAP, ESP = (
     "0657FD6D-A4AB-43C4-84E5-0933C84B4F4F",
     "C12A7328-F81F-11D2-BA4B-00A0C93EC93B",
 )
+LVM = "E6D6D379-F507-44C2-A23C-238F2A3DF928"
 PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
 
 
@@ -297,6 +303,75 @@ def test_verity(tmp_path: Path) -> None:
     assert (found.kind, found.uuid) == ("verity", ID)
     assert (found.details["data_blocks"], found.details["algorithm"]) == (256, "sha256")
     assert found.details["salt"] == "ab" * 32
+
+
+# -- volumes ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def volumes(tmp_path: Path) -> Path:
+    """A disk with a group over two partitions, an LV in one piece with a system on it, and one in two pieces."""
+    disk = sparse(tmp_path / "disk", 400 * MIB)
+    starts = (2 * MIB, 200 * MIB)
+    table = "".join(f"start={start // SECTOR}, size={190 * MIB // SECTOR}, type={LVM}\n" for start in starts)
+    run("sfdisk", "--quiet", disk, stdin=f"label: gpt\n{table}".encode())
+    wanted = [Wanted("root", size=100 * MIB), Wanted("data", size=200 * MIB)]
+    regions = {name: Region(disk, start, 190 * MIB) for name, start in zip(("one", "two"), starts, strict=True)}
+    sizes = [(name, region.length) for name, region in regions.items()]
+    group = allocate("system", sizes, wanted, seed="inspect", epoch=1)
+    write(group, regions)
+    root = tmp_path / "root"
+    (root / "etc").mkdir(parents=True)
+    (root / "etc/fstab").write_text(FSTAB)
+    pieces = {one.name: lvm_places(group, one) for one in group.logical}
+    assert [len(pieces[name]) for name in ("root", "data")] == [1, 2]
+    place = regions["one"].offset + pieces["root"][0][1]
+    run("mkfs.ext4", "-q", "-L", "in-lvm", "-d", root, "-E", f"offset={place}", disk, "90M")
+    spare = sparse(tmp_path / "spare", 200 * MIB)
+    run("mkfs.ext4", "-q", "-L", "in-two", spare)
+    at = 0
+    for name, offset, length in pieces["data"]:
+        copy_range(Region(spare, at, length), Region(disk, regions[name].offset + offset, length))
+        at += length
+    return disk
+
+
+def test_volumes(volumes: Path) -> None:
+    found = inspect(volumes)
+    first, second = (place.group for place in found.places)
+    assert first is not None
+    assert second is not None
+    assert (first.name, first.uuid, second.volumes, first.remarks) == ("system", second.uuid, (), ())
+    told = {one.name: (one.content.kind, one.content.label, one.size, one.content.remarks) for one in first.volumes}
+    assert told == {"root": ("ext4", "in-lvm", 100 * MIB, ()), "data": ("ext4", "in-two", 200 * MIB, ())}
+    assert [one.offset is None for one in first.volumes] == [False, True]
+    assert first.size - first.free == 300 * MIB
+    assert found.system is not None
+    assert (found.system.where, found.system.fstab) == ("volume system/root", FSTAB)
+    drawn = draw(found)
+    assert "LVM group system" in drawn
+    assert "volume root" in drawn
+
+
+def test_group_with_a_part_elsewhere(volumes: Path) -> None:
+    with volumes.open("r+b") as file:
+        file.seek(200 * MIB)
+        file.write(bytes(MIB))
+    found = inspect(volumes)
+    group = found.places[0].group
+    assert group is not None
+    assert group.remarks == ("the group system has 1 of its 2 physical volumes elsewhere",)
+    assert {one.name: one.content.kind for one in group.volumes} == {"root": "ext4", "data": "not read"}
+
+
+def test_group_with_damaged_metadata(volumes: Path) -> None:
+    with volumes.open("r+b") as file:
+        file.seek(2 * MIB + 4096 + 8)
+        file.write(b"\xff" * 8)
+    found = inspect(volumes)
+    assert found.places[0].group is None
+    assert any("damaged" in one for one in found.places[0].content.remarks)
+    assert found.places[1].group is not None
 
 
 # -- whole disks ------------------------------------------------------------------------------

@@ -194,6 +194,24 @@ block-device:
     assert (c.start, c.end) == (604 * MIB, 1001 * MIB)
 
 
+def test_a_disk_grows_until_its_volumes_have_room() -> None:
+    text = """
+- local_loop: {name: image0}
+- partitioning: {base: image0, label: gpt, partitions: [{name: pv, type: 8E00, size: 100%}]}
+- lvm:
+    name: lvm
+    pvs: [{name: pv0, base: pv}]
+    vgs: [{name: vg, base: [pv0]}]
+    lvs: [{name: lv_var, base: vg, size: 400MiB}, {name: lv_root, base: vg, extents: 100%FREE}]
+- mkfs: {name: mkfs_root, base: lv_root, mount: {mount_point: /}}
+- mkfs: {name: var, base: lv_var, type: ext4, mount: {mount_point: /var}}
+"""
+    layout = of(text)
+    assert layout.storages["lv_var"].size == 400 * MIB
+    assert layout.storages["lv_root"].size >= TREE / 0.6 + 64 * MIB
+    assert layout.disks[0].size < 1200 * MIB
+
+
 def test_place_for_a_bios_loader() -> None:
     assert place_for_core(of(GPT).disks[0]) == (65 * MIB, MIB)
     assert place_for_core(of(MBR).disks[0]) == (512, MIB - 512)
