@@ -233,7 +233,7 @@ def reported(lvm: Lvm, name: str) -> VolumeGroup:
     """A group as LVM reports it, with the names that it gives its physical volumes in the text."""
     (row,) = lvm.report("vgs", "vg_uuid,vg_extent_size", name)
     extent = int(row["vg_extent_size"])
-    text = lvm.run("pvck", "--dump", "metadata", lvm.devices[0])
+    text = lvm.run("pvck", "--dump", "metadata", lvm.devices[-1])  # pvck wants a label in sector 1
     keys = {uuid: key for key, uuid in re.findall(r'^(pv\d+) \{\nid = "([^"]+)"', text, flags=re.MULTILINE)}
     rows = lvm.report("pvs", "pv_name,pv_uuid,dev_size,pv_pe_count,pe_start,vg_name")
     names = {one["pv_name"]: keys[one["pv_uuid"]] for one in rows if one["vg_name"] == name}
@@ -249,7 +249,7 @@ def reported(lvm: Lvm, name: str) -> VolumeGroup:
     for one in sorted(lvm.report("lvs", columns, "--segments", name), key=lambda row: int(row["seg_start_pe"])):
         linear = re.fullmatch(r"(\S+):(\d+)-(\d+)", one["seg_pe_ranges"]) if one["segtype"] == "linear" else None
         before = volumes.get(one["lv_name"], LogicalVolume("", "", 0, ())).segments
-        segment = ()
+        segment: tuple[Segment, ...] = ()
         if linear:
             low, high = int(linear[2]), int(linear[3])
             segment = (Segment(int(one["seg_start_pe"]), high + 1 - low, names[linear[1]], low),)
@@ -294,18 +294,18 @@ def test_we_read_what_lvm_wrote(lvm: Lvm, tmp_path: Path) -> None:
         lvm.run("vgcreate", "--physicalextentsize", "1m", "foreign", first, second)
         lvm.run("lvcreate", *CREATE, "-l", "20", "-n", "one", "foreign", first)
         lvm.run("lvcreate", *CREATE, "-l", "5", "-n", "two", "foreign", first)
-        lvm.run("lvextend", "-l", "+30", "foreign/one")
+        lvm.run("lvextend", "-l", "+20", "foreign/one")
         lvm.run("lvcreate", *CREATE, "-i", "2", "-I", "64k", "-l", "4", "-n", "wide", "--addtag", "a+tag", "foreign")
-        lvm.run("lvcreate", *CREATE, "-l", "60%FREE", "-n", "spanning", "foreign")
         lvm.run("lvcreate", *CREATE, "--type", "zero", "-l", "9", "-n", "nothing", "foreign")
+        lvm.run("lvcreate", *CREATE, "-l", "100%FREE", "-n", "spanning", "foreign")
         answer = check_read(lvm, "foreign", regions)
     assert answer.group is not None
     kinds = {one.name: (one.type, one.visible) for one in answer.volumes}
     linear = ("linear", True)
     others = {"wide": ("striped", True), "nothing": ("zero", True)}
     assert kinds == {"one": linear, "two": linear, "spanning": linear, **others}
-    assert {one.name for one in answer.group.logical if not one.segments} == set(others)
-    assert [len(one.segments) for one in answer.group.logical if one.name == "one"] == [3]
+    counts = {one.name: len(one.segments) for one in answer.group.logical}
+    assert counts == {"one": 2, "two": 1, "spanning": 2, "wide": 0, "nothing": 0}
 
 
 def test_what_lvm_writes_round_its_ring_is_read(lvm: Lvm, tmp_path: Path) -> None:

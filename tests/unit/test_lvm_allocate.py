@@ -189,7 +189,7 @@ def test_identifiers_have_lvms_form(seed: str, path: list[str]) -> None:
 def test_identifiers_differ_for_each_thing_and_seed_only() -> None:
     def ids(seed: str) -> list[str]:
         group = allocate("same", [("same", 50 * MIB), ("b", 50 * MIB)], [Wanted("same", MIB)], seed=seed, epoch=1)
-        return [group.uuid, *(one.uuid for one in (*group.physical, *group.logical))]
+        return [group.uuid, *(one.uuid for one in group.physical), *(one.uuid for one in group.logical)]
 
     assert ids("one") == ids("one")
     assert len({*ids("one"), *ids("two")}) == 8
