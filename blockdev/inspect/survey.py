@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from blockdev.inspect import bootloaders, esp, image, linuxfs, rootfs, signatures, table
+from blockdev.inspect.groups import with_groups
 from blockdev.inspect.model import Content, Inspection, Loader, Place, System, Table
 from blockdev.inspect.programs import Bench, Unreadable, bench
 from blockdev.inspect.view import View
@@ -21,6 +22,7 @@ def inspect(path: Path, sector_size: int | None = None, say: Callable[[str], Non
     """
     with image.opened(path, say) as found, bench(found.raw) as work:
         layout, places = survey(found.view, sector_size)
+        places = with_groups(found.raw, found.view, places)
         remarks = []
         if found.size % layout.sector_size:
             remarks.append(f"the disk has {found.size} bytes, which are not whole sectors of {layout.sector_size}")
