@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 BOOT = Path(str(stages.__file__)).with_name("boot.py")
 INTERRUPTED = 130
 DISK = "disk"  # the build image with the tools for disks
+PRIVILEGED_ENGINES = ("podman", "docker")
 
 
 class FailedError(Exception):
@@ -50,6 +51,7 @@ class Agent:
     purpose: str
     note: Callable[[str], None]
     debug: bool = False
+    privileged: bool = False
     _image: str | None = None
 
     def _argv(self, *arguments: str) -> tuple[str, ...]:
@@ -61,11 +63,25 @@ class Agent:
         from builder.engines.protocol import Container
 
         reference = toolimage.reference(self.purpose)
-        return Container(reference, self._argv(*arguments))
+        return Container(reference, self._argv(*arguments), privileged=self.privileged)
 
-    def for_disks(self) -> Agent:
-        """The same agent in the build image that has the tools for disks."""
-        return dataclasses.replace(self, purpose=DISK, _image=None)
+    def for_disks(self, *, privileged: bool = False) -> Agent:
+        """The same agent in the build image that has the tools for disks; on request with the host's own root."""
+        return dataclasses.replace(self, purpose=DISK, privileged=privileged, _image=None)
+
+    def require_privilege(self, reasons: Sequence[str]) -> None:
+        """Raise BuildError, with the reasons why it is needed, where this engine has no privileged containers."""
+        why = "; ".join(reasons)
+        if self.engine.name not in PRIVILEGED_ENGINES:
+            raise BuildError(
+                f"the engine {self.engine.name} has no privileged containers, and this disk needs one: {why}",
+                hint=f"--engine {' or '.join(PRIVILEGED_ENGINES)}",
+            )
+        if self.engine.name == "podman" and os.getuid() != 0:
+            raise BuildError(
+                f"a container of an ordinary user's podman has no loop devices, and this disk needs some: {why}",
+                hint="run the same command as root, or with --engine docker",
+            )
 
     def digest(self) -> str:
         """What identifies the build image in keys."""
@@ -236,6 +252,10 @@ def produce(
         documents.check(output, target)
     agent = conversation.agent
     request = dataclasses.replace(request, outputs=tuple(wanted), image=agent.digest())
+    if reasons := request.disk.get("privileged"):
+        agent.require_privilege(reasons)
+        for reason in reasons:
+            agent.note(f"privileged block-device stage: {reason}")
     if request.disk:
         request = dataclasses.replace(request, disk={**request.disk, "image": agent.for_disks().digest()})
     describer = documents.Describer(
@@ -263,7 +283,10 @@ def _assembly(conversation: Conversation, request: Request, prepared: Prepared) 
         return None
     arguments = {"job": json.dumps(conversation.assembly), "passphrases": json.dumps(dict(prepared.passphrases))}
     asked = dataclasses.replace(request, command="assemble", arguments=arguments)
-    return conversation.agent.for_disks(), request_archive(asked, ())
+    privileged = bool(request.disk.get("privileged"))
+    return conversation.agent.for_disks(privileged=privileged), request_archive(
+        asked, prepared.elements if privileged else ()
+    )
 
 
 def keep_lock(builds: Sequence[tuple[Prepared, Conversation]], say: Callable[[str], None]) -> None:

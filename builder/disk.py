@@ -20,8 +20,10 @@ from blockdev.layout import fstab
 from blockdev.layout.model import Layout
 from blockdev.layout.options import Options
 from blockdev.layout.plan import plan
+from blockdev.privileged.reasons import reasons as reasons_for
 from stages.element import Element
 from stages.errors import UsageError
+from stages.hooks import PHASES, merge, scripts
 from stages.request import DISK_TYPES, Output
 
 BLOCK_DEVICE = "block-device"  # what elements with a configuration provide
@@ -45,6 +47,7 @@ class DiskWish:
     journal_size: str = ""
     max_online_resize: str = ""
     configuration: str = ""  # a file
+    privileged: str = ""  # "yes": it may be
 
 
 def added_elements(
@@ -95,15 +98,45 @@ def describe(
     configuration = read(found.text, found.file)
     layout = plan(configuration, options, _NO_TREE)
     passphrases = _passphrases(configuration, environment)
+    reasons = _reasons(layout, elements) if wanted(outputs) else ()
+    if reasons:
+        _check_privileged(reasons, wish, outputs)
     data: dict[str, Any] = {
         "text": found.text,
         "file": found.file,
         "options": dataclasses.asdict(options),
         "variables": _variables(layout),
     }
-    if passphrases:
+    if reasons:
+        data["privileged"] = list(reasons)
+    if passphrases or reasons:
         data["nonce"] = secrets.token_hex(8)
     return Disk(data, passphrases)
+
+
+def _reasons(layout: Layout, elements: Sequence[Element]) -> tuple[str, ...]:
+    """Why this disk cannot be made without privileges."""
+    merged = merge([(element.name, element.path) for element in elements])
+    texts = {
+        f"{phase.name}/{script.element}/{script.path.rpartition('/')[2]}": script.text
+        for phase in PHASES
+        for script in scripts(merged, phase)
+    }
+    return reasons_for(layout, texts)
+
+
+def _check_privileged(reasons: Sequence[str], wish: DiskWish, outputs: Sequence[Output]) -> None:
+    if not wish.privileged:
+        raise UsageError(
+            f"this disk cannot be made without privileges: {'; '.join(reasons)}",
+            hint="leave that out, or allow a container with the host's root and loop devices: --privileged",
+        )
+    other = next((output.type for output in outputs if output.type not in DISK_TYPES), None)
+    if other:
+        raise UsageError(
+            f"the output {other} cannot come from the same build as a disk whose last phases run on the disk itself",
+            hint="build it with a command of its own",
+        )
 
 
 def options_of(wish: DiskWish, variables: Mapping[str, str], environment: Mapping[str, str], seed: str) -> Options:

@@ -163,12 +163,15 @@ def own_scripts() -> dict[str, HookFile]:
     }
 
 
-def _in_order(tree: HooksTree, named_packages: bool, disk: bool) -> list[tuple[Phase, HookFile]]:
+def _in_order(tree: HooksTree, named_packages: bool, disk: bool, on_disk: bool) -> list[tuple[Phase, HookFile]]:
+    """All scripts in order; ``on_disk``: those of the last phases run on the finished disk and are no stages."""
     own = own_scripts()
     order: list[tuple[Phase, HookFile]] = []
     for phase in PHASES:
         if phase.name == "pre-finalise" and disk:
             order.append((phase, own["write-fstab"]))
+            if on_disk:
+                return order
         order.extend((phase, script) for script in scripts(tree, phase))
         if phase.name == "root":
             order.append((phase, own["prepare-tree"]))
@@ -196,7 +199,8 @@ def make_plan(
     keyed = without_services(environment)
     stages: list[Stage] = []
     below = ""
-    for phase, script in _in_order(tree, bool(request.packages), bool(request.disk)):
+    on_disk = bool(request.disk.get("privileged"))
+    for phase, script in _in_order(tree, bool(request.packages), bool(request.disk), on_disk):
         files = mentions.visible_files(script, tree)
         if script.element in request.builtin and _has_empty_lists_only(files):
             continue

@@ -73,9 +73,9 @@ def set_read_only(target: Path | str, *, recursive: bool) -> None:
     _check(result, f"make {target} read-only")
 
 
-def unmount(target: Path | str) -> None:
-    """umount2(2), lazily: what is still busy goes when its last user does."""
-    _check(_libc.umount2(os.fsencode(target), MNT_DETACH), f"unmount {target}")
+def unmount(target: Path | str, *, lazy: bool = True) -> None:
+    """umount2(2); lazily: what is still busy goes when its last user does."""
+    _check(_libc.umount2(os.fsencode(target), MNT_DETACH if lazy else 0), f"unmount {target}")
 
 
 def unshare(flags: int) -> None:

@@ -136,12 +136,19 @@ def disk_options(command: Command) -> Command:
     for name, (metavar, about) in reversed(DISK_OPTIONS.items()):
         flag = _DISK_NAMES.get(name, "--" + name.replace("_", "-"))
         command = click.option(flag, f"disk_{name}", default="", metavar=metavar, help=about)(command)
-    return command
+    return click.option(
+        "--privileged",
+        "disk_privileged",
+        is_flag=True,
+        flag_value="yes",
+        default="",
+        help="Allow a container with the host's root and loop devices, for a disk that needs one.",
+    )(command)
 
 
 def disk_wish(options: dict[str, Any]) -> dict[str, str]:
     """What was given of :func:`disk_options`."""
-    found = {name: options.get(f"disk_{name}", "") for name in DISK_OPTIONS}
+    found = {name: options.get(f"disk_{name}") or "" for name in (*DISK_OPTIONS, "privileged")}
     return {name: text for name, text in found.items() if text}
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from builder.engines import memory, trial
 from builder.engines.commandline import CommandLineEngine, last_line
 from builder.engines.nested import enter
-from builder.engines.protocol import STORE, Container, EngineError
+from builder.engines.protocol import PRIVILEGED, STORE, Container, EngineError
 from builder.engines.ranges import FIRST
 
 RIGHTS = (
@@ -51,12 +51,14 @@ class Docker(CommandLineEngine):
     def options(self, container: Container) -> list[str]:
         """See CommandLineEngine."""
         network = "--network=host" if container.network else "--network=none"
+        if container.privileged:
+            return [network, *PRIVILEGED]
         rights = ["--cap-add=SYS_ADMIN", "--cap-add=NET_ADMIN"] if self.found.direct else [f"--user={BUILD_USER}"]
         return [network, *self.found.rights, *rights]
 
     def command(self, container: Container) -> tuple[str, ...]:
         """See CommandLineEngine."""
-        if container.image == trial.IMAGE:
+        if container.image == trial.IMAGE or container.privileged:
             return container.argv
         return container.argv if self.found.direct else enter(container.argv)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from builder.engines import memory, trial
 from builder.engines.commandline import CommandLineEngine, container_name, last_line
-from builder.engines.protocol import STORE, Container, EngineError
+from builder.engines.protocol import PRIVILEGED, STORE, Container, EngineError
 from builder.engines.ranges import root_range
 
 # Capabilities over the container's user namespace only; the masks and filters would keep stages from mounting.
@@ -118,6 +118,8 @@ class Podman(CommandLineEngine):
     def options(self, container: Container) -> list[str]:
         """See CommandLineEngine."""
         network = "--network=host" if container.network else "--network=none"
+        if container.privileged:
+            return [network, *PRIVILEGED, *self.found.run]
         return [network, *RIGHTS, *self.found.run, *self._ids()]
 
     @staticmethod

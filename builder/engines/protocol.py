@@ -14,6 +14,7 @@ from typing import Protocol
 from stages.errors import BuildError
 
 STORE = "/store"  # where the store is mounted in every build container; the host engine has its own path (Engine.store)
+PRIVILEGED = ("--privileged", "-v", "/dev:/dev")  # what docker and podman call it
 PREFIX = "dib-ctr-"  # how the name of every container begins
 
 
@@ -49,13 +50,15 @@ class Container:
     """One build container to run.
 
     ``argv`` runs as root of a user namespace with CAP_SYS_ADMIN over it. ``image`` is a reference of a build image
-    (ignored by the host engine). ``network`` False runs it without any network.
+    (ignored by the host engine). ``network`` False runs it without any network. ``privileged`` makes its root the
+    host's own, with the host's devices: for the block-device stage alone, where nothing else will do.
     """
 
     image: str
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     network: bool = True
+    privileged: bool = False
 
 
 class Engine(Protocol):
