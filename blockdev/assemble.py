@@ -64,7 +64,7 @@ def assemble(layout: Layout, content: Content, folder: Path, show: Callable[[str
     hashes = {one.name: work.write_verity(one.on, one.hashes, one.name) for one in layout.verity}
     for container in reversed(layout.luks):
         work.encrypt(container)
-    remarks += work.embed()
+    remarks += embed_loaders(layout, content.tree, work.images)
     return Assembled({disk.name: work.images[disk.name] for disk in layout.disks}, hashes, tuple(remarks))
 
 
@@ -189,35 +189,36 @@ class _Work:
         plain.unlink()
         self.show(f"LUKS2 on {container.on}")
 
-    def embed(self) -> tuple[str, ...]:
-        """Put the tree's boot loaders where firmware looks for them; returns what is worth a line."""
-        from blockdev import bootloader
 
-        found = bootloader.find(self.content.tree)
-        for disk in self.layout.disks:
-            image = self.images[disk.name]
-            prep = [slot for slot in disk.slots if slot.type in {types.PREP, types.MBR_PREP}]
-            if prep and found.prep:
-                bootloader.embed_prep(image, found.prep.read_bytes(), prep[0].start, prep[0].length)
-        if found.bios is None:
-            return ()
-        disk = self._boot_disk()
-        boot, core = (path.read_bytes() for path in found.bios)
-        start, room = place_for_core(disk)
-        if not room or disk.sector != bootloader.SECTOR:
-            why = "a GPT needs a partition of type EF02" if disk.table == "gpt" else "it has no partitions"
-            if disk.sector != bootloader.SECTOR:
-                why = f"no BIOS starts from sectors of {disk.sector} bytes"
-            return (f"the disk {disk.name!r} boots by UEFI only: there is no place for GRUB's BIOS part ({why})",)
-        bootloader.embed_bios(self.images[disk.name], boot, core, start=start, room=room, sector_size=disk.sector)
+def embed_loaders(layout: Layout, tree: Path, images: Mapping[str, Path]) -> tuple[str, ...]:
+    """Put a tree's boot loaders on the disk images (by name) where firmware looks; returns what is worth a line."""
+    from blockdev import bootloader
+
+    found = bootloader.find(tree)
+    for disk in layout.disks:
+        prep = [slot for slot in disk.slots if slot.type in {types.PREP, types.MBR_PREP}]
+        if prep and found.prep:
+            bootloader.embed_prep(images[disk.name], found.prep.read_bytes(), prep[0].start, prep[0].length)
+    if found.bios is None:
         return ()
+    disk = _boot_disk(layout)
+    boot, core = (path.read_bytes() for path in found.bios)
+    start, room = place_for_core(disk)
+    if not room or disk.sector != bootloader.SECTOR:
+        why = "a GPT needs a partition of type EF02" if disk.table == "gpt" else "it has no partitions"
+        if disk.sector != bootloader.SECTOR:
+            why = f"no BIOS starts from sectors of {disk.sector} bytes"
+        return (f"the disk {disk.name!r} boots by UEFI only: there is no place for GRUB's BIOS part ({why})",)
+    bootloader.embed_bios(images[disk.name], boot, core, start=start, room=room, sector_size=disk.sector)
+    return ()
 
-    def _boot_disk(self) -> DiskLayout:
-        """The disk whose first sector a BIOS loads: the one with the place for its loader, else that of the root."""
-        for disk in self.layout.disks:
-            if any(slot.type == types.BIOS_BOOT for slot in disk.slots):
-                return disk
-        return self.layout.disks[0]
+
+def _boot_disk(layout: Layout) -> DiskLayout:
+    """The disk whose first sector a BIOS loads: the one with the place for its loader, else that of the root."""
+    for disk in layout.disks:
+        if any(slot.type == types.BIOS_BOOT for slot in disk.slots):
+            return disk
+    return layout.disks[0]
 
 
 def place_for_core(disk: DiskLayout) -> tuple[int, int]:

@@ -1,0 +1,117 @@
+"""File systems made by their own ``mkfs`` on a device, and mounted below one folder."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from blockdev.configuration.labels import FAT
+from blockdev.filesystems.tools import find
+from blockdev.layout.model import FileSystem, Layout
+from stages import syscalls
+from stages.errors import BuildError
+
+SWAP = "swap"
+READ_ONLY = frozenset({"squashfs", "erofs"})  # written whole from a folder; there is nothing to mount and fill
+_EXT = frozenset({"ext2", "ext3", "ext4"})
+_QUIET = _EXT | {"xfs", "btrfs"}
+_LABEL = {"f2fs": "-l", **dict.fromkeys(FAT, "-n")}
+_UUID = _EXT | {SWAP, "btrfs", "f2fs", "exfat"}
+_KERNEL_NAME = {"fat": "vfat", "msdos": "vfat", "ntfs": "ntfs3"}
+# A second file system with the same UUID may be mounted on this machine: that of the same image, being built twice.
+_MOUNT_OPTIONS = {"xfs": "nouuid", "vfat": "quiet"}  # quiet: owners are lost, as FAT has none
+
+
+def make_argv(system: FileSystem, device: str) -> list[str]:
+    """The command that makes a file system, as diskimage-builder asks for it.
+
+    It adds the UUID of the layout where the kind's mkfs takes one. Options for swap are not heeded, as there.
+    """
+    label = [_LABEL.get(system.kind, "-L"), system.label] if system.label else []
+    if system.kind == SWAP:
+        return ["mkswap", *label, *_identifier(system), device]
+    quiet = ["-q"] if system.kind in _QUIET else []
+    return ["mkfs", "-t", system.kind, *system.options, *quiet, *label, *_identifier(system), device]
+
+
+def _identifier(system: FileSystem) -> list[str]:
+    if not system.uuid:
+        return []
+    if system.kind == "xfs":
+        return ["-m", f"uuid={system.uuid}"]
+    if system.kind in FAT:
+        return ["-i", system.uuid.replace("-", "")]
+    return ["-U", system.uuid] if system.kind in _UUID else []
+
+
+def mount_argv(system: FileSystem, device: str, target: Path) -> list[str]:
+    """The command that mounts a file system."""
+    kind = _KERNEL_NAME.get(system.kind, system.kind)
+    options = ["-o", _MOUNT_OPTIONS[kind]] if kind in _MOUNT_OPTIONS else []
+    return ["mount", "-t", kind, *options, device, str(target)]
+
+
+def make(system: FileSystem, device: str) -> None:
+    """Make a file system on a device. BuildError with what its program says where that fails."""
+    if system.kind != SWAP:
+        find(f"mkfs.{system.kind}")  # `mkfs` itself says little of a missing one
+    _run(make_argv(system, device), f"{system.kind} (mkfs node {system.name!r}) on {device}")
+
+
+def mounted(layout: Layout) -> tuple[FileSystem, ...]:
+    """The file systems that have a place in the tree, in the order of mounting."""
+    return tuple(system for system in layout.file_systems if system.point.startswith("/"))
+
+
+def mount_all(layout: Layout, devices: dict[str, str], root: Path, show: Callable[[str], None]) -> None:
+    """Mount all that have a place in the tree below ``root``, each mount point made where it is not there.
+
+    Subvolumes are made before anything is put into their file system. BuildError where one cannot be mounted.
+    """
+    for system in mounted(layout):
+        target = root / system.point.lstrip("/")
+        target.mkdir(parents=True, exist_ok=True)
+        where = f"{system.kind} on {system.point} (mkfs node {system.name!r})"
+        _run(mount_argv(system, devices[system.storage], target), where, "see whether the kernel has this file system")
+        for volume in sorted(system.subvolumes, key=lambda one: one.path.count("/")):
+            path = target / volume.path.strip("/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _run(["btrfs", "subvolume", "create", str(path)], where)
+        show(f"{system.kind} mounted on {system.point}")
+
+
+def finish(layout: Layout, root: Path, show: Callable[[str], None]) -> None:
+    """What is done to the mounted file systems when all is in them: subvolumes sealed, unused blocks discarded.
+
+    A file system that cannot discard keeps its blocks: the image takes more room, and is whole.
+    """
+    for system in mounted(layout):
+        target = root / system.point.lstrip("/")
+        for volume in system.subvolumes:
+            path = str(target / volume.path.strip("/"))
+            if volume.kind == "ro":
+                _run(["btrfs", "property", "set", "-ts", path, "ro", "true"], path)
+            elif volume.kind == "default":
+                _run(["btrfs", "subvolume", "set-default", path], path)
+        syscalls.sync_file_system(target)
+        done = _done(["fstrim", str(target)])
+        if done.returncode and system.kind not in FAT:
+            show(f"{system.kind} on {system.point}: unused blocks stay in the image ({_last(done)})")
+
+
+def _done(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    argv = [find(command[0]), *command[1:]]
+    return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False)
+
+
+def _last(done: subprocess.CompletedProcess[str]) -> str:
+    lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+    useful = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("dmesg(1)")]
+    return useful[-1] if useful else "no reason given"
+
+
+def _run(command: Sequence[str], where: str, hint: str = "") -> None:
+    done = _done(command)
+    if done.returncode:
+        raise BuildError(f"{command[0]} failed: {_last(done)}", where=where, hint=hint)

@@ -1,0 +1,62 @@
+"""Why an image needs the privileged assembly; where there is no reason, the rootless one makes it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from blockdev.filesystems import KINDS
+from blockdev.layout.model import Layout
+
+PHASES = ("pre-finalise", "finalise", "cleanup")  # those that run when the disk is there
+# What a script names that wants a device or the mounted disk; shown as the group's text.
+_SIGNS = {
+    "IMAGE_BLOCK_DEVICE": r"IMAGE_BLOCK_DEVICE\b",
+    "IMAGE_BLOCK_DEVICES": r"IMAGE_BLOCK_DEVICES\b",
+    "losetup": r"(?<![\w-])losetup(?![\w-])",
+    "kpartx": r"(?<![\w-])kpartx(?![\w-])",
+    "dmsetup": r"(?<![\w-])dmsetup(?![\w-])",
+    "/dev/mapper": r"/dev/mapper\b",
+    "grub-install": r"(?<![\w-])grub-install(?![\w-])",
+    "grub2-install": r"(?<![\w-])grub2-install(?![\w-])",
+    "extlinux": r"(?<![\w-])extlinux(?![\w-])",
+    "zipl": r"(?<![\w-])zipl(?![\w.-])",
+}
+
+
+def reasons(layout: Layout, scripts: Mapping[str, str]) -> tuple[str, ...]:
+    """One sentence for each thing in the layout or the scripts that needs devices and mounts; none: rootless will do.
+
+    ``scripts`` has each script's text by its title, ``phase/element/script`` (as a stage's); only those of the phases
+    from pre-finalise on count, and what their comments say does not.
+    """
+    return (*_of_layout(layout), *_of_scripts(scripts))
+
+
+def _of_layout(layout: Layout) -> Iterator[str]:
+    for system in layout.file_systems:
+        if system.kind not in KINDS:
+            yield f"file system type {system.kind} (mkfs node {system.name!r}) has no rootless writer"
+    for group in layout.groups:
+        if group.options:
+            yield f"the volume group {group.name!r} has options for vgcreate: {' '.join(group.options)}"
+        for volume in group.logical:
+            if volume.type in {"thin", "thin-pool"}:
+                kind = "a thin volume" if volume.type == "thin" else "a pool for thin volumes"
+                yield f"the logical volume {volume.name!r} is {kind}"
+            elif volume.type not in {"", "linear"}:
+                yield f"the logical volume {volume.name!r} is of the type {volume.type}, and not linear"
+            if volume.options:
+                yield f"the logical volume {volume.name!r} has options for lvcreate: {' '.join(volume.options)}"
+
+
+def _of_scripts(scripts: Mapping[str, str]) -> Iterator[str]:
+    for title, text in scripts.items():
+        phase, _, rest = title.partition("/")
+        element, _, name = rest.partition("/")
+        if phase not in PHASES:
+            continue
+        code = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+        named = [sign for sign, pattern in _SIGNS.items() if re.search(pattern, code)]
+        if named:
+            yield f"element {element}: {phase}.d/{name} uses {', '.join(named)}"

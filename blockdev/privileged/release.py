@@ -1,0 +1,185 @@
+"""Giving back what a ledger names: mounts, volume groups, opened containers, loop devices; and nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from blockdev.filesystems.tools import find
+from blockdev.privileged import loops, stacked
+from blockdev.privileged.ledger import SUFFIX, Entry, Group, Image, Loop, Mapping, Mounts, abandoned
+from stages import syscalls
+from stages.errors import BuildError
+from stages.store import boot_id
+
+_TRIES = 9
+_PAUSE = 0.3  # seconds; longer each time
+
+
+@dataclass(frozen=True)
+class LeftOver:
+    """What was given back of earlier runs, and what could not be; one sentence each."""
+
+    released: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def release_left_over(folder: Path) -> LeftOver:
+    """Give back what runs with their ledgers in ``folder`` left when they were killed.
+
+    A ledger whose run lives is left alone (it is locked, or its process is there), and so is every loop device whose
+    backing file is not the ledger's own. After a restart of the machine there is nothing to give back.
+    """
+    released: list[str] = []
+    problems: list[str] = []
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        with abandoned(path) as found:
+            if found is None:
+                continue
+            owner, entries = found
+            wrong: tuple[str, ...] = ()
+            if owner.boot == boot_id():
+                wrong = release(entries, released.append)
+            problems += wrong
+            if not wrong:
+                path.unlink()
+    return LeftOver(tuple(released), tuple(problems))
+
+
+def release(
+    entries: Sequence[Entry], show: Callable[[str], None], held: Sequence[loops.Device] = ()
+) -> tuple[str, ...]:
+    """Undo what the entries say, the last one first; returns what went wrong, one sentence each.
+
+    ``show`` hears of what was still there. ``held`` are the run's own open devices: closed when their turn has come.
+    """
+    ours = {f"/dev/loop{one.number}" for one in entries if isinstance(one, Loop) and loops.is_ours(one)}
+    problems: list[str] = []
+    backwards = [*reversed(entries)]
+    backwards.sort(key=_turn)  # a stable order: what was taken later goes first
+    for entry in backwards:
+        try:
+            if isinstance(entry, Loop):
+                for device in held:
+                    device.close()
+            problem = _undo(entry, ours, show)
+        except (OSError, BuildError) as error:
+            problem = f"{_named(entry)}: {error}"
+        if problem:
+            problems.append(problem)
+    return tuple(dict.fromkeys(problems))
+
+
+def _turn(entry: Entry) -> int:
+    """Mounts first, image files last; containers and groups lie on each other in the order of the ledger."""
+    return {Mounts: 0, Group: 1, Mapping: 1, Loop: 2, Image: 3}[type(entry)]
+
+
+def _named(entry: Entry) -> str:
+    if isinstance(entry, Loop):
+        return f"/dev/loop{entry.number}"
+    return entry.folder if isinstance(entry, Mounts) else entry.path if isinstance(entry, Image) else entry.name
+
+
+def _undo(entry: Entry, ours: set[str], show: Callable[[str], None]) -> str:
+    if isinstance(entry, Mounts):
+        return _unmounted(Path(entry.folder), show)
+    if isinstance(entry, Loop):
+        if loops.is_ours(entry):
+            show(f"/dev/loop{entry.number} of {entry.image.path}")
+        return loops.detach(entry)
+    if isinstance(entry, Group):
+        return _deactivated(entry, ours)
+    if isinstance(entry, Mapping):
+        if not Path("/dev/mapper", entry.name).exists():
+            return ""
+        show(f"the opened container {entry.name}")
+        return _run(stacked.close_argv(entry.name))
+    return _removed(entry)
+
+
+def _deactivated(group: Group, ours: set[str]) -> str:
+    """Only where all its loop devices are ours still: a group of the same name may be the machine's own."""
+    below = {device for device in group.devices if device.startswith("/dev/loop")}
+    if not below <= ours or not all(Path(device).exists() for device in group.devices):
+        return ""
+    return _run(stacked.deactivate_argv(group.name, group.devices))
+
+
+def _removed(image: Image) -> str:
+    """An image that was not finished is of no use to anybody."""
+    path = Path(image.path)
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    if (found.st_dev, found.st_ino) == (image.device, image.inode):
+        path.unlink()
+    return ""
+
+
+def _run(command: Sequence[str]) -> str:
+    argv = [find(command[0]), *command[1:]]
+    said = ""
+    for attempt in range(_TRIES):
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return ""
+        said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        time.sleep(_PAUSE * (attempt + 1) / 3)
+    return f"`{' '.join(command[:2])}` failed: {said}"
+
+
+def mounted_below(folder: Path) -> list[str]:
+    """What is mounted at and below a folder in this mount namespace, in the order of mounting."""
+    points = []
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+        point = _plain(line.split(" ")[4])
+        if point == str(folder) or point.startswith(f"{folder}/"):
+            points.append(point)
+    return points
+
+
+def _plain(text: str) -> str:
+    """A path of mountinfo: blanks and backslashes are octal numbers there (proc(5))."""
+    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(code, character)
+    return text
+
+
+def _unmounted(folder: Path, show: Callable[[str], None]) -> str:
+    problem = ""
+    if mounted_below(folder):
+        show(f"the mounts at {folder}")
+        problem = unmount_all(folder)
+    for path in (folder, folder.parent):  # the run's own, and empty unless something is wrong
+        try:
+            path.rmdir()
+        except OSError:
+            break
+    return problem
+
+
+def unmount_all(folder: Path) -> str:
+    """Unmount what is at and below a folder, the last one first; a sentence on what is still busy, "" for nothing.
+
+    Each is asked several times, for a process may be just about to end. What stays busy is taken out of the tree of
+    mounts, and the kernel unmounts it when its last user is gone.
+    """
+    busy = ""
+    for point in reversed(mounted_below(folder)):
+        for attempt in range(_TRIES):
+            try:
+                syscalls.unmount(point, lazy=False)
+                break
+            except OSError as error:
+                if attempt == _TRIES - 1:
+                    busy = f"{point} is still in use: {os.strerror(error.errno or 0)}"
+                    syscalls.unmount(point)
+                else:
+                    time.sleep(_PAUSE * (attempt + 1) / 3)
+    return busy

@@ -1,0 +1,332 @@
+"""A disk image made by the kernel: loop devices, ``mkfs``, mounts, and the elements' scripts on the mounted disk.
+
+Such images are not reproducible: what is written through a mount has the time of the writing in it, and the kernel
+chooses where it lies. The rootless assembly (``blockdev.assemble``) is; this one is for what that cannot make.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import IO
+from uuid import NAMESPACE_OID, uuid5
+
+from blockdev.assemble import embed_loaders, write_table
+from blockdev.filesystems.tools import find
+from blockdev.layout.fstab import mapped
+from blockdev.layout.model import GroupPlan, Layout, LuksPlan
+from blockdev.privileged import filesystems, ledger, loops, release, scripts, stacked
+from blockdev.privileged.ledger import Ledger
+from stages import syscalls
+from stages.errors import BuildError, UsageError
+
+FIRST_DISK = "image0"  # the one that diskimage-builder's scripts are told of
+_LAST_OF_CODE = 440  # bytes of the first sector before the disk's id
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to be made.
+
+    ``tree`` is a tar file of the finished tree, or a folder. ``hooks`` has the merged hooks (``pre-finalise.d`` and so
+    on), ``environment`` what the scripts see, ``element_of`` the element of each by ``phase.d/name``. ``images`` gets
+    ``DISK.raw``; ``beside`` what scripts write into their working directory. ``work`` is for mount points, ``ledgers``
+    for the record of what is held: it must outlive the container. ``epoch`` (seconds) is told to the scripts and the
+    programs; ``passphrases`` are those of encrypted containers by name, ``seed`` what verity's salts come from.
+    """
+
+    layout: Layout
+    tree: Path
+    hooks: Path
+    environment: Mapping[str, str]
+    images: Path
+    beside: Path
+    work: Path
+    ledgers: Path
+    epoch: int
+    element_of: Mapping[str, str] = field(default_factory=dict)
+    passphrases: Mapping[str, bytes] = field(default_factory=dict)
+    seed: str = ""
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """The raw images by disk, the root hashes (hexadecimal) of verity nodes by name, and what is worth a line."""
+
+    images: Mapping[str, Path]
+    root_hashes: Mapping[str, str]
+    remarks: tuple[str, ...] = ()
+
+
+def assemble(job: Job, show: Callable[[str], None]) -> Assembled:
+    """Make the images of a job; ``show`` hears of each step and every line that a script prints.
+
+    Whatever happens, mounts and devices are given back: an error, SIGTERM, SIGINT; after SIGKILL by
+    :func:`blockdev.privileged.release.release_left_over`. An image appears by its name when it is whole. Raises
+    UsageError for what this assembly cannot make, BuildError where a program or a script fails.
+    """
+    refuse(job)
+    for folder in (job.images, job.beside, job.work):
+        folder.mkdir(parents=True, exist_ok=True)
+    book = ledger.open_ledger(job.ledgers)
+    work = _Work(job, show, book)
+    problems: tuple[str, ...] = ("",)
+    with _stopping() as stopping:
+        try:
+            hashes, remarks = work.make()
+        except BaseException:
+            stopping.set()
+            problems = release.release(book.entries, lambda _: None, work.held)
+            raise
+        else:
+            stopping.set()
+            # The image files are outputs now and no left-overs.
+            kept = [entry for entry in book.entries if not isinstance(entry, ledger.Image)]
+            problems = release.release(kept, lambda _: None, work.held)
+        finally:
+            book.close(remove=not problems)
+    if problems:
+        raise BuildError(f"the image is whole, but {'; '.join(problems)}", hint="it is released at the next build")
+    images = {}
+    for name, path in work.images.items():
+        images[name] = path.rename(job.images / f"{name}.raw")
+    return Assembled(images, hashes, remarks)
+
+
+def refuse(job: Job) -> None:
+    """UsageError for a job that cannot be done, before anything is."""
+    for system in job.layout.file_systems:
+        if system.kind in filesystems.READ_ONLY:
+            raise UsageError(
+                f"a {system.kind} cannot be mounted and filled, as the privileged assembly does",
+                where=f"mkfs node {system.name!r}",
+                hint="let the rootless assembly make it, or choose another type",
+            )
+    missing = [one.name for one in job.layout.luks if one.name not in job.passphrases]
+    if missing:
+        raise UsageError(f"there is no passphrase for the encrypted container {missing[0]!r}")
+    if job.layout.luks or job.layout.groups:
+        what = "an encrypted container" if job.layout.luks else "a volume group"
+        stacked.require_device_mapper(f"{what} ({(job.layout.luks or job.layout.groups)[0].name!r})")
+
+
+@dataclass
+class _Work:
+    job: Job
+    show: Callable[[str], None]
+    book: Ledger
+    images: dict[str, Path] = field(default_factory=dict)
+    devices: dict[str, str] = field(default_factory=dict)  # by storage
+    held: list[loops.Device] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        return self.job.work / self.book.token
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "mnt"
+
+    def make(self) -> tuple[dict[str, str], tuple[str, ...]]:
+        layout = self.job.layout
+        for disk in layout.disks:
+            self._attach(disk.name)
+        self._stack()
+        for system in layout.file_systems:
+            filesystems.make(system, self.devices[system.storage])
+            self.show(f"{system.kind} on {system.point or system.storage}")
+        self._mount()
+        unpack(self.job.tree, self.root)
+        self._run_scripts()
+        filesystems.finish(layout, self.root, self.show)
+        self._flush()
+        remarks = self._embed()
+        problem = release.unmount_all(self.root)
+        if problem:
+            raise BuildError(problem, hint="a script has left something running; see what it started")
+        hashes = {one.name: self._verity(one.name, one.on, one.hashes) for one in layout.verity}
+        self._flush()
+        return hashes, remarks
+
+    def _attach(self, name: str) -> None:
+        """Make a disk's image with its table, and attach it and each of its partitions."""
+        disk = self.job.layout.disk(name)
+        # The name is no other run's: by it a left-over is known for ours.
+        path = self.images[name] = self.job.images / f".{name}-{self.book.token}.part"
+        with path.open("xb") as file:
+            found = os.fstat(file.fileno())
+            image = ledger.Image(str(path), found.st_dev, found.st_ino)
+            self.book.add(image)
+            file.truncate(disk.size)
+        write_table(disk, path)
+        parts = [(slot.name, slot.start, slot.length) for slot in disk.slots if slot.name]
+        for part, start, length in ((name, 0, disk.size), *parts):
+            device = loops.attach(image, start, length, disk.sector, self.book)
+            self.held.append(device)
+            self.devices[part] = device.path
+
+    def _stack(self) -> None:
+        """Make groups and containers, each when all that it lies on is there."""
+        pending: list[GroupPlan | LuksPlan] = [*self.job.layout.luks, *self.job.layout.groups]
+        while pending:
+            ready = next(one for one in pending if all(name in self.devices for name in _below(one)))
+            pending.remove(ready)
+            if isinstance(ready, LuksPlan):
+                self._encrypt(ready)
+            else:
+                self._group(ready)
+
+    def _encrypt(self, container: LuksPlan) -> None:
+        where, device = f"encrypted container {container.name!r}", self.devices[container.on]
+        passphrase, name = self.job.passphrases[container.name], f"dib-ctr-{self.book.token}-{container.name}"
+        stacked.run(stacked.encrypt_argv(container, device), where, passphrase)
+        self.book.add(ledger.Mapping(name))
+        stacked.run(stacked.open_argv(device, name), where, passphrase)
+        self.devices[container.name] = f"/dev/mapper/{name}"
+
+    def _group(self, group: GroupPlan) -> None:
+        where, devices = f"volume group {group.name!r}", tuple(self.devices[on] for _, on in group.physical)
+        stacked.run(stacked.create_group_argv(group, devices), where)
+        self.book.add(ledger.Group(group.name, devices))
+        for volume in stacked.in_order(group.logical):
+            stacked.run(stacked.create_volume_argv(group.name, volume, devices), f"{where}, {volume.name!r}")
+            self.devices[volume.name] = f"/dev/mapper/{mapped(group.name, volume.name)}"
+
+    def _mount(self) -> None:
+        self.root.mkdir(parents=True)
+        self.book.add(ledger.Mounts(str(self.root)))
+        syscalls.bind(self.root, self.root)
+        syscalls.mount("none", self.root, "", syscalls.MS_PRIVATE)  # what is mounted below shows nowhere else
+        filesystems.mount_all(self.job.layout, self.devices, self.root, self.show)
+
+    def _run_scripts(self) -> None:
+        job = self.job
+        runner = scripts.Scripts(self.root, job.hooks, job.beside, job.environment, job.element_of, self.show)
+        known = variables(job, self.devices, self.root)
+        with scripts.kernel_folders(self.root):
+            self._flush()
+            runner.run(scripts.PRE_FINALISE, known)
+            self._flush()
+            runner.run(scripts.FINALISE, known)
+            self._flush()
+            runner.run(scripts.CLEANUP, {**known, "TARGET_ROOT": str(self.root)})
+        scripts.tidy(self.root)
+
+    def _flush(self) -> None:
+        for system in filesystems.mounted(self.job.layout):
+            target = self.root / system.point.lstrip("/")
+            if target.is_mount():
+                syscalls.sync_file_system(target)
+        for device in self.held:
+            device.flush()
+
+    def _embed(self) -> tuple[str, ...]:
+        """Put the tree's boot loader on the disk, where no script has put one there itself."""
+        for path in self.images.values():
+            with path.open("rb") as file:
+                if any(file.read(_LAST_OF_CODE)):
+                    return ()
+        return embed_loaders(self.job.layout, self.root, self.images)
+
+    def _verity(self, name: str, on: str, hashes: str) -> str:
+        seeded = uuid5(NAMESPACE_OID, f"{self.job.seed}/{name}")
+        command = stacked.verity_argv(self.devices[on], self.devices[hashes], seeded.hex * 2, str(seeded))
+        said = stacked.run(command, f"verity {name!r}")
+        (root,) = (line.split()[-1] for line in said.splitlines() if line.lower().startswith("root hash"))
+        self.show(f"verity {name}: root hash {root}")
+        return root
+
+
+def _below(one: GroupPlan | LuksPlan) -> tuple[str, ...]:
+    return (one.on,) if isinstance(one, LuksPlan) else tuple(on for _, on in one.physical)
+
+
+def variables(job: Job, devices: Mapping[str, str], root: Path) -> dict[str, str]:
+    """What diskimage-builder tells its scripts of the disk, beside the build's own variables."""
+    layout = job.layout
+    disk = next((one for one in layout.disks if one.name == FIRST_DISK), layout.disks[0])
+    boot = next((system.label for system in layout.file_systems if system.point == "/boot"), "")
+    return {
+        "SOURCE_DATE_EPOCH": str(job.epoch),
+        "DIB_ROOT_LABEL": layout.root.label,
+        "DIB_ROOT_FSTYPE": layout.root.kind,
+        "DIB_BOOT_LABEL": boot,
+        "DIB_MOUNTPOINTS": "|".join(system.point for system in layout.file_systems if system.point),
+        "DIB_IMAGE_SIZE": str(disk.size // 1024),
+        "IMAGE_BLOCK_DEVICE": devices[disk.name],
+        "IMAGE_BLOCK_DEVICES": "".join(f" [{name}]={path} " for name, path in devices.items()),
+        "TMP_MOUNT_PATH": str(root),
+        "TMP_BUILD_DIR": str(root.parent),
+        "TMP_IMAGE_DIR": str(job.images),
+    }
+
+
+def unpack(tree: Path, root: Path) -> None:
+    """Put a tree, a tar file or a folder, into the mounted file systems: owners by number, all attributes."""
+    # /boot/efi is a FAT, which keeps no attributes; of what it cannot keep tar warns, and goes on.
+    kept = ["--xattrs", "--xattrs-include=*", "--acls", "--numeric-owner", "--directory"]
+    out = ["tar", "--extract", "--same-owner", "--same-permissions", *kept, str(root), "--file"]
+    if tree.is_dir():
+        out.append("-")
+        packing = [find("tar"), "--create", "--sparse", *kept, str(tree), "--file", "-", "."]
+        with subprocess.Popen(packing, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as source:
+            _extract(out, source.stdout)
+            said = source.stderr.read() if source.stderr else b""
+        if source.returncode:
+            raise BuildError(f"the tree could not be read: {_last(said)}", where=str(tree))
+        return
+    _extract([*out, str(tree)], subprocess.DEVNULL)
+
+
+def _extract(command: list[str], source: IO[bytes] | int | None) -> None:
+    done = subprocess.run(
+        [find("tar"), *command[1:]],
+        stdin=source,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    if done.returncode:
+        text = done.stderr.decode(errors="replace")
+        full = next((line for line in text.splitlines() if "No space left" in line), "")
+        hint = "make the image (--image-size) or this part of it larger" if full else ""
+        raise BuildError(f"the tree could not be unpacked: {full or _last(done.stderr)}", hint=hint)
+
+
+def _last(said: bytes) -> str:
+    lines = [line for line in said.decode(errors="replace").strip().splitlines() if "Exiting with failure" not in line]
+    return lines[-1] if lines else "no reason given"
+
+
+@contextmanager
+def _stopping() -> Iterator[threading.Event]:
+    """Turn the first SIGTERM or SIGINT into a BuildError; once the event is set they wait till all is given back."""
+    closing = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield closing
+        return
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if not closing.is_set():
+            closing.set()
+            raise BuildError(f"the disk image was given up: {signal.Signals(number).name} came")
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield closing
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def note(text: str) -> None:
+    """A line on standard error."""
+    print(text, file=sys.stderr, flush=True)
