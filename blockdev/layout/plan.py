@@ -142,12 +142,14 @@ def _short(configuration: Configuration, layout: Layout, need: int, computed: se
 
 
 def _disks_below(layout: Layout, storage: str) -> set[str]:
-    """The disks that a storage lies on."""
-    found: set[str] = set()
-    for piece in layout.storages[storage].pieces:
-        below = layout.storages[piece.disk]
-        found |= {below.name} if below.kind == "disk" else _disks_below(layout, below.base)
-    return found
+    """The disks that a storage lies on, or would lie on if it had room."""
+    one = layout.storages[storage]
+    if one.kind == "disk":
+        return {one.name}
+    if one.kind == "logical":
+        group = next(group for group in layout.groups if group.name == one.base)
+        return set().union(*(_disks_below(layout, on) for _, on in group.physical))
+    return _disks_below(layout, one.base)
 
 
 def _grows(configuration: Configuration, layout: Layout, disk: str) -> bool:
