@@ -21,7 +21,7 @@ from typing import Any
 
 from blockdev.layout.record import from_data
 from blockdev.privileged.release import release_left_over
-from blockdev.privileged.run import Job, assemble, note
+from blockdev.privileged.run import Job, assemble
 from stages import syscalls
 from stages.errors import BuildError, UsageError
 
@@ -90,6 +90,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     (folder / "done.json").write_text(json.dumps(done), encoding="utf-8")
     return 0
+
+
+def note(text: str) -> None:
+    """A line on standard error."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def _own_mounts() -> None:

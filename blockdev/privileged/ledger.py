@@ -120,29 +120,40 @@ def open_ledger(folder: Path) -> Ledger:
 
 
 @contextmanager
-def abandoned(path: Path) -> Iterator[tuple[Owner, tuple[Entry, ...]] | None]:
-    """The owner and entries of a ledger whose run is dead, locked meanwhile; None where the run may live."""
+def abandoned(path: Path) -> Iterator[tuple[Owner | None, tuple[Entry, ...]] | None]:
+    """The owner and entries of a ledger whose run is dead, locked meanwhile; None where the run may live.
+
+    The owner is None where the file cannot be read: the machine lost power, and all devices with it.
+    """
     try:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         yield None
         return
     try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield None
-            return
-        owner, entries = read(path.read_text(encoding="utf-8"))
-        yield None if owner is None or owner.alive else (owner, entries)
-    except FileNotFoundError:  # another run was here first
-        yield None
+        yield _dead(file, path)
     finally:
         os.close(file)
 
 
+def _dead(file: int, path: Path) -> tuple[Owner | None, tuple[Entry, ...]] | None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        text = path.read_text(encoding="utf-8")
+    except (BlockingIOError, FileNotFoundError):  # it lives, or another run was here first
+        return None
+    try:
+        owner, entries = read(text)
+    except (ValueError, KeyError, TypeError):
+        return None, ()
+    return None if owner is not None and owner.alive else (owner, entries)
+
+
 def read(text: str) -> tuple[Owner | None, tuple[Entry, ...]]:
-    """A ledger's owner and entries. A last line that is not whole says nothing: what it names was not taken yet."""
+    """A ledger's owner and entries. A last line that is not whole says nothing: what it names was not taken yet.
+
+    ValueError, KeyError or TypeError: this is no ledger.
+    """
     lines = text.split("\n")[:-1]
     if not lines:
         return None, ()

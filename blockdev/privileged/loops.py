@@ -58,12 +58,8 @@ class Device:
         fcntl.ioctl(self.file, _FLUSH, 0)
 
     def close(self) -> None:
-        """Let go of it; closing twice does nothing."""
-        try:
-            os.close(self.file)
-        except OSError as error:
-            if error.errno != errno.EBADF:
-                raise
+        """Let go of it, once."""
+        os.close(self.file)
 
 
 def parse_status(data: bytes) -> Status:

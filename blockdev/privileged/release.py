@@ -42,7 +42,7 @@ def release_left_over(folder: Path) -> LeftOver:
                 continue
             owner, entries = found
             wrong: tuple[str, ...] = ()
-            if owner.boot == boot_id():
+            if owner is not None and owner.boot == boot_id():
                 wrong = release(entries, released.append)
             problems += wrong
             if not wrong:
@@ -59,13 +59,13 @@ def release(
     """
     ours = {f"/dev/loop{one.number}" for one in entries if isinstance(one, Loop) and loops.is_ours(one)}
     problems: list[str] = []
+    still_held = [*held]
     backwards = [*reversed(entries)]
     backwards.sort(key=_turn)  # a stable order: what was taken later goes first
     for entry in backwards:
         try:
-            if isinstance(entry, Loop):
-                for device in held:
-                    device.close()
+            while isinstance(entry, Loop) and still_held:
+                still_held.pop().close()
             problem = _undo(entry, ours, show)
         except (OSError, BuildError) as error:
             problem = f"{_named(entry)}: {error}"

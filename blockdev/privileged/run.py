@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import IO
 from uuid import NAMESPACE_OID, uuid5
 
 from blockdev.assemble import embed_loaders, write_table
-from blockdev.filesystems.tools import find
 from blockdev.layout.fstab import mapped
 from blockdev.layout.model import GroupPlan, Layout, LuksPlan
 from blockdev.privileged import filesystems, ledger, loops, release, scripts, stacked
 from blockdev.privileged.ledger import Ledger
+from blockdev.privileged.unpack import unpack
 from stages import syscalls
 from stages.errors import BuildError, UsageError
 
@@ -78,21 +75,20 @@ def assemble(job: Job, show: Callable[[str], None]) -> Assembled:
         folder.mkdir(parents=True, exist_ok=True)
     book = ledger.open_ledger(job.ledgers)
     work = _Work(job, show, book)
-    problems: tuple[str, ...] = ("",)
-    with _stopping() as stopping:
+    with _stopping() as closing:
         try:
-            hashes, remarks = work.make()
+            try:
+                hashes, remarks = work.make()
+            finally:
+                closing.set()
         except BaseException:
-            stopping.set()
-            problems = release.release(book.entries, lambda _: None, work.held)
+            closing.set()  # where a signal came before the line above: it was the only one to be heard
+            book.close(remove=not release.release(book.entries, lambda _: None, work.held))
             raise
-        else:
-            stopping.set()
-            # The image files are outputs now and no left-overs.
-            kept = [entry for entry in book.entries if not isinstance(entry, ledger.Image)]
-            problems = release.release(kept, lambda _: None, work.held)
-        finally:
-            book.close(remove=not problems)
+        # From here on the image files are outputs and no left-overs.
+        kept = [entry for entry in book.entries if not isinstance(entry, ledger.Image)]
+        problems = release.release(kept, lambda _: None, work.held)
+        book.close(remove=not problems)
     if problems:
         raise BuildError(f"the image is whole, but {'; '.join(problems)}", hint="it is released at the next build")
     images = {}
@@ -269,43 +265,6 @@ def variables(job: Job, devices: Mapping[str, str], root: Path) -> dict[str, str
     }
 
 
-def unpack(tree: Path, root: Path) -> None:
-    """Put a tree, a tar file or a folder, into the mounted file systems: owners by number, all attributes."""
-    # /boot/efi is a FAT, which keeps no attributes; of what it cannot keep tar warns, and goes on.
-    kept = ["--xattrs", "--xattrs-include=*", "--acls", "--numeric-owner", "--directory"]
-    out = ["tar", "--extract", "--same-owner", "--same-permissions", *kept, str(root), "--file"]
-    if tree.is_dir():
-        out.append("-")
-        packing = [find("tar"), "--create", "--sparse", *kept, str(tree), "--file", "-", "."]
-        with subprocess.Popen(packing, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as source:
-            _extract(out, source.stdout)
-            said = source.stderr.read() if source.stderr else b""
-        if source.returncode:
-            raise BuildError(f"the tree could not be read: {_last(said)}", where=str(tree))
-        return
-    _extract([*out, str(tree)], subprocess.DEVNULL)
-
-
-def _extract(command: list[str], source: IO[bytes] | int | None) -> None:
-    done = subprocess.run(
-        [find("tar"), *command[1:]],
-        stdin=source,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        check=False,
-    )
-    if done.returncode:
-        text = done.stderr.decode(errors="replace")
-        full = next((line for line in text.splitlines() if "No space left" in line), "")
-        hint = "make the image (--image-size) or this part of it larger" if full else ""
-        raise BuildError(f"the tree could not be unpacked: {full or _last(done.stderr)}", hint=hint)
-
-
-def _last(said: bytes) -> str:
-    lines = [line for line in said.decode(errors="replace").strip().splitlines() if "Exiting with failure" not in line]
-    return lines[-1] if lines else "no reason given"
-
-
 @contextmanager
 def _stopping() -> Iterator[threading.Event]:
     """Turn the first SIGTERM or SIGINT into a BuildError; once the event is set they wait till all is given back."""
@@ -325,8 +284,3 @@ def _stopping() -> Iterator[threading.Event]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def note(text: str) -> None:
-    """A line on standard error."""
-    print(text, file=sys.stderr, flush=True)

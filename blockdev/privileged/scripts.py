@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import stat
 import subprocess
 from collections import deque
@@ -26,6 +27,7 @@ from stages.sandbox import HOOKS_INSIDE
 PRE_FINALISE, FINALISE, CLEANUP = (
     next(phase for phase in PHASES if phase.name == name) for name in ("pre-finalise", "finalise", "cleanup")
 )
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 _TAIL = 20  # lines of a failed script's output that its error repeats
 # The first process of a pid namespace hears no signal that it does not handle: a shell stands there for the script.
 _FIRST = '"$@"; exit "$?"'
@@ -92,18 +94,24 @@ class Scripts:
     def _wait(self, command: list[str], environment: Mapping[str, str]) -> tuple[int, list[str]]:
         own = [find("unshare"), "--pid", "--fork", "--kill-child=KILL", "--", "/bin/sh", "-c", _FIRST, "sh"]
         tail: deque[str] = deque(maxlen=_TAIL)
-        process = subprocess.Popen(
-            [*own, *command],
-            cwd=self.cwd,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            preexec_fn=syscalls.die_with_parent,
-            start_new_session=True,
-        )
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)  # nobody would know of a process that they cut short
+        try:
+            process = subprocess.Popen(
+                [*own, *command],
+                cwd=self.cwd,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                preexec_fn=_in_child,
+                start_new_session=True,
+            )
+        except OSError:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
+            raise
         assert process.stdout is not None
         try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
             with process.stdout:
                 for raw in process.stdout:
                     line = raw.decode("utf-8", "replace").rstrip("\n")
@@ -115,6 +123,11 @@ class Scripts:
                 process.kill()  # and the kernel all that is in its namespace
                 process.wait()
         return (status if status >= 0 else 128 - status), list(tail)
+
+
+def _in_child() -> None:
+    syscalls.die_with_parent()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
 
 
 def _shell(script: Path) -> list[str]:
