@@ -38,18 +38,13 @@ def firmware_for(disk: DiskLayout, arch: str) -> str:
 
 def run(prepared: Prepared, wish: str, show: Callable[[str], None]) -> Iterable[str]:
     """Start the image; yields a sentence for each firmware that it came up with. Raises BuildError where it did not."""
-    from blockdev.configuration.read import read
-    from blockdev.layout.options import Options
-    from blockdev.layout.plan import plan
     from builder.engines import memory
     from qemu.boot import Request, boot
+    from stages.disk import layout_of
 
     request = prepared.request
     firmware = wish
     if wish == AUTO:
-        disk = request.disk
-        options = Options(**{**disk["options"], "root_options": tuple(disk["options"]["root_options"])})
-        layout = plan(read(disk["text"], disk["file"]), options, 0)
-        firmware = firmware_for(layout.disks[0], request.arch)
+        firmware = firmware_for(layout_of(request).disks[0], request.arch)
     for success in boot(Request(image=image_of(prepared), arch=request.arch, firmware=firmware), show, memory):
         yield str(success)

@@ -270,7 +270,7 @@ def assemble(work: Work) -> None:
 
     started = time.monotonic()
     arguments = work.request.arguments
-    disks = Disks(work.request, work.store, work.scratch)
+    disks = Disks(work.request, work.store, work.scratch, work.elements if work.request.disk.get("privileged") else ())
     disks.make(json.loads(arguments["job"]), json.loads(arguments.get("passphrases", "{}")))
     emit("result", data={"seconds": round(time.monotonic() - started, 3)})
 

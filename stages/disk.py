@@ -17,7 +17,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from stages.artifacts import MANIFEST, Writer, manifest
 from stages.events import emit
@@ -25,13 +25,14 @@ from stages.outputs import DESCRIBED, FinishedTree
 from stages.request import Request
 from stages.slim.apply import apply
 from stages.slim.finish import finish
+from stages.slim.policy import Policy, find, parse
 from stages.store import Store, boot_id, remove_tree, write_file
 from stages.tree import mounted
 
 if TYPE_CHECKING:
-    from blockdev.assemble import Assembled
     from blockdev.layout.model import Layout
 
+_BLOCK = 4096
 QEMU_OPTION = "qemu."  # options of an output that go to qemu-img
 
 
@@ -40,24 +41,70 @@ def job(
 ) -> dict[str, Any]:
     """What the block-device stage needs to make the outputs ``missing`` (place in the request, key)."""
     writer = Writer(request, store, tree, scratch)
-    outputs = []
-    described: dict[str, Any] = {}
+    outputs: list[dict[str, Any]] = [
+        {
+            "index": index,
+            "key": key,
+            "type": request.outputs[index].type,
+            "options": dict(request.outputs[index].options),
+            "have": request.outputs[index].have,
+            "slim": request.outputs[index].options.get("slim", "no"),
+        }
+        for index, key in missing
+    ]
     with mounted(store, tree.chain, scratch / f"tree-{threading.get_ident()}") as merged:
-        for index, key in missing:
-            output = request.outputs[index]
-            described = described or writer.described(merged / "tree", output)
-            policy = output.options.get("slim", "no")
-            outputs.append(
-                {
-                    "index": index,
-                    "key": key,
-                    "type": output.type,
-                    "options": dict(output.options),
-                    "have": output.have,
-                    "slim": policy,
-                }
-            )
-    return {"chain": list(tree.chain), "epoch": tree.epoch, "described": described, "outputs": outputs}
+        described = writer.described(merged / "tree", request.outputs[missing[0][0]])
+        more: dict[str, Any] = {}
+        if request.disk.get("privileged"):
+            from stages.ondisk import hand_over
+
+            policy = _policy(request, described, outputs[0]["slim"])
+            changed = finish(merged / "tree", policy, {MANIFEST: manifest(described)})
+            more = hand_over(store, tree, merged / "tree", changed)
+            more["used"], more["least"] = measured(request, merged / "tree")
+    return {"chain": list(tree.chain), "epoch": tree.epoch, "described": described, "outputs": outputs, **more}
+
+
+def _policy(request: Request, described: Mapping[str, Any], name: str) -> Policy:
+    """The policy of that name: disks are whole unless asked otherwise."""
+    if name == "no":
+        return Policy("no")
+    return find(described["os_release"]) if name == "auto" else parse(request.slim[name], name, name)
+
+
+def layout_of(request: Request, used: int = 0, least: int = 0) -> Layout:
+    """The layout for a tree with ``used`` bytes of files that needs a root file system of ``least`` bytes."""
+    from blockdev.configuration.read import read
+    from blockdev.layout.options import Options
+    from blockdev.layout.plan import plan
+
+    disk = request.disk
+    options = Options(**{**disk["options"], "root_options": tuple(disk["options"]["root_options"])})
+    return plan(read(disk["text"], disk["file"]), options, used, least)
+
+
+def measured(request: Request, tree: Path) -> tuple[int, int]:
+    """What the root file system is to hold of a tree: bytes of files, and bytes that it must have at least."""
+    from blockdev.filesystems import KINDS, measure, minimum_size
+
+    layout = layout_of(request)
+    points = [one.point.strip("/") for one in layout.file_systems if one.point.startswith("/")]
+    statistics = measure(tree, [point for point in points if point])
+    used = sum(-(-size // _BLOCK) * _BLOCK for size in statistics.sizes) + _BLOCK * statistics.folders
+    return used, minimum_size(layout.root.kind, statistics) if layout.root.kind in KINDS else used
+
+
+class Assembled(Protocol):
+    """What either assembly gives: raw images by disk, root hashes by verity node, and what is worth a line."""
+
+    @property
+    def images(self) -> Mapping[str, Path]: ...
+
+    @property
+    def root_hashes(self) -> Mapping[str, str]: ...
+
+    @property
+    def remarks(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -67,6 +114,7 @@ class Disks:
     request: Request
     store: Store
     scratch: Path
+    elements: Sequence[tuple[str, Path]] = ()
 
     def make(self, given: Mapping[str, Any], passphrases: Mapping[str, str]) -> None:
         """Make all outputs of the job that are not in the store, from one raw image for each policy; report each."""
@@ -106,51 +154,53 @@ class Disks:
         policy: str,
         passphrases: Mapping[str, str],
     ) -> None:
-        from blockdev import assemble
-        from blockdev.configuration.read import read
-        from blockdev.filesystems import measure, minimum_size
-        from blockdev.layout.options import Options
-        from blockdev.layout.plan import plan
+        plain = {name: base64.b64decode(text) for name, text in passphrases.items()}
+        with self.store.workplace() as place:
+            if "tree" in given:
+                from stages import ondisk
 
-        disk = self.request.disk
-        options = Options(**{**disk["options"], "root_options": tuple(disk["options"]["root_options"])})
-        configuration = read(disk["text"], disk["file"])
-        with self.store.workplace() as place, self._tree(given, policy, place.path) as tree:
-            first = plan(configuration, options, 0)
-            points = [one.point.strip("/") for one in first.file_systems if one.point.startswith("/")]
-            for point in points:
-                (tree / point).mkdir(parents=True, exist_ok=True)
-            statistics = measure(tree, [point for point in points if point])
-            used = sum(-(-size // 4096) * 4096 for size in statistics.sizes) + 4096 * statistics.folders
-            layout = plan(configuration, options, used, minimum_size(first.root.kind, statistics))
-            content = assemble.Content(
-                tree,
-                given["epoch"],
-                options.seed,
-                {name: base64.b64decode(text) for name, text in passphrases.items()},
-            )
-            images = place.path / "images"
-            images.mkdir()
-            assembled = assemble.assemble(layout, content, images, lambda text: emit("note", text=text))
-            for remark in (*layout.remarks, *assembled.remarks):
-                emit("note", text=remark)
-            self._convert(given, outputs, layout, assembled, place.path)
+                with ondisk.given_back(self.store, Path(given["tree"])):
+                    layout = layout_of(self.request, given["used"], given["least"])
+                    made = ondisk.assemble(self.request, self.store, self.elements, given, layout, place.path, plain)
+                    self._finish(given, outputs, layout, made, place.path)
+                return
+            with self._tree(given, policy, place.path) as tree:
+                layout, assembled = self._assemble(given, tree, place.path / "images", plain)
+            self._finish(given, outputs, layout, assembled, place.path)
+
+    def _assemble(
+        self, given: Mapping[str, Any], tree: Path, images: Path, passphrases: Mapping[str, bytes]
+    ) -> tuple[Layout, Assembled]:
+        from blockdev import assemble
+
+        for system in layout_of(self.request).file_systems:
+            if system.point.startswith("/"):
+                (tree / system.point.strip("/")).mkdir(parents=True, exist_ok=True)
+        layout = layout_of(self.request, *measured(self.request, tree))
+        content = assemble.Content(tree, given["epoch"], self.request.disk["options"]["seed"], passphrases)
+        images.mkdir()
+        return layout, assemble.assemble(layout, content, images, lambda text: emit("note", text=text))
+
+    def _finish(
+        self,
+        given: Mapping[str, Any],
+        outputs: Sequence[Mapping[str, Any]],
+        layout: Layout,
+        assembled: Assembled,
+        place: Path,
+    ) -> None:
+        for remark in (*layout.remarks, *assembled.remarks):
+            emit("note", text=remark)
+        self._convert(given, outputs, layout, assembled, place)
 
     @contextlib.contextmanager
     def _tree(self, given: Mapping[str, Any], policy: str, place: Path) -> Iterator[Path]:
         """The tree as the disk is to have it, in a folder that can be written to and is thrown away."""
-        from stages.slim.policy import Policy, find, parse
-
         upper, work = place / "upper", place / "overlay"
         upper.mkdir()
         work.mkdir()
         described = given["described"]
-        if policy == "no":
-            chosen = Policy("no")
-        elif policy == "auto":
-            chosen = find(described["os_release"])
-        else:
-            chosen = parse(self.request.slim[policy], policy, policy)
+        chosen = _policy(self.request, described, policy)
         with mounted(self.store, given["chain"], self.scratch / "disk-tree", upper, work) as merged:
             tree = merged / "tree"
             apply(tree, finish(tree, chosen, {MANIFEST: manifest(described)}))

@@ -69,6 +69,29 @@ def host(open_folder: Path, linux: Linux) -> Iterator[Command]:
         subprocess.run(["unshare", "--user", "--map-root-user", "--map-auto", "rm", "-rf", command.store], check=False)
 
 
+# A file system of its own for /boot, which GRUB finds by its label, and which has the ESP below it.
+SEPARATE = """
+- local_loop: {name: image0}
+- partitioning:
+    base: image0
+    label: gpt
+    partitions:
+    - {name: BSP, type: EF02, size: 1MiB}
+    - name: ESP
+      type: EF00
+      size: 64MiB
+      mkfs: {type: vfat, mount: {mount_point: /boot/efi, fstab: {options: umask=0077}}}
+    - name: boot
+      type: '8300'
+      size: 200MiB
+      mkfs: {type: ext4, label: my-boot, mount: {mount_point: /boot, fstab: {}}}
+    - name: root
+      type: '8300'
+      size: 100%
+      mkfs: {name: mkfs_root, type: ext4, label: my-root, mount: {mount_point: /, fstab: {}}}
+"""
+
+
 def built(host: Command, name: str, layout: str, *arguments: str) -> Path:
     """A raw disk with this layout."""
     settings = [word for setting in ON for word in ("--set", setting)]
@@ -76,9 +99,10 @@ def built(host: Command, name: str, layout: str, *arguments: str) -> Path:
     return host.destination / f"{name}.raw"
 
 
-def boots(image: Path, firmware: str) -> None:
+def boots(image: Path, firmware: str, expected: str = PROMPT) -> None:
+    """The machine comes up: it says what is expected on its serial line."""
     done = subprocess.run(
-        [sys.executable, "-m", "builder.cli", "boot", "--firmware", firmware, "--expect", PROMPT, image],
+        [sys.executable, "-m", "builder.cli", "boot", "--firmware", firmware, "--expect", expected, image],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -95,6 +119,12 @@ def test_a_disk_for_bios(host: Command, layout: str) -> None:
 def test_a_hybrid_disk_boots_both_ways(host: Command) -> None:
     image = built(host, "hybrid", "block-device-hybrid")
     boots(image, "bios")
+    boots(image, "uefi")
+
+
+def test_a_boot_file_system_of_its_own(host: Command) -> None:
+    image = built(host, "separate", "block-device-hybrid", "--set", f"DIB_BLOCK_DEVICE_CONFIG={SEPARATE}")
+    boots(image, "bios", r"Command line: BOOT_IMAGE=/vmlinuz-.* root=LABEL=my-root .* boot=LABEL=my-boot")
     boots(image, "uefi")
 
 
