@@ -124,11 +124,7 @@ class _Work:
             options=self._options(system, region),
             epoch=self.content.epoch,
             seed=f"{self.content.seed}/{system.name}",
-            **(
-                {"subvolumes": tuple(filesystems.Subvolume(one.path, one.kind) for one in system.subvolumes)}
-                if system.subvolumes
-                else {}
-            ),
+            subvolumes=tuple(filesystems.Subvolume(one.path, one.kind) for one in system.subvolumes),
         )
         source, without = self._part(system)
         try:
@@ -140,7 +136,7 @@ class _Work:
         self.show(
             f"{system.kind} on {system.point or system.storage}: {shown(written.holds)} of {shown(region.length)}"
         )
-        return getattr(written, "remarks", ())
+        return written.remarks
 
     def _options(self, system: FileSystem, region: Region) -> tuple[str, ...]:
         """A FAT on a disk with longer sectors must have such sectors, too, or nobody mounts it."""

@@ -13,12 +13,12 @@ from pathlib import Path
 from blockdev.filesystems import ext, swap, vfat, whole, xfs
 from blockdev.filesystems.region import Region, holds, require_blank
 from blockdev.filesystems.size import minimum_size
-from blockdev.filesystems.spec import Spec, Written
+from blockdev.filesystems.spec import Spec, Subvolume, Written
 from blockdev.filesystems.tools import workplace
 from blockdev.filesystems.tree import Statistics, measure
 from stages.errors import BuildError
 
-__all__ = ["KINDS", "Spec", "Statistics", "Written", "check", "measure", "minimum_size", "write"]
+__all__ = ["KINDS", "Spec", "Statistics", "Subvolume", "Written", "check", "measure", "minimum_size", "write"]
 
 _WRITERS = {
     "ext2": ext.write,

@@ -10,13 +10,21 @@ _FIXED_FAT_SERIAL = 8
 
 
 @dataclass(frozen=True)
+class Subvolume:
+    """A btrfs subvolume at the folder ``path`` of the tree; ``kind`` is ``rw``, ``ro``, ``default`` or ``default-ro``."""
+
+    path: str
+    kind: str = "rw"
+
+
+@dataclass(frozen=True)
 class Spec:
     """One file system.
 
     ``kind`` is a name as in fstab (``ext4``, ``vfat``, ``swap``, ...), ``uuid`` what blkid shows (``ABCD-1234`` for
     vfat), empty: derived from ``seed``. ``options`` are further arguments of the kind's mkfs. ``epoch`` in seconds is
     the newest time that appears in it. ``seed`` names the object in its image (two file systems of one image must
-    differ in it); everything a tool would draw at random comes from it.
+    differ in it); everything a tool would draw at random comes from it. ``subvolumes`` are for btrfs.
     """
 
     kind: str
@@ -25,6 +33,7 @@ class Spec:
     options: tuple[str, ...] = ()
     epoch: int = 0
     seed: str = ""
+    subvolumes: tuple[Subvolume, ...] = ()
 
     @property
     def volume_id(self) -> str:
@@ -44,7 +53,11 @@ class Spec:
 
 @dataclass(frozen=True)
 class Written:
-    """A written file system: its own ``size``, and how much of its range in the image ``holds`` data; bytes."""
+    """A written file system: its own ``size``, and how much of its range in the image ``holds`` data; bytes.
+
+    ``remarks`` are sentences on what it could not keep.
+    """
 
     size: int
     holds: int
+    remarks: tuple[str, ...] = ()

@@ -32,6 +32,8 @@ PACKAGES = {
     "mkfs.xfs": "xfsprogs",
     "xfs_db": "xfsprogs",
     "xfs_repair": "xfsprogs",
+    "cryptsetup": "cryptsetup-bin",
+    "veritysetup": "cryptsetup-bin",
 }
 _SYSTEM = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 _FULL = ("no space left", "could not allocate", "disk full", "too small", "out of space", "not enough", "enospc")
@@ -47,7 +49,7 @@ def find(name: str) -> str:
     found = shutil.which(name, path=_path())
     if found is None:
         raise BuildError(
-            f"{name} is not installed, and this file system needs it",
+            f"{name} is not installed, and this image needs it",
             hint=f"install the package {PACKAGES.get(name, name)}, or use an engine with a build image",
         )
     return found

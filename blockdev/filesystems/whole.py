@@ -25,7 +25,9 @@ from pathlib import Path
 from blockdev.filesystems.region import copy_in
 from blockdev.filesystems.spec import Spec
 from blockdev.filesystems.tools import Workplace, find
+from stages.errors import BuildError
 
+_SUBVOLUMES = (6, 12)
 Make = Callable[[Spec, Workplace, Path, Path], list["str | Path"]]
 # Covers folders whose content belongs to other file systems, in a mount namespace that ends with the command.
 _COVER = """
@@ -100,7 +102,14 @@ def _btrfs(spec: Spec, work: Workplace, tree: Path, made: Path) -> list[str | Pa
     if version(work, "mkfs.btrfs") >= (6, 6):
         ids += ["--device-uuid", str(spec.derived("device"))]
     label: list[str | Path] = ["-L", spec.label] if spec.label else []
-    return ["mkfs.btrfs", "--quiet", "--force", *ids, *label, *spec.options, "--rootdir", tree, made]
+    parts = [word for one in spec.subvolumes for word in ("--subvol", f"{one.kind}:{one.path.strip('/')}")]
+    if parts and version(work, "mkfs.btrfs") < _SUBVOLUMES:
+        raise BuildError(
+            "this mkfs.btrfs makes no subvolumes: it is older than 6.12",
+            where=f"subvolume {spec.subvolumes[0].path!r}",
+            hint="an engine with a build image (--engine podman or docker) has one that does",
+        )
+    return ["mkfs.btrfs", "--quiet", "--force", *ids, *label, *spec.options, "--rootdir", tree, *parts, made]
 
 
 _MAKE: dict[str, Make] = {"squashfs": _squashfs, "erofs": _erofs, "btrfs": _btrfs}
