@@ -102,7 +102,7 @@ def refuse(job: Job) -> None:
     for system in job.layout.file_systems:
         if system.kind in filesystems.READ_ONLY:
             raise UsageError(
-                f"a {system.kind} cannot be mounted and filled, as the privileged assembly does",
+                f"the file system type {system.kind} cannot be mounted and filled, as the privileged assembly does",
                 where=f"mkfs node {system.name!r}",
                 hint="let the rootless assembly make it, or choose another type",
             )

@@ -83,7 +83,7 @@ class Job:
         (self.folder / "elements.json").write_text(json.dumps(self.elements))
 
     def start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "blockdev.privileged", self.folder]
+        command = [sys.executable, "-m", "blockdev.privileged", str(self.folder)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def run(self, expected: int = 0) -> subprocess.CompletedProcess[str]:
@@ -536,9 +536,34 @@ def test_two_at_once(place: Path) -> None:
         assert job.cat("root", "/etc/who") == f"{job.folder.name}\n"
 
 
+def test_a_container_s_own_dev_without_loop_devices(place: Path) -> None:
+    """The device files that are missing are made: a container has a /dev of its own, made before they were."""
+    job = make_job(place / "job", SMALL)
+    job.script(
+        "pre-finalise.d", "10-devices", "ls /dev > devices; blkid -p -o value -s TYPE $IMAGE_BLOCK_DEVICE > type"
+    )
+    own = "; ".join(
+        (
+            "set -e",
+            "mount -t tmpfs dev /dev",
+            "mknod /dev/null c 1 3",
+            "mknod /dev/urandom c 1 9",
+            "mkdir /dev/pts",
+            'exec "$@"',
+        )
+    )
+    shell = ["unshare", "--mount", "--propagation", "private", "sh", "-c", own, "sh"]
+    output(*shell, sys.executable, "-m", "blockdev.privileged", job.folder)
+    made = (job.beside / "devices").read_text().split()
+    assert "loop-control" in made
+    assert len([name for name in made if name.startswith("loop")]) == 2
+    assert (job.beside / "type").read_text() == "ext4\n"
+    sound(job)
+
+
 def test_what_cannot_be_made_is_refused_first(place: Path) -> None:
     job = make_job(place / "job", SMALL.replace("type: ext4", "type: squashfs, label: ''"))
     done = job.run(expected=2)
-    assert "squashfs cannot be mounted and filled" in done.stderr
+    assert "the file system type squashfs cannot be mounted and filled" in done.stderr
     shutil.rmtree(job.folder / "tree")
     assert "the job has no tree" in job.run(expected=2).stderr
