@@ -29,7 +29,7 @@ SCRIPTS = sorted(
     for path in BUILTIN.rglob("*")
     if path.is_file() and path.relative_to(BUILTIN).parts[1] in {*PHASE_FOLDERS, "bin", "machine.d"}
 )
-SNIPPETS = sorted(BUILTIN.glob("*/environment.d/*"))
+SNIPPETS = sorted([*BUILTIN.glob("*/environment.d/*"), *BUILTIN.glob("*/bootloader.d/*")])
 MIRRORS = {
     "DIB_CTR_DEBIAN_MIRROR": "http://mirror.invalid/debian",
     "DIB_CTR_DEBIAN_SECURITY_MIRROR": "http://mirror.invalid/debian-security",
@@ -275,8 +275,23 @@ def test_firmware_of_the_layout(variables: dict[str, str], platforms: str) -> No
 
 
 @pytest.mark.parametrize(
+    ("distribution", "arch", "signed"),
+    [
+        ("debian", "amd64", "True"),
+        ("ubuntu", "arm64", "True"),
+        ("debian", "i386", "False"),
+        ("gentoo", "amd64", "False"),
+    ],
+)
+def test_loaders_are_signed_where_the_distribution_signs_them(distribution: str, arch: str, signed: str) -> None:
+    result = source(LOADER, {"ARCH": arch, "DISTRO_NAME": distribution, "DIB_BLOCK_DEVICE": "hybrid"})
+    assert f"\nDIB_BOOTLOADER_SIGNED={signed}\n" in "\n" + result.stdout
+
+
+@pytest.mark.parametrize(
     ("variables", "said"),
     [
+        ({"DIB_BOOTLOADER": "uki", "DIB_BLOCK_DEVICE": "efi", "DIB_RELEASE": "bookworm"}, "has no ukify"),
         ({"DIB_BOOTLOADER": "lilo"}, "expected grub, systemd-boot or uki"),
         ({"DIB_BOOTLOADER": "uki", "DIB_BLOCK_DEVICE": "mbr"}, "needs a layout with an EFI system partition"),
         ({"DIB_EXTLINUX": "1"}, "extlinux"),

@@ -26,6 +26,10 @@ case "$ARCH" in
         dib_bootloader_bios=powerpc-ieee1275 dib_bootloader_serial=hvc0
         ;;
 esac
+case "${DISTRO_NAME:-}" in
+    debian | ubuntu) ;;
+    *) dib_bootloader_signed=False ;;
+esac
 export DIB_BOOTLOADER_SERIAL_CONSOLE="${DIB_BOOTLOADER_SERIAL_CONSOLE:-$dib_bootloader_serial}"
 export DIB_BOOTLOADER_SIGNED="${DIB_BOOTLOADER_SIGNED:-$dib_bootloader_signed}"
 
