@@ -1,4 +1,7 @@
-"""From one raw disk image to the formats people use: through qemu-img, sparse, and the same bytes every time.
+"""From one raw disk image to the formats people use: sparse, and the same bytes every time.
+
+Compressed VMDK and qcow2 are written by encoders of our own where they know all that is asked for (qemu-img compresses
+on one processor), by qemu-img otherwise, as all other formats of virtual disks. qemu-img checks what came of either.
 
 The same image, :class:`Wish` and qemu-img give the same bytes, whatever the output is called, whenever and on however
 many processors it is made. (Formats name the version of qemu-img that wrote them; another version may lay out
@@ -10,12 +13,12 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from blockdev.convert import checksums, compressed, qemu_img
+from blockdev.convert import checksums, compressed, encode_vmdk, qemu_img
 from blockdev.convert.formats import FORMATS, Format, Plan, Wish, find, listed, plan
 from blockdev.convert.pinning import pin
 from stages.errors import BuildError, UsageError
@@ -23,6 +26,8 @@ from stages.errors import BuildError, UsageError
 __all__ = ["FORMATS", "Converted", "Format", "Wish", "convert", "convert_all", "find", "listed", "plan", "verify"]
 
 _SECTOR = 512
+_ENCODERS = (encode_vmdk,)
+_Encode = Callable[[Path, Path, Plan, str, int, Sequence[str]], dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -55,10 +60,9 @@ def convert_all(raw: Path, outputs: Sequence[tuple[Path, Wish]]) -> list[Convert
     if not ready:
         return []
     together = min(len(ready), _cores())
-    threads = max(1, _cores() // together)
     with ThreadPoolExecutor(together) as pool:
         running = [
-            pool.submit(_convert, raw, target, wish, chosen, threads)
+            pool.submit(_convert, raw, target, wish, chosen, _threads(chosen, together))
             for (target, wish), chosen in zip(outputs, ready, strict=True)
         ]
         done, _ = wait(running, return_when=FIRST_EXCEPTION)
@@ -83,6 +87,19 @@ def verify(raw: Path, image: Path, name: str) -> None:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0))
+
+
+def _threads(chosen: Plan, together: int) -> int:
+    """For how many processors an output works that is made together with others.
+
+    Our own encoders work for all: their threads take up what the others leave, without much memory.
+    """
+    return _cores() if _encoder(chosen) else max(1, _cores() // together)
+
+
+def _encoder(chosen: Plan) -> _Encode | None:
+    """What writes this output instead of qemu-img."""
+    return next((one.write for one in _ENCODERS if one.fits(chosen)), None)
 
 
 def _apart(targets: Sequence[Path], wishes: Sequence[Wish]) -> None:
@@ -117,6 +134,12 @@ def _ready(raw: Path, target: Path, wish: Wish) -> Plan:
                 hint="a disk is whole sectors of 512",
             )
         qemu_img.require_options(chosen)
+        if wish.level is not None and not _encoder(chosen):
+            raise UsageError(
+                f"qemu-img has no compression levels, and some of these options of {wish.format} only qemu-img knows",
+                where=qemu_img.options_text(wish.options),
+                hint="leave the level or the options out",
+            )
     return chosen
 
 
@@ -133,7 +156,10 @@ def _convert(raw: Path, target: Path, wish: Wish, chosen: Plan, threads: int) ->
 def _written(raw: Path, target: Path, wish: Wish, chosen: Plan, threads: int, folder: Path) -> Converted:
     partial = folder / f"{wish.name}{chosen.format.suffix}"  # a VMDK holds the name it was written under
     names = ("sha256", *wish.checksums)
-    if chosen.format.driver:
+    if encode := _encoder(chosen):
+        sums = encode(raw, partial, chosen, wish.seed, threads, names)
+        qemu_img.check(partial, chosen.format.driver)
+    elif chosen.format.driver:
         qemu_img.convert(raw, partial, chosen, threads, target)
         pin(partial, chosen.format.driver, wish.seed, wish.epoch)
         qemu_img.check(partial, chosen.format.driver)

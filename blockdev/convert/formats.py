@@ -45,6 +45,7 @@ FORMATS = (
         "vmdk",
         ("vmdk-stream",),
         ("zlib",),
+        (3, range(1, 10)),
         fixed={"subformat": "streamOptimized"},
         defaults={"adapter_type": "lsilogic"},  # an IDE disk is more than ESXi imports for most guests
     ),
