@@ -71,6 +71,8 @@ def parse_status(data: bytes) -> Status:
 
 def status(number: int) -> Status | None:
     """What a loop device is attached to; None where it is free or not there."""
+    if not Path(f"/sys/block/loop{number}/loop").exists():  # opening a device that is not there would make it
+        return None
     try:
         file = os.open(node(number), os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:

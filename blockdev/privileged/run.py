@@ -31,7 +31,7 @@ _LAST_OF_CODE = 440  # bytes of the first sector before the disk's id
 
 @dataclass(frozen=True)
 class Job:
-    """One image to be made.
+    """One image to be made. All paths are absolute, for scripts run in a folder of their own.
 
     ``tree`` is a tar file of the finished tree, or a folder. ``hooks`` has the merged hooks (``pre-finalise.d`` and so
     on), ``environment`` what the scripts see, ``element_of`` the element of each by ``phase.d/name``. ``images`` gets

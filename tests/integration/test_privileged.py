@@ -326,6 +326,42 @@ block-device:
     assert job.cat("root", "/etc/written") == "w\n"
 
 
+GRUB = Path("/usr/lib/grub/i386-pc")
+
+
+def with_grub(job: Job) -> Job:
+    """GRUB's files for BIOS in the tree, as the element ``bootloader`` leaves them."""
+    folder = job.folder / "tree/boot/grub/i386-pc"
+    folder.mkdir(parents=True)
+    shutil.copy(GRUB / "boot.img", folder)
+    output("grub-mkimage", "-O", "i386-pc", "-p", "/boot/grub", "-o", folder / "core.img", "biosdisk", "part_msdos")
+    return job
+
+
+@pytest.mark.skipif(not GRUB.is_dir(), reason="needs GRUB's files for BIOS")
+def test_the_tree_s_boot_loader_gets_on_the_disk(place: Path) -> None:
+    job = with_grub(make_job(place / "job", MBR))
+    job.run()
+    core = (job.folder / "tree/boot/grub/i386-pc/core.img").read_bytes()
+    with job.image.open("rb") as file:
+        start = file.read(512 + len(core))
+    assert start[:440].count(b"GRUB") == 1
+    assert start[512 + 512 : 512 + len(core)] == core[512:]  # its first sector has the list of the others
+    output("sfdisk", "--verify", job.image)
+    sound(job)
+
+
+@pytest.mark.skipif(not GRUB.is_dir(), reason="needs GRUB's files for BIOS")
+def test_a_script_s_own_boot_loader_stays(place: Path) -> None:
+    job = with_grub(make_job(place / "job", MBR))
+    job.script("pre-finalise.d", "50-own", 'printf "my own loader" | dd of="$IMAGE_BLOCK_DEVICE" conv=notrunc')
+    job.run()
+    with job.image.open("rb") as file:
+        assert file.read(440).rstrip(b"\0") == b"my own loader"
+        assert not any(file.read(4096)[512 - 440 :])
+    output("sfdisk", "--verify", job.image)
+
+
 def test_which_scripts_run_and_in_which_order(place: Path) -> None:
     job = make_job(place / "job", SMALL)
     for name in ("100-c", "20-b", "9-a", "kernel_config", "00-z", "50-no.sh", "60-not-executable"):
@@ -516,6 +552,7 @@ def test_a_device_that_is_another_file_s_now_is_not_touched(place: Path) -> None
     for entry in wrong:
         abandoned_ledger(place / "ledgers", [entry])
     assert release_left_over(place / "ledgers").released == ()
+    assert not Path("/dev/loop4321").exists()  # nor is one made by looking
     assert attached(place) == [device]
     assert list((place / "ledgers").iterdir()) == []
     abandoned_ledger(place / "ledgers", [true])
