@@ -227,10 +227,10 @@ class Disks:
                 wishes[disk.name].append((target, wish(output["type"], output["options"], name, given["epoch"], name)))
         digests: dict[Path, tuple[str, int]] = {}
         for disk in layout.disks:
-            found = convert.convert_all(assembled.images[disk.name], wishes[disk.name])
+            found = convert.convert_all(assembled.images[disk.name], wishes[disk.name], consume=True)
             for (target, _), made in zip(wishes[disk.name], found, strict=True):
                 digests[target] = (f"sha256:{made.sha256}", made.bytes)
-            assembled.images[disk.name].unlink()
+            assembled.images[disk.name].unlink(missing_ok=True)  # a raw output may have got the file itself
         for output in outputs:
             folder = folders[output["key"]]
             digest, length = digests[folder / "artifact"]

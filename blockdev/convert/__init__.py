@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import tempfile
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from blockdev.convert import checksums, compressed, encode_vmdk, qemu_img
 from blockdev.convert.formats import FORMATS, Format, Plan, Wish, find, listed, plan
@@ -49,28 +51,44 @@ def convert(raw: Path, target: Path, wish: Wish, threads: int | None = None) -> 
     return _convert(raw, target, wish, _ready(raw, target, wish), threads or _cores())
 
 
-def convert_all(raw: Path, outputs: Sequence[tuple[Path, Wish]]) -> list[Converted]:
+def convert_all(raw: Path, outputs: Sequence[tuple[Path, Wish]], *, consume: bool = False) -> list[Converted]:
     """Several outputs of one image, as many at a time as there are processors; the results in the order of the asking.
 
     All wishes are checked before the first output is begun. The first failure is raised; what was not begun then
     is left out, what was whole stays. Raises what :func:`convert` does.
+
+    ``consume``: nobody needs the raw image afterwards. Then the first raw output on its file system is not copied: it
+    gets the file itself, when all others are made (with the holes that it has; a copy has one for all that is zero).
+    Without such an output the raw image stays where it is, and after a failure too.
     """
     _apart([target for target, _ in outputs], [wish for _, wish in outputs])
     ready = [_ready(raw, target, wish) for target, wish in outputs]
     if not ready:
         return []
-    together = min(len(ready), _cores())
+    jobs = [(target, wish, chosen) for (target, wish), chosen in zip(outputs, ready, strict=True)]
+    heir = next((number for number, job in enumerate(jobs) if _can_inherit(raw, *job)), None) if consume else None
+    together = min(len(jobs), _cores())
     with ThreadPoolExecutor(together) as pool:
-        running = [
-            pool.submit(_convert, raw, target, wish, chosen, _threads(chosen, together))
-            for (target, wish), chosen in zip(outputs, ready, strict=True)
-        ]
-        done, _ = wait(running, return_when=FIRST_EXCEPTION)
-        for future in done:
-            if future.exception():
-                pool.shutdown(cancel_futures=True)
-                future.result()
-        return [future.result() for future in running]
+        running = {
+            number: pool.submit(_convert, raw, target, wish, chosen, _threads(chosen, together))
+            for number, (target, wish, chosen) in enumerate(jobs)
+            if number != heir
+        }
+        hashing = None if heir is None else pool.submit(checksums.of_file, raw, _checksums(jobs[heir][1]))
+        _settle(pool, [*running.values(), *([hashing] if hashing else [])])
+    results = {number: future.result() for number, future in running.items()}
+    if heir is not None and hashing:
+        results[heir] = _inherited(raw, *jobs[heir], hashing.result())
+    return [results[number] for number in range(len(jobs))]
+
+
+def _settle(pool: ThreadPoolExecutor, running: Sequence[Future[Any]]) -> None:
+    """Wait for all; the first failure is raised, without what was not begun."""
+    done, _ = wait(running, return_when=FIRST_EXCEPTION)
+    for future in done:
+        if future.exception():
+            pool.shutdown(cancel_futures=True)
+            future.result()
 
 
 def verify(raw: Path, image: Path, name: str) -> None:
@@ -143,19 +161,51 @@ def _ready(raw: Path, target: Path, wish: Wish) -> Plan:
     return chosen
 
 
+def _can_inherit(raw: Path, target: Path, _wish: Wish, chosen: Plan) -> bool:
+    """Can an output be the raw image's own file: one that has no other name, on the same file system?"""
+    if chosen.format.driver or chosen.compression != "none":
+        return False
+    status = raw.lstat()
+    return stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_dev == target.parent.stat().st_dev
+
+
+def _inherited(raw: Path, target: Path, wish: Wish, chosen: Plan, sums: Mapping[str, str]) -> Converted:
+    """Give the raw image's file to an output: with the rights that a new file would have got. Where the file system
+    refuses (a mount may lie between two folders of one), it is copied after all."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=".convert-", dir=target.parent) as name:
+            new = Path(name, "new")
+            new.touch()
+            raw.chmod(stat.S_IMODE(new.stat().st_mode))
+            return _finished(raw, target, wish, sums, Path(name))
+    except OSError as error:
+        if error.errno in {errno.EXDEV, errno.EPERM, errno.EACCES}:
+            return _convert(raw, target, wish, chosen, _cores())
+        raise _failed(target, error) from error
+
+
 def _convert(raw: Path, target: Path, wish: Wish, chosen: Plan, threads: int) -> Converted:
     try:
         with tempfile.TemporaryDirectory(prefix=".convert-", dir=target.parent) as name:
             return _written(raw, target, wish, chosen, threads, Path(name))
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise qemu_img.disk_full(target) from error
-        raise BuildError(f"the image cannot be written: {error.strerror or error}", where=str(target)) from error
+        raise _failed(target, error) from error
+
+
+def _failed(target: Path, error: OSError) -> BuildError:
+    """The sentence for what the system refused."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return qemu_img.disk_full(target)
+    return BuildError(f"the image cannot be written: {error.strerror or error}", where=str(target))
+
+
+def _checksums(wish: Wish) -> tuple[str, ...]:
+    return ("sha256", *wish.checksums)
 
 
 def _written(raw: Path, target: Path, wish: Wish, chosen: Plan, threads: int, folder: Path) -> Converted:
     partial = folder / f"{wish.name}{chosen.format.suffix}"  # a VMDK holds the name it was written under
-    names = ("sha256", *wish.checksums)
+    names = _checksums(wish)
     if encode := _encoder(chosen):
         sums = encode(raw, partial, chosen, wish.seed, threads, names)
         qemu_img.check(partial, chosen.format.driver)
@@ -171,6 +221,11 @@ def _written(raw: Path, target: Path, wish: Wish, chosen: Plan, threads: int, fo
             else:
                 compressed.write(raw, partial, chosen.compression, chosen.level, threads, running)
             sums = running.results()
+    return _finished(partial, target, wish, sums, folder)
+
+
+def _finished(partial: Path, target: Path, wish: Wish, sums: Mapping[str, str], folder: Path) -> Converted:
+    """Put a whole image into its place, and its checksum files beside it."""
     status = partial.stat()
     for name in sums:
         checksums.beside(target, name).unlink(missing_ok=True)  # an older image's would be wrong from here on

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import deque
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,7 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from blockdev.filesystems.region import data
+
 CHUNK = 1 << 20
+_ZEROS = bytes(CHUNK)
 _AHEAD = 16  # chunks that may wait for a slow checksum
 
 
@@ -29,11 +33,11 @@ class Checksums:
         for thread in self._threads:
             thread.shutdown(cancel_futures=True)
 
-    def update(self, data: bytes) -> None:
+    def update(self, content: bytes) -> None:
         """The next bytes. They are counted in later, so they must not change."""
         digests = self._digests.values()
         self._waiting.append(
-            [thread.submit(digest.update, data) for thread, digest in zip(self._threads, digests, strict=True)]
+            [thread.submit(digest.update, content) for thread, digest in zip(self._threads, digests, strict=True)]
         )
         if len(self._waiting) > _AHEAD:
             self._settle()
@@ -50,11 +54,23 @@ class Checksums:
 
 
 def of_file(path: Path, names: Iterable[str]) -> dict[str, str]:
-    """Checksums of a whole file."""
-    with Checksums(names) as sums, path.open("rb") as file:
-        while data := file.read(CHUNK):
-            sums.update(data)
+    """Checksums of a whole file, of which holes are not read: they count as the zeros they stand for."""
+    with Checksums(names) as sums, path.open("rb", buffering=0) as file:
+        place, size = 0, os.fstat(file.fileno()).st_size
+        for start, stop in data(file.fileno(), 0, size):
+            _add_zeros(sums, start - place)
+            place = start
+            while place < stop and (content := os.pread(file.fileno(), min(CHUNK, stop - place), place)):
+                sums.update(content)
+                place += len(content)
+        _add_zeros(sums, size - place)
         return sums.results()
+
+
+def _add_zeros(sums: Checksums, length: int) -> None:
+    for _ in range(length // CHUNK):
+        sums.update(_ZEROS)
+    sums.update(_ZEROS[: length % CHUNK])
 
 
 def line(digest: str, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -142,7 +143,7 @@ def test_qemu_img_sees_what_was_asked(raw: Path, tmp_path: Path) -> None:
     assert made("vhd-fixed").stat().st_size == SIZE + 512
 
 
-@pytest.mark.parametrize("name", ["qcow2", "raw.zst", "raw.gz", "raw.xz"])
+@pytest.mark.parametrize("name", ["qcow2", "vmdk", "raw.zst", "raw.gz", "raw.xz"])
 def test_the_number_of_processors_cannot_be_seen(raw: Path, tmp_path: Path, name: str) -> None:
     """One thread or five: the same bytes."""
     sums = {convert(raw, tmp_path / str(n), replace(WISH, format=name), threads=n).sha256 for n in (1, 2, 5)}
@@ -155,6 +156,58 @@ def test_options_that_qemu_img_does_not_know(raw: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="qemu-img knows no option 'colour' for vdi"):
         convert_all(raw, [(tmp_path / "a.qcow2", WISH), (tmp_path / "b.vdi", bad)])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_raw_image_nobody_needs_any_more(raw: Path, tmp_path: Path) -> None:
+    """The first raw output is the file itself, with a new one's rights; all outputs are as otherwise."""
+    own = tmp_path / "own.raw"
+    subprocess.run(["cp", "--sparse=always", raw, own], check=True)
+    own.chmod(0o600)
+    number = own.stat().st_ino
+    kinds = ("qcow2", "raw", "vmdk", "raw", "raw.gz")
+    wishes = [replace(WISH, format=kind, checksums=("md5",)) for kind in kinds]
+    here, there = ([(tmp_path / f"{run}-{n}", wish) for n, wish in enumerate(wishes)] for run in "ab")
+    assert convert_all(own, here, consume=True)[0::2] == convert_all(raw, there)[0::2]
+    assert not own.exists()
+    assert [target.stat().st_ino == number for target, _ in here] == [False, True, False, False, False]
+    assert here[1][0].stat().st_mode == there[1][0].stat().st_mode
+    for (ours, _), (theirs, _) in zip(here, there, strict=True):
+        assert ours.read_bytes() == theirs.read_bytes()
+        sums = [path.with_name(f"{path.name}.md5").read_text().split()[0] for path in (ours, theirs)]
+        assert sums[0] == sums[1]
+
+
+def test_a_raw_image_that_stays(raw: Path, tmp_path: Path) -> None:
+    """Without being told so, with another name, without a raw output, and where another output fails."""
+    own = tmp_path / "own.raw"
+    subprocess.run(["cp", "--sparse=always", raw, own], check=True)
+    one, bad = replace(WISH, format="raw"), replace(WISH, options={"cluster_size": "3"})
+    convert_all(own, [(tmp_path / "a", one)])
+    convert_all(own, [(tmp_path / "b", WISH)], consume=True)
+    with pytest.raises(BuildError, match="Cluster size"):
+        convert_all(own, [(tmp_path / "c", one), (tmp_path / "d", bad)], consume=True)
+    assert not (tmp_path / "c").exists()
+    (tmp_path / "name").hardlink_to(own)
+    convert_all(own, [(tmp_path / "e", one)], consume=True)
+    assert own.samefile(tmp_path / "name")
+    assert not own.samefile(tmp_path / "e")
+    assert (tmp_path / "e").read_bytes() == raw.read_bytes()
+
+
+def test_a_raw_output_on_another_file_system(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where renaming is refused after all, the image is copied."""
+    own, target = tmp_path / "own.raw", tmp_path / "target"
+    subprocess.run(["cp", "--sparse=always", raw, own], check=True)
+    replace_path = Path.replace
+
+    def refused(self: Path, to: Path) -> Path:
+        if self == own:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return replace_path(self, to)
+
+    monkeypatch.setattr(Path, "replace", refused)
+    convert_all(own, [(target, replace(WISH, format="raw"))], consume=True)
+    assert own.read_bytes() == target.read_bytes() == raw.read_bytes()
 
 
 def test_two_outputs_in_one_place(raw: Path, tmp_path: Path) -> None:
@@ -198,7 +251,7 @@ def test_a_missing_program(raw: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
-@pytest.mark.parametrize("name", ["qcow2", "raw", "raw.gz", "raw.zst", "vhdx"])
+@pytest.mark.parametrize("name", ["qcow2", "vmdk", "raw", "raw.gz", "raw.zst", "vhdx"])
 def test_a_full_disk(raw: Path, tmp_path: Path, name: str) -> None:
     """A sentence and a way out; nothing is left behind."""
     folder = tmp_path / "small"

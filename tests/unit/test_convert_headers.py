@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import UUID
 
 import pytest
@@ -151,3 +152,18 @@ def test_lines_of_a_checksum_file() -> None:
     assert checksums.line("ab", "disk.raw") == "ab  disk.raw\n"
     assert checksums.line("ab", "a\\b\nc") == "\\ab  a\\\\b\\nc\n"
     assert checksums.beside(Path("/x/disk.vhd"), "md5") == Path("/x/disk.vhd.md5")
+
+
+@given(st.lists(st.tuples(st.integers(0, 5 << 20), st.binary(min_size=1, max_size=9000)), max_size=4), st.booleans())
+def test_checksums_of_files_with_holes(parts: list[tuple[int, bytes]], longer: bool) -> None:
+    """Holes count as the zeros that they are read as, wherever they lie."""
+    with TemporaryDirectory() as name:
+        path = Path(name, "file")
+        with path.open("wb") as file:
+            for place, content in parts:
+                file.seek(place)
+                file.write(content)
+            if longer:
+                file.truncate(6 << 20)
+        sums = checksums.of_file(path, ["sha256", "md5"])
+        assert sums == {name: hashlib.new(name, path.read_bytes()).hexdigest() for name in ("sha256", "md5")}
