@@ -90,7 +90,7 @@ def assemble(job: Job, show: Callable[[str], None]) -> Assembled:
         problems = release.release(kept, lambda _: None, work.held)
         book.close(remove=not problems)
     if problems:
-        raise BuildError(f"the image is whole, but {'; '.join(problems)}", hint="it is released at the next build")
+        raise BuildError(f"the disk image was made and cannot be let go of: {'; '.join(problems)}", hint="build again")
     images = {}
     for name, path in work.images.items():
         images[name] = path.rename(job.images / f"{name}.raw")
