@@ -15,6 +15,7 @@ from __future__ import annotations
 import struct
 from uuid import UUID
 
+from blockdev.crc32c import crc32c
 from stages.errors import BuildError
 
 HEADER = 4096
@@ -25,27 +26,6 @@ METADATA = UUID("8b7ca206-4790-4b9a-b8fe-575f050f886e")
 _PAGE_83 = UUID("beca12ab-b2e6-4523-93ef-c309e000c746")
 _MOST_ENTRIES = 2047
 _ENTRY = 32
-_POLYNOMIAL = 0x82F63B78  # Castagnoli's, reflected
-
-
-def _table() -> tuple[int, ...]:
-    entries = []
-    for number in range(256):
-        for _ in range(8):
-            number = number >> 1 ^ (_POLYNOMIAL if number & 1 else 0)
-        entries.append(number)
-    return tuple(entries)
-
-
-_CRC = _table()
-
-
-def crc32c(data: bytes) -> int:
-    """CRC-32C (RFC 3720, appendix B.4)."""
-    value = 0xFFFFFFFF
-    for byte in data:
-        value = value >> 8 ^ _CRC[(value ^ byte) & 0xFF]
-    return value ^ 0xFFFFFFFF
 
 
 def _checksum(block: bytes) -> int:

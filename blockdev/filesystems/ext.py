@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import BinaryIO
 
+from blockdev.filesystems import extcopies
 from blockdev.filesystems.region import Region
 from blockdev.filesystems.spec import Spec
 from blockdev.filesystems.tools import Workplace, find
@@ -69,6 +70,7 @@ def write(spec: Spec, work: Workplace, source: Path | None, without: Collection[
         # mke2fs notes whether the builder's "char" is signed, which it is not on arm64; kernels heed the note.
         debugfs.tell(b"set_super_value", b"flags", b"1")
         _Filler(debugfs, spec.epoch, entries).fill()
+    extcopies.unify(work.region)
     return _size(work.region)
 
 

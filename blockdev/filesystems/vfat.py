@@ -22,7 +22,8 @@ _LONGEST_NAME = 255  # UTF-16 units
 _ROOT_SLOTS = 512
 _AT_ONCE = 500
 _MIB = 1 << 20
-_LEAST_FAT16, _LEAST_FAT32 = 4200 << 10, 512 * _MIB
+_LEAST_FAT32 = 512 * _MIB
+_FEW = 4000
 _CLUSTERS = {12: 4084, 16: 65524}  # the most that each width can number
 _FAT32_CLUSTERS = ((260 * _MIB, 512), (8192 * _MIB, 4096), (16384 * _MIB, 8192), (32768 * _MIB, 16384))  # bytes
 _LONGEST_LINE = 100_000
@@ -54,8 +55,11 @@ def geometry(length: int, sector: int, options: Collection[str]) -> list[str]:
     Left alone it would go by the size of the whole image.
     """
     words = list(options)
-    width = _given(words, "-F", 12 if length < _LEAST_FAT16 else 16 if length < _LEAST_FAT32 else 32)
     cluster = max(1, 4 * SECTOR // sector)
+    few = length // (cluster * sector) < (_FEW if cluster > 1 else _FEW + 200)
+    width = _given(words, "-F", 12 if few else 16 if length < _LEAST_FAT32 else 32)
+    if width == 16 and length // (cluster * sector) < 2 * _FEW:
+        cluster = max(1, cluster // 2)  # well apart from where 12 bits would do
     if width == 32:
         cluster = next((size for most, size in _FAT32_CLUSTERS if length <= most), 32 << 10)
         cluster = max(1, cluster // sector)
