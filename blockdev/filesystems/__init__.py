@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from blockdev.filesystems import ext, swap, vfat, whole, xfs
+from blockdev.filesystems import btrfs, ext, swap, vfat, whole, xfs
 from blockdev.filesystems.region import Region, holds, require_blank
 from blockdev.filesystems.size import minimum_size
 from blockdev.filesystems.spec import Spec, Subvolume, Written
@@ -27,7 +27,7 @@ _WRITERS = {
     "vfat": vfat.write,
     "squashfs": whole.write,
     "erofs": whole.write,
-    "btrfs": whole.write,
+    "btrfs": btrfs.write,
     "xfs": xfs.write,
 }
 KINDS = (*_WRITERS, "swap")
@@ -70,6 +70,8 @@ def check(image: Path, offset: int, length: int, kind: str) -> None:
             vfat.check(work)
         elif kind == "xfs":
             xfs.check(work)
+        elif kind == "btrfs":
+            btrfs.check(work)
         else:
             whole.check(kind, work)
 

@@ -11,7 +11,10 @@ _FIXED_FAT_SERIAL = 8
 
 @dataclass(frozen=True)
 class Subvolume:
-    """A btrfs subvolume at the folder ``path`` of the tree; ``kind`` is ``rw``, ``ro``, ``default`` or ``default-ro``."""
+    """A btrfs subvolume at the folder ``path`` of the tree; ``kind`` is as mkfs.btrfs has it.
+
+    ``rw``, ``ro``, or for at most one of them ``default`` or ``default-ro``: what is mounted unless another is named.
+    """
 
     path: str
     kind: str = "rw"

@@ -1,4 +1,4 @@
-"""squashfs, erofs and btrfs: their mkfs wants a file of its own (it cuts or lengthens it, or knows no offset).
+"""squashfs and erofs: their mkfs wants a file of its own (it cuts or lengthens it, or knows no offset).
 
 They write into a sparse file beside the image, whose data then moves to its place: blocks are shared where the host's
 disk can share them, else copied once. The tree itself is read once and never copied.
@@ -7,11 +7,9 @@ disk can share them, else copied once. The tree itself is read once and never co
 | --- | --- | --- |
 | squashfs | owners, modes, times, links, extended attributes | POSIX access lists, label, UUID: it has none |
 | erofs | owners, modes, times, links, attributes, access lists | holes, ``/lost+found``; before 1.7 the label |
-| btrfs | owners, modes, times, attributes, access lists | holes; before 6.12 hard links become files of their own |
 
-btrfs before 6.12 leaves the root folder root's own with mode 755, too. It is not the same bit for bit twice: it draws
-ids and takes the present time, and has no option against that. Folders in squashfs and erofs keep their own times up
-to the image's, and these three take the extended attributes that they find, whatever their name.
+Folders keep their own times up to the image's, and both take the extended attributes that they find, whatever their
+name.
 """
 
 from __future__ import annotations
@@ -25,9 +23,7 @@ from pathlib import Path
 from blockdev.filesystems.region import copy_in
 from blockdev.filesystems.spec import Spec
 from blockdev.filesystems.tools import Workplace, find
-from stages.errors import BuildError
 
-_SUBVOLUMES = (6, 12)
 Make = Callable[[Spec, Workplace, Path, Path], list["str | Path"]]
 # Covers folders whose content belongs to other file systems, in a mount namespace that ends with the command.
 _COVER = """
@@ -48,29 +44,10 @@ exec "$@"
 
 def write(spec: Spec, work: Workplace, source: Path | None, without: Collection[str]) -> int:
     """Make the file system and put it in its place; returns its size in bytes."""
+    tree = source or empty_tree(spec, work)
     made = work.folder / "filesystem"
-    tree = source or work.folder / "empty"
-    if source is None:
-        tree.mkdir(mode=0o755)
-        os.utime(tree, (spec.epoch, spec.epoch))
     command = _MAKE[spec.kind](spec, work, tree, made)
-    covered = [tree / name.strip("/") for name in without]
-    covered = [path for path in covered if path.is_dir() and not path.is_symlink()]
-    if covered:
-        cover: list[str | Path] = [
-            "unshare",
-            "--mount",
-            "/bin/sh",
-            "-c",
-            _COVER,
-            "sh",
-            work.folder,
-            str(len(covered)),
-            *covered,
-        ]
-        find(str(command[0]))
-        command = [*cover, *command]
-    said = work.run(command)
+    said = run_covered(command, work, tree, without)
     size = made.stat().st_size
     if size > work.region.length:
         room = f"it came to {size} bytes, and there is room for {work.region.length}: too small"
@@ -80,6 +57,25 @@ def write(spec: Spec, work: Workplace, source: Path | None, without: Collection[
     copy_in(made, work.region)
     made.unlink()
     return size
+
+
+def empty_tree(spec: Spec, work: Workplace) -> Path:
+    """A tree with nothing in it."""
+    tree = work.folder / "empty"
+    tree.mkdir(mode=0o755)
+    os.utime(tree, (spec.epoch, spec.epoch))
+    return tree
+
+
+def run_covered(command: list[str | Path], work: Workplace, tree: Path, without: Collection[str]) -> str:
+    """Run a tool that reads a tree, so that it sees the folders ``without`` empty; returns what it printed."""
+    covered = [tree / name.strip("/") for name in without]
+    covered = [path for path in covered if path.is_dir() and not path.is_symlink()]
+    if covered:
+        find(str(command[0]))
+        shell: list[str | Path] = ["unshare", "--mount", "/bin/sh", "-c", _COVER, "sh"]
+        command = [*shell, work.folder, str(len(covered)), *covered, *command]
+    return work.run(command)
 
 
 def _squashfs(spec: Spec, work: Workplace, tree: Path, made: Path) -> list[str | Path]:
@@ -95,24 +91,7 @@ def _erofs(spec: Spec, work: Workplace, tree: Path, made: Path) -> list[str | Pa
     return ["mkfs.erofs", "--quiet", "-U", spec.volume_id, *times, *label, *spec.options, made, tree]
 
 
-def _btrfs(spec: Spec, work: Workplace, tree: Path, made: Path) -> list[str | Path]:
-    with made.open("wb") as file:
-        file.truncate(work.region.length // 4096 * 4096)
-    ids: list[str | Path] = ["-U", spec.volume_id]
-    if version(work, "mkfs.btrfs") >= (6, 6):
-        ids += ["--device-uuid", str(spec.derived("device"))]
-    label: list[str | Path] = ["-L", spec.label] if spec.label else []
-    parts = [word for one in spec.subvolumes for word in ("--subvol", f"{one.kind}:{one.path.strip('/')}")]
-    if parts and version(work, "mkfs.btrfs") < _SUBVOLUMES:
-        raise BuildError(
-            "this mkfs.btrfs makes no subvolumes: it is older than 6.12",
-            where=f"subvolume {spec.subvolumes[0].path!r}",
-            hint="an engine with a build image (--engine podman or docker) has one that does",
-        )
-    return ["mkfs.btrfs", "--quiet", "--force", *ids, *label, *spec.options, "--rootdir", tree, *parts, made]
-
-
-_MAKE: dict[str, Make] = {"squashfs": _squashfs, "erofs": _erofs, "btrfs": _btrfs}
+_MAKE: dict[str, Make] = {"squashfs": _squashfs, "erofs": _erofs}
 
 
 def version(work: Workplace, tool: str) -> tuple[int, int]:
@@ -133,9 +112,7 @@ def version(work: Workplace, tool: str) -> tuple[int, int]:
 def check(kind: str, work: Workplace) -> None:
     """The kind's own checker, reading only."""
     image = work.extracted()
-    if kind == "btrfs":
-        work.run(["btrfs", "check", "--readonly", "--force", image])
-    elif kind == "erofs":
+    if kind == "erofs":
         work.run(["fsck.erofs", image])
     else:
         work.run(["unsquashfs", "-lls", image])
