@@ -137,6 +137,11 @@ def _check_privileged(reasons: Sequence[str], wish: DiskWish, outputs: Sequence[
             f"the output {other} cannot come from the same build as a disk whose last phases run on the disk itself",
             hint="build it with a command of its own",
         )
+    if len({output.options.get("slim", "no") for output in outputs}) > 1:
+        raise UsageError(
+            "disks whose last phases run on the disk itself are made of one tree, and two policies were asked for",
+            hint="name one with --slim",
+        )
 
 
 def options_of(wish: DiskWish, variables: Mapping[str, str], environment: Mapping[str, str], seed: str) -> Options:

@@ -384,6 +384,12 @@ def test_the_same_bytes_in_every_format(host: Command, open_folder: Path) -> Non
     assert digests[0] == digests[1]
 
 
+def test_one_disk_at_two_places(host: Command, tmp_path: Path) -> None:
+    other = tmp_path / "again.qcow2"
+    host.build("-o", "qcow2", "-o", f"qcow2,dest={other}", "--name", "twice", "tiny-os", "data")
+    assert other.read_bytes() == (host.destination / "twice.qcow2").read_bytes()
+
+
 def test_nothing_changed_and_nothing_is_written(host: Command) -> None:
     first = host.build("-o", "qcow2", "--name", "still", "tiny-os", "data")
     again = host.build("-o", "qcow2", "--name", "still", "tiny-os", "data")
