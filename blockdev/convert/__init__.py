@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blockdev.convert import checksums, compressed, encode_vmdk, qemu_img
+from blockdev.convert import checksums, compressed, encode_qcow2, encode_vmdk, qemu_img
 from blockdev.convert.formats import FORMATS, Format, Plan, Wish, find, listed, plan
 from blockdev.convert.pinning import pin
 from stages.errors import BuildError, UsageError
@@ -28,7 +28,7 @@ from stages.errors import BuildError, UsageError
 __all__ = ["FORMATS", "Converted", "Format", "Wish", "convert", "convert_all", "find", "listed", "plan", "verify"]
 
 _SECTOR = 512
-_ENCODERS = (encode_vmdk,)
+_ENCODERS = (encode_qcow2, encode_vmdk)
 _Encode = Callable[[Path, Path, Plan, str, int, Sequence[str]], dict[str, str]]
 
 

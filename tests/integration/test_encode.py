@@ -18,7 +18,7 @@ from blockdev.convert import Wish, convert, qemu_img, verify
 from stages.errors import UsageError
 
 WISH = Wish(format="vmdk", name="disk", epoch=0, seed="seed", checksums=())
-KINDS = ("vmdk",)
+KINDS = ("qcow2", "vmdk")
 SECTOR = 512
 
 
