@@ -63,7 +63,9 @@ class Agent:
         from builder.engines.protocol import Container
 
         reference = toolimage.reference(self.purpose)
-        return Container(reference, self._argv(*arguments), privileged=self.privileged)
+        # A disk is made of what is there; scripts that run on it may want to install something.
+        network = self.purpose != DISK or self.privileged
+        return Container(reference, self._argv(*arguments), network=network, privileged=self.privileged)
 
     def for_disks(self, *, privileged: bool = False) -> Agent:
         """The same agent in the build image that has the tools for disks; on request with the host's own root."""

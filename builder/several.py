@@ -16,7 +16,7 @@ from builder.request import Prepared, Wish, parse_arch, parse_output, prepare
 from stages.errors import UsageError
 from stages.export import layout
 from stages.export.archives import write_oci_archive
-from stages.request import Output
+from stages.request import DISK_TYPES, Output
 
 if TYPE_CHECKING:
     from builder.build import Conversation
@@ -53,6 +53,8 @@ def _part(wish: Wish, arch: str, name: str, folder: Path) -> Part:
         else:
             target = _target(output, arch, name, wish)
             made = folder / f"{number}-{arch}"
+            if output.type in DISK_TYPES:  # what lies beside it, checksums and further disks, is named after it
+                made = made / target.name
             rest[made] = target
             texts.append(_with(output, output.type, made))
     return Part(arch, prepare("build", replace(wish, arch=arch, outputs=tuple(texts), name=name)), layouts, rest)
@@ -107,6 +109,10 @@ def build(
         places = []
         for part in parts:
             for made, target in part.rest.items():
+                if made.name == target.name:
+                    for file in sorted(made.parent.iterdir()):
+                        if file != made:
+                            destination.swap(file, target.with_name(file.name))
                 _settle(made, target, target.name)
                 say(f"{part.arch}: {target}")
                 places.append(target)
