@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blockdev.convert import Wish, convert, qemu_img, verify
+from blockdev.convert import Wish, convert, libzstd, qemu_img, verify
 from stages.errors import UsageError
 
 WISH = Wish(format="vmdk", name="disk", epoch=0, seed="seed", checksums=())
@@ -49,6 +50,11 @@ def raw_disk(path: Path, sectors: int, parts: list[Part]) -> Path:
             file.write(part.content())
         file.truncate(sectors * SECTOR)
     return path
+
+
+def said(*arguments: str | Path) -> str:
+    """What qemu-img says."""
+    return subprocess.run(["qemu-img", *arguments], check=True, capture_output=True, text=True).stdout
 
 
 def made(raw: Path, target: Path, wish: Wish) -> Path:
@@ -106,6 +112,78 @@ def test_noise(tmp_path: Path, kind: str) -> None:
     assert image.stat().st_size < 1.02 * raw.stat().st_size + (400 << 10)
 
 
+QCOW2 = replace(WISH, format="qcow2")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    sectors=st.integers(1, 3500),
+    parts=st.lists(PARTS, max_size=6),
+    bits=st.integers(12, 21),
+    compression=st.sampled_from(["zlib", "zstd"]),
+    lazy=st.sampled_from(["on", "off"]),
+)
+def test_qcow2_of_every_kind(sectors: int, parts: list[Part], bits: int, compression: str, lazy: str) -> None:
+    """Every cluster size, both compressions: no error, no leak, nothing beyond the end, the same disk."""
+    options = {"cluster_size": str(1 << bits), "lazy_refcounts": lazy, "compat": "1.1"}
+    with TemporaryDirectory() as name:
+        raw, image = raw_disk(Path(name, "raw"), sectors, parts), Path(name, "image")
+        made(raw, image, replace(QCOW2, compression=compression, options=options))
+        verify(raw, image, "qcow2")
+        found = json.loads(said("check", "--output=json", image))
+        assert {"leaks", "corruptions", "check-errors"} & found.keys() <= {"check-errors"}
+        assert found["check-errors"] == 0
+        assert found["image-end-offset"] == image.stat().st_size
+        assert found.get("compressed-clusters", 0) <= found.get("allocated-clusters", 0)
+
+
+@pytest.mark.parametrize("compression", ["zlib", "zstd"])
+def test_a_qcow2_looks_as_qemu_imgs(tmp_path: Path, compression: str) -> None:
+    """qemu-img tells the same of both, and ours takes no more."""
+    raw = raw_disk(tmp_path / "raw", 40_000, [Part(0, 9000, "words"), Part(20_000, 3000, "noise")])
+    wish = replace(QCOW2, compression=compression)
+    ours, theirs = made(raw, tmp_path / "ours", wish), tmp_path / "theirs"
+    said("convert", "-f", "raw", "-O", "qcow2", "-c", "-o", f"compression_type={compression}", raw, theirs)
+    one, other = (qemu_img.info(path, "qcow2") for path in (ours, theirs))
+    same = ("virtual-size", "cluster-size", "format", "format-specific", "dirty-flag")
+    assert [one[key] for key in same] == [other[key] for key in same]
+    assert ours.stat().st_size < theirs.stat().st_size + 65536  # ends with a whole cluster
+    checked = [json.loads(said("check", "--output=json", path)) for path in (ours, theirs)]
+    counts = ("total-clusters", "allocated-clusters", "compressed-clusters")
+    assert [checked[0][key] for key in counts] == [checked[1][key] for key in counts]
+
+
+@pytest.mark.parametrize("compression", ["zlib", "zstd"])
+def test_a_qcow2_can_be_written_to(tmp_path: Path, compression: str) -> None:
+    """A guest that writes onto compressed clusters, and into holes, leaves sound tables: they count rightly."""
+    raw = raw_disk(tmp_path / "raw", 20_000, [Part(0, 3000, "words"), Part(3001, 300, "noise")])
+    image = made(raw, tmp_path / "image", replace(QCOW2, compression=compression))
+    change = ("write -P 7 100k 900k", "write -P 8 5M 3M", "discard 0 64k", "write -P 9 1500k 200k")
+    command = ["qemu-io", "-f", "qcow2", *(word for one in change for word in ("-c", one)), str(image)]
+    subprocess.run(command, check=True, capture_output=True)
+    said("check", image)
+    back = tmp_path / "back"
+    said("convert", "-O", "raw", image, back)
+    expected = bytearray(raw.read_bytes())
+    for start, length, byte in ((100, 900, 7), (5 << 10, 3 << 10, 8), (1500, 200, 9), (0, 64, 0)):
+        expected[start << 10 : (start + length) << 10] = bytes([byte]) * (length << 10)
+    assert back.read_bytes() == expected
+
+
+def test_a_qcow2_without_libzstd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """qemu-img writes it then."""
+    raw = raw_disk(tmp_path / "raw", 4000, [Part(0, 900, "words")])
+    libzstd.library.cache_clear()
+    monkeypatch.setattr(libzstd, "_LIBRARY", "libnone.so.1")
+    try:
+        convert(raw, tmp_path / "image", QCOW2)
+    finally:
+        libzstd.library.cache_clear()
+    verify(raw, tmp_path / "image", "qcow2")
+    data = qemu_img.info(tmp_path / "image", "qcow2")["format-specific"]["data"]
+    assert data["compression-type"] == "zstd"
+
+
 @pytest.mark.parametrize("options", [{}, {"adapter_type": "ide", "hwversion": "13"}, {"adapter_type": "buslogic"}])
 @pytest.mark.parametrize("size", [512, 3 << 20, 40 << 30])
 def test_a_vmdk_descriptor_as_qemu_imgs(tmp_path: Path, options: Mapping[str, str], size: int) -> None:
@@ -117,8 +195,7 @@ def test_a_vmdk_descriptor_as_qemu_imgs(tmp_path: Path, options: Mapping[str, st
         f"{key}={value}"
         for key, value in {"subformat": "streamOptimized", "adapter_type": "lsilogic", **options}.items()
     )
-    command = ["qemu-img", "convert", "-f", "raw", "-O", "vmdk", "-o", given_to, str(raw), str(theirs)]
-    subprocess.run(command, check=True)
+    said("convert", "-f", "raw", "-O", "vmdk", "-o", given_to, raw, theirs)
     texts = [
         re.sub(rb"CID=\w{1,8}\n(?=parent)", b"", path.read_bytes()[512:10752]).rstrip(b"\0") for path in (image, theirs)
     ]
