@@ -44,7 +44,6 @@ DISK_TOOLS = {
     "mkfs.vfat": "dosfstools",
     "mcopy": "mtools",
     "qemu-img": "qemu-utils",
-    "sfdisk": "fdisk",
 }
 MODULES = {"yaml": "python3-yaml", "sh": "python3-sh"}
 UNWANTED = ("doc", "info", "locale", "man")  # below /usr/share: a third of the files, read by nobody
