@@ -47,12 +47,14 @@ def write(
     if writer is None and spec.kind != "swap":
         raise _unknown(spec.kind)
     require_blank(region)
+    remarks: list[str] = []
     if writer is None:
         size = swap.write(spec, region)
     else:
         with workplace(region, spec.epoch) as work:
             size = writer(spec, work, source, without)
-    return Written(size, holds(region))
+            remarks = work.remarks
+    return Written(size, holds(region), tuple(remarks))
 
 
 def check(image: Path, offset: int, length: int, kind: str) -> None:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -60,12 +60,14 @@ class Workplace:
     """A folder for the time of one file system, and in it ``image``: a plain name for the image file.
 
     Several tools give a meaning to ``?``, ``@@`` or spaces in an image's name; behind the link it may have any.
+    ``remarks`` takes sentences on what the file system does not keep of a tree.
     """
 
     folder: Path
     image: Path
     region: Region
     epoch: int
+    remarks: list[str] = field(default_factory=list)
 
     def environment(self, **more: str) -> dict[str, str]:
         """What a tool sees: nothing of the caller's locale, time zone, home or configuration files."""

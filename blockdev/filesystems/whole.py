@@ -94,10 +94,10 @@ def _erofs(spec: Spec, work: Workplace, tree: Path, made: Path) -> list[str | Pa
 _MAKE: dict[str, Make] = {"squashfs": _squashfs, "erofs": _erofs}
 
 
-def version(work: Workplace, tool: str) -> tuple[int, int]:
+def version(work: Workplace, tool: str, option: str = "--version") -> tuple[int, int]:
     """The version of a tool, from what it says of itself."""
     done = subprocess.run(
-        [find(tool), "--version"],
+        [find(tool), option],
         env=work.environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

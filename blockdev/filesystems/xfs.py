@@ -1,10 +1,14 @@
 """XFS, made and filled by mkfs.xfs from a prototype file (xfsprogs(8), option ``-p``), then set right by xfs_db.
 
 mkfs.xfs knows no offset, so it writes a sparse file beside the image whose data then moves to its place. A prototype
-holds contents, owners and plain modes; sticky bits, times and the random inode generations are written afterwards.
+holds contents, owners and plain modes. What it has no word for comes afterwards: hard links, extended attributes,
+sticky bits, times and the inode generations by xfs_db, and names with white space by a word of the same hash in their
+place (:mod:`blockdev.filesystems.xfswords`).
 
-Limits, each refused with its path: hard links (a prototype has no word for them), extended attributes, and names with
-white space in them. They take a kernel: the privileged assembly writes such trees. Holes are filled.
+Kept: owners, modes, times, symbolic and hard links, device nodes, and the extended attributes of
+:mod:`blockdev.filesystems.tree`. Not kept: holes; with xfsprogs before 6.13 hard links become files of their own, and
+a remark says so. Refused, with the path: attributes of some thousand bytes, and names that no word stands in for (of
+one byte, such as a blank).
 """
 
 from __future__ import annotations
@@ -12,122 +16,155 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
+from blockdev.filesystems import whole
 from blockdev.filesystems.region import copy_in, data
 from blockdev.filesystems.spec import Spec
 from blockdev.filesystems.tools import Workplace
 from blockdev.filesystems.tree import Entry, walk
+from blockdev.filesystems.xfsattributes import Attribute, attributes
+from blockdev.filesystems.xfsdisk import Disk, Name
+from blockdev.filesystems.xfsprototype import Plan, plan, prototype
 from stages.errors import BuildError
 
-_LETTERS = {
-    stat.S_IFREG: b"-",
-    stat.S_IFDIR: b"d",
-    stat.S_IFLNK: b"l",
-    stat.S_IFIFO: b"p",
-    stat.S_IFCHR: b"c",
-    stat.S_IFBLK: b"b",
-}
 _BIGTIME = 0x8
 _CHUNK = 1 << 20
 _NUMBER_AT, _UUID_AT = 152, 160
 _GROUPS = 4  # mkfs.xfs takes the number from the host's disk and processors where it is not told
+_LINKS = (6, 13)  # the version whose xfs_db can make a name for an inode (some before may; these are known to)
 
 
 def write(spec: Spec, work: Workplace, source: Path | None, without: Collection[str]) -> int:
     """Make the file system and put it in its place; returns its size in bytes."""
-    entries = list(walk(source, without)) if source else []
-    refuse_impossible(entries)
+    found = list(walk(source, without)) if source else []
+    planned = plan(found, links=whole.version(work, "mkfs.xfs", "-V") >= _LINKS)
+    if planned.copies:
+        noun = "file with several names is" if planned.copies == 1 else "files with several names are"
+        work.remarks.append(
+            f"xfs: {planned.copies} {noun} there once for each (xfsprogs before 6.13 makes no hard links)"
+        )
     made = work.folder / "filesystem"
-    size = work.region.length // 4096 * 4096
     with made.open("wb") as file:
-        file.truncate(size)
+        file.truncate(work.region.length // 4096 * 4096)
     proto: list[str | Path] = []
-    if entries:
-        (work.folder / "prototype").write_bytes(prototype(entries, work.folder))
+    if found:
+        (work.folder / "prototype").write_bytes(prototype(planned, work.folder))
         proto = ["-p", work.folder / "prototype"]
     label = ["-L", spec.label] if spec.label else []
     groups = [] if any("agcount" in word or "agsize" in word for word in spec.options) else ["-d", f"agcount={_GROUPS}"]
     command = ["mkfs.xfs", "-q", "-f", "-K", "-m", f"uuid={spec.volume_id}", *label, *groups, *spec.options]
     work.run([*command, *proto, made])
-    _set_right(work, made, entries, spec.epoch)
+    _complete(work, made, planned, spec.epoch)
+    size = made.stat().st_size
     copy_in(made, work.region)
     made.unlink()
     return size
 
 
-def refuse_impossible(entries: Collection[Entry]) -> None:
-    """BuildError for the first entry that a prototype cannot describe."""
-    names = Counter(entry.inode for entry in entries if entry.kind != stat.S_IFDIR)
+def _complete(work: Workplace, made: Path, planned: Plan, epoch: int) -> None:
+    """All that a prototype has no word for."""
+    numbers: dict[bytes, int] = {}
+    if planned.entries:
+        firsts = [entry for entry in planned.entries if planned.first(entry) is entry]
+        wanted = {entry.name: found for entry in firsts if (found := attributes(entry))}
+        with Disk(made) as disk:
+            numbers = _numbers(disk, _listed(disk, planned), firsts)
+        _expert(work, made, [*_links(planned, numbers), *_rooms(wanted, numbers)], silent=True)
+        with Disk(made) as disk:
+            names = _listed(disk, planned)
+            numbers = _numbers(disk, names, planned.entries)
+            _values(disk, wanted, numbers)
+            _odd(disk, planned, names)
+    _set_right(work, made, planned, numbers, epoch)
+
+
+def _listed(disk: Disk, planned: Plan) -> dict[bytes, Name]:
+    """Where each path of the plan lies; what is not there (yet) is missing."""
+    found: dict[bytes, Name] = {}
+    real = {planned.word(entry): entry for entry in planned.entries}
+    folders = [(b"", disk.root)]
+    while folders:
+        path, number = folders.pop()
+        for name in disk.names(number):
+            entry = real.get((path, name.text))
+            if entry is None:
+                continue
+            found[entry.name] = name
+            if entry.kind == stat.S_IFDIR:
+                folders.append((entry.name, name.inode))
+    return found
+
+
+def _numbers(disk: Disk, names: Mapping[bytes, Name], entries: Collection[Entry]) -> dict[bytes, int]:
+    """The inode of each path; xfs_db tells only in words of what went wrong, so the entries must all be there."""
+    numbers = {b"": disk.root, **{path: name.inode for path, name in names.items()}}
     for entry in entries:
-        reason = _reason(entry, names[entry.inode])
-        if reason:
+        if entry.name not in numbers:
             raise BuildError(
-                f"an xfs file system written without the kernel cannot hold {reason}",
+                "xfsprogs did not write what it was told to",
                 where=repr(os.fsdecode(entry.path)),
-                hint="choose ext4 or btrfs, or the privileged assembly",
+                hint="give the file system more room, or choose ext4 or btrfs",
             )
+    return numbers
 
 
-def _reason(entry: Entry, names: int) -> str:
-    name = entry.name.rpartition(b"/")[2]
-    if name and not _is_word(name):
-        return f"a name like {os.fsdecode(name)!r}"
-    if entry.kind == stat.S_IFLNK and not _is_word(entry.target()):
-        return "a symbolic link to a name with white space in it"
-    if names > 1:
-        return "hard links"
-    if attributes := entry.attributes():
-        return f"extended attributes ({', '.join(attributes)})"
-    return ""
+def _links(planned: Plan, numbers: Mapping[bytes, int]) -> Iterator[bytes]:
+    for entry in planned.entries:
+        first = planned.first(entry)
+        if first is not entry:
+            folder, word = planned.word(entry)
+            yield b"inode %d" % numbers[folder]
+            yield b"link -i %d -- %s" % (numbers[first.name], word)
 
 
-def _is_word(text: bytes) -> bool:
-    """Is it one token of a prototype, and one argument of xfs_db between quotes."""
-    return text.split() == [text] and text != b"$" and not text.startswith(b":") and b'"' not in text
+def _rooms(wanted: Mapping[bytes, Collection[Attribute]], numbers: Mapping[bytes, int]) -> Iterator[bytes]:
+    """Attributes with as many bytes as their values have; xfs_db cannot be told a value with a zero byte in it."""
+    for path, attributes_here in wanted.items():
+        yield b"inode %d" % numbers[path]
+        for one in attributes_here:
+            yield b"attr_set -%s -v %d %s" % (one.option, len(one.value), one.name)
 
 
-def prototype(entries: list[Entry], folder: Path) -> bytes:
-    """The prototype of a tree; ``folder`` takes links to files whose own path has white space in it."""
-    inside: dict[bytes, list[Entry]] = {}
-    for entry in entries[1:]:
-        inside.setdefault(entry.name.rpartition(b"/")[0], []).append(entry)
-    lines = [b"-", b"0 0", _described(entries[0], folder, 0)]
-    pending: list[Entry | None] = [None, *reversed(inside.get(b"", []))]
-    while pending:
-        entry_or_end = pending.pop()
-        if entry_or_end is None:
-            lines.append(b"$")
-            continue
-        name = entry_or_end.name
-        lines.append(name.rpartition(b"/")[2] + b" " + _described(entry_or_end, folder, len(lines)))
-        if entry_or_end.kind == stat.S_IFDIR:
-            pending += [None, *reversed(inside.get(name, []))]
-    return b"\n".join(lines) + b"\n"
+def _values(disk: Disk, wanted: Mapping[bytes, Collection[Attribute]], numbers: Mapping[bytes, int]) -> None:
+    for path, attributes_here in wanted.items():
+        found = disk.attributes(numbers[path])
+        for one in attributes_here:
+            there = found.get((one.space, one.name))
+            if there is None or there.length != len(one.value):
+                raise BuildError(
+                    f"an xfs file system written without the kernel cannot hold the extended attribute "
+                    f"{os.fsdecode(one.name)!r} of {len(one.value)} bytes",
+                    where=repr(os.fsdecode(b"/" + path)),
+                    hint="choose ext4 or btrfs, or the privileged assembly",
+                )
+            disk.write(there.place, one.value, there.inside)
 
 
-def _described(entry: Entry, folder: Path, number: int) -> bytes:
-    """What follows a name: type, mode, owners, and what there is inside."""
-    status = entry.status
-    special = (b"u" if status.st_mode & stat.S_ISUID else b"-") + (b"g" if status.st_mode & stat.S_ISGID else b"-")
-    line = _LETTERS[entry.kind] + special + b"%03o %d %d" % (status.st_mode & 0o777, status.st_uid, status.st_gid)
-    if entry.kind == stat.S_IFREG:
-        path = entry.path
-        if not _is_word(path):
-            link = folder / f"source-{number}"
-            link.symlink_to(os.fsdecode(path))
-            path = os.fsencode(link)
-        return line + b" " + path
-    if entry.kind == stat.S_IFLNK:
-        return line + b" " + entry.target()
-    if entry.kind in (stat.S_IFCHR, stat.S_IFBLK):
-        return line + b" %d %d" % (os.major(status.st_rdev), os.minor(status.st_rdev))
-    return line
+def _odd(disk: Disk, planned: Plan, names: Mapping[bytes, Name]) -> None:
+    """Put names and targets that are no words in the place of those that stand there for them."""
+    for entry in planned.entries[1:]:
+        name, text = names[entry.name], entry.name.rpartition(b"/")[2]
+        if name.text != text:
+            disk.write(name.place, text, name.inside)
+        if entry.kind == stat.S_IFLNK:
+            disk.retarget(name.inode, entry.target())
 
 
-def _set_right(work: Workplace, made: Path, entries: list[Entry], epoch: int) -> None:
+def _expert(work: Workplace, made: Path, commands: list[bytes], *, silent: bool = False) -> None:
+    """Let xfs_db run the commands; where they are ``silent``, words are errors."""
+    if not commands:
+        return
+    script = work.folder / "commands"
+    script.write_bytes(b"\n".join(commands) + b"\n")
+    # Not by standard input: what reads that takes bytes of no character away.
+    said = work.run(["xfs_db", "-x", "-c", "source commands", made])
+    if silent and said.strip():
+        raise work.failure("xfs_db", said)
+
+
+def _set_right(work: Workplace, made: Path, planned: Plan, numbers: Mapping[bytes, int], epoch: int) -> None:
     """Sticky bits, times and generations: a command for each field."""
     with made.open("rb") as file:
         superblock = file.read(512)
@@ -139,14 +176,13 @@ def _set_right(work: Workplace, made: Path, entries: list[Entry], epoch: int) ->
         commands += [f"inode {inode}", "write core.gen 0"]
     for inode in inodes:
         commands += [f"inode {inode}", *_fields(epoch, epoch, wide)]
-    for entry in entries:
-        commands += [b"path /" + entry.name, *_fields(entry.mtime(epoch), epoch, wide)]
+    for entry in planned.entries:
+        if planned.first(entry) is not entry:
+            continue
+        commands += [f"inode {numbers[entry.name]}", *_fields(entry.mtime(epoch), epoch, wide)]
         if entry.status.st_mode & stat.S_ISVTX:
             commands.append(f"write core.mode 0{entry.status.st_mode:o}")
-    script = work.folder / "fields"
-    script.write_bytes(b"\n".join(os.fsencode(command) for command in commands) + b"\n")
-    with script.open("rb") as lines:
-        work.run(["xfs_db", "-x", made], stdin=lines)
+    _expert(work, made, [os.fsencode(command) for command in commands])
 
 
 def _free_inodes(made: Path, identity: bytes) -> Iterator[int]:

@@ -97,7 +97,7 @@ def large(tree: Path, *, backwards: bool) -> None:
 
 
 def plain(tree: Path, *, backwards: bool) -> None:
-    """What a prototype of xfs, and FAT but for the modes, can hold."""
+    """What FAT, but for the modes, can hold."""
     names = [f"EFI/BOOT/{name}" for name in ("BOOTX64.EFI", "grub.cfg", "a-name-longer-than-eight.three", "[brackets]")]
     names += ["loader/entries/débian+1,2;3=4.conf", "lower", "MiXed.TxT", *(f"many/{number}" for number in range(200))]
     names += [f"{'l' * 200}/{'o' * 250}", "[dir]/{file}", "-dash/-f", "zero"]
@@ -241,15 +241,13 @@ def refuse(folder: Path, kinds: list[str]) -> None:
                 file.write(os.urandom(1 << 20) * 300)
                 break
     said = {kind: _said(folder, kind, lengths.get(kind, 8 * MIB), tree) for kind in kinds if kind != "swap"}
-    for kind, name in (("vfat", "a\\b"), ("vfat", "link"), ("vfat", "CASE"), ("xfs", "sp ace"), ("xfs", "hard")):
+    for kind, name in (("vfat", "a\\b"), ("vfat", "link"), ("vfat", "CASE"), ("xfs", " ")):
         if kind not in kinds:
             continue
         wrong = mounted(folder / f"tree-{kind}-{name.encode().hex()}")
         (wrong / "case").touch()
         if name == "link":
             (wrong / name).symlink_to("case")
-        elif name == "hard":
-            (wrong / name).hardlink_to(wrong / "case")
         else:
             (wrong / name).touch()
         said[f"{kind} {name}"] = _said(folder, kind, lengths.get(kind, 8 * MIB), wrong)
