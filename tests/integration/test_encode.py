@@ -208,6 +208,17 @@ def test_a_vmdk_descriptor_as_qemu_imgs(tmp_path: Path, options: Mapping[str, st
     assert data["extents"][0]["compressed"] is others["extents"][0]["compressed"] is True
 
 
+@pytest.mark.parametrize(("kind", "reader"), [("vmdk", "VMDK"), ("qcow2", "QCOW")])
+def test_another_reader(tmp_path: Path, kind: str, reader: str) -> None:
+    """7-Zip, which has nothing of QEMU's, finds the same disk (it knows no zstd within qcow2)."""
+    raw = raw_disk(
+        tmp_path / "raw", 140_001, [Part(0, 700, "noise"), Part(65_000, 3000, "words"), Part(140_000, 1, "noise")]
+    )
+    image = made(raw, tmp_path / "image", replace(WISH, format=kind, compression="zlib"))
+    found = subprocess.run(["7zz", "e", "-so", f"-t{reader}", image], capture_output=True, check=True).stdout
+    assert found == raw.read_bytes()
+
+
 def test_levels_of_a_vmdk(tmp_path: Path) -> None:
     """9 is smaller than 1; with options of qemu-img's own there are none."""
     words = [word.encode() for word in Path(__file__).read_text().split()]
