@@ -11,8 +11,6 @@ from builder.request import Prepared
 from stages.errors import UsageError
 from stages.request import DISK_TYPES
 
-AUTO = "auto"
-CHOICES = (AUTO, "bios", "uefi", "both")
 _STARTS_BY_BIOS = ("amd64", "i386")
 # What QEMU reads as it is; an archive of a raw image it does not.
 _READ_BY_QEMU = tuple(kind for kind in DISK_TYPES if not kind.startswith("raw."))
@@ -36,15 +34,17 @@ def firmware_for(disk: DiskLayout, arch: str) -> str:
     return "both" if bios and uefi else "uefi" if uefi else "bios"
 
 
-def run(prepared: Prepared, wish: str, show: Callable[[str], None]) -> Iterable[str]:
-    """Start the image; yields a sentence for each firmware that it came up with. Raises BuildError where it did not."""
+def run(prepared: Prepared, firmware: str | None, show: Callable[[str], None]) -> Iterable[str]:
+    """Start the image; yields a sentence for each firmware that it came up with. Raises BuildError where it did not.
+
+    ``firmware`` None: what its disk is made for.
+    """
     from builder.engines import memory
     from qemu.boot import Request, boot
     from stages.disk import layout_of
 
     request = prepared.request
-    firmware = wish
-    if wish == AUTO:
+    if firmware is None:
         firmware = firmware_for(layout_of(request).disks[0], request.arch)
     for success in boot(Request(image=image_of(prepared), arch=request.arch, firmware=firmware), show, memory):
         yield str(success)

@@ -70,12 +70,11 @@ def _check_load(engine: str, *, load: bool) -> None:
 @click.option("--push", "reference", default="", metavar="HOST/NAME:TAG", help="Push the image to this registry.")
 @click.option("--load", is_flag=True, help="Put the image into the engine's own images as well.")
 @click.option(
-    "--boot-test",
-    is_flag=False,
-    flag_value="auto",
-    type=click.Choice(("auto", "bios", "uefi", "both")),
-    help="Start a machine from the disk image and wait for its login prompt.",
+    "--firmware",
+    type=click.Choice(("bios", "uefi", "both")),
+    help="What --boot-test starts it with [default: what the disk is made for].",
 )
+@click.option("--boot-test", is_flag=True, help="Start a machine from the disk image and wait for its login prompt.")
 @click.option(
     "--break", "breaks", multiple=True, metavar="POINT", help="Open a shell at before:STAGE, after:STAGE or error."
 )
@@ -112,7 +111,7 @@ def build(**options: Any) -> None:
         if options["boot_test"]:
             from builder import boottest
 
-            for success in boottest.run(prepared, options["boot_test"], lambda text: note(text, end="")):
+            for success in boottest.run(prepared, options["firmware"], lambda text: note(text, end="")):
                 say(success)
     if pushing:
         say(pushing.run(next(place for place in places if (place / "oci-layout").is_file())))
@@ -123,6 +122,8 @@ def _check_boot_test(options: dict[str, Any], prepared: Prepared) -> None:
         from builder import boottest
 
         boottest.image_of(prepared)
+    elif options["firmware"]:
+        raise UsageError("--firmware is for --boot-test", hint="add --boot-test, or leave it out")
 
 
 def _build_several(wish: Wish, options: dict[str, Any], say: Callable[[str], None]) -> list[Path]:

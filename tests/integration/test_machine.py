@@ -76,23 +76,22 @@ def booted(*arguments: str | Path) -> str:
 def test_the_default_disk_boots_both_ways(host: Command) -> None:
     """``vm`` alone brings layout and boot loader; --boot-test starts what was built, in the format it was built in."""
     outcome = host.build("-o", "qcow2", "--boot-test", "debian-minimal", "vm")
-    assert "booted by bios under" in outcome.stdout
-    assert "booted by uefi under" in outcome.stdout
+    assert "booted by bios under" in outcome.stderr
+    assert "booted by uefi under" in outcome.stderr
     found = subprocess.check_output(
         [sys.executable, "-m", "builder.cli", "disk", "inspect", host.destination / "debian-minimal.qcow2"], text=True
     )
     assert "boots by BIOS: yes" in found
     assert "boots by UEFI: yes" in found
-    assert "PRETTY" not in found
     assert "Debian GNU/Linux" in found
 
 
 def test_a_root_on_a_volume_boots(host: Command) -> None:
     outcome = host.build(
-        *("-o", "raw", "--name", "volumes", "--boot-test=uefi", "-p", "lvm2", "debian-minimal", "vm"),
+        *("-o", "raw", "--name", "volumes", "--boot-test", "--firmware", "uefi", "-p", "lvm2", "debian-minimal", "vm"),
         variables={"DIB_BLOCK_DEVICE_CONFIG": VOLUMES},
     )
-    assert "booted by uefi under" in outcome.stdout
+    assert "booted by uefi under" in outcome.stderr
 
 
 def test_a_machine_worth_having(host: Command, tmp_path: Path) -> None:
