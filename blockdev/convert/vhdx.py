@@ -78,8 +78,8 @@ def metadata_place(table: bytes) -> tuple[int, int]:
     """Offset and length (bytes) of the metadata region, from the region table (64 KiB)."""
     if not table.startswith(b"regi"):
         raise BuildError("this VHDX has no region table")
-    (count,) = struct.unpack_from("<I", table, 8)
-    for number in range(min(count, _MOST_ENTRIES)):
+    (count,) = struct.unpack_from("<I", table.ljust(16, b"\0"), 8)
+    for number in range(min(count, _MOST_ENTRIES, max(0, len(table) - 16) // _ENTRY)):
         guid, offset, length = struct.unpack_from("<16sQI", table, 16 + number * _ENTRY)
         if UUID(bytes_le=guid) == METADATA:
             return offset, length
@@ -90,8 +90,8 @@ def page_83_place(table: bytes) -> int:
     """Where the 16 bytes that name the disk lie: the offset in the metadata region, from the metadata table."""
     if not table.startswith(b"metadata"):
         raise BuildError("this VHDX has no metadata table")
-    (count,) = struct.unpack_from("<H", table, 10)
-    for number in range(min(count, _MOST_ENTRIES)):
+    (count,) = struct.unpack_from("<H", table.ljust(12, b"\0"), 10)
+    for number in range(min(count, _MOST_ENTRIES, max(0, len(table) - 32) // _ENTRY)):
         guid, offset, length = struct.unpack_from("<16sII", table, 32 + number * _ENTRY)
         if UUID(bytes_le=guid) == _PAGE_83 and length == len(guid):
             return int(offset)

@@ -39,7 +39,7 @@ def _unify(file: int, offset: int) -> None:
     (compatible, incompatible, read_only) = struct.unpack_from("<III", first, 0x5C)
     if incompatible & _META_GROUPS or compatible & _SPARSE_2:
         return  # their copies lie elsewhere
-    log, (begin, per_group), blocks = _geometry(first, bool(incompatible & _64BIT))
+    log, (begin, per_group), blocks = _geometry(bytes(first), bool(incompatible & _64BIT))
     size = 1024 << log
     entry = struct.unpack_from("<H", first, 0xFE)[0] if incompatible & _64BIT else 32
     groups = -(-(blocks - begin) // per_group)
