@@ -4,7 +4,9 @@ Kept: owners, modes, times, extended attributes, access lists, and from 6.12 on 
 files of their own, and the root folder is root's own with mode 755. Not kept: holes. It takes the extended attributes
 that it finds, whatever their name.
 
-It is not the same bit for bit twice: it draws ids and takes the present time, and has no option against that.
+Ids and times follow from the :class:`Spec` (:mod:`blockdev.filesystems.btrfspins`), so the same tree gives the same
+bytes; but mkfs.btrfs numbers files in the order in which their folders list them, so a copy of the tree on a disk that
+lists them in another order gives others. With ``--mixed`` or ``--csum xxhash`` the ids stay random.
 """
 
 from __future__ import annotations
@@ -13,13 +15,14 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from blockdev.filesystems import whole
-from blockdev.filesystems.region import copy_in
+from blockdev.filesystems.btrfspins import Pins, pin
+from blockdev.filesystems.region import Region, copy_in, copy_range
 from blockdev.filesystems.spec import Spec
 from blockdev.filesystems.tools import Workplace
 from stages.errors import BuildError
 
 KINDS = ("rw", "ro", "default", "default-ro")
-_DEVICE_ID, _SUBVOLUMES = (6, 6), (6, 12)  # versions that have --device-uuid and --subvol
+_SUBVOLUMES = (6, 12)  # the version from which on there is --subvol
 _BLOCK = 4096
 
 
@@ -33,11 +36,29 @@ def write(spec: Spec, work: Workplace, source: Path | None, without: Collection[
     made = work.folder / "filesystem"
     with made.open("wb") as file:
         file.truncate(work.region.length // _BLOCK * _BLOCK)
-    whole.run_covered(_command(spec, found, tree, made), work, tree, without)
+    whole.run_covered(_command(spec, tree, made), work, tree, without)
     size = made.stat().st_size
-    copy_in(made, work.region)
+    if size > work.region.length:  # it lengthens a file that it holds to be too short
+        room = f"it came to {size} bytes, and there is room for {work.region.length}: too small"
+        raise work.failure("mkfs.btrfs", room)
+    pieces = pin(made, Pins(spec.epoch, spec.derived))
+    if pieces is None:
+        copy_in(made, work.region)
+    for start, stop in _joined(pieces or []):
+        copy_range(Region(made, start, stop - start), Region(work.image, work.region.offset + start, stop - start))
     made.unlink()
     return size
+
+
+def _joined(pieces: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """(first byte, last + 1) of what (first byte, bytes) make together."""
+    found: list[tuple[int, int]] = []
+    for start, length in sorted(pieces):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], start + length))
+        else:
+            found.append((start, start + length))
+    return found
 
 
 def refuse_wrong(spec: Spec, found: tuple[int, int]) -> None:
@@ -86,13 +107,22 @@ def _require_folder(tree: Path, name: str) -> None:
             raise BuildError(what, where=name, hint="let an element make it, or leave the subvolume out")
 
 
-def _command(spec: Spec, found: tuple[int, int], tree: Path, made: Path) -> list[str | Path]:
-    ids = ["-U", spec.volume_id]
-    if found >= _DEVICE_ID:
-        ids += ["--device-uuid", str(spec.derived("device"))]
+def _command(spec: Spec, tree: Path, made: Path) -> list[str | Path]:
     label = ["-L", spec.label] if spec.label else []
     subvolumes = [f"--subvol={one.kind}:{_name(one.path)}" for one in spec.subvolumes]
-    return ["mkfs.btrfs", "--quiet", "--force", *ids, *label, *spec.options, *subvolumes, "--rootdir", tree, made]
+    return [
+        "mkfs.btrfs",
+        "--quiet",
+        "--force",
+        "-U",
+        spec.volume_id,
+        *label,
+        *spec.options,
+        *subvolumes,
+        "--rootdir",
+        tree,
+        made,
+    ]
 
 
 def check(work: Workplace) -> None:

@@ -1,10 +1,13 @@
-"""btrfs with subvolumes, as its own tools and (where one may mount) the kernel show it."""
+"""btrfs, with subvolumes and twice the same, as its own tools and (where one may mount) the kernel show it."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
+import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +20,7 @@ from stages.errors import BuildError
 from tests.integration.engine_cases import missing
 
 PATH = os.environ["PATH"] + ":/usr/sbin:/sbin"
-OFFSET, LENGTH, EPOCH = 3 << 20, 160 << 20, 1_700_000_000
+OFFSET, LENGTH, EPOCH = 3 << 20, 512 << 20, 1_700_000_000
 SUBVOLUMES = (
     Subvolume("/home"),
     Subvolume("var/log", "ro"),
@@ -66,23 +69,27 @@ def mounted(image: Path, *options: str) -> Iterator[Path]:
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A small system."""
-    made = tmp_path / "tree"
+    root = tmp_path / "tree"
     for name in ("home/user/file", "home/user/cache/thing", "var/log/syslog", "srv/a:b c/site", "etc/fstab"):
-        path = made / name
+        path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"content of {name}\n" * 500)
         os.utime(path, (EPOCH - 5, EPOCH - 1000))
-    (made / "home/user").chmod(0o700)
-    (made / "etc/again").hardlink_to(made / "etc/fstab")
-    (made / "lib").symlink_to("srv")
-    return made
+    (root / "home/user").chmod(0o700)
+    (root / "etc/again").hardlink_to(root / "etc/fstab")
+    (root / "lib").symlink_to("srv")
+    return root
 
 
 def write(image: Path, tree: Path | None, subvolumes: tuple[Subvolume, ...] = SUBVOLUMES) -> Path:
     """Write and check one; returns its image."""
-    spec = Spec("btrfs", label="root", epoch=EPOCH, seed=str(image), subvolumes=subvolumes)
-    filesystems.write(spec, image, OFFSET, LENGTH, tree)
-    filesystems.check(image, OFFSET, LENGTH, "btrfs")
+    return made(Spec("btrfs", label="root", epoch=EPOCH, seed=str(image), subvolumes=subvolumes), image, tree)
+
+
+def made(spec: Spec, image: Path, tree: Path | None, offset: int = OFFSET) -> Path:
+    """Write and check what is asked for."""
+    filesystems.write(spec, image, offset, LENGTH, tree)
+    filesystems.check(image, offset, LENGTH, "btrfs")
     return image
 
 
@@ -149,6 +156,73 @@ def test_without_a_tree(tmp_path: Path) -> None:
         found = {str(path.relative_to(top)) for path in top.rglob("*")}
         assert found == {*NAMES, "home/user", "srv", "var"}
         assert (top / "home/user/cache").stat().st_ino == 256
+
+
+def many(tree: Path) -> tuple[Subvolume, ...]:
+    """Enough for trees of more than one block, and as many subvolumes as this version makes."""
+    for number in range(3000):
+        path = tree / f"many/{number % 12}/{number:05}-{'x' * (number % 60)}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"content" * (number % 5) * 100)
+        os.utime(path, (EPOCH + number, EPOCH - 3000 + number))
+    os.setxattr(tree / "etc/fstab", "user.note", b"value")
+    return tuple(Subvolume(f"many/{number}") for number in range(12)) if version() >= (6, 12) else ()
+
+
+@pytest.mark.parametrize("options", [(), ("--csum", "sha256"), ("--csum", "blake2"), ("-m", "single", "-n", "4096")])
+def test_the_same_twice(tmp_path: Path, tree: Path, options: tuple[str, ...]) -> None:
+    """Seconds later and elsewhere in an image: ids and times are those of the request, whatever else is asked for."""
+    subvolumes = many(tree)
+    spec = Spec("btrfs", label="root", epoch=EPOCH, seed="twice", subvolumes=subvolumes, options=options)
+    one = made(spec, tmp_path / "one", tree)
+    time.sleep(1.1)
+    (tree / "etc/fstab").read_bytes()
+    two = made(spec, tmp_path / "two", tree, 0)
+    run("cmp", "-i", f"{OFFSET}:0", one, two)
+    other = made(dataclasses.replace(spec, seed="other"), tmp_path / "other", tree, 0)
+    ids = [
+        set(re.findall(r"\buuid ([0-9a-f-]{36})", run("btrfs", "inspect-internal", "dump-tree", image)))
+        for image in (two, other)
+    ]
+    assert ids[0] & ids[1] == {"00000000-0000-0000-0000-000000000000"}
+    assert len(ids[0]) == len(ids[1]) == 5 + len(subvolumes)  # none; file system, chunks, device, top; subvolumes
+
+
+def test_kernel_reads_what_was_put_right(tmp_path: Path, tree: Path) -> None:
+    """Every checksum holds: contents, modes and times are those of the tree, none later than the epoch."""
+    subvolumes = many(tree)
+    image = made(Spec("btrfs", epoch=EPOCH, seed="kernel", subvolumes=subvolumes), tmp_path / "image", tree)
+    with mounted(image, "subvolid=5") as top:
+        for path in (tree, *sorted(tree.rglob("*"))):
+            other = top / path.relative_to(tree)
+            found, wanted = other.lstat(), path.lstat()
+            assert found.st_mode == wanted.st_mode or path == tree  # the root's own before 6.12
+            assert (int(found.st_atime), int(found.st_ctime)) == (EPOCH, EPOCH)
+            folder = stat.S_ISDIR(wanted.st_mode)
+            assert int(found.st_mtime) == (EPOCH if folder else min(int(wanted.st_mtime), EPOCH))
+            if stat.S_ISREG(wanted.st_mode):
+                assert other.read_bytes() == path.read_bytes()
+        assert os.getxattr(top / "etc/fstab", "user.note") == b"value"
+
+
+def test_no_room(tmp_path: Path, tree: Path) -> None:
+    """mkfs.btrfs would make the image longer; that is an error, and nothing is behind the end."""
+    many(tree)
+    image = tmp_path / "image"
+    with pytest.raises(BuildError) as caught:
+        filesystems.write(Spec("btrfs", epoch=EPOCH, seed="small"), image, OFFSET, 120 << 20, tree)
+    assert "mkfs.btrfs could not write the file system" in str(caught.value)
+    assert "more room" in caught.value.hint
+    assert image.stat().st_size == OFFSET + (120 << 20)
+    assert image.stat().st_blocks == 0
+
+
+@pytest.mark.parametrize("options", [("--mixed",), ("--csum", "xxhash")])
+def test_forms_that_stay_as_they_are(tmp_path: Path, tree: Path, options: tuple[str, ...]) -> None:
+    """What cannot be put right is still a whole file system."""
+    image = made(Spec("btrfs", epoch=EPOCH, seed="left", options=options), tmp_path / "image", tree)
+    with mounted(image) as top:
+        assert (top / "etc/fstab").read_bytes() == (tree / "etc/fstab").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["opt/app", "lib/a:b c", "etc/fstab"])
