@@ -217,6 +217,14 @@ def test_no_room(tmp_path: Path, tree: Path) -> None:
     assert image.stat().st_blocks == 0
 
 
+def test_least_size_is_enough_for_many_small_files(tmp_path: Path, tree: Path) -> None:
+    """What is foretold is no less than what mkfs.btrfs takes for needed."""
+    many(tree)
+    length = filesystems.minimum_size("btrfs", filesystems.measure(tree))
+    filesystems.write(Spec("btrfs", epoch=EPOCH, seed="least"), tmp_path / "image", OFFSET, length, tree)
+    filesystems.check(tmp_path / "image", OFFSET, length, "btrfs")
+
+
 @pytest.mark.parametrize("options", [("--mixed",), ("--csum", "xxhash")])
 def test_forms_that_stay_as_they_are(tmp_path: Path, tree: Path, options: tuple[str, ...]) -> None:
     """What cannot be put right is still a whole file system."""
