@@ -107,7 +107,7 @@ def memory_folder(place: Path) -> Iterator[Path]:
 
 def open_copy(folder: Path) -> dict[str, str]:
     """Copies of the checkout and of its libraries that another user can read; the variables that choose them."""
-    for name in ("builder", "stages", "qemu", "containerfiles"):
+    for name in ("builder", "stages", "blockdev", "qemu", "containerfiles"):
         shutil.copytree(ROOT / name, folder / "code" / name)
     shutil.copytree(sysconfig.get_path("purelib"), folder / "libraries", ignore=shutil.ignore_patterns("mypy*", "pip"))
     return {"PYTHONPATH": f"{folder}/code:{folder}/libraries"}

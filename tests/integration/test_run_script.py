@@ -51,7 +51,7 @@ def checkout_copy(folder: Path) -> Path:
     ours.mkdir()
     for name in ("run", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy2(CHECKOUT / name, ours / name)
-    for name in ("builder", "stages", "qemu"):
+    for name in ("builder", "stages", "blockdev", "qemu"):
         shutil.copytree(CHECKOUT / name, ours / name, ignore=shutil.ignore_patterns("__pycache__"), symlinks=True)
     (ours / "tests").mkdir()
     shutil.copy2(CHECKOUT / "tests/debian-packages.txt", ours / "tests")
