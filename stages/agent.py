@@ -22,9 +22,10 @@ from stages.events import emit
 from stages.hooks import HooksTree, merge, odd_scripts
 from stages.layers import Builder, StageFailedError, write_hooks
 from stages.outputs import Exporter, FinishedTree, layer_titles
+from stages.places import BUILD_DIR, HOOKS_OUTSIDE
 from stages.plan import Plan, make_plan
 from stages.request import Request
-from stages.sandbox import BUILD_DIR, HOOKS_OUTSIDE, View
+from stages.sandbox import View
 from stages.shell import enter as enter_session
 from stages.shell import finished_session, set_command
 from stages.store import Store, disk_full

@@ -15,8 +15,11 @@ from pathlib import Path
 import yaml
 
 from stages.errors import UsageError
+from stages.keptmounts import KeptMount
 from stages.sandbox import Cache
 from stages.store import Store, Workplace
+
+APT_ARCHIVES = "var/cache/apt/archives"
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ def read_cache_rules(elements: Sequence[tuple[str, Path]]) -> tuple[CacheRule, .
     return tuple(rules[name] for name in sorted(rules))
 
 
-def _shared(store: Store, name: str, arch: str) -> Path:
+def shared(store: Store, name: str, arch: str) -> Path:
+    """The folder of a cache that all builds share."""
     return store.root / "cache" / name / arch
 
 
@@ -51,14 +55,31 @@ def open_views(store: Store, rules: Sequence[CacheRule], arch: str, place: Workp
     """A view of each cache for the stage that runs in ``place``, with links to all files that are there now."""
     opened = []
     for rule in rules:
-        shared, view = _shared(store, rule.name, arch), place.path / f"cache-{rule.name}"
-        shared.mkdir(parents=True, exist_ok=True)
+        kept, view = shared(store, rule.name, arch), place.path / f"cache-{rule.name}"
+        kept.mkdir(parents=True, exist_ok=True)
         view.mkdir()
-        for file in shared.iterdir():
+        for file in kept.iterdir():
             if file.is_file():
                 os.link(file, view / file.name)
         opened.append(Cache(rule.name, view, rule.path))
     return tuple(opened)
+
+
+def open_kept(cache: Path, mount: KeptMount, place: Workplace) -> Cache:
+    """The cache that an earlier script bound over a place in the tree, for a later stage.
+
+    apt's packages get a view of their own, as others: two builds cannot lock one folder of them at a time.
+    """
+    source = cache / mount.source
+    source.mkdir(parents=True, exist_ok=True)
+    if mount.place != APT_ARCHIVES:
+        return Cache("", source, mount.place, source)
+    view = place.path / "cache-kept-apt"
+    view.mkdir()
+    for file in source.iterdir():
+        if file.is_file():
+            os.link(file, view / file.name)
+    return Cache("", view, mount.place, source)
 
 
 def add_lists(views: Sequence[Cache], lists: Mapping[str, Path]) -> None:
@@ -75,8 +96,10 @@ def add_lists(views: Sequence[Cache], lists: Mapping[str, Path]) -> None:
 def keep_new(store: Store, arch: str, views: Sequence[Cache]) -> None:
     """Keep the files that a stage which succeeded has added to its views."""
     for view in views:
-        shared = _shared(store, view.name, arch)
+        kept = view.keep or shared(store, view.name, arch)
+        if kept == view.source:
+            continue
         for file in view.source.iterdir():
             if file.is_file() and not file.is_symlink() and file.name != "lock":
                 with suppress(FileExistsError):
-                    os.link(file, shared / file.name)
+                    os.link(file, kept / file.name)

@@ -111,6 +111,18 @@ def _read(element: str, root: Path, file: Path) -> HookFile:
         ) from error
 
 
+def read_folder(element: str, folder: Path) -> dict[str, HookFile]:
+    """All files of an element's folder by their path in it, the top-level ones too; without its tests."""
+    found = {}
+    for directory, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if name not in SKIPPED and not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and not name.endswith(".pyc"):
+                hook = _read(element, folder, Path(directory, name))
+                found[hook.path] = hook
+    return found
+
+
 def merge(elements: Iterable[tuple[str, Path]]) -> dict[str, HookFile]:
     """Merge the elements' folders, given as (name, folder) in order, into one hooks tree by path.
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stages import caches, sandbox
+from stages import caches, keptmounts, provided, sandbox
 from stages.caches import CacheRule
 from stages.control import Control, StoppedError
 from stages.environment import PATH, SERVICES
@@ -20,13 +20,24 @@ from stages.errors import BuildError
 from stages.events import emit
 from stages.hooks import HookFile
 from stages.key import digest, why_missed
+from stages.places import (
+    BUILD_DIR,
+    CACHES,
+    HOOKS_INSIDE,
+    HOOKS_OUTSIDE,
+    IMAGE_CACHE,
+    IMAGE_DIR,
+    LOCKS,
+    TARGET_ROOT,
+)
 from stages.plan import Plan, Stage
 from stages.request import Request
-from stages.sandbox import BUILD_DIR, CACHES, HOOKS_INSIDE, HOOKS_OUTSIDE, TARGET_ROOT, Cache, View
+from stages.sandbox import Cache, View
 from stages.store import Record, Store, Workplace, disk_full
 from stages.tree import mounted
 
 TAIL_LINES = 20
+UNMOUNTED = ("pre-finalise", "finalise", "cleanup")  # phases after which diskimage-builder has unmounted the tree
 
 
 class StageFailedError(Exception):
@@ -140,10 +151,14 @@ class Builder:
         lines = Lines(stage.number)
         with self._stage_view(stage, chain, place) as view:
             argv = [f"{HOOKS_INSIDE if stage.phase.inside else HOOKS_OUTSIDE}/{stage.script.path}"]
-            status = sandbox.run(view, argv, stage_environment(stage, self.plan), lines.add, stopped=self.control.gone)
+            environment = stage_environment(stage, self.plan)
+            left: list[keptmounts.KeptMount] = []
+            keep = left.extend if stage.image_cache else None
+            status = sandbox.run(view, argv, environment, lines.add, stopped=self.control.gone, on_mounts=keep)
             lines.end()
             if status == 0:
                 self._keep_hooks(stage, view, place)
+                keptmounts.write(set(left) - set(keptmounts.read(view.tree.parent)), place.upper)
                 caches.keep_new(self.store, self.request.arch, view.caches)
         return status, list(lines.tail)
 
@@ -180,26 +195,40 @@ class Builder:
                 hooks = write_hooks(stage.files, scratch / "hooks")
                 if (merged / "hooks").is_dir():
                     shutil.copytree(merged / "hooks", hooks, dirs_exist_ok=True, symlinks=True)
-                yield View(
-                    inside=stage.phase.inside,
-                    tree=merged / "tree",
-                    cwd=merged / "cwd",
-                    hooks=hooks,
-                    scratch=scratch / "root-of-stage",
-                    hooks_writable=not stage.phase.inside,
-                    network=stage.network and not self.request.offline,
-                    caches=self._cache_views(place) if stage.packages else (),
-                    masked=(self.store.root,),
-                    resolv_conf=resolv_conf(),
-                )
+                network = stage.network and not self.request.offline
+                with resolving(merged / "tree", resolv_conf() if network else b""):
+                    yield View(
+                        inside=stage.phase.inside,
+                        tree=merged / "tree",
+                        cwd=merged / "cwd",
+                        hooks=hooks,
+                        scratch=scratch / "root-of-stage",
+                        hooks_writable=not stage.phase.inside,
+                        network=network,
+                        caches=self._cache_views(stage, merged, place),
+                        masked=(self.store.root,),
+                        resolv_conf=resolv_conf(),
+                        image_cache=self._image_cache() if stage.image_cache else None,
+                    )
         finally:
             if not (scratch / "merged").exists():  # never walk into a tree that could not be unmounted
                 shutil.rmtree(scratch, ignore_errors=True)
 
-    def _cache_views(self, place: Workplace) -> tuple[Cache, ...]:
-        views = caches.open_views(self.store, self.caches, self.request.arch, place)
-        caches.add_lists(views, self.lists)
+    def _cache_views(self, stage: Stage, merged: Path, place: Workplace) -> tuple[Cache, ...]:
+        views: tuple[Cache, ...] = ()
+        if stage.packages:
+            views = caches.open_views(self.store, self.caches, self.request.arch, place)
+            caches.add_lists(views, self.lists)
+        if stage.phase.name not in UNMOUNTED:
+            cache = self._image_cache()
+            views += tuple(caches.open_kept(cache, mount, place) for mount in keptmounts.read(merged))
         return views
+
+    def _image_cache(self) -> Path:
+        """The scripts' own cache (DIB_IMAGE_CACHE), which outlives builds; they lock in it themselves."""
+        folder = caches.shared(self.store, "image-cache", self.request.arch)
+        (folder / Path(LOCKS).name).mkdir(parents=True, exist_ok=True)
+        return folder
 
     def _keep_hooks(self, stage: Stage, view: View, place: Workplace) -> None:
         """What an outside script wrote into the hooks folder is a result: later stages see it."""
@@ -300,6 +329,25 @@ def resolv_conf() -> bytes:
         return b""
 
 
+@contextmanager
+def resolving(tree: Path, content: bytes, *, also_missing: bool = False) -> Iterator[None]:
+    """Have names resolved in the tree while the context lasts: its empty resolv.conf has ``content``.
+
+    A plain file, which a script can replace or remove, as in diskimage-builder. It is empty afterwards, also where
+    a bootstrap took it over from the build container: no layer has it. ``also_missing``: make it where there is none.
+    """
+    file = tree / "etc/resolv.conf"
+    if content and also_missing and file.parent.is_dir() and not os.path.lexists(file):
+        file.touch()
+    if content and file.is_file() and not file.is_symlink() and file.stat().st_size == 0:
+        file.write_bytes(content)
+    try:
+        yield
+    finally:
+        if content and file.is_file() and not file.is_symlink() and file.read_bytes() == content:
+            os.truncate(file, 0)
+
+
 def write_hooks(files: Mapping[str, HookFile], folder: Path) -> Path:
     """Write just these files below ``folder`` and return it."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -319,12 +367,21 @@ def stage_environment(stage: Stage, plan: Plan) -> dict[str, str]:
     services = {name: value for name, value in plan.environment.items() if name in SERVICES and stage.network}
     hooks = HOOKS_INSIDE if stage.phase.inside else HOOKS_OUTSIDE
     where = {"HOME": "/root", "PATH": f"{hooks}/bin:{PATH}", "TMP_HOOKS_PATH": hooks}
+    where.update(
+        TMP_MOUNT_PATH=TARGET_ROOT,
+        TMP_BUILD_DIR=BUILD_DIR,
+        TMP_IMAGE_DIR=IMAGE_DIR,
+        DIB_IMAGE_CACHE=IMAGE_CACHE,
+        DIB_LOCKFILES=LOCKS,
+        ELEMENTS_PATH=f"{hooks}/{provided.ELEMENTS}",
+        _LIB=f"{hooks}/{provided.LIB}",
+    )
     if not stage.phase.inside:
         where.update(
             TARGET_ROOT=TARGET_ROOT,
-            TMP_MOUNT_PATH=TARGET_ROOT,
-            TMP_BUILD_DIR=BUILD_DIR,
+            PATH=f"{hooks}/bin:{hooks}/{provided.COMMANDS}:{PATH}",
+            PYTHONPATH=f"{hooks}/{provided.PYTHON}",
             DIB_CTR_CACHE=CACHES,
-            DIB_IMAGE_CACHE=CACHES,
+            USER="root",
         )
     return {**stage.environment, **services, **where}

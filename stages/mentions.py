@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Set
 
-from stages.hooks import GENERATED, HookFile, HooksTree
+from stages import provided
+from stages.hooks import GENERATED, PHASE_FOLDERS, HookFile, HooksTree
 
 WORD = re.compile(r"[A-Za-z0-9_.+-]+")
 PATH = re.compile(r"[A-Za-z0-9_.+/-]+")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-PREFIX = re.compile(r"([A-Z][A-Z0-9_]*_)(?:\$|['\"`]\s*\$)")
+PREFIX = re.compile(r"([A-Z][A-Z0-9_]*_)(?:\$|%s|\{|['\"`]\s*[$+.])")
 WHOLE_ENVIRONMENT = re.compile(
     r"\b(?:printenv|compgen\s+-[ve]|(?:declare|typeset|export)\s+-p|os\.environ(?!\s*(?:\[|\.get\b)))\b|\$\{!(?!\w+\[[@*]\]\})|"
     r"(?:^|[;&|(`]|\b(?:then|do|else)\b)\s*(?:env|set|export|declare)\s*(?:$|[|;&>)`])",
@@ -24,6 +25,8 @@ PACKAGE_TOOLS = frozenset(
     "apt apt-get aptitude debootstrap mmdebstrap install-packages dnf microdnf yum yumdownloader zypper pacman apk "  # noqa: SIM905
     "emerge".split()
 )
+# Folders of what is provided, and the word that leads to each.
+PROVIDED = {provided.LIB: "_LIB", provided.PYTHON: "diskimage_builder", provided.COMMANDS: ""}
 DOWNLOADERS = frozenset(
     "curl wget git pip pip2 pip3 rsync ssh scp ftp cache-url get-pip podman docker skopeo npm cargo go gem urllib "  # noqa: SIM905
     "subscription-manager pyenv extract-image".split()
@@ -49,9 +52,19 @@ def _named(hook: HookFile, tree: HooksTree) -> set[str]:
         for place, segment in enumerate(segments):
             folders.setdefault(segment.rstrip("."), []).append(tuple(segments[place + 1 :]))
     paths = set()
+    lists_elements = not named.isdisjoint(provided.LISTS)
     for path, other in tree.items():
         folder, *rest = path.split("/")
-        if folder == "bin":
+        if not rest:
+            if path in named or (path.startswith(provided.REPOSITORIES) and provided.REPOSITORIES in named):
+                paths.add(path)
+        elif folder in PROVIDED:
+            if PROVIDED[folder] in named or (rest[0] in named and folder == provided.COMMANDS):
+                paths.add(path)
+        elif folder == provided.ELEMENTS:
+            if lists_elements and _names_part(rest[1:], named):
+                paths.add(path)
+        elif folder == "bin":
             if rest[0] in named:
                 paths.add(path)
         elif not other.is_script and any(tuple(rest[: len(below)]) == below for below in folders.get(folder, ())):
@@ -59,9 +72,23 @@ def _named(hook: HookFile, tree: HooksTree) -> set[str]:
     return paths
 
 
+def _names_part(parts: list[str], named: frozenset[str]) -> bool:
+    """Is a file of an element's folder, whose path has these parts, what a script that goes through all looks at?
+
+    That is each top-level file but for what people read, and what is below a folder that is named, or begun
+    (``package-installs.``).
+    """
+    first = parts[0]
+    begun = any(word[-1] in "-_." and first.startswith(word) for word in named)
+    return first in named or begun or (len(parts) == 1 and not first.upper().startswith("README"))
+
+
 def visible_files(script: HookFile, tree: HooksTree) -> dict[str, HookFile]:
     """The files that a script can see: itself, its element's own data, and what these name, over and over."""
     seen = {script.path: script}
+    phase = PHASE_FOLDERS.get(script.path.partition("/")[0])
+    if phase is not None and phase.inside:  # the tree has its own commands
+        tree = {path: hook for path, hook in tree.items() if not path.startswith(f"{provided.COMMANDS}/")}
     if script.element != GENERATED:
         seen.update(
             (path, hook)
@@ -92,6 +119,14 @@ def visible_variables(texts: Iterable[str], environment: Mapping[str, str], alwa
         for name, value in sorted(environment.items())
         if name in named or any(name.startswith(prefix) for prefix in prefixes)
     }
+
+
+def named(texts: Iterable[str], names: Iterable[str]) -> list[str]:
+    """Which of these names the texts name."""
+    found: set[str] = set()
+    for text in texts:
+        found.update(VARIABLE.findall(text))
+    return [name for name in names if name in found]
 
 
 def uses_packages(texts: Iterable[str]) -> bool:

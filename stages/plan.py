@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages import mentions
+from stages import mentions, provided
 from stages.element import nearest
 from stages.environment import without_services
 from stages.errors import UsageError
 from stages.hooks import GENERATED, PHASE_FOLDERS, PHASES, SCRIPT_NAME, HookFile, HooksTree, Phase, scripts
 from stages.key import digest, key_of
 from stages.packages import package_installs, read_pkg_maps, render_pkg_map, render_svc_map
+from stages.places import HOOKS_OUTSIDE
 from stages.repositories import State
 from stages.request import Request
 
@@ -31,7 +32,7 @@ class Stage:
     """One script of one phase.
 
     ``files`` are the hooks it sees (itself among them), ``environment`` the variables; ``network`` tells whether it has
-    any, ``packages`` whether it installs from repositories.
+    any, ``packages`` whether it installs from repositories, ``image_cache`` whether it uses the scripts' own cache.
     ``inputs`` are the parts that ``key`` covers. ``number`` counts from 1.
     """
 
@@ -44,6 +45,7 @@ class Stage:
     packages: bool
     inputs: Mapping[str, str]
     key: str
+    image_cache: bool = False
 
     @property
     def name(self) -> str:
@@ -111,6 +113,7 @@ def generated(
     if packages:
         made[f"{OWN_FOLDER}/named-packages.list"] = "".join(f"{name}\n" for name in packages)
     hooks = {path: HookFile(path, GENERATED, 0o644, text.encode()) for path, text in made.items()}
+    hooks.update(provided.files(elements, merged))
     hooks.update(commands_for_the_image(merged, builtin))
     hooks.update(install_type_scripts(merged, environment))
     return hooks
@@ -196,7 +199,8 @@ def make_plan(
 ) -> Plan:
     """The plan: ``elements`` as (name, folder), ``merged`` their hooks tree, ``environment`` as captured."""
     tree = {**merged, **generated(elements, merged, environment, request.packages, request.builtin)}
-    keyed = without_services(environment)
+    keyed = {**without_services(environment), **provided.variables(elements, HOOKS_OUTSIDE)}
+    functions = provided.functions(elements, HOOKS_OUTSIDE)
     stages: list[Stage] = []
     below = ""
     on_disk = bool(request.disk.get("privileged"))
@@ -207,6 +211,8 @@ def make_plan(
         code = [hook.text for hook in files.values() if hook is script or hook.path.startswith("bin/")]
         texts = [hook.text for hook in files.values()]
         variables = mentions.visible_variables(texts, keyed, ALWAYS)
+        if not phase.inside:  # on its way into the tree the environment loses all functions, in diskimage-builder too
+            variables.update({f"BASH_FUNC_{name}%%": functions[name] for name in mentions.named(texts, functions)})
         packages = mentions.uses_packages(code)
         network = mentions.uses_network(code)
         inputs = {
@@ -222,5 +228,7 @@ def make_plan(
         if packages:
             inputs.update({f"repository {state.index}": state.digest for state in repositories})
         below = key_of(inputs)
-        stages.append(Stage(len(stages) + 1, phase, script, files, variables, network, packages, inputs, below))
+        cache = not phase.inside and bool(mentions.named(code, ("DIB_IMAGE_CACHE", "DIB_LOCKFILES")))
+        number = len(stages) + 1
+        stages.append(Stage(number, phase, script, files, variables, network, packages, inputs, below, cache))
     return Plan(tuple(stages), environment, tuple(repositories))

@@ -17,24 +17,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages import syscalls
+from stages.keptmounts import KeptMount, kept_mounts
+from stages.places import BUILD_DIR, HOOKS_INSIDE
 from stages.syscalls import bind, mount
 
-BUILD_DIR = "/run/dib-ctr"  # outside: where tree, hooks, caches and the caller's folder are
-TARGET_ROOT = f"{BUILD_DIR}/mnt"
-HOOKS_OUTSIDE = f"{BUILD_DIR}/hooks"
-HOOKS_INSIDE = "/tmp/in_target.d"
-CACHES = f"{BUILD_DIR}/cache"
 MASKED = ("home", "root", "run", "tmp", "var/tmp", "mnt", "media", "srv", "opt")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
 
 @dataclass(frozen=True)
 class Cache:
-    """A package cache: ``source`` is its private view, ``path`` where the tree's package tool looks for it."""
+    """A package cache: ``source`` is its private view, ``path`` where the tree's package tool looks for it.
+
+    What is new in the view is kept in ``keep``, or in the shared folder of ``name``. Without a name it is seen in the
+    tree only.
+    """
 
     name: str
     source: Path
     path: str
+    keep: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class View:
 
     ``tree`` and ``cwd`` are the mounted layers' folders, ``hooks`` a folder with just the visible files, ``scratch`` an
     empty folder on a tmpfs for mount points. ``masked`` are more folders of the build image's root to hide (the store).
+    ``image_cache`` is the scripts' own cache (DIB_IMAGE_CACHE), for outside stages that use it.
     """
 
     inside: bool
@@ -55,6 +58,7 @@ class View:
     caches: tuple[Cache, ...] = ()
     masked: tuple[Path, ...] = ()
     resolv_conf: bytes = b""
+    image_cache: Path | None = None
 
 
 def _devices(dev: Path) -> None:
@@ -111,11 +115,6 @@ def _enter_inside(view: View) -> None:
     _devices(root / "dev")
     if _place(root / HOOKS_INSIDE[1:], folder=True):
         bind(view.hooks, root / HOOKS_INSIDE[1:], recursive=True, read_only=True)
-    resolv = root / "etc/resolv.conf"
-    if view.network and view.resolv_conf and resolv.parent.is_dir() and _place(resolv, folder=False):
-        own = view.scratch / "resolv.conf"
-        own.write_bytes(view.resolv_conf)
-        bind(own, resolv)
     _mount_caches(view, root)
     syscalls.pivot_root(root)
 
@@ -145,7 +144,7 @@ def _enter_outside(view: View) -> None:
         if place.is_dir():
             mount("tmpfs", place, "tmpfs", syscalls.MS_RDONLY, "mode=000")
     build = root / BUILD_DIR[1:]
-    for name in ("mnt", "hooks", "cwd", "cache"):
+    for name in ("mnt", "hooks", "cwd", "cache", "image", "image-cache"):
         (build / name).mkdir(parents=True)
     if view.network and view.resolv_conf:
         resolv = root / "etc/resolv.conf"
@@ -159,16 +158,23 @@ def _enter_outside(view: View) -> None:
     bind(view.hooks, build / "hooks", recursive=True, read_only=not view.hooks_writable)
     bind(view.cwd, build / "cwd")
     for cache in view.caches:
+        if not cache.name:
+            continue
         place = build / "cache" / cache.name
         place.mkdir()
         bind(cache.source, place)
+    if view.image_cache:
+        bind(view.image_cache, build / "image-cache")
     _mount_caches(view, build / "mnt")
     syscalls.pivot_root(root)
     os.chdir(f"{BUILD_DIR}/cwd")
 
 
-def _spawn(view: View, argv: Sequence[str], environment: Mapping[str, str]) -> None:
-    """In a fresh child: enter the sandbox and become ``argv``; never returns."""
+def _spawn(view: View, argv: Sequence[str], environment: Mapping[str, str], report: int | None = None) -> None:
+    """In a fresh child: enter the sandbox and become ``argv``; never returns.
+
+    What is mounted at the end goes to the descriptor ``report``.
+    """
     flags = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
     syscalls.unshare(flags | (0 if view.network else syscalls.CLONE_NEWNET))
     first = os.fork()
@@ -195,6 +201,9 @@ def _spawn(view: View, argv: Sequence[str], environment: Mapping[str, str]) -> N
             os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
             os._exit(127)
     status = _reap_until(child)
+    if report is not None:
+        lines = Path("/proc/self/mountinfo").read_bytes().splitlines(keepends=True)
+        os.write(report, b"".join(line for line in lines if BUILD_DIR.encode() in line))
     os._exit(status if status >= 0 else 128 - status)
 
 
@@ -222,13 +231,16 @@ def run(
     on_output: Callable[[bytes], None],
     *,
     stopped: Callable[[], bool] = lambda: False,
+    on_mounts: Callable[[list[KeptMount]], None] | None = None,
 ) -> int:
     """Run ``argv`` in the sandbox to its end and return its exit status (128 + signal number where one ended it).
 
     ``on_output`` gets standard output and error as they come; ``stopped`` is asked every half second and, once True,
     everything in the sandbox is killed. What the sandbox itself cannot set up is reported in the output, with 125.
+    ``on_mounts`` gets the mounts that the stage leaves for later ones.
     """
     reader, writer = os.pipe()
+    report_reader, report = os.pipe()
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
@@ -239,16 +251,22 @@ def run(
                 os.dup2(null, 0)
             os.dup2(writer, 1)
             os.dup2(writer, 2)
-            os.closerange(3, 256)
-            _spawn(view, argv, environment)
+            os.dup2(report, 3, inheritable=False)
+            os.closerange(4, 256)
+            _spawn(view, argv, environment, 3 if on_mounts else None)
         except BaseException as error:  # noqa: BLE001 - whatever it is, this child must not go on as the agent
             os.write(2, f"dib-ctr: the sandbox could not be set up: {error}\n".encode())
         os._exit(125)
     os.close(writer)
+    os.close(report)
     try:
         _read_until_end(reader, child, on_output, stopped)
+        if on_mounts:
+            with open(report_reader, "rb", closefd=False) as mountinfo:
+                on_mounts(kept_mounts(mountinfo.read()))
     finally:
         os.close(reader)
+        os.close(report_reader)
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code

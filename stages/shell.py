@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stages import sandbox
 from stages.environment import PATH
-from stages.layers import resolv_conf
+from stages.layers import resolv_conf, resolving
 from stages.sandbox import View
 from stages.store import Store, remove_tree
 from stages.tree import mounted
@@ -65,6 +65,7 @@ def enter(session: str, store_path: Path, scratch: Path) -> int:
         store.in_use(),
         store.workplace() as place,
         mounted(store, chain, scratch / "merged", place.upper, place.path / "work") as merged,
+        resolving(merged / "tree", resolv_conf() if content["network"] else b"", also_missing=True),
     ):
         view = View(
             inside=content["inside"],

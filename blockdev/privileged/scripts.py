@@ -22,7 +22,7 @@ from stages import syscalls
 from stages.environment import PATH
 from stages.errors import BuildError
 from stages.hooks import PHASES, SCRIPT_NAME, Phase, script_order
-from stages.sandbox import HOOKS_INSIDE
+from stages.places import HOOKS_INSIDE
 
 PRE_FINALISE, FINALISE, CLEANUP = (
     next(phase for phase in PHASES if phase.name == name) for name in ("pre-finalise", "finalise", "cleanup")

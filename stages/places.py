@@ -1,0 +1,13 @@
+"""Where a stage's process finds things: the paths that scripts are given."""
+
+from __future__ import annotations
+
+BUILD_DIR = "/run/dib-ctr"  # outside: where tree, hooks, caches and the caller's folder are
+TARGET_ROOT = f"{BUILD_DIR}/mnt"
+HOOKS_OUTSIDE = f"{BUILD_DIR}/hooks"
+HOOKS_INSIDE = "/tmp/in_target.d"
+CACHES = f"{BUILD_DIR}/cache"  # the package caches of elements' caches.yaml, a folder each
+IMAGE_CACHE = f"{BUILD_DIR}/image-cache"  # DIB_IMAGE_CACHE: the scripts' own
+LOCKS = f"{IMAGE_CACHE}/lockfiles"  # DIB_LOCKFILES
+IMAGE_DIR = f"{BUILD_DIR}/image"  # TMP_IMAGE_DIR: an empty folder of each stage
+CALLER = f"{BUILD_DIR}/cwd"
