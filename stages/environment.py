@@ -6,6 +6,7 @@ export each stage is given what it names.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from stages.hooks import HookFile, HooksTree
@@ -52,8 +53,13 @@ def initial(request: Request, epoch: int) -> dict[str, str]:
         "DIB_NO_TMPFS": "1",
         "DIB_PYTHON_EXEC": "/usr/bin/python3",
         "FS_TYPE": "ext4",
+        "IMAGE_TYPE": "qcow2",
         "SOURCE_DATE_EPOCH": str(epoch),
     }
+    variables["DIB_ARGS"] = " ".join(request.asked)
+    variables["DIB_ENV"] = declared(
+        {name: value for name, value in request.variables.items() if name.startswith("DIB_")}
+    )
     variables.update(request.variables)
     variables.update(request.disk.get("variables", {}))
     variables.update(
@@ -65,6 +71,15 @@ def initial(request: Request, epoch: int) -> dict[str, str]:
         }
     )
     return variables
+
+
+def declared(variables: Mapping[str, str]) -> str:
+    """Variables as bash's ``declare -p`` shows exported ones, a line each, sorted by name."""
+    lines = []
+    for name, value in sorted(variables.items()):
+        quoted = re.sub(r'([\\"$`])', r"\\\1", value)
+        lines.append(f'declare -x {name}="{quoted}"')
+    return "\n".join(lines)
 
 
 def snippets(tree: HooksTree) -> list[HookFile]:

@@ -21,6 +21,8 @@ WHOLE_ENVIRONMENT = re.compile(
     r"(?:^|[;&|(`]|\b(?:then|do|else)\b)\s*(?:env|set|export|declare)\s*(?:$|[|;&>)`])",
     re.MULTILINE,
 )
+# The merged folder of commands as a whole: ``$(dirname $0)/../bin/*``, ``$TMP_HOOKS_PATH/bin``.
+ALL_COMMANDS = re.compile(r"(?:\.\.|in_target\.d|TMP_HOOKS_PATH\}?[\"']?)/bin/?(?:[*\s\"')]|$)", re.MULTILINE)
 PACKAGE_TOOLS = frozenset(
     "apt apt-get aptitude debootstrap mmdebstrap install-packages dnf microdnf yum yumdownloader zypper pacman apk "  # noqa: SIM905
     "emerge".split()
@@ -52,6 +54,7 @@ def _named(hook: HookFile, tree: HooksTree) -> set[str]:
         for place, segment in enumerate(segments):
             folders.setdefault(segment.rstrip("."), []).append(tuple(segments[place + 1 :]))
     paths = set()
+    all_commands = ALL_COMMANDS.search(hook.text) is not None
     lists_elements = not named.isdisjoint(provided.LISTS)
     for path, other in tree.items():
         folder, *rest = path.split("/")
@@ -65,7 +68,7 @@ def _named(hook: HookFile, tree: HooksTree) -> set[str]:
             if lists_elements and _names_part(rest[1:], named):
                 paths.add(path)
         elif folder == "bin":
-            if rest[0] in named:
+            if all_commands or rest[0] in named:
                 paths.add(path)
         elif not other.is_script and any(tuple(rest[: len(below)]) == below for below in folders.get(folder, ())):
             paths.add(path)
@@ -79,7 +82,7 @@ def _names_part(parts: list[str], named: frozenset[str]) -> bool:
     (``package-installs.``).
     """
     first = parts[0]
-    begun = any(word[-1] in "-_." and first.startswith(word) for word in named)
+    begun = any(word[-1:] in ("-", "_", ".") and first.startswith(word) for word in named)
     return first in named or begun or (len(parts) == 1 and not first.upper().startswith("README"))
 
 
