@@ -11,7 +11,7 @@ import io
 import os
 import stat
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -65,14 +65,19 @@ def code_digest() -> str:
     return hashlib.sha256(code_archive()).hexdigest()[:24]
 
 
-def request_archive(request: Request, elements: Iterable[Element]) -> bytes:
-    """The archive of a request with its elements' files; raises UsageError for a file that cannot be read."""
+def request_archive(request: Request, elements: Iterable[Element], given: Mapping[str, Path] | None = None) -> bytes:
+    """The archive of a request with its elements' files and the ``given`` ones (``builder.given``).
+
+    Raises UsageError for a file that cannot be read.
+    """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         _add(archive, "request.json", request.to_json().encode(), 0o644)
         _add(archive, "code.tar", code_archive(), 0o644)
         for element in elements:
             _add_element(archive, element)
+        for digest, place in {digest: place for place, digest in request.given.items()}.items():
+            _add(archive, f"given/{digest}", (given or {})[place].read_bytes(), 0o644)
     return buffer.getvalue()
 
 

@@ -254,6 +254,8 @@ def produce(
         documents.check(output, target)
     agent = conversation.agent
     request = dataclasses.replace(request, outputs=tuple(wanted), image=agent.digest())
+    for sentence in prepared.notes:
+        agent.note(sentence)
     if reasons := request.disk.get("privileged"):
         agent.require_privilege(reasons)
         for reason in reasons:
@@ -266,7 +268,8 @@ def produce(
     with Arrivals(agent, prepared.targets, describer) as arrivals:
         conversation.on_output = arrivals.begin
         conversation.ask(
-            request_archive(request, prepared.elements), lambda: _assembly(conversation, request, prepared)
+            request_archive(request, prepared.elements, prepared.given),
+            lambda: _assembly(conversation, request, prepared),
         )
         arrivals.finish(memory)
     finished = _in_order(conversation.outputs)
@@ -286,9 +289,8 @@ def _assembly(conversation: Conversation, request: Request, prepared: Prepared) 
     arguments = {"job": json.dumps(conversation.assembly), "passphrases": json.dumps(dict(prepared.passphrases))}
     asked = dataclasses.replace(request, command="assemble", arguments=arguments)
     privileged = bool(request.disk.get("privileged"))
-    return conversation.agent.for_disks(privileged=privileged), request_archive(
-        asked, prepared.elements if privileged else ()
-    )
+    elements = prepared.elements if privileged else ()
+    return conversation.agent.for_disks(privileged=privileged), request_archive(asked, elements, prepared.given)
 
 
 def keep_lock(builds: Sequence[tuple[Prepared, Conversation]], say: Callable[[str], None]) -> None:
@@ -334,14 +336,14 @@ def shell(prepared: Prepared, conversation: Conversation, at: str, command: Sequ
     """Build up to a stage, then open a shell or run a command there; returns its exit status."""
     arguments = {"command": json.dumps(list(command))} if command else {}
     request = dataclasses.replace(prepared.request, stop_at=at, image=conversation.agent.digest(), arguments=arguments)
-    conversation.ask(request_archive(request, prepared.elements))
+    conversation.ask(request_archive(request, prepared.elements, prepared.given))
     return conversation.agent.enter(conversation.result["session"])
 
 
 def plan(prepared: Prepared, conversation: Conversation) -> list[Event]:
     """The plan's stages, with hits, misses and reasons."""
     request = dataclasses.replace(prepared.request, image=conversation.agent.digest())
-    conversation.ask(request_archive(request, prepared.elements))
+    conversation.ask(request_archive(request, prepared.elements, prepared.given))
     found: list[Event] = conversation.result["stages"]
     return found
 

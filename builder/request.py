@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.destination import check_targets, target_of
+from builder.given import file_digest, given_files
 from qemu.architecture import ARCHITECTURES, canonical, native
 from stages import aptsources
 from stages.element import BUILTIN, Element, Resolution, find_elements, nearest, resolve
@@ -79,7 +80,8 @@ class Wish:
 class Prepared:
     """A checked request, the elements that go with it, and where each of its outputs will lie (in the same order).
 
-    ``passphrases`` (in base64) are those of encrypted containers by name; they are no part of the request.
+    ``passphrases`` (in base64) are those of encrypted containers by name; they are no part of the request. ``given``
+    are the files of this machine that scripts may see, by the path at which they do; ``notes`` are for the user.
     """
 
     request: Request
@@ -87,6 +89,8 @@ class Prepared:
     targets: tuple[Path, ...]
     locks: LockWish = field(default_factory=LockWish)
     passphrases: Mapping[str, str] = field(default_factory=dict)
+    given: Mapping[str, Path] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def _one_of(what: str, given: str, known: Iterable[str]) -> UsageError:
@@ -297,4 +301,7 @@ def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.enviro
         from builder.locking import with_locks
 
         request = with_locks(request, wish.locks, environment)
-    return Prepared(request, found.elements, targets, wish.locks, disk.passphrases if disk else {})
+    given, notes = given_files(request.variables, Path(environment.get("HOME", "/nonexistent")))
+    request = replace(request, given={place: file_digest(file) for place, file in sorted(given.items())})
+    passphrases = disk.passphrases if disk else {}
+    return Prepared(request, found.elements, targets, wish.locks, passphrases, given, tuple(notes))

@@ -54,6 +54,11 @@ class Work:
         return self.folder / SCRATCH
 
     @property
+    def given(self) -> Path:
+        """The files of the user's machine, by digest."""
+        return self.folder / "given"
+
+    @property
     def elements(self) -> list[tuple[str, Path]]:
         """The elements of the request with their folders, sorted by name."""
         return [(name, self.folder / "elements" / name) for name in self.request.elements]
@@ -85,7 +90,9 @@ def capture_environment(work: Work, merged: HooksTree) -> dict[str, str]:
     for name in ("tree", "cwd", "stage"):
         (scratch / name).mkdir(parents=True)
     hooks = write_hooks(merged, scratch / "hooks")
-    view = View(False, scratch / "tree", scratch / "cwd", hooks, scratch / "stage", masked=(work.store.root,))
+    given = {path: work.given / digest for path, digest in work.request.given.items()}
+    tree, cwd, stage = (scratch / name for name in ("tree", "cwd", "stage"))
+    view = View(False, tree, cwd, hooks, stage, masked=(work.store.root,), given=given)
     output = bytearray()
     argv = capture_argv([f"{HOOKS_OUTSIDE}/{hook.path}" for hook in snippets(merged)])
     status = sandbox.run(view, argv, variables, output.extend, stopped=work.control.gone)
@@ -129,7 +136,9 @@ def rows(builder: Builder) -> list[dict[str, Any]]:
 
 
 def _builder(work: Work, plan: Plan) -> Builder:
-    return Builder(work.request, plan, work.store, work.scratch, work.control, read_cache_rules(work.elements))
+    return Builder(
+        work.request, plan, work.store, work.scratch, work.control, read_cache_rules(work.elements), work.given
+    )
 
 
 def _check_mirrors(work: Work, plan: Plan, builder: Builder) -> None:

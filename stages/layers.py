@@ -54,6 +54,7 @@ class Builder:
     scratch: Path
     control: Control
     caches: tuple[CacheRule, ...] = ()
+    given: Path = Path("/nonexistent")  # the folder of the files of the user's machine, by digest
     lists: Mapping[str, Path] = field(default_factory=dict)  # what a locked build gives its stages (``stages.replay``)
     kept: list[str] = field(default_factory=list)
     ran: list[str] = field(default_factory=list)
@@ -209,6 +210,7 @@ class Builder:
                         masked=(self.store.root,),
                         resolv_conf=resolv_conf(),
                         image_cache=self._image_cache() if stage.image_cache else None,
+                        given={path: self.given / self.request.given[path] for path in stage.given},
                     )
         finally:
             if not (scratch / "merged").exists():  # never walk into a tree that could not be unmounted

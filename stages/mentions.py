@@ -132,6 +132,19 @@ def named(texts: Iterable[str], names: Iterable[str]) -> list[str]:
     return [name for name in names if name in found]
 
 
+def visible_given(texts: Iterable[str], variables: Mapping[str, str], given: Iterable[str]) -> tuple[str, ...]:
+    """The given files (``builder.given``) that a script sees: where its variables lead, and SSH keys if named."""
+    values = " ".join(value for name, value in variables.items() if not name.startswith("BASH_FUNC_"))
+    words = set(re.split(r"[\s,:]+", values)) | {value for value in variables.values() if value.startswith("/")}
+    folders = tuple(f"{word.rstrip('/')}/" for word in words if word.startswith("/") and word.rstrip("/"))
+    keys = any(".ssh" in text for text in texts)
+    return tuple(
+        path
+        for path in sorted(given)
+        if path in words or path.startswith(folders) or (keys and path.startswith("/root/.ssh/"))
+    )
+
+
 def uses_packages(texts: Iterable[str]) -> bool:
     """Do these texts name a tool that installs from package repositories."""
     return any(words(text) & PACKAGE_TOOLS for text in texts)

@@ -33,7 +33,8 @@ class Stage:
 
     ``files`` are the hooks it sees (itself among them), ``environment`` the variables; ``network`` tells whether it has
     any, ``packages`` whether it installs from repositories, ``image_cache`` whether it uses the scripts' own cache.
-    ``inputs`` are the parts that ``key`` covers. ``number`` counts from 1.
+    ``inputs`` are the parts that ``key`` covers. ``number`` counts from 1. ``given`` are the paths of the files of the
+    user's machine that it sees.
     """
 
     number: int
@@ -46,6 +47,7 @@ class Stage:
     inputs: Mapping[str, str]
     key: str
     image_cache: bool = False
+    given: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -227,8 +229,10 @@ def make_plan(
             inputs["build image"] = request.image
         if packages:
             inputs.update({f"repository {state.index}": state.digest for state in repositories})
+        given = () if phase.inside else mentions.visible_given(texts, variables, request.given)
+        inputs.update({f"given {path}": request.given[path] for path in given})
         below = key_of(inputs)
         cache = not phase.inside and bool(mentions.named(code, ("DIB_IMAGE_CACHE", "DIB_LOCKFILES")))
         number = len(stages) + 1
-        stages.append(Stage(number, phase, script, files, variables, network, packages, inputs, below, cache))
+        stages.append(Stage(number, phase, script, files, variables, network, packages, inputs, below, cache, given))
     return Plan(tuple(stages), environment, tuple(repositories))

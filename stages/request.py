@@ -38,7 +38,8 @@ class Request:
     ``stop_at`` names the stage before which a shell is wanted (empty: after all). ``breaks`` are ``before:STAGE``,
     ``after:STAGE`` or ``error``. ``config`` is what the elements say of the image (``stages.imageconfig``); ``slim``
     has the texts of the policies that outputs name in their option ``slim``. ``locking`` is what it says of locks.
-    ``disk`` describes the disk that the tree is for, where it is for one (``stages.disk``).
+    ``disk`` describes the disk that the tree is for, where it is for one (``stages.disk``). ``given`` has the SHA-256
+    of each file of the user's machine that scripts may see, by its path; they travel in the archive's ``given``.
     """
 
     command: str
@@ -60,6 +61,7 @@ class Request:
     slim: Mapping[str, str] = field(default_factory=dict)
     locking: Locking = field(default_factory=Locking)
     disk: Mapping[str, Any] = field(default_factory=dict)
+    given: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The request as one JSON document."""

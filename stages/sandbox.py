@@ -13,7 +13,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages import syscalls
@@ -45,7 +45,8 @@ class View:
 
     ``tree`` and ``cwd`` are the mounted layers' folders, ``hooks`` a folder with just the visible files, ``scratch`` an
     empty folder on a tmpfs for mount points. ``masked`` are more folders of the build image's root to hide (the store).
-    ``image_cache`` is the scripts' own cache (DIB_IMAGE_CACHE), for outside stages that use it.
+    ``image_cache`` is the scripts' own cache (DIB_IMAGE_CACHE), for outside stages that use it. ``given`` are files of
+    the user's machine by the path at which an outside stage sees them.
     """
 
     inside: bool
@@ -59,6 +60,7 @@ class View:
     masked: tuple[Path, ...] = ()
     resolv_conf: bytes = b""
     image_cache: Path | None = None
+    given: Mapping[str, Path] = field(default_factory=dict)
 
 
 def _devices(dev: Path) -> None:
@@ -126,6 +128,33 @@ def _mount_caches(view: View, root: Path) -> None:
             bind(cache.source, place)
 
 
+def _show_given(view: View, root: Path) -> None:
+    """Given files at their paths; where the build image has no such folder, what can be written to is laid over it."""
+    for number, (path, source) in enumerate(sorted(view.given.items())):
+        place = root / path.lstrip("/")
+        if not place.parent.is_dir():
+            there = next(folder for folder in place.parents if folder.is_dir())
+            if there == root:
+                raise OSError(f"there is no place for {path}: put it below /srv, /opt, /home or /tmp")
+            _make_writable(there, view.scratch / f"given-{number}")
+            place.parent.mkdir(parents=True)
+        elif not place.exists():
+            _make_writable(place.parent, view.scratch / f"given-{number}")
+        if not place.exists():
+            place.touch()
+        bind(source, place, read_only=True)
+
+
+def _make_writable(folder: Path, own: Path) -> None:
+    """Lay what can be written to over a folder of the read-only root, if it is not one already."""
+    if os.access(folder, os.W_OK):
+        return
+    for name in ("upper", "work"):
+        (own / name).mkdir(parents=True)
+    options = f"lowerdir={folder},upperdir={own}/upper,workdir={own}/work,userxattr"
+    mount("overlay", folder, "overlay", 0, options)
+
+
 def _enter_outside(view: View) -> None:
     root = view.scratch / "root"
     root.mkdir()
@@ -143,6 +172,7 @@ def _enter_outside(view: View) -> None:
         place = root / path.relative_to("/")
         if place.is_dir():
             mount("tmpfs", place, "tmpfs", syscalls.MS_RDONLY, "mode=000")
+    _show_given(view, root)
     build = root / BUILD_DIR[1:]
     for name in ("mnt", "hooks", "cwd", "cache", "image", "image-cache"):
         (build / name).mkdir(parents=True)

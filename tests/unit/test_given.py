@@ -1,0 +1,75 @@
+"""Files of the user's machine that go along with a request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builder import given
+from builder.given import given_files, named_paths
+from stages.mentions import visible_given
+
+
+@pytest.mark.parametrize(
+    ("value", "paths"),
+    [
+        ("/srv/a", ["/srv/a"]),
+        ("/srv/a /srv/b", ["/srv/a /srv/b", "/srv/a", "/srv/b"]),
+        ("/srv/a:/srv/b,/srv/c", ["/srv/a:/srv/b,/srv/c", "/srv/a", "/srv/b", "/srv/c"]),
+        ("deb [signed-by=/srv/a] x", []),
+        ("relative/a", []),
+        ("/bin/bash", []),
+        ("/usr/bin/zsh", []),
+        ("/usr/share/keyrings/a.gpg", ["/usr/share/keyrings/a.gpg"]),
+        ("/proc/cpuinfo", []),
+        ("/srv/../etc/shadow", []),
+        ("/", []),
+        ("/usr", []),
+        ("", []),
+    ],
+)
+def test_which_paths_a_value_names(value: str, paths: list[str]) -> None:
+    assert list(named_paths(value)) == [Path(path) for path in paths]
+
+
+def test_files_and_folders_travel(tmp_path: Path) -> None:
+    (tmp_path / "keys/below").mkdir(parents=True)
+    for name in ("keys/one", "keys/below/two", "list"):
+        (tmp_path / name).write_text(name)
+    home = tmp_path / "home"
+    (home / ".ssh").mkdir(parents=True)
+    (home / ".ssh/authorized_keys").write_text("ssh-ed25519 A")
+    (home / ".ssh/id_rsa").write_text("secret")
+    variables = {
+        "DIB_KEYS": str(tmp_path / "keys"),
+        "DIB_LIST": str(tmp_path / "list"),
+        "DIB_GONE": str(tmp_path / "gone"),
+        "DIB_CTR_OWN": str(tmp_path / "home/.ssh/id_rsa"),
+        "HOME": str(home),
+    }
+    found, notes = given_files(variables, home)
+    assert found == {
+        **{str(tmp_path / name): tmp_path / name for name in ("keys/one", "keys/below/two", "list")},
+        "/root/.ssh/authorized_keys": home / ".ssh/authorized_keys",
+    }
+    assert notes == []
+
+
+def test_what_is_too_big_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(given, "LIMIT", 100)
+    for name, size in (("big", 101), ("small", 60), ("other", 60)):
+        (tmp_path / name).write_bytes(bytes(size))
+    variables = {f"DIB_{name.upper()}": str(tmp_path / name) for name in ("big", "small", "other")}
+    found, notes = given_files(variables, tmp_path)
+    assert list(found) == [str(tmp_path / "other")]
+    assert len(notes) == 2
+    assert f"DIB_BIG names {tmp_path}/big, which is too big" in notes[0]
+
+
+def test_who_sees_them() -> None:
+    files = ["/srv/keys/one", "/srv/keys/two", "/srv/list", "/root/.ssh/authorized_keys", "/srv/keys-more"]
+    assert visible_given(["x"], {"A": "/srv/keys"}, files) == ("/srv/keys/one", "/srv/keys/two")
+    assert visible_given(["x"], {"A": "/srv/list /srv/keys/"}, files) == ("/srv/keys/one", "/srv/keys/two", "/srv/list")
+    assert visible_given(["cat ~/.ssh/x"], {}, files) == ("/root/.ssh/authorized_keys",)
+    assert visible_given(["x"], {"A": "words /and more"}, files) == ()
