@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import upstream
+
 FOLDER_MARKS = ("unit", "integration")
 TESTS = Path(__file__).parent
 
@@ -16,3 +18,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.relative_to(TESTS).parts[0]
         if folder in FOLDER_MARKS:
             item.add_marker(folder)
+
+
+@pytest.fixture(scope="session")
+def upstream_elements() -> Path:
+    """The folder of diskimage-builder's own elements (tests/upstream.py)."""
+    return upstream.elements()
