@@ -7,7 +7,7 @@ directory holds scripts. The elements path is searched first to last and the fir
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,8 +69,11 @@ def read_element(folder: Path) -> Element:
     return Element(real.name, real, _names(real / "element-deps"), _names(real / "element-provides"))
 
 
-def find_elements(paths: Sequence[Path]) -> dict[str, Element]:
-    """All elements on the path, by name; raises UsageError where an entry of the path is not a folder."""
+def find_elements(paths: Sequence[Path], read: Callable[[Path], Element] = read_element) -> dict[str, Element]:
+    """All elements on the path, by name; raises UsageError where an entry of the path is not a folder.
+
+    ``read`` makes an element of its folder; it gets the folder as it is on the path, links not yet followed.
+    """
     found: dict[str, Element] = {}
     for path in paths:
         if not path.is_dir():
@@ -81,7 +84,7 @@ def find_elements(paths: Sequence[Path]) -> dict[str, Element]:
         for folder in sorted(path.iterdir()):
             if folder.name.startswith((".", "__")) or not folder.is_dir():
                 continue
-            element = read_element(folder)
+            element = read(folder)
             first = found.get(element.name)
             if first is None:
                 found[element.name] = element
@@ -105,6 +108,11 @@ def _unknown(name: str, needed_by: str, universe: Mapping[str, Element]) -> Usag
         return UsageError(
             f"nothing in this build provides {name!r}", where=where, hint=f"add one of: {', '.join(providers)}"
         )
+    for folder in sorted({element.path.parent for element in universe.values()}):
+        if (folder / name).is_file():
+            return UsageError(
+                f"{name!r} is a file, not an element's folder", where=str(folder / name), hint="an element is a folder"
+            )
     hint = nearest(name, universe) or "`dib-ctr elements` lists all there are"
     return UsageError(f"there is no element {name!r}", where=where, hint=hint)
 

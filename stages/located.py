@@ -11,6 +11,7 @@ import yaml
 from stages.errors import UsageError
 
 Path = tuple[Hashable, ...]
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,18 @@ class Document:
         raise UsageError(what, where=self.where(*path), hint=hint)
 
 
-def read(text: str, file: str, *, texts: bool = False) -> Document:
+def read(text: str, file: str, *, texts: bool = False, twice: list[str] | None = None) -> Document:
     """Read one YAML document; UsageError for one that is malformed or has a key twice.
 
     ``texts`` leaves all scalars as the texts they are written as: ``0x83`` and ``8300`` are no numbers then.
+    With a list ``twice`` a repeated key is no error: the last one counts and the list gets ``file:line: ...``
+    (the files of DIB's elements are read so by DIB); merge keys (``<<``) are followed, too.
     """
     lines: dict[Path, int] = {}
     loader: Any = (yaml.BaseLoader if texts else yaml.SafeLoader)(text)
     try:
         root = loader.get_single_node()
-        data = None if root is None else _value(loader, root, (), lines, file)
+        data = None if root is None else _value(loader, root, (), lines, file, twice)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
@@ -51,18 +54,29 @@ def read(text: str, file: str, *, texts: bool = False) -> Document:
     return Document(data, lines, file)
 
 
-def _value(loader: Any, node: Any, path: Path, lines: dict[Path, int], file: str) -> Any:
+def _value(loader: Any, node: Any, path: Path, lines: dict[Path, int], file: str, twice: list[str] | None) -> Any:
     lines[path] = node.start_mark.line + 1
     if isinstance(node, yaml.SequenceNode):
-        return [_value(loader, item, (*path, index), lines, file) for index, item in enumerate(node.value)]
+        return [_value(loader, item, (*path, index), lines, file, twice) for index, item in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
         return loader.construct_object(node, deep=True)
     found: dict[Any, Any] = {}
+    merged: set[int] = set()  # what a merge key brought may be overridden
+    if twice is not None and any(name.tag == _MERGE for name, _ in node.value):
+        own = {id(name) for name, _ in node.value}
+        loader.flatten_mapping(node)
+        merged = {id(name) for name, _ in node.value} - own
+    given = set()
     for name, item in node.value:
         key = loader.construct_object(name, deep=True)
-        if not isinstance(key, Hashable) or key in found:
-            why = "is there twice" if isinstance(key, Hashable) else "cannot be a key"
-            raise UsageError(f"{key!r} {why}", where=f"{file}:{name.start_mark.line + 1}")
-        found[key] = _value(loader, item, (*path, key), lines, file)
+        if not isinstance(key, Hashable):
+            raise UsageError(f"{key!r} cannot be a key", where=f"{file}:{name.start_mark.line + 1}")
+        if key in given:
+            if twice is None:
+                raise UsageError(f"{key!r} is there twice", where=f"{file}:{name.start_mark.line + 1}")
+            twice.append(f"{file}:{name.start_mark.line + 1}: {key!r} is there twice")
+        if id(name) not in merged:
+            given.add(key)
+        found[key] = _value(loader, item, (*path, key), lines, file, twice)
         lines[(*path, key)] = name.start_mark.line + 1
     return found

@@ -7,15 +7,18 @@ needed in the tree; what the tree's own commands need is rendered as plain table
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from stages import located
 from stages.errors import UsageError
+from stages.located import Document
 
+_CONDITION = re.compile(r"\s*(\w+)\s*(!?=)(.*)\Z", re.DOTALL)
+SECTIONS = ("default", "family", "distro", "release")
 PHASES = ("pre-install.d", "install.d", "post-install.d")
 FAMILIES = {
     "almalinux": "redhat",
@@ -39,68 +42,119 @@ class PhasePackages:
     uninstall: tuple[str, ...] = ()
 
 
-def _load(file: Path) -> Any:
-    text = file.read_text(encoding="utf-8")
+def read_document(file: Path, twice: list[str] | None = None) -> Document:
+    """A mapping from a YAML or JSON file, with its lines; an empty file is an empty mapping.
+
+    ``twice`` gets a sentence for each repeated key (the last one counts, as for DIB). Raises UsageError with file and
+    line for what is neither YAML nor JSON, and for anything but a mapping.
+    """
     try:
-        return json.loads(text)
-    except ValueError:
-        pass
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"this file cannot be read: {error}", where=str(file)) from error
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{file}:{mark.line + 1}" if mark else str(file)
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise UsageError(f"this file cannot be read: {problem}", where=place, hint="correct the YAML") from error
+        document = located.read(text, str(file), twice=[] if twice is None else twice)
+    except UsageError as error:
+        try:
+            document = Document(json.loads(text), {}, str(file))  # tabs, for one, are JSON's but not YAML's
+        except ValueError:
+            raise UsageError(
+                f"this file cannot be read: {error.what}", where=error.where, hint="correct the YAML"
+            ) from error
+    if document.data is None:
+        return Document({}, document.lines, document.file)
+    if not isinstance(document.data, dict):
+        found = type(document.data).__name__
+        document.refuse(f"expected a mapping, found {found}", hint="see docs/elements.md")
+    return document
 
 
 def _mapping(file: Path) -> dict[str, Any]:
-    data = _load(file)
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise UsageError(
-            f"expected a mapping, found {type(data).__name__}", where=str(file), hint="see docs/elements.md"
-        )
-    return {str(key): value for key, value in data.items()}
+    return {str(key): value for key, value in read_document(file).data.items()}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule of a ``package-installs`` file: a package and under which circumstances; ``path`` leads to its lines."""
+
+    package: str
+    keys: Mapping[str, Any]
+    document: Document
+    path: tuple[Hashable, ...]
+
+    def where(self, key: str = "") -> str:
+        """``file:line`` of the rule, or of one of its keys."""
+        path = (*self.path, key) if key else self.path
+        return self.document.where(*path if path in self.document.lines else self.path)
+
+
+def rules(document: Document) -> Iterator[Rule]:
+    """All rules of a ``package-installs`` file; UsageError for one that is not a mapping."""
+    for package, given in document.data.items():
+        several = isinstance(given, list)
+        for index, keys in enumerate(given if several else [given]):
+            path = (package, index) if several else (package,)
+            if keys is not None and not isinstance(keys, dict):
+                document.refuse(f"expected a mapping, found {keys!r}", *path)
+            yield Rule(str(package), keys or {}, document, path)
+
+
+def check_rule(rule: Rule) -> None:
+    """Refuse what no environment can make sense of: ``arch`` with ``not-arch``, a malformed ``when``."""
+    if "arch" in rule.keys and "not-arch" in rule.keys:
+        raise UsageError("both arch and not-arch are given", where=rule.where("not-arch"), hint="keep one of them")
+    for condition in conditions(rule):
+        _parsed(condition, rule)
+
+
+def conditions(rule: Rule) -> list[str]:
+    """The ``when`` of a rule as a list of conditions, all of which must hold."""
+    given = rule.keys.get("when", [])
+    if isinstance(given, str):
+        return [given]
+    if not isinstance(given, list):
+        raise UsageError(f"the condition {given!r} is neither a text nor a list of texts", where=rule.where("when"))
+    return [str(condition) for condition in given]
 
 
 def _words(value: object) -> list[str]:
     return [word.strip() for word in str(value).split(",")]
 
 
-def _condition(text: str, environment: Mapping[str, str], where: str) -> bool:
-    """One ``when`` condition: ``VAR = value`` or ``VAR != value``."""
-    left, operator, right = text.partition("=")
-    negated = left.endswith("!")
-    name = left.rstrip("!").strip()
-    if not operator or not name:
-        raise UsageError(f"the condition {text!r} is neither 'VAR = value' nor 'VAR != value'", where=where)
+def _parsed(text: str, rule: Rule) -> tuple[str, bool, str]:
+    """One ``when`` condition, ``VAR = value`` or ``VAR != value``: the name, whether it is negated, the value."""
+    found = _CONDITION.match(text)
+    if found is None:
+        raise UsageError(
+            f"the condition {text!r} is neither 'VAR = value' nor 'VAR != value'", where=rule.where("when")
+        )
+    return found[1], found[2] == "!=", found[3].strip()
+
+
+def _holds(text: str, environment: Mapping[str, str], rule: Rule) -> bool:
+    name, negated, value = _parsed(text, rule)
     if name not in environment:
         raise UsageError(
-            f"the condition {text!r} names {name}, which is not set", where=where, hint=f"--set {name}=..."
+            f"the condition {text!r} names {name}, which is not set",
+            where=rule.where("when"),
+            hint=f"--set {name}=...",
         )
-    return (environment[name] == right.strip()) != negated
+    return (environment[name] == value) != negated
 
 
-def _wanted(rule: Mapping[str, Any], element: str, environment: Mapping[str, str], where: str) -> bool:
-    arch = environment.get("ARCH", "")
-    if "arch" in rule and "not-arch" in rule:
-        raise UsageError("both arch and not-arch are given", where=where, hint="keep one of them")
-    if "arch" in rule and arch not in _words(rule["arch"]):
+def _wanted(rule: Rule, element: str, environment: Mapping[str, str]) -> bool:
+    keys, arch = rule.keys, environment.get("ARCH", "")
+    if "arch" in keys and arch not in _words(keys["arch"]):
         return False
-    if "not-arch" in rule and arch in _words(rule["not-arch"]):
+    if "not-arch" in keys and arch in _words(keys["not-arch"]):
         return False
-    if "installtype" in rule:
+    if "installtype" in keys:
         default = environment.get("DIB_DEFAULT_INSTALLTYPE", "source")
-        if str(rule["installtype"]) != environment.get("DIB_INSTALLTYPE_" + element.replace("-", "_"), default):
+        if str(keys["installtype"]) != environment.get("DIB_INSTALLTYPE_" + element.replace("-", "_"), default):
             return False
-    if "dib_python_version" in rule and str(rule["dib_python_version"]) != environment.get("DIB_PYTHON_VERSION", ""):
+    if "dib_python_version" in keys and str(keys["dib_python_version"]) != environment.get("DIB_PYTHON_VERSION", ""):
         return False
-    conditions = rule.get("when", [])
-    if isinstance(conditions, str):
-        conditions = [conditions]
-    return all(_condition(str(condition), environment, where) for condition in conditions)
+    return all(_holds(condition, environment, rule) for condition in conditions(rule))
 
 
 def pkg_map(data: Mapping[str, Any], distribution: str, release: str) -> dict[str, str]:
@@ -128,17 +182,41 @@ def _resolve_names(
     return tuple(sorted(names))
 
 
+def check_pkg_map(document: Document) -> None:
+    """Refuse what is no pkg-map: unknown sections, and anything but mappings from names to texts in them."""
+    for section, content in document.data.items():
+        if section not in SECTIONS:
+            document.refuse(f"the section {section!r} is not one of pkg-map's", section, hint=", ".join(SECTIONS))
+        for path, mapping in _name_maps(document, section, content):
+            if not isinstance(mapping, dict):
+                document.refuse(f"expected a mapping, found {mapping!r}", *path)
+            for package, value in mapping.items():
+                if isinstance(value, (dict, list)) or value is None:
+                    document.refuse(f"the name for {package!r} is {value!r}, not a text", *path, package)
+
+
+def _name_maps(document: Document, section: str, content: Any) -> list[tuple[tuple[Hashable, ...], Any]]:
+    """Where in a section mappings from package to package are, by its depth: 0, 1 or (release) 2 keys below."""
+    found: list[tuple[tuple[Hashable, ...], Any]] = [((section,), content)]
+    for _ in range({"default": 0, "family": 1, "distro": 1, "release": 2}[section]):
+        deeper: list[tuple[tuple[Hashable, ...], Any]] = []
+        for path, mapping in found:
+            if not isinstance(mapping, dict):
+                document.refuse(f"expected a mapping, found {mapping!r}", *path)
+            deeper += [((*path, key), value) for key, value in mapping.items()]
+        found = deeper
+    return found
+
+
 def read_pkg_maps(elements: Sequence[tuple[str, Path]]) -> dict[str, dict[str, Any]]:
-    """The pkg-map files of the elements that have one, by element."""
+    """The pkg-map files of the elements that have one, by element; UsageError with file and line for a bad one."""
     maps = {}
     for element, folder in elements:
         file = folder / "pkg-map"
         if file.is_file():
-            data = _mapping(file)
-            for section, content in data.items():
-                if section not in ("default", "family", "distro", "release") or not isinstance(content, dict):
-                    raise UsageError(f"the section {section!r} is not one of pkg-map's", where=str(file))
-            maps[element] = data
+            document = read_document(file)
+            check_pkg_map(document)
+            maps[element] = {str(key): value for key, value in document.data.items()}
     return maps
 
 
@@ -154,21 +232,17 @@ def package_installs(elements: Sequence[tuple[str, Path]], environment: Mapping[
         for file in (folder / "package-installs.json", folder / "package-installs.yaml"):
             if not file.is_file():
                 continue
-            for package, rules in _mapping(file).items():
-                for rule in rules if isinstance(rules, list) else [rules]:
-                    where = f"{file} ({package})"
-                    if rule is not None and not isinstance(rule, dict):
-                        raise UsageError(f"expected a mapping, found {rule!r}", where=where)
-                    rule = rule or {}
-                    phase = str(rule.get("phase", "install.d"))
-                    if phase not in PHASES or not _wanted(rule, element, environment, where):
-                        continue
-                    if "uninstall" not in rule:
-                        installs[phase].append((package, element))
-                    if "uninstall" in rule or "build-only" in rule:
-                        removals[phase].append((package, element))
-                    else:
-                        plain[phase].add(package)
+            for rule in rules(read_document(file)):
+                check_rule(rule)
+                phase = str(rule.keys.get("phase", "install.d"))
+                if phase not in PHASES or not _wanted(rule, element, environment):
+                    continue
+                if "uninstall" not in rule.keys:
+                    installs[phase].append((rule.package, element))
+                if "uninstall" in rule.keys or "build-only" in rule.keys:
+                    removals[phase].append((rule.package, element))
+                else:
+                    plain[phase].add(rule.package)
     maps = read_pkg_maps(elements)
     plan = {}
     for phase in PHASES:
@@ -200,9 +274,16 @@ def render_svc_map(elements: Sequence[tuple[str, Path]], distribution: str) -> s
         file = folder / "svc-map"
         if not file.is_file():
             continue
-        for service, choices in _mapping(file).items():
+        document = read_document(file)
+        for service, choices in document.data.items():
             if service in names:
-                raise UsageError(f"the service {service!r} is mapped twice", where=f"{file} and {names[service][1]}")
+                raise UsageError(
+                    f"the service {service!r} is mapped twice",
+                    where=document.where(service),
+                    hint=f"it is in {names[service][1]}, too",
+                )
+            if choices is not None and not isinstance(choices, dict):
+                document.refuse(f"expected a mapping, found {choices!r}", service)
             choices = choices or {}
             family = FAMILIES.get(distribution, "")
             name = choices.get(distribution, choices.get(family, choices.get("default", service)))
