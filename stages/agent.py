@@ -19,8 +19,9 @@ from stages.control import Control, StoppedError
 from stages.environment import PATH, capture_argv, initial, parse_capture, snippets
 from stages.errors import BuildError
 from stages.events import emit
-from stages.hooks import HooksTree, merge, odd_scripts
+from stages.hooks import HooksTree, merge
 from stages.layers import Builder, StageFailedError, write_hooks
+from stages.oddities import refuse_odd
 from stages.outputs import Exporter, FinishedTree, layer_titles
 from stages.places import BUILD_DIR, HOOKS_OUTSIDE
 from stages.plan import Plan, make_plan
@@ -111,7 +112,7 @@ def capture_environment(work: Work, merged: HooksTree) -> dict[str, str]:
 def plan_request(work: Work) -> Plan:
     """The plan of the work's request at the present state of its repositories."""
     merged = merge(work.elements)
-    for sentence in odd_scripts(merged):
+    for sentence in refuse_odd(merged.values()):
         emit("note", text=sentence)
     environment = capture_environment(work, merged)
     found = pinned.states(work.request, environment, work.store.root / "repositories")

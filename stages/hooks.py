@@ -157,19 +157,3 @@ def scripts(tree: HooksTree, phase: Phase) -> list[HookFile]:
     """The scripts of one phase in the order in which they run."""
     found = [hook for hook in tree.values() if hook.is_script and hook.path.startswith(phase.folder + "/")]
     return sorted(found, key=lambda hook: script_order(hook.path.partition("/")[2]))
-
-
-def odd_scripts(tree: HooksTree) -> list[str]:
-    """What lies in phase folders and looks like a script but will not run, one sentence each."""
-    odd = []
-    for hook in tree.values():
-        folder, _, name = hook.path.partition("/")
-        if folder not in PHASE_FOLDERS or "/" in name or hook.is_script:
-            continue
-        if hook.mode & 0o111:
-            odd.append(
-                f"element {hook.element}: {hook.path} will not run: its name has more than letters, digits, - and _"
-            )
-        elif hook.data.startswith(b"#!") and SCRIPT_NAME.match(name) and name[0].isdigit():
-            odd.append(f"element {hook.element}: {hook.path} will not run: it is not executable")
-    return odd

@@ -17,7 +17,8 @@ from blockdev.configuration.read import read as read_configuration
 from blockdev.configuration.source import find as find_configuration
 from stages.element import BUILTIN, find_elements, resolve
 from stages.errors import UsageError
-from stages.hooks import PHASE_FOLDERS, SCRIPT_NAME, merge, odd_scripts
+from stages.hooks import PHASE_FOLDERS, SCRIPT_NAME, merge
+from stages.oddities import refuse_odd
 from stages.packages import package_installs, read_pkg_maps, render_pkg_map
 
 ELEMENTS = find_elements([BUILTIN])
@@ -114,7 +115,7 @@ def test_all_elements_fit_into_one_image(system: str, layout: str) -> None:
     """No two elements bring the same file, all scripts would run, and every package has a name."""
     others = [name for name in NAMES if name not in SYSTEMS and (name not in LAYOUTS or name == layout)]
     elements = [(element.name, element.path) for element in resolve([system, *others], ELEMENTS).elements]
-    assert odd_scripts(merge(elements)) == []
+    assert refuse_odd(merge(elements).values()) == []
     environment = {"ARCH": "amd64", "DISTRO_NAME": system.removesuffix("-minimal"), "DIB_RELEASE": "any"}
     plan = package_installs(elements, environment)
     assert "openssh-server" in plan["install.d"].install

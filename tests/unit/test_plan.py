@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from stages.errors import UsageError
-from stages.hooks import HookFile, merge, odd_scripts, script_order
+from stages.hooks import HookFile, merge, script_order
 from stages.key import why_missed
+from stages.oddities import refuse_odd
 from stages.plan import Plan, make_plan
 from stages.repositories import State
 from stages.request import Output, Request
@@ -234,12 +235,30 @@ def test_two_elements_with_one_script_are_refused(tmp_path: Path) -> None:
         merge(elements)
 
 
-def test_what_looks_like_a_script_and_will_not_run_is_named(tmp_path: Path) -> None:
+def test_what_is_numbered_but_will_not_run_is_refused(tmp_path: Path) -> None:
     elements = write(tmp_path, {**BASE, "b/install.d/50-x.sh": "#!/bin/bash\n", "b/install.d/51-y": "#!/bin/bash\n"})
     (tmp_path / "b/install.d/51-y").chmod(0o644)
-    sentences = " ".join(odd_scripts(merge(elements)))
-    assert "50-x.sh will not run: its name" in sentences
-    assert "51-y will not run: it is not executable" in sentences
+    with pytest.raises(UsageError) as refused:
+        refuse_odd(merge(elements).values())
+    assert "50-x.sh will not run: its name" in refused.value.what
+    assert "51-y will not run: it is not executable" in refused.value.what
+    assert refused.value.where == "b/install.d/50-x.sh, b/install.d/51-y"
+
+
+def test_what_cannot_start_is_refused(tmp_path: Path) -> None:
+    for first in ("#!/bin/bash\r\n", "#!bash\n", "#!\n"):
+        elements = write(tmp_path, {**BASE, "b/install.d/50-x": first})
+        with pytest.raises(UsageError, match="50-x cannot start"):
+            refuse_odd(merge(elements).values())
+
+
+def test_data_beside_scripts_only_gets_a_remark(tmp_path: Path) -> None:
+    elements = write(tmp_path, {**BASE, "b/install.d/unit.init": "#!/bin/sh\n", "b/install.d/51-y": "text\n"})
+    (tmp_path / "b/install.d/51-y").chmod(0o644)
+    sentences = refuse_odd(merge(elements).values())
+    assert [sentence.split(":")[0] for sentence in sentences] == ["element b", "element b"]
+    assert "unit.init will not run" in " ".join(sentences)
+    assert "51-y never runs" in " ".join(sentences)
 
 
 def test_stages_are_found_by_number_name_and_title(tmp_path: Path) -> None:

@@ -1,0 +1,106 @@
+"""The YAML files that configure: block devices, the image, package caches, and whatever else ends in .yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from blockdev.configuration import read as blockdevices
+from blockdev.configuration.check import check as check_nodes
+from builder.check.finding import ERROR, WARNING, Finding, refused
+from builder.check.packagefiles import INSTALLS
+from stages import imageconfig, located
+from stages.element import Element
+from stages.errors import UsageError
+
+CACHES = "caches.yaml"
+
+
+def _text(file: Path, element: str, code: str) -> str | Finding:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        return Finding(ERROR, code, element, file, 0, f"this file cannot be read: {error}")
+
+
+def check_block_devices(element: Element) -> Iterator[Finding]:
+    """What is wrong in ``block-device-*.yaml``, as far as it can be told without a tree to put on the disk."""
+    for file in sorted(element.path.glob("block-device-*.yaml")):
+        text = _text(file, element.name, "block-device")
+        if isinstance(text, Finding):
+            yield text
+            continue
+        try:
+            found = blockdevices.read(text, str(file))
+            check_nodes(found)
+        except UsageError as error:
+            yield refused(error, "block-device", element.name, file)
+            continue
+        for remark in found.remarks:
+            yield Finding(WARNING, "block-device", element.name, file, 0, str(remark))
+
+
+def check_image(element: Element) -> Iterator[Finding]:
+    """What is wrong in ``image-config.yaml``."""
+    file = element.path / imageconfig.FILE
+    if not file.is_file():
+        return
+    text = _text(file, element.name, "image-config")
+    if isinstance(text, Finding):
+        yield text
+        return
+    try:
+        imageconfig.parse(text, str(file))
+    except UsageError as error:
+        yield refused(error, "image-config", element.name, file)
+
+
+def check_caches(element: Element) -> Iterator[Finding]:
+    """What is wrong in ``caches.yaml``: a list of maps, each with a name and a path in the tree."""
+    file = element.path / CACHES
+    if not file.is_file():
+        return
+    text = _text(file, element.name, "caches")
+    if isinstance(text, Finding):
+        yield text
+        return
+    try:
+        document = located.read(text, str(file))
+        entries: Any = document.data or []
+        if not isinstance(entries, list):
+            document.refuse("expected a list of caches, each with a name and a path")
+        for index, entry in enumerate(entries):
+            if not isinstance(entry, dict) or not {"name", "path"} <= set(entry):
+                document.refuse("expected a map with name and path", index)
+            for key in entry:
+                if key not in ("name", "path"):
+                    document.refuse(f"the key {key!r} is not known", index, key)
+            if "/" in str(entry["name"]) or not str(entry["name"]).strip("."):
+                document.refuse(f"{entry['name']!r} cannot name a cache: it becomes a folder's name", index, "name")
+    except UsageError as error:
+        yield refused(error, "caches", element.name, file)
+
+
+def check_other(element: Element, paths: Mapping[str, Path]) -> Iterator[Finding]:
+    """A warning for every other file ``*.yaml`` that no YAML reader takes; ``paths`` are the element's files."""
+    for path, file in paths.items():
+        known = path in (imageconfig.FILE, CACHES, *INSTALLS) or path.startswith("block-device-")
+        if known or not path.endswith((".yaml", ".yml")):
+            continue
+        try:
+            list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            mark = getattr(error, "problem_mark", None)
+            text = f"this is no YAML: {getattr(error, 'problem', None) or error}"
+            yield Finding(WARNING, "yaml", element.name, file, mark.line + 1 if mark else 0, text)
+
+
+def check(element: Element, paths: Mapping[str, Path]) -> Iterator[Finding]:
+    """All of the above for one element."""
+    yield from check_block_devices(element)
+    yield from check_image(element)
+    yield from check_caches(element)
+    yield from check_other(element, paths)
