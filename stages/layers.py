@@ -18,7 +18,7 @@ from stages.control import Control, StoppedError
 from stages.environment import PATH, SERVICES
 from stages.errors import BuildError
 from stages.events import emit
-from stages.hooks import HookFile
+from stages.hooks import PHASES, HookFile
 from stages.key import digest, why_missed
 from stages.places import (
     BUILD_DIR,
@@ -351,8 +351,9 @@ def resolving(tree: Path, content: bytes, *, also_missing: bool = False) -> Iter
 
 
 def write_hooks(files: Mapping[str, HookFile], folder: Path) -> Path:
-    """Write just these files below ``folder`` and return it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write just these files below ``folder``, in which every phase has its folder, and return it."""
+    for phase in PHASES:
+        (folder / phase.folder).mkdir(parents=True, exist_ok=True)
     for path, hook in files.items():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
