@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from builder import engines
 from tests.integration.command import ELEMENTS, Command, Outcome, script, write_element
-from tests.integration.engine_cases import missing
 
 
 @pytest.fixture
@@ -103,32 +98,3 @@ def test_architectures_that_cannot_be_are_refused(command: Command) -> None:
     outcome = command("build", "--arch", "amd64,arm64", "-o", "tar,dest=/tmp/x.tar", "tiny-os")
     assert "one file for each architecture" in outcome.stderr
     assert "one architecture" in command("build", "--arch", "amd64,arm64", "--load", "tiny-os").stderr
-
-
-@pytest.fixture
-def podman(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
-    if shutil.which("podman") is None:
-        missing("there is no podman")
-    monkeypatch.setenv("DIB_CTR_STORE", f"dib-ctr-test-{os.getpid()}")
-    engine = engines.select("podman")
-    yield Command("podman", place / "store", place / "out")
-    engine.remove_store()
-
-
-@pytest.mark.slow
-def test_one_layout_holds_two_architectures(podman: Command) -> None:
-    outcome = podman("build", "--arch", "amd64,arm64", "-o", "oci", "-o", "tar", "debian-minimal")
-    assert outcome.status == 0, outcome.stderr
-    layout = podman.destination / "debian-minimal.oci"
-    index = json.loads(subprocess.check_output(["skopeo", "inspect", "--raw", f"oci:{layout}"]))
-    assert [entry["platform"]["architecture"] for entry in index["manifests"]] == ["amd64", "arm64"]
-    for arch in ("amd64", "arm64"):
-        assert (podman.destination / f"debian-minimal-{arch}.tar").is_file()
-        assert (podman.destination / f"debian-minimal.oci.{arch}.cdx.json").is_file()
-        shown = json.loads(subprocess.check_output(["skopeo", "--override-arch", arch, "inspect", f"oci:{layout}"]))
-        assert shown["Architecture"] == arch
-    for entry in index["manifests"]:
-        assert (layout / "referrers/sha256" / f"{entry['digest'].removeprefix('sha256:')}.json").is_file()
-    unpack = ["tar", "-xOf", str(podman.destination / "debian-minimal-arm64.tar"), "usr/bin/true"]
-    program = subprocess.run(unpack, capture_output=True, check=True).stdout
-    assert program[18:20] == b"\xb7\x00"  # e_machine: AArch64
