@@ -53,13 +53,19 @@ def listing(found: Sequence[tuple[str, str]]) -> str:
     return table(found) if found else "no elements"
 
 
-def describe(name: str, elements: Mapping[str, Element]) -> dict[str, Any]:
-    """Everything about one element; raises UsageError naming the nearest where there is none."""
+def known(name: str, elements: Mapping[str, Element]) -> Element:
+    """The element of a name; raises UsageError naming the nearest where there is none."""
     element = elements.get(name)
     if element is None:
         raise UsageError(
             f"there is no element {name!r}", hint=nearest(name, elements) or "`dib-ctr elements` lists all"
         )
+    return element
+
+
+def describe(name: str, elements: Mapping[str, Element]) -> dict[str, Any]:
+    """Everything about one element; raises UsageError naming the nearest where there is none."""
+    element = known(name, elements)
     tree = merge([(name, element.path)])
     return {
         "name": name,

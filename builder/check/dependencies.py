@@ -73,7 +73,7 @@ def _unknown(
     if name.name in files:
         text = f"{name.name!r} is a file, {files[name.name]}, not an element's folder"
         return Finding(severity, "element-is-file", element.name, file, name.line, text)
-    hint = nearest(name.name, universe)
+    hint = nearest(name.name, universe.keys() - {element.name})
     text = f"there is no element {name.name!r}" + (f"; {hint}" if hint else "")
     return Finding(severity, "unknown-element", element.name, file, name.line, text)
 
