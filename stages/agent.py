@@ -8,11 +8,13 @@ import shutil
 import threading
 import time
 import traceback
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages import aptsources, foreign, locked, pinned, sandbox
+from stages import aptsources, foreign, locked, pinned, provided, sandbox, sources
 from stages.caches import read_cache_rules
 from stages.cleaning import prune, verify
 from stages.control import Control, StoppedError
@@ -29,6 +31,7 @@ from stages.request import Request
 from stages.sandbox import View
 from stages.shell import enter as enter_session
 from stages.shell import finished_session, set_command
+from stages.sourcestates import Question
 from stages.store import Store, disk_full
 from stages.tree import copy_tree, mounted
 
@@ -37,7 +40,7 @@ SCRATCH = "scratch"
 
 
 class MirrorMovedError(Exception):
-    """A package repository changed between the plan and the end of a stage that installed from it."""
+    """A repository changed between the plan and the end of a stage that installed or fetched from it."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,17 @@ def plan_request(work: Work) -> Plan:
     for sentence in refuse_odd(merged.values()):
         emit("note", text=sentence)
     environment = capture_environment(work, merged)
-    found = pinned.states(work.request, environment, work.store.root / "repositories")
-    return make_plan(work.request, work.elements, merged, environment, found)
+    files = provided.repository_files(work.elements) if sources.are_fetched(merged) else {}
+    with ThreadPoolExecutor(1) as pool:
+        question = _question(work, environment)
+        asked = pool.submit(pinned.sources, work.request, sources.read(files, environment), question)
+        found = pinned.states(work.request, environment, work.store.root / "repositories")
+        return make_plan(work.request, work.elements, merged, environment, found, asked.result())
+
+
+def _question(work: Work, environment: Mapping[str, str]) -> Question:
+    folder = work.store.root / "repositories" / "sources"
+    return Question(dict(environment), folder, work.request.given, work.request.offline)
 
 
 def rows(builder: Builder) -> list[dict[str, Any]]:
@@ -140,6 +152,16 @@ def _builder(work: Work, plan: Plan) -> Builder:
     return Builder(
         work.request, plan, work.store, work.scratch, work.control, read_cache_rules(work.elements), work.given
     )
+
+
+def _check_sources(work: Work, plan: Plan, builder: Builder) -> None:
+    """After stages that fetched source repositories have run: these must be what the plan saw."""
+    fetched = {state for stage in plan.stages if stage.key in builder.ran for state in stage.sources}
+    if work.request.offline or not pinned.moved(work.request, fetched, _question(work, plan.environment)):
+        return
+    for key in builder.ran:
+        work.store.forget(key)
+    raise MirrorMovedError
 
 
 def _check_mirrors(work: Work, plan: Plan, builder: Builder) -> None:
@@ -172,14 +194,15 @@ def _build_tree(work: Work) -> tuple[Plan, Builder, tuple[str, ...]]:
         try:
             chain = builder.build(stop)
             _check_mirrors(work, plan, builder)
+            _check_sources(work, plan, builder)
             locked.save_lists(work.request, work.store, plan, builder, chain)
         except MirrorMovedError:
             if attempt < REPLANS:
-                emit("note", text="a package repository moved during the build: planning again from its new state")
+                emit("note", text="a repository moved during the build: planning again from its new state")
             continue
         return plan, builder, chain
     raise BuildError(
-        "the package repositories keep moving while the build installs from them",
+        "the repositories keep moving while the build takes from them",
         hint="try again later, or name a mirror that stands still",
     )
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+COMMIT = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~:_-]*\Z")
 
 
@@ -100,7 +101,7 @@ class Used:
             repositories=tuple(_repository(each) for each in _list(given, "repositories")),
             packages=_packages(_list(given, "packages")),
             snapshot=_text(given, "snapshot"),
-            sources=tuple(_mapping(each, "a source") for each in _list(given, "sources")),
+            sources=tuple(_source(each) for each in _list(given, "sources")),
             base_images=tuple(_mapping(each, "a base image") for each in _list(given, "base_images")),
         )
 
@@ -202,6 +203,15 @@ def _repository(data: Any) -> UsedRepository:
     _only(given, (each.name for each in fields(UsedRepository)), "a repository")
     lists = tuple(_inner_path(path) for path in _list(given, "lists"))
     return UsedRepository(_text(given, "index"), _digest(given, "digest"), _number(given, "date"), lists)
+
+
+def _source(data: Any) -> Mapping[str, str]:
+    given = _mapping(data, "a source")
+    _only(given, ("name", "type", "location", "ref", "commit", "state"), "a source")
+    known = [name for name in ("commit", "state") if name in given]
+    if len(known) != 1 or (known == ["commit"] and not COMMIT.match(_text(given, "commit"))):
+        raise ValueError("a source has neither commit nor state")
+    return {name: _text(given, name) for name in ("name", "type", "location", "ref", *known)}
 
 
 def _packages(data: Iterable[Any]) -> tuple[UsedPackage, ...]:

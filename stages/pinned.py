@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from stages import repositories
+from stages import repositories, sourcestates
+from stages.errors import BuildError
 from stages.repositories import State
 from stages.request import Request
+from stages.sources import Source
+from stages.sourcestates import Question, SourceState
 
 ADDRESSES = "DIB_CTR_SNAPSHOT_ADDRESSES"  # what stands for what during a build, for the element debootstrap
 
@@ -33,3 +37,24 @@ def states(request: Request, environment: dict[str, str], folder: Path) -> tuple
     found = repositories.states(known, folder, offline=request.offline)
     environment.setdefault("SOURCE_DATE_EPOCH", str(repositories.newest_date(found)))
     return found
+
+
+def sources(request: Request, wanted: Sequence[Source], question: Question) -> tuple[SourceState, ...]:
+    """The state of each source repository: the present one, or a lock's. Raises BuildError or UsageError."""
+    used = request.locking.used
+    if used is not None:
+        return sourcestates.locked(wanted, used.sources)
+    return sourcestates.states(wanted, question)
+
+
+def moved(request: Request, seen: Iterable[SourceState], question: Question) -> bool:
+    """Has any of these source repositories moved; BuildError where that is not what the request's lock says."""
+    found = sourcestates.moved(seen, question)
+    if found and request.locking.used is not None:
+        state = min(found, key=lambda state: state.source.where)
+        raise BuildError(
+            f"the source repository {state.source} is not what the lock says",
+            where=state.source.where,
+            hint="restore what lies there, or make a new lock: --lock FILE",
+        )
+    return bool(found)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-BUILD_DIR = "/run/dib-ctr"  # outside: where tree, hooks, caches and the caller's folder are
+# Outside: where tree, hooks, caches and the caller's folder are. With a dot, as in diskimage-builder, whose scripts take what
+# follows it for the name of the build.
+BUILD_DIR = "/run/dib-ctr.build"
 TARGET_ROOT = f"{BUILD_DIR}/mnt"
 HOOKS_OUTSIDE = f"{BUILD_DIR}/hooks"
 HOOKS_INSIDE = "/tmp/in_target.d"

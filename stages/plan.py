@@ -20,6 +20,7 @@ from stages.packages import package_installs, read_pkg_maps, render_pkg_map, ren
 from stages.places import HOOKS_OUTSIDE
 from stages.repositories import State
 from stages.request import Request
+from stages.sourcestates import SourceState, pins
 
 OWN = "dib-ctr"  # the element of the stages that the build itself adds
 OWN_FOLDER = "dib-ctr.d"
@@ -34,7 +35,7 @@ class Stage:
     ``files`` are the hooks it sees (itself among them), ``environment`` the variables; ``network`` tells whether it has
     any, ``packages`` whether it installs from repositories, ``image_cache`` whether it uses the scripts' own cache.
     ``inputs`` are the parts that ``key`` covers. ``number`` counts from 1. ``given`` are the paths of the files of the
-    user's machine that it sees.
+    user's machine that it sees, ``sources`` the source repositories that it fetches.
     """
 
     number: int
@@ -48,6 +49,7 @@ class Stage:
     key: str
     image_cache: bool = False
     given: tuple[str, ...] = ()
+    sources: tuple[SourceState, ...] = ()
 
     @property
     def name(self) -> str:
@@ -67,6 +69,7 @@ class Plan:
     stages: tuple[Stage, ...]
     environment: Mapping[str, str]
     repositories: tuple[State, ...] = ()
+    sources: tuple[SourceState, ...] = ()
 
     @property
     def tree_key(self) -> str:
@@ -198,8 +201,12 @@ def make_plan(
     merged: HooksTree,
     environment: Mapping[str, str],
     repositories: Sequence[State],
+    sources: Sequence[SourceState] = (),
 ) -> Plan:
-    """The plan: ``elements`` as (name, folder), ``merged`` their hooks tree, ``environment`` as captured."""
+    """The plan: ``elements`` as (name, folder), ``merged`` their hooks tree, ``environment`` as captured.
+
+    ``repositories`` and ``sources`` are the states of package and source repositories.
+    """
     tree = {**merged, **generated(elements, merged, environment, request.packages, request.builtin)}
     keyed = {**without_services(environment), **provided.variables(elements, HOOKS_OUTSIDE)}
     functions = provided.functions(elements, HOOKS_OUTSIDE)
@@ -215,6 +222,8 @@ def make_plan(
         variables = mentions.visible_variables(texts, keyed, ALWAYS)
         if not phase.inside:  # on its way into the tree the environment loses all functions, in diskimage-builder too
             variables.update({f"BASH_FUNC_{name}%%": functions[name] for name in mentions.named(texts, functions)})
+        fetched = () if phase.inside else _fetched(code, files, sources)
+        variables.update(pins(fetched))
         packages = mentions.uses_packages(code)
         network = mentions.uses_network(code)
         inputs = {
@@ -229,10 +238,22 @@ def make_plan(
             inputs["build image"] = request.image
         if packages:
             inputs.update({f"repository {state.index}": state.digest for state in repositories})
+        inputs.update({f"source {state.source}": state.state for state in fetched})
         given = () if phase.inside else mentions.visible_given(texts, variables, request.given)
         inputs.update({f"given {path}": request.given[path] for path in given})
         below = key_of(inputs)
         cache = not phase.inside and bool(mentions.named(code, ("DIB_IMAGE_CACHE", "DIB_LOCKFILES")))
         number = len(stages) + 1
-        stages.append(Stage(number, phase, script, files, variables, network, packages, inputs, below, cache, given))
-    return Plan(tuple(stages), environment, tuple(repositories))
+        stages.append(
+            Stage(number, phase, script, files, variables, network, packages, inputs, below, cache, given, fetched)
+        )
+    return Plan(tuple(stages), environment, tuple(repositories), tuple(sources))
+
+
+def _fetched(
+    code: Sequence[str], files: Mapping[str, HookFile], sources: Sequence[SourceState]
+) -> tuple[SourceState, ...]:
+    """The source repositories of a script's files, where its code speaks of these: of all, or of one by its name."""
+    words = frozenset().union(*map(mentions.words, code))
+    every = provided.REPOSITORIES in words
+    return tuple(state for state in sources if state.source.file in files and (every or state.source.file in words))

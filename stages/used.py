@@ -17,6 +17,7 @@ from stages.lock import Used, UsedPackage, UsedRepository
 from stages.plan import Plan
 from stages.request import Request
 from stages.savedlists import CHUNK, INDEX, SavedLists, file_digest, saved_name
+from stages.sourcestates import SourceState
 from stages.store import Store
 
 MIRRORS = ("DIB_CTR_DEBIAN_MIRROR", "DIB_CTR_DEBIAN_SECURITY_MIRROR", "DIB_CTR_UBUNTU_MIRROR")
@@ -54,6 +55,7 @@ class Account:
             repositories=tuple(sorted(repositories.values())),
             packages=installed(self._trees(), indices),
             snapshot=locked.snapshot if locked else self.request.locking.snapshot,
+            sources=_sources(self.plan.sources),
         )
 
     def vendored(self, used: Used) -> Path:
@@ -109,6 +111,10 @@ class Account:
                 else:
                     with gzip.GzipFile("", "wb", 6, out, mtime=0) as zipped:
                         shutil.copyfileobj(data, zipped, CHUNK)
+
+
+def _sources(states: Iterable[SourceState]) -> tuple[Mapping[str, str], ...]:
+    return tuple(sorted((state.to_lock() for state in states), key=lambda entry: sorted(entry.items())))
 
 
 def _mirrors(environment: Mapping[str, str], indices: Iterable[str]) -> dict[str, str]:

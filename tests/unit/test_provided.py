@@ -231,12 +231,12 @@ def test_variables_as_bash_declares_them() -> None:
 
 MOUNTS = b"""\
 20 1 0:30 / / rw - overlay overlay rw
-21 20 8:1 /store/cache/image-cache/amd64 /run/dib-ctr/image-cache rw - ext4 /dev/sda1 rw
-22 20 8:1 /store/work/1/tree /run/dib-ctr/mnt rw - ext4 /dev/sda1 rw
-23 22 8:1 /store/cache/image-cache/amd64/apt/debian /run/dib-ctr/mnt/var/cache/apt/archives rw - ext4 /dev/sda1 rw
-24 22 8:1 /store/cache/image-cache/amd64/pip\\040x /run/dib-ctr/mnt/tmp/a\\040b rw - ext4 /dev/sda1 rw
-25 22 8:2 /store/cache/image-cache/amd64/other /run/dib-ctr/mnt/mnt rw - ext4 /dev/sda2 rw
-26 22 0:40 / /run/dib-ctr/mnt/proc rw - proc proc rw
+21 20 8:1 /store/cache/image-cache/amd64 /run/dib-ctr.build/image-cache rw - ext4 /dev/sda1 rw
+22 20 8:1 /store/work/1/tree /run/dib-ctr.build/mnt rw - ext4 /dev/sda1 rw
+23 22 8:1 /store/cache/image-cache/amd64/apt/debian /run/dib-ctr.build/mnt/var/cache/apt/archives rw - ext4 /dev/sda1 rw
+24 22 8:1 /store/cache/image-cache/amd64/pip\\040x /run/dib-ctr.build/mnt/tmp/a\\040b rw - ext4 /dev/sda1 rw
+25 22 8:2 /store/cache/image-cache/amd64/other /run/dib-ctr.build/mnt/mnt rw - ext4 /dev/sda2 rw
+26 22 0:40 / /run/dib-ctr.build/mnt/proc rw - proc proc rw
 """
 
 

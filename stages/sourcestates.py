@@ -1,0 +1,305 @@
+"""The state of source repositories: the commit that a git reference names now, what a server says of a file.
+
+Like that of package repositories (``stages.repositories``) it is part of the key of the stages that fetch them. What
+was seen last is recorded in the store, for ``--offline``. A commit that every git server hands out is what the stage
+fetches, whatever the branch names by then; all else is asked once more after the stage has run.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from stages.environment import SERVICES
+from stages.errors import BuildError, UsageError
+from stages.key import digest
+from stages.lock import COMMIT
+from stages.sources import ALL_REFS, Source, given_below, local_path
+from stages.store import write_file
+
+TIMEOUT = 60.0  # seconds, for one question
+ATTEMPTS = 3
+AT_ONCE = 16
+PERMANENT = (401, 403, 404, 410)
+# How git finds a short name at a server, first to last.
+RULES = ("{}", "refs/{}", "refs/tags/{}", "refs/heads/{}", "refs/remotes/{}", "refs/remotes/{}/HEAD")
+FETCHABLE = ("refs/heads/", "refs/tags/")  # what every fetch brings along
+
+
+@dataclass(frozen=True)
+class SourceState:
+    """What a source repository was: ``state`` is a commit, or a text that changes when the content does.
+
+    ``commit`` is the commit that the stage must use, where one is known and can be fetched by its name.
+    """
+
+    source: Source
+    state: str
+    commit: str = ""
+
+    def to_lock(self) -> dict[str, str]:
+        """What a lock says of it, without passwords."""
+        source = self.source
+        what = {"name": source.name, "type": source.kind, "location": source.shown, "ref": source.ref}
+        return {**what, "commit": self.commit} if self.commit else {**what, "state": self.state}
+
+
+@dataclass(frozen=True)
+class Question:
+    """How states are asked: with these variables (proxies), and where (``folder``) answers are recorded.
+
+    ``given`` are the files of the user's machine that the build has, path to SHA-256.
+    """
+
+    environment: Mapping[str, str]
+    folder: Path
+    given: Mapping[str, str]
+    offline: bool = False
+
+
+def states(sources: Sequence[Source], question: Question) -> tuple[SourceState, ...]:
+    """The present state of each, all asked at once; offline the one recorded.
+
+    Raises BuildError where one does not answer, has no such reference, or was never seen and the build is offline.
+    """
+    if not sources:
+        return ()
+    with ThreadPoolExecutor(min(AT_ONCE, len(sources))) as pool:
+        return without_conflicts(tuple(pool.map(lambda source: _state(source, question), sources)))
+
+
+def locked(sources: Iterable[Source], known: Iterable[Mapping[str, str]]) -> tuple[SourceState, ...]:
+    """The states that a lock has of these; UsageError naming one that it does not know."""
+    entries = {tuple(each[part] for part in ("name", "type", "location", "ref")): each for each in known}
+    found = []
+    for source in sources:
+        entry = entries.get((source.name, source.kind, source.shown, source.ref))
+        if entry is None:
+            raise UsageError(
+                f"the lock does not know the source repository {source}",
+                where=source.where,
+                hint="build from the sources that the lock was made with, or make a new one: --lock FILE",
+            )
+        commit = entry.get("commit", "")
+        found.append(SourceState(source, commit or entry["state"], commit))
+    return tuple(found)
+
+
+def moved(seen: Iterable[SourceState], question: Question) -> tuple[SourceState, ...]:
+    """Which of these are something else now; those whose stage was told a commit cannot be."""
+    asked = [state for state in seen if not state.commit and not _is_given(state.source, question.given)]
+    now = states([state.source for state in asked], question)
+    return tuple(before for before, after in zip(asked, now, strict=True) if before.state != after.state)
+
+
+def pins(seen: Iterable[SourceState]) -> dict[str, str]:
+    """The variables that tell a stage which commits to use; none where two repositories of one name differ."""
+    commits: dict[str, set[str]] = {}
+    for state in seen:
+        commits.setdefault(state.source.ref_variable, set()).add(state.commit)
+    return {name: next(iter(found)) for name, found in commits.items() if len(found) == 1 and "" not in found}
+
+
+def without_conflicts(seen: Sequence[SourceState]) -> tuple[SourceState, ...]:
+    """The states, where two repositories of one name differ without commits: no variable could tell the stage both."""
+    pinned = pins(seen)
+    return tuple(state if state.source.ref_variable in pinned else replace(state, commit="") for state in seen)
+
+
+def _state(source: Source, question: Question) -> SourceState:
+    if _is_given(source, question.given):
+        files = given_below(local_path(source.location), question.given)
+        return SourceState(source, digest(json.dumps(files, sort_keys=True)))
+    if source.kind == "git" and COMMIT.match(source.ref):
+        return SourceState(source, source.ref, source.ref)
+    record = question.folder / f"{digest(f'{source.kind} {source.location} {source.ref}')[:24]}.json"
+    if question.offline:
+        return _recorded(source, record)
+    found = _asked(source, question.environment)
+    write_file(record, json.dumps({"state": found.state, "commit": found.commit, "location": source.shown}))
+    return found
+
+
+def _is_given(source: Source, given: Mapping[str, str]) -> bool:
+    return bool(given_below(local_path(source.location), given))
+
+
+def _recorded(source: Source, record: Path) -> SourceState:
+    try:
+        data = json.loads(record.read_text(encoding="utf-8"))
+        return SourceState(source, data["state"], data["commit"])
+    except (OSError, ValueError, KeyError):
+        raise BuildError(
+            f"the state of the source repository {source.name!r} was never recorded",
+            where=source.where,
+            hint="build once without --offline",
+        ) from None
+
+
+def _asked(source: Source, environment: Mapping[str, str]) -> SourceState:
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return _git(source, environment) if source.kind == "git" else _file(source, environment)
+        except OSError as error:  # HTTPError, URLError and GitError among them
+            if attempt == ATTEMPTS or (isinstance(error, urllib.error.HTTPError) and error.code in PERMANENT):
+                raise _unreachable(source, error) from error
+            time.sleep(0.5 * attempt)
+    raise AssertionError
+
+
+def _unreachable(source: Source, error: OSError) -> BuildError:
+    reason = str(getattr(error, "reason", error))
+    if isinstance(error, urllib.error.HTTPError):
+        reason = f"{error.code} {error.reason}"
+    variable = source.ref_variable.replace("DIB_REPOREF_", "DIB_REPOLOCATION_", 1)
+    return BuildError(
+        f"the source repository {source.name!r} ({source.shown}) does not answer: {reason}",
+        where=source.where,
+        hint=f"look whether it is there; --set {variable}=LOCATION names another one",
+    )
+
+
+# -- git ------------------------------------------------------------------------------------------------------------
+
+
+class GitError(OSError):
+    """git could not ask; the message is its own."""
+
+
+def _git(source: Source, environment: Mapping[str, str]) -> SourceState:
+    wanted = ["HEAD", "refs/heads/*", "refs/tags/*"] if source.ref == ALL_REFS else [source.ref, f"{source.ref}^{{}}"]
+    refs = _ls_remote(source.location, wanted, environment)
+    if source.ref == ALL_REFS:
+        return SourceState(source, digest(json.dumps(refs, sort_keys=True)))
+    names = [rule.format(source.ref) for rule in RULES]
+    full = next((name for name in names if name in refs), "")
+    if not full:
+        raise _no_such_ref(source, environment)
+    commit = refs.get(f"{full}^{{}}", refs[full])
+    fetchable = full.startswith(FETCHABLE) or full == "HEAD"
+    return SourceState(source, commit, commit if fetchable else "")
+
+
+def _no_such_ref(source: Source, environment: Mapping[str, str]) -> BuildError:
+    refs = _ls_remote(source.location, ["HEAD", "refs/heads/*", "refs/tags/*"], environment)
+    head = next((name for name in refs if name != "HEAD" and refs[name] == refs.get("HEAD")), "")
+    from stages.element import nearest
+
+    short = [name.split("/", 2)[2] for name in refs if name.startswith(FETCHABLE) and not name.endswith("^{}")]
+    other = head.removeprefix("refs/heads/") or (short[0] if short else "REF")
+    return BuildError(
+        f"the source repository {source.name!r} ({source.shown}) has no reference {source.ref!r}",
+        where=source.where,
+        hint=nearest(source.ref, short) or f"--set {source.ref_variable}={other}",
+    )
+
+
+def _ls_remote(location: str, patterns: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
+    """The references of a git repository that end in one of these patterns, with what they name; raises GitError."""
+    own = {name: os.environ[name] for name in ("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ}
+    quiet = {"HOME": "/nonexistent", "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "1"}
+    proxies = {name: environment[name] for name in SERVICES if name != "DIB_OFFLINE" and environment.get(name)}
+    try:
+        done = subprocess.run(
+            ["git", "ls-remote", "--quiet", "--", location, *patterns],
+            env={**own, **quiet, **proxies},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=TIMEOUT,
+        )
+    except FileNotFoundError as error:
+        raise BuildError("git is not there where the build runs", hint="install git") from error
+    except subprocess.TimeoutExpired as error:
+        message = f"no answer within {TIMEOUT:.0f} seconds"
+        raise GitError(message) from error
+    if done.returncode != 0:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"git: status {done.returncode}"]
+        fatal = [line.removeprefix("fatal: ") for line in said if line.startswith("fatal: ")]
+        raise GitError((fatal or said)[0])
+    lines = (line.split("\t") for line in done.stdout.decode("utf-8", "replace").splitlines())
+    return {fields[1]: fields[0] for fields in lines if len(fields) == 2}
+
+
+# -- archives and files ---------------------------------------------------------------------------------------------
+
+
+def _file(source: Source, environment: Mapping[str, str]) -> SourceState:
+    """What the server says of the file without sending it; where it says nothing, the digest of its content."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler(_proxies(source.location, environment)))
+    if urlsplit(source.location).scheme in ("http", "https"):
+        for method in ("HEAD", "GET"):
+            try:
+                with opener.open(_request(source.location, method), timeout=TIMEOUT) as answer:
+                    said = _validators(answer.headers)
+            except urllib.error.HTTPError as error:
+                if method == "GET" or error.code in (404, 410):
+                    raise
+                continue
+            if said:
+                return SourceState(source, said)
+    try:
+        with opener.open(_request(_with_scheme(source.location), "GET"), timeout=TIMEOUT) as answer:
+            return SourceState(source, _content(answer))
+    except ValueError as error:
+        raise BuildError(
+            f"the source repository {source.name!r} has the location {source.shown!r}, which is no address",
+            where=source.where,
+        ) from error
+
+
+def _with_scheme(location: str) -> str:
+    return f"file://{location}" if location.startswith("/") else location
+
+
+def _validators(headers: Any) -> str:
+    found = {name: headers[name] for name in ("ETag", "Last-Modified") if headers.get(name)}
+    if not found:
+        return ""
+    return "; ".join(
+        f"{name}: {value}" for name, value in {**found, "Length": headers.get("Content-Length", "?")}.items()
+    )
+
+
+def _content(answer: Any) -> str:
+    made = hashlib.sha256()
+    while piece := answer.read(1 << 20):
+        made.update(piece)
+    return f"sha256:{made.hexdigest()}"
+
+
+def _proxies(location: str, environment: Mapping[str, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    exempt = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    host = urlsplit(location).hostname or ""
+    if any(name == "*" or f".{host}".endswith(f".{name.lstrip('.')}") for name in re.split(r"[\s,]+", exempt) if name):
+        return found
+    for scheme in ("http", "https", "ftp"):
+        value = environment.get(f"{scheme}_proxy") or environment.get(f"{scheme.upper()}_PROXY")
+        if value:
+            found[scheme] = value
+    return found
+
+
+def _request(location: str, method: str) -> urllib.request.Request:
+    """A question for a file; user and password of its address become a header, as downloaders send them."""
+    parts = urlsplit(location)
+    headers = {"User-Agent": "dib-ctr", "Cache-Control": "no-cache", "Accept-Encoding": "identity"}
+    if parts.username:
+        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers["Authorization"] = f"Basic {base64.b64encode(user.encode()).decode()}"
+        location = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return urllib.request.Request(location, headers=headers, method=method)
