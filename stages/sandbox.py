@@ -6,9 +6,11 @@ root. Both see their hooks and package caches; nothing of the store, the caller'
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
+import socket
 import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +21,7 @@ from pathlib import Path
 from stages import syscalls
 from stages.keptmounts import KeptMount, kept_mounts
 from stages.places import BUILD_DIR, HOOKS_INSIDE
+from stages.supervise import listener
 from stages.syscalls import bind, mount
 
 MASKED = ("home", "root", "run", "tmp", "var/tmp", "mnt", "media", "srv", "opt")
@@ -46,7 +49,8 @@ class View:
     ``tree`` and ``cwd`` are the mounted layers' folders, ``hooks`` a folder with just the visible files, ``scratch`` an
     empty folder on a tmpfs for mount points. ``masked`` are more folders of the build image's root to hide (the store).
     ``image_cache`` is the scripts' own cache (DIB_IMAGE_CACHE), for outside stages that use it. ``given`` are files of
-    the user's machine by the path at which an outside stage sees them.
+    the user's machine by the path at which an outside stage sees them. ``supervised``: system calls that a user
+    namespace refuses are answered (see ``stages.supervise``), where the kernel has what that takes.
     """
 
     inside: bool
@@ -61,6 +65,7 @@ class View:
     resolv_conf: bytes = b""
     image_cache: Path | None = None
     given: Mapping[str, Path] = field(default_factory=dict)
+    supervised: bool = True
 
 
 def _devices(dev: Path) -> None:
@@ -200,10 +205,16 @@ def _enter_outside(view: View) -> None:
     os.chdir(f"{BUILD_DIR}/cwd")
 
 
-def _spawn(view: View, argv: Sequence[str], environment: Mapping[str, str], report: int | None = None) -> None:
+def _spawn(
+    view: View,
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    report: int | None = None,
+    channel: socket.socket | None = None,
+) -> None:
     """In a fresh child: enter the sandbox and become ``argv``; never returns.
 
-    What is mounted at the end goes to the descriptor ``report``.
+    What is mounted at the end goes to the descriptor ``report``; ``channel`` leads to the supervisor.
     """
     flags = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
     syscalls.unshare(flags | (0 if view.network else syscalls.CLONE_NEWNET))
@@ -223,6 +234,8 @@ def _spawn(view: View, argv: Sequence[str], environment: Mapping[str, str], repo
     if child == 0:
         for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
+        if channel:
+            listener.hand_over(channel)
         try:
             os.execve(argv[0], list(argv), dict(environment))
         except OSError as error:
@@ -230,6 +243,8 @@ def _spawn(view: View, argv: Sequence[str], environment: Mapping[str, str], repo
                 os.execve("/bin/bash", ["/bin/bash", *argv], dict(environment))
             os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
             os._exit(127)
+    if channel:
+        channel.close()
     status = _reap_until(child)
     if report is not None:
         lines = Path("/proc/self/mountinfo").read_bytes().splitlines(keepends=True)
@@ -262,16 +277,19 @@ def run(
     *,
     stopped: Callable[[], bool] = lambda: False,
     on_mounts: Callable[[list[KeptMount]], None] | None = None,
+    on_answers: Callable[[Mapping[str, int]], None] | None = None,
 ) -> int:
     """Run ``argv`` in the sandbox to its end and return its exit status (128 + signal number where one ended it).
 
     ``on_output`` gets standard output and error as they come; ``stopped`` is asked every half second and, once True,
     everything in the sandbox is killed. What the sandbox itself cannot set up is reported in the output, with 125.
-    ``on_mounts`` gets the mounts that the stage leaves for later ones.
+    ``on_mounts`` gets the mounts that the stage leaves for later ones, ``on_answers`` how many calls of each kind got
+    another answer than the kernel's (``stages.supervise.answers.notes`` words them).
     """
     reader, writer = os.pipe()
-    report_reader, report = os.pipe()
     sys.stdout.flush()
+    supervisor = listener.start(writer) if view.supervised else None
+    report_reader, report = os.pipe()
     child = os.fork()
     if child == 0:
         try:
@@ -281,9 +299,15 @@ def run(
                 os.dup2(null, 0)
             os.dup2(writer, 1)
             os.dup2(writer, 2)
+            # Both are copied before a number that one of them may have is given away.
+            report, talk = fcntl.fcntl(report, fcntl.F_DUPFD_CLOEXEC, 10), None
+            if supervisor:
+                talk = fcntl.fcntl(supervisor.channel, fcntl.F_DUPFD_CLOEXEC, 10)
+                os.dup2(talk, 4, inheritable=False)
             os.dup2(report, 3, inheritable=False)
-            os.closerange(4, 256)
-            _spawn(view, argv, environment, 3 if on_mounts else None)
+            os.closerange(5 if supervisor else 4, 256)
+            channel = socket.socket(fileno=4) if supervisor else None
+            _spawn(view, argv, environment, 3 if on_mounts else None, channel)
         except BaseException as error:  # noqa: BLE001 - whatever it is, this child must not go on as the agent
             os.write(2, f"dib-ctr: the sandbox could not be set up: {error}\n".encode())
         os._exit(125)
@@ -298,6 +322,10 @@ def run(
         os.close(reader)
         os.close(report_reader)
     _, status = os.waitpid(child, 0)
+    if supervisor:
+        given = supervisor.end()
+        if on_answers and given:
+            on_answers(given)
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
 

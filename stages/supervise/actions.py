@@ -1,0 +1,303 @@
+"""Giving the answers: each function makes one call in its caller's stead.
+
+It returns 0 for success, an errno for a failure, None to let the kernel answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from stages.supervise import answers, kernel, records
+from stages.supervise.answers import Attempt, MountCall
+from stages.supervise.caller import HERE, Caller
+from stages.supervise.filter import MNT_FORCE, Architecture
+
+_CAP_CHOWN, _CAP_LINUX_IMMUTABLE, _CAP_SYS_ADMIN, _CAP_MKNOD = 0, 9, 21, 27
+_NO_FOLLOW, _EMPTY_PATH = 0x100, 0x1000
+_EXTENDED_IMMUTABLE, _EXTENDED_APPEND = 0x8, 0x10  # FS_XFLAG_...
+_REFUSED = (errno.EPERM, errno.EACCES, errno.EINVAL)
+
+_MODULE = "loading a kernel module"
+_CLOCK = "setting the machine's clock"
+_MACHINE = {
+    "init_module": _MODULE,
+    "finit_module": _MODULE,
+    "swapon": "swapping",
+    "reboot": "restarting the machine",
+    "settimeofday": _CLOCK,
+    "clock_settime": _CLOCK,
+}
+
+
+def _signed(argument: int) -> int:
+    """The low half of an argument, as an int: descriptors."""
+    return (argument & 0xFFFFFFFF ^ 0x80000000) - 0x80000000
+
+
+def _may_record(status: os.stat_result) -> bool:
+    """Can such a file have attributes of users."""
+    return stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
+
+
+@contextlib.contextmanager
+def _closing(descriptor: int) -> Iterator[str]:
+    """The path of a descriptor, which is closed in the end."""
+    try:
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+@dataclass
+class Answers:
+    """``ids``: how many user and group ids there are; ``say`` puts a line into the stage's output."""
+
+    ids: int
+    say: Callable[[str], None]
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def give(self, name: str, caller: Caller, architecture: Architecture, arguments: tuple[int, ...]) -> int | None:
+        """The answer to the call of this name."""
+        if name in ("mknod", "mknodat"):
+            folder, *rest = (HERE, *arguments) if name == "mknod" else arguments
+            return self._mknod(caller, _signed(folder), *rest[:3])
+        if name in ("chown", "lchown", "fchown", "fchownat"):
+            return self._chown(name, caller, arguments)
+        if name in ("setxattr", "lsetxattr", "fsetxattr"):
+            return self._setxattr(name, caller, arguments)
+        if name == "ioctl":
+            return self._flags(architecture, caller, *arguments[:3])
+        if name == "mount":
+            return self._mount(caller, arguments)
+        if name == "umount2":
+            return self._umount(caller, *arguments[:2])
+        if name == "chroot":
+            self._chroot(caller, arguments[0])
+            return None
+        return self._refuse(_MACHINE[name])
+
+    def _refuse(self, what: str) -> int:
+        self.counts["refused"] += 1
+        self.say(f"{what} is for a machine of its own, not for a build container: refused (see --privileged)")
+        return errno.EPERM
+
+    # -- files -----------------------------------------------------------------------------------------------------
+
+    def _mknod(self, caller: Caller, folder: int, address: int, mode: int, device: int) -> int | None:
+        node = answers.device(mode, device)
+        if node is None or not caller.may(_CAP_MKNOD):
+            return None
+        path = caller.text(address)
+        umask = caller.status("Umask", 8)
+        with caller.standing(folder):
+            before = os.umask(umask)
+            try:
+                made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode & 0o7777)
+            finally:
+                os.umask(before)
+            try:
+                os.setxattr(made, records.NODE, node.encoded())
+            except OSError:  # a file system without such attributes cannot keep the record
+                os.unlink(path)  # noqa: PTH108 (bytes)
+                return None
+            finally:
+                os.close(made)
+        self.counts["node"] += 1
+        return 0
+
+    def _chown(self, name: str, caller: Caller, arguments: tuple[int, ...]) -> int | None:
+        if not caller.may(_CAP_CHOWN):
+            return None
+        if name == "fchown":
+            target = caller.open(_signed(arguments[0]), b"", follow=True)
+            asked = arguments[1:3]
+        elif name == "fchownat":
+            path = caller.text(arguments[1])
+            if not path and not arguments[4] & _EMPTY_PATH:
+                return errno.ENOENT
+            target = caller.open(_signed(arguments[0]), path, follow=not arguments[4] & _NO_FOLLOW)
+            asked = arguments[2:4]
+        else:
+            path = caller.text(arguments[0])
+            if not path:
+                return errno.ENOENT
+            target = caller.open(HERE, path, follow=name == "chown")
+            asked = arguments[1:3]
+        with _closing(target) as path_of:
+            status = os.fstat(target)
+            if not _may_record(status):
+                self.counts["owner-left"] += 1
+                return 0
+            recorded = _get(path_of, records.OWNER)
+            answer = answers.owners((status.st_uid, status.st_gid), recorded, (asked[0], asked[1]), self.ids)
+            os.chown(path_of, *answer.native)
+            os.setxattr(path_of, records.OWNER, answer.record)
+        self.counts["owner"] += 1
+        return 0
+
+    def _setxattr(self, function: str, caller: Caller, arguments: tuple[int, ...]) -> int | None:
+        name = os.fsdecode(caller.text(arguments[1], 256))
+        if not answers.recorded_attribute(name) or not caller.may(_CAP_SYS_ADMIN):
+            return None
+        value = caller.data(arguments[2], min(arguments[3], 1 << 16))
+        if function == "fsetxattr":
+            target = caller.open(_signed(arguments[0]), b"", follow=True)
+        else:
+            target = caller.open(HERE, caller.text(arguments[0]), follow=function == "setxattr")
+        with _closing(target) as path:
+            if not _may_record(os.fstat(target)):
+                return None
+            if name.startswith("security."):  # a script that reads it back may find it, where the kernel has it
+                with contextlib.suppress(OSError):
+                    os.setxattr(path, name, value)
+            os.setxattr(path, records.ATTRIBUTE + name, value, _signed(arguments[4]))
+        self.counts["attribute"] += 1
+        return 0
+
+    def _flags(self, architecture: Architecture, caller: Caller, number: int, command: int, address: int) -> int | None:
+        what = architecture.flag_commands().get(command & 0xFFFFFFFF)
+        path = f"{caller.proc}/fd/{_signed(number)}"
+        if what is None or not _may_record(os.stat(path)) or not caller.shares("user"):  # noqa: PTH116
+            return None
+        recorded = records.flag_bits(_get(path, records.FLAGS))
+        get, set_, _ = kernel.flag_commands()
+        with _closing(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)) as own:
+            descriptor = int(own.rpartition("/")[2])
+            if what == "get":
+                if not recorded:
+                    return None
+                bits = 0
+                with contextlib.suppress(OSError):
+                    bits = kernel.file_flags(descriptor, get)
+                caller.write(address, struct.pack("=I", bits | recorded))
+                return 0
+            (asked,) = struct.unpack("=I", caller.data(address, 4))
+            if what == "set-extended":
+                asked = _plain_flags(asked)
+            kept = asked & (records.IMMUTABLE | records.APPEND)
+            if not kept:
+                if recorded:
+                    os.removexattr(path, records.FLAGS)
+                return None
+            if not caller.may(_CAP_LINUX_IMMUTABLE):
+                return None
+            if what == "set":
+                with contextlib.suppress(OSError):  # a file system without flags is no reason to fail now
+                    kernel.set_file_flags(descriptor, set_, asked & ~kept)
+            os.setxattr(path, records.FLAGS, records.flag_letters(kept))
+        self.counts["flags"] += 1
+        return 0
+
+    # -- mounts ----------------------------------------------------------------------------------------------------
+
+    def _mount(self, caller: Caller, arguments: tuple[int, ...]) -> int | None:
+        source, target, kind = (caller.text(address) for address in arguments[:3])
+        call = MountCall(source, kind, arguments[3] & 0xFFFFFFFF, caller.text(arguments[4]))
+        if not caller.may(_CAP_SYS_ADMIN):
+            return None
+        if answers.needs_privileges(call):
+            return self._refuse(f"mounting {os.fsdecode(source)} ({os.fsdecode(kind)}) on {os.fsdecode(target)}")
+        first = 0
+        for attempt in answers.attempts(call, own_network=not caller.shares("net")):
+            try:
+                _attempt(attempt, caller, target)
+            except OSError as error:
+                first = first or error.errno or errno.EPERM
+                if error.errno not in _REFUSED:
+                    return first
+            else:
+                if first or attempt.show:
+                    self.counts["mount"] += 1
+                return 0
+        return first or None
+
+    def _umount(self, caller: Caller, address: int, flags: int) -> int | None:
+        if not caller.may(_CAP_SYS_ADMIN):
+            return None
+        path = caller.text(address)
+        with caller.standing():
+            kernel.unmount(path, flags & 0xFFFFFFFF & ~MNT_FORCE)
+        self.counts["umount"] += 1
+        return 0
+
+    def _chroot(self, caller: Caller, address: int) -> None:
+        """Where the new root has records of devices that the sandbox has: from now on they are these devices.
+
+        Not earlier: who made the record may first want to change its owner and mode, or to remove it.
+        """
+        path = caller.text(address)
+        if not caller.shares("user"):
+            return
+        opened: dict[str, int] = {}
+
+        def clone() -> None:
+            for name in found:
+                with contextlib.suppress(OSError):
+                    opened[name] = kernel.clone_tree(f"/dev/{name}", recursive=False)
+
+        with caller.standing():
+            found = [name for name, node in answers.USABLE.items() if _is_record(_device(path, name), node.encoded())]
+        if not found:
+            return
+        try:
+            with caller.standing(before=clone):
+                for name, tree in opened.items():
+                    kernel.attach_tree(tree, _device(path, name))
+                    self.counts["shown"] += 1
+        finally:
+            for tree in opened.values():
+                os.close(tree)
+
+
+def _device(root: bytes, name: str) -> bytes:
+    return root + b"/dev/" + name.encode()
+
+
+def _is_record(path: bytes, value: bytes) -> bool:
+    try:
+        return records.read(path, records.NODE) == value
+    except OSError:
+        return False
+
+
+def _get(path: str, name: str) -> bytes:
+    """An attribute of what a path in /proc leads to; empty for none."""
+    try:
+        return os.getxattr(path, name)
+    except OSError:
+        return b""
+
+
+def _plain_flags(extended: int) -> int:
+    immutable = records.IMMUTABLE if extended & _EXTENDED_IMMUTABLE else 0
+    return immutable | (records.APPEND if extended & _EXTENDED_APPEND else 0)
+
+
+def _attempt(attempt: Attempt, caller: Caller, target: bytes) -> None:
+    call = attempt.call
+    if attempt.show:
+        trees: list[int] = []
+
+        def clone() -> None:
+            read_only = bool(call.flags & answers.MS_RDONLY)
+            trees.append(kernel.clone_tree(attempt.show, recursive=True, read_only=read_only))
+
+        try:
+            with caller.standing(before=clone):
+                kernel.attach_tree(trees[0], target)
+        finally:
+            for tree in trees:
+                os.close(tree)
+        return
+    with caller.standing():
+        flags = call.flags
+        if attempt.keeping:
+            flags |= answers.kept_flags(os.statvfs(target).f_flag)
+        kernel.mount(call.source, target, call.kind, flags, call.options)

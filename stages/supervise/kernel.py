@@ -1,0 +1,127 @@
+"""The system calls that supervision needs and Python's library lacks."""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import fcntl
+import os
+import select
+import struct
+import sys
+
+from stages.supervise.filter import NEW_MOUNT_CALLS, architectures
+
+CLONE_NEWNS = 0x00020000
+_SECCOMP = {"x86_64": 317, "aarch64": 277, "riscv64": 277, "ppc64le": 358, "s390x": 348}
+_SET_MODE_FILTER = 1
+_NEW_LISTENER, _WAIT_KILLABLE = 1 << 3, 1 << 5
+_NOTIFICATION = struct.Struct("=QII64s")
+_RESPONSE = struct.Struct("=QqiI")
+_RECEIVE, _SEND = 0xC0502100, 0xC0182101
+_CONTINUE = 1
+_AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
+_OPEN_TREE_CLONE, _MOVE_EMPTY_PATH = 1, 4
+_MOUNT_SETATTR, _ATTR_RDONLY = NEW_MOUNT_CALLS["mount_setattr"], 1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
+def install(program: bytes) -> int:
+    """Put a filter on this process and all that come of it; the descriptor that is told of its calls.
+
+    Raises OSError where the kernel (before 5.5) or a container's own filter refuses.
+    """
+    whole = _Program(len(program) // 8, program)
+    number = _SECCOMP[os.uname().machine]
+    try:  # without the second flag (Linux 5.19) a signal breaks a call off, which programs rarely expect of these
+        return _checked(_libc.syscall(number, _SET_MODE_FILTER, _NEW_LISTENER | _WAIT_KILLABLE, ctypes.byref(whole)))
+    except OSError:
+        return _checked(_libc.syscall(number, _SET_MODE_FILTER, _NEW_LISTENER, ctypes.byref(whole)))
+
+
+def wait(listener: int) -> bool:
+    """Wait until there is a call to answer (True), or no process left that could make one."""
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    while True:
+        for _, events in poll.poll():
+            if events & select.POLLIN:
+                return True
+            if events & (select.POLLHUP | select.POLLERR | select.POLLNVAL):
+                return False
+
+
+def receive(listener: int) -> tuple[int, int, bytes]:
+    """The id of a notification, the caller's process id, and its ``struct seccomp_data``."""
+    buffer = bytearray(_NOTIFICATION.size)
+    fcntl.ioctl(listener, _RECEIVE, buffer)
+    identity, pid, _, data = _NOTIFICATION.unpack(buffer)
+    return identity, pid, data
+
+
+def respond(listener: int, identity: int, error: int | None) -> None:
+    """Let a call fail with an errno, succeed (0), or go on to the kernel (None)."""
+    flags = _CONTINUE if error is None else 0
+    fcntl.ioctl(listener, _SEND, bytearray(_RESPONSE.pack(identity, 0, -(error or 0), flags)))
+
+
+def enter_mounts(namespace: int) -> None:
+    """setns(2) for a mount namespace: root and current folder become that namespace's root."""
+    _checked(_libc.setns(namespace, CLONE_NEWNS))
+
+
+def mount(source: bytes, target: bytes, kind: bytes, flags: int, options: bytes) -> None:
+    """mount(2)."""
+    _checked(_libc.mount(source or b"none", target, kind or None, ctypes.c_ulong(flags), options or None))
+
+
+def unmount(target: bytes, flags: int) -> None:
+    """umount2(2)."""
+    _checked(_libc.umount2(target, flags))
+
+
+def clone_tree(path: str, *, recursive: bool, read_only: bool = False) -> int:
+    """A mount like the one that shows ``path``, not attached to anything; its descriptor."""
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | (_AT_RECURSIVE if recursive else 0)
+    tree = _checked(_libc.syscall(NEW_MOUNT_CALLS["open_tree"], _AT_FDCWD, os.fsencode(path), flags))
+    if read_only:
+        attributes = struct.pack("QQQQ", _ATTR_RDONLY, 0, 0, 0)
+        size = ctypes.c_size_t(len(attributes))
+        _checked(_libc.syscall(_MOUNT_SETATTR, tree, b"", 0x1000 | _AT_RECURSIVE, attributes, size))
+    return tree
+
+
+def attach_tree(tree: int, target: bytes) -> None:
+    """move_mount(2) of what :func:`clone_tree` made."""
+    _checked(_libc.syscall(NEW_MOUNT_CALLS["move_mount"], tree, b"", _AT_FDCWD, target, _MOVE_EMPTY_PATH))
+
+
+def file_flags(descriptor: int, command: int) -> int:
+    """FS_IOC_GETFLAGS."""
+    value = array.array("l", [0])
+    fcntl.ioctl(descriptor, command, value)
+    return int.from_bytes(value.tobytes()[:4], sys.byteorder)
+
+
+def set_file_flags(descriptor: int, command: int, bits: int) -> None:
+    """FS_IOC_SETFLAGS."""
+    fcntl.ioctl(descriptor, command, struct.pack("=Iq", bits, 0)[:8])
+
+
+def flag_commands() -> tuple[int, int, int]:
+    """This process's own numbers for getting and setting a file's flags, and for setting them with a struct."""
+    architecture = architectures(os.uname().machine)[0]
+    get, set_, extended = architecture.flag_commands()
+    return get, set_, extended
