@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -82,7 +82,10 @@ class Used:
         """The document, with every list in its fixed order."""
         return {
             **asdict(self),
-            "repositories": [{**asdict(each), "lists": sorted(each.lists)} for each in sorted(self.repositories)],
+            "repositories": [
+                asdict(each)
+                for each in sorted(replace(each, lists=tuple(sorted(each.lists))) for each in self.repositories)
+            ],
             "packages": [asdict(each) for each in sorted(self.packages)],
             "sources": [dict(each) for each in self.sources],
             "base_images": [dict(each) for each in self.base_images],

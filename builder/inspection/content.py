@@ -38,7 +38,8 @@ def first_spot(ours: Path, theirs: Path) -> Spot | None:
     if offset is None:
         return None
     lines = [_line(path, line_start, offset) for path in (ours, theirs)]
-    text = None not in lines and not _has_zeros(ours, offset)
+    # Lines that end within a character may look the same.
+    text = None not in lines and lines[0] != lines[1] and not _has_zeros(ours, offset)
     what = f"content, from byte {offset}" + (f" (line {newlines + 1})" if text else "")
     lengths = [path.stat().st_size for path in (ours, theirs)]
     spots = []
