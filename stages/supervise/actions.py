@@ -13,11 +13,12 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from stages.supervise import answers, kernel, records
 from stages.supervise.answers import Attempt, MountCall
 from stages.supervise.caller import HERE, Caller
-from stages.supervise.filter import MNT_FORCE, Architecture
+from stages.supervise.filter import Architecture
 
 _CAP_CHOWN, _CAP_LINUX_IMMUTABLE, _CAP_SYS_ADMIN, _CAP_MKNOD = 0, 9, 21, 27
 _NO_FOLLOW, _EMPTY_PATH = 0x100, 0x1000
@@ -62,6 +63,7 @@ class Answers:
     ids: int
     say: Callable[[str], None]
     counts: Counter[str] = field(default_factory=Counter)
+    _whole: set[str] = field(default_factory=set)  # mounts (by id) that came with others below them
 
     def give(self, name: str, caller: Caller, architecture: Architecture, arguments: tuple[int, ...]) -> int | None:
         """The answer to the call of this name."""
@@ -205,26 +207,37 @@ class Answers:
         if answers.needs_privileges(call):
             return self._refuse(f"mounting {os.fsdecode(source)} ({os.fsdecode(kind)}) on {os.fsdecode(target)}")
         first = 0
-        for attempt in answers.attempts(call, own_network=not caller.shares("net")):
+        devices = bool(call.flags & answers.MS_BIND) and _shows_devices(caller, source)
+        for attempt in answers.attempts(call, own_network=not caller.shares("net"), devices=devices):
             try:
-                _attempt(attempt, caller, target)
+                made = _attempt(attempt, caller, target)
             except OSError as error:
                 first = first or error.errno or errno.EPERM
                 if error.errno not in _REFUSED:
                     return first
-            else:
-                if first or attempt.show:
-                    self.counts["mount"] += 1
-                return 0
+                continue
+            if first or not answers.as_asked(attempt, call):
+                self.counts["mount"] += 1
+            if not answers.as_asked(attempt, call):
+                self._whole.add(_mount_id(made))
+            os.close(made)
+            return 0
         return first or None
 
     def _umount(self, caller: Caller, address: int, flags: int) -> int | None:
         if not caller.may(_CAP_SYS_ADMIN):
             return None
         path = caller.text(address)
+        place = caller.open(HERE, path, follow=True)
+        mount = _mount_id(place)
+        os.close(place)
+        ours = mount in self._whole
+        if not ours and not flags & answers.MNT_FORCE:
+            return None
         with caller.standing():
-            kernel.unmount(path, flags & 0xFFFFFFFF & ~MNT_FORCE)
-        self.counts["umount"] += 1
+            kernel.unmount(path, answers.unmounting(flags & 0xFFFFFFFF, whole=ours))
+        self._whole.discard(mount)
+        self.counts["umount"] += bool(flags & answers.MNT_FORCE)
         return 0
 
     def _chroot(self, caller: Caller, address: int) -> None:
@@ -280,24 +293,43 @@ def _plain_flags(extended: int) -> int:
     return immutable | (records.APPEND if extended & _EXTENDED_APPEND else 0)
 
 
-def _attempt(attempt: Attempt, caller: Caller, target: bytes) -> None:
-    call = attempt.call
-    if attempt.show:
-        trees: list[int] = []
+def _mount_id(descriptor: int) -> str:
+    """The id of the mount that a descriptor is in."""
+    for line in Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii").splitlines():
+        if line.startswith("mnt_id:"):
+            return line.split()[1]
+    return ""
 
-        def clone() -> None:
+
+def _shows_devices(caller: Caller, source: bytes) -> bool:
+    """Is a folder that of the sandbox's devices, at whatever path it is seen."""
+    devices: list[int] = []
+    with contextlib.suppress(OSError), caller.standing(before=lambda: devices.append(os.stat("/dev").st_dev)):  # noqa: PTH116
+        status = os.stat(source)  # noqa: PTH116
+        return stat.S_ISDIR(status.st_mode) and status.st_dev in devices
+    return False
+
+
+def _attempt(attempt: Attempt, caller: Caller, target: bytes) -> int:
+    """Make a mount; a descriptor (O_PATH) of what is at the target then."""
+    call = attempt.call
+    trees: list[int] = []
+
+    def clone() -> None:
+        if attempt.show:
             read_only = bool(call.flags & answers.MS_RDONLY)
             trees.append(kernel.clone_tree(attempt.show, recursive=True, read_only=read_only))
 
-        try:
-            with caller.standing(before=clone):
+    try:
+        with caller.standing(before=clone):
+            flags = call.flags
+            if attempt.keeping:
+                flags |= answers.kept_flags(os.statvfs(target).f_flag)
+            if trees:
                 kernel.attach_tree(trees[0], target)
-        finally:
-            for tree in trees:
-                os.close(tree)
-        return
-    with caller.standing():
-        flags = call.flags
-        if attempt.keeping:
-            flags |= answers.kept_flags(os.statvfs(target).f_flag)
-        kernel.mount(call.source, target, call.kind, flags, call.options)
+            else:
+                kernel.mount(call.source, target, call.kind, flags, call.options)
+            return os.open(target, os.O_PATH | os.O_CLOEXEC)
+    finally:
+        for tree in trees:
+            os.close(tree)

@@ -15,6 +15,7 @@ MS_REMOUNT, MS_NOATIME, MS_NODIRATIME = 32, 1024, 2048
 MS_BIND, MS_MOVE, MS_REC, MS_RELATIME = 4096, 8192, 16384, 1 << 21
 _MS_PROPAGATION = 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20
 _MAGIC, _MAGIC_MASK = 0xC0ED0000, 0xFFFF0000
+MNT_FORCE, MNT_DETACH = 1, 2
 NOBODY = 0xFFFFFFFF  # (uid_t) -1: leave the owner as it is
 
 _ON_BLOCKS = frozenset(
@@ -76,10 +77,11 @@ class Attempt:
     keeping: bool = False
 
 
-def attempts(call: MountCall, *, own_network: bool) -> tuple[Attempt, ...]:
+def attempts(call: MountCall, *, own_network: bool, devices: bool) -> tuple[Attempt, ...]:
     """What to try, in order; none where the call is to go to the kernel as it is.
 
     ``own_network``: the caller's network namespace is another than the supervisor's, so that sysfs is its own to mount.
+    ``devices``: the source is the sandbox's /dev, where nodes are mounts themselves, which a bind alone leaves out.
     """
     flags = call.flags & ~_MAGIC_MASK if call.flags & _MAGIC_MASK == _MAGIC else call.flags
     plain = MountCall(call.source, call.kind, flags, call.options)
@@ -89,7 +91,8 @@ def attempts(call: MountCall, *, own_network: bool) -> tuple[Attempt, ...]:
     if flags & MS_BIND:
         if flags & MS_REC:
             return ()
-        return Attempt(plain), Attempt(MountCall(call.source, b"", flags | MS_REC))
+        whole = Attempt(MountCall(call.source, b"", flags | MS_REC))
+        return (whole,) if devices else (Attempt(plain), whole)
     if flags & (MS_MOVE | _MS_PROPAGATION):
         return ()
     if call.kind == b"sysfs" and not own_network:
@@ -115,6 +118,16 @@ def needs_privileges(call: MountCall) -> bool:
     if call.flags & (MS_REMOUNT | MS_BIND | MS_MOVE | _MS_PROPAGATION):
         return False
     return call.kind.decode("ascii", "replace") in _ON_BLOCKS
+
+
+def as_asked(attempt: Attempt, call: MountCall) -> bool:
+    """Does an attempt give nothing but what was asked for."""
+    return not attempt.show and attempt.call.flags & MS_REC == call.flags & MS_REC
+
+
+def unmounting(flags: int, *, whole: bool) -> int:
+    """The flags for umount2(2). ``whole``: mounts are below that were not asked for, so that they must go along."""
+    return flags & ~MNT_FORCE | (MNT_DETACH if whole else 0)
 
 
 def kept_flags(flag: int) -> int:

@@ -22,7 +22,6 @@ _WORD = 0xFFFFFFFF
 _LONGEST = 4096  # BPF_MAXINSNS
 
 FORMAT, CHARACTER, BLOCK = 0xF000, 0x2000, 0x6000
-MNT_FORCE = 1
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ NEW_MOUNT_CALLS = {
     "mount_setattr": 442,
 }
 _ALWAYS = (
-    *("mount", "setxattr", "lsetxattr", "fsetxattr", "chroot"),
+    *("mount", "umount2", "setxattr", "lsetxattr", "fsetxattr", "chroot"),
     *("init_module", "finit_module", "swapon", "reboot", "settimeofday", "clock_settime"),
 )
 _OWNERS = {"chown": 1, "lchown": 1, "fchown": 1, "fchownat": 2}  # which argument is the user; the group follows
@@ -159,7 +158,6 @@ def rules(architecture: Architecture, ids: int) -> tuple[Rule, ...]:
         if name in numbers:
             kinds = tuple(Check(position, kind, kind, FORMAT) for kind in (CHARACTER, BLOCK))
             found.append(Rule(numbers[name], kinds))
-    found.append(Rule(numbers["umount2"], (Check(1, MNT_FORCE, MNT_FORCE, MNT_FORCE),)))
     found.append(Rule(numbers["ioctl"], tuple(Check(1, command, command) for command in architecture.flag_commands())))
     for name, position in _OWNERS.items():
         if name in numbers and ids < _WORD:  # the highest number of all means "leave it"
