@@ -12,13 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from stages import located
 from stages.errors import UsageError
 from stages.keptmounts import KeptMount
 from stages.sandbox import Cache
 from stages.store import Store, Workplace
 
+FILE = "caches.yaml"
 APT_ARCHIVES = "var/cache/apt/archives"
 
 
@@ -30,19 +30,32 @@ class CacheRule:
     path: str
 
 
+def parse_cache_rules(text: str, file: str) -> tuple[CacheRule, ...]:
+    """The caches of one ``caches.yaml``, a list of maps with ``name`` and ``path``; UsageError with file and line."""
+    document = located.read(text, file)
+    entries = [] if document.data is None else document.data
+    if not isinstance(entries, list):
+        document.refuse("this is no list of caches", hint="expected: - {name: NAME, path: PATH}")
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, dict) or set(entry) != {"name", "path"}:
+            document.refuse("a cache has a name and a path, and nothing else", index)
+        if "/" in str(entry["name"]) or not str(entry["name"]).strip("."):
+            document.refuse(f"{entry['name']!r} cannot name a cache: it becomes a folder's name", index, "name")
+    return tuple(CacheRule(str(entry["name"]), str(entry["path"])) for entry in entries)
+
+
 def read_cache_rules(elements: Sequence[tuple[str, Path]]) -> tuple[CacheRule, ...]:
-    """The caches that the elements declare; raises UsageError naming the file for a malformed one."""
+    """The caches that the elements declare; raises UsageError naming file and line of a malformed one."""
     rules: dict[str, CacheRule] = {}
     for _, folder in elements:
-        file = folder / "caches.yaml"
+        file = folder / FILE
         if not file.is_file():
             continue
         try:
-            entries = yaml.safe_load(file.read_text(encoding="utf-8")) or []
-            for entry in entries:
-                rules[str(entry["name"])] = CacheRule(str(entry["name"]), str(entry["path"]))
-        except (yaml.YAMLError, TypeError, KeyError) as error:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"this list of caches cannot be read: {error}", where=str(file)) from error
+        rules.update({rule.name: rule for rule in parse_cache_rules(text, str(file))})
     return tuple(rules[name] for name in sorted(rules))
 
 

@@ -102,7 +102,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 def _unknown(name: str, needed_by: str, universe: Mapping[str, Element]) -> UsageError:
-    where = f"element-deps of {needed_by}" if needed_by else ""
+    where = str(universe[needed_by].path / "element-deps") if needed_by else ""
     if name in {virtual for element in universe.values() for virtual in element.provides}:
         providers = sorted(element.name for element in universe.values() if name in element.provides)
         return UsageError(

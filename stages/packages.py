@@ -57,10 +57,11 @@ def read_document(file: Path, twice: list[str] | None = None) -> Document:
     except UsageError as error:
         try:
             document = Document(json.loads(text), {}, str(file))  # tabs, for one, are JSON's but not YAML's
-        except ValueError:
-            raise UsageError(
-                f"this file cannot be read: {error.what}", where=error.where, hint="correct the YAML"
-            ) from error
+        except json.JSONDecodeError as at:
+            what, where, kind = error.what, error.where, "YAML"
+            if file.suffix == ".json" or file.name == "pkg-map":
+                what, where, kind = f"this is no JSON: {at.msg}", f"{file}:{at.lineno}", "JSON"
+            raise UsageError(f"this file cannot be read: {what}", where=where, hint=f"correct the {kind}") from error
     if document.data is None:
         return Document({}, document.lines, document.file)
     if not isinstance(document.data, dict):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -12,11 +11,9 @@ from blockdev.configuration import read as blockdevices
 from blockdev.configuration.check import check as check_nodes
 from builder.check.finding import ERROR, WARNING, Finding, refused
 from builder.check.packagefiles import INSTALLS
-from stages import imageconfig, located
+from stages import caches, imageconfig
 from stages.element import Element
 from stages.errors import UsageError
-
-CACHES = "caches.yaml"
 
 
 def _text(file: Path, element: str, code: str) -> str | Finding:
@@ -60,7 +57,7 @@ def check_image(element: Element) -> Iterator[Finding]:
 
 def check_caches(element: Element) -> Iterator[Finding]:
     """What is wrong in ``caches.yaml``: a list of maps, each with a name and a path in the tree."""
-    file = element.path / CACHES
+    file = element.path / caches.FILE
     if not file.is_file():
         return
     text = _text(file, element.name, "caches")
@@ -68,18 +65,7 @@ def check_caches(element: Element) -> Iterator[Finding]:
         yield text
         return
     try:
-        document = located.read(text, str(file))
-        entries: Any = document.data or []
-        if not isinstance(entries, list):
-            document.refuse("expected a list of caches, each with a name and a path")
-        for index, entry in enumerate(entries):
-            if not isinstance(entry, dict) or not {"name", "path"} <= set(entry):
-                document.refuse("expected a map with name and path", index)
-            for key in entry:
-                if key not in ("name", "path"):
-                    document.refuse(f"the key {key!r} is not known", index, key)
-            if "/" in str(entry["name"]) or not str(entry["name"]).strip("."):
-                document.refuse(f"{entry['name']!r} cannot name a cache: it becomes a folder's name", index, "name")
+        caches.parse_cache_rules(text, str(file))
     except UsageError as error:
         yield refused(error, "caches", element.name, file)
 
@@ -87,7 +73,7 @@ def check_caches(element: Element) -> Iterator[Finding]:
 def check_other(element: Element, paths: Mapping[str, Path]) -> Iterator[Finding]:
     """A warning for every other file ``*.yaml`` that no YAML reader takes; ``paths`` are the element's files."""
     for path, file in paths.items():
-        known = path in (imageconfig.FILE, CACHES, *INSTALLS) or path.startswith("block-device-")
+        known = path in (imageconfig.FILE, caches.FILE, *INSTALLS) or path.startswith("block-device-")
         if known or not path.endswith((".yaml", ".yml")):
             continue
         try:

@@ -33,6 +33,11 @@ def read_names(file: Path) -> list[Name]:
     return [Name(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
 
 
+def kind_of(file: Path) -> str:
+    """In words, what lies on the elements path instead of a folder."""
+    return "a file" if file.exists() else "a link to nothing"
+
+
 def read_leniently(folder: Path) -> Element:
     """An element of a folder, without the names that cannot be any (:func:`check` names them)."""
     real = folder.resolve()
@@ -71,7 +76,7 @@ def _unknown(
 ) -> Finding:
     severity = ERROR if used else WARNING
     if name.name in files:
-        text = f"{name.name!r} is a file, {files[name.name]}, not an element's folder"
+        text = f"{name.name!r} is not an element's folder but {kind_of(files[name.name])}: {files[name.name]}"
         return Finding(severity, "element-is-file", element.name, file, name.line, text)
     hint = nearest(name.name, universe.keys() - {element.name})
     text = f"there is no element {name.name!r}" + (f"; {hint}" if hint else "")

@@ -10,7 +10,7 @@ from pathlib import Path
 from builder.check.finding import ERROR, WARNING, Finding, refused
 from stages.element import Element, nearest
 from stages.errors import UsageError
-from stages.packages import PHASES, Rule, check_pkg_map, check_rule, read_document, rules
+from stages.packages import PHASES, Rule, check_pkg_map, check_rule, conditions, read_document, rules
 
 INSTALLS = ("package-installs.json", "package-installs.yaml")
 KEYS = ("phase", "uninstall", "build-only", "installtype", "arch", "not-arch", "dib_python_version", "when")
@@ -49,6 +49,9 @@ def _rule(element: str, file: Path, rule: Rule) -> Iterator[Finding]:
     if rule.keys.get("build-only", True) in (False, "false"):
         text = f"{rule.package} is removed again: `build-only` counts whenever it is there, whatever its value"
         yield warn("uninstall-value", "build-only", text)
+    for condition in conditions(rule):
+        if "==" in condition:
+            yield warn("when", "when", f"the condition {condition!r} compares with a value that begins with =")
     for key in ("arch", "not-arch"):
         entries = str(rule.keys.get(key, "")).split(",")
         if any(entry != entry.strip() for entry in entries):
@@ -74,6 +77,7 @@ def check_installs(element: Element) -> Iterator[Finding]:
                     check_rule(rule)
                 except UsageError as error:
                     yield refused(error, "package-installs", element.name, file)
+                    continue
                 yield from _rule(element.name, file, rule)
         except UsageError as error:
             yield refused(error, "package-installs", element.name, file)

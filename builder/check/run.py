@@ -61,9 +61,9 @@ def _alone(
 
 def _stray(plain: Mapping[str, Path], universe: Mapping[str, Element]) -> Iterator[Finding]:
     for name, file in plain.items():
-        text = "a link to nothing" if file.is_symlink() and not file.exists() else "a file"
         if name not in universe:
-            yield Finding(WARNING, "element-is-file", "", file, 0, f"{name} is {text}, not an element's folder")
+            text = f"{name} is {dependencies.kind_of(file)}, not an element's folder"
+            yield Finding(WARNING, "element-is-file", "", file, 0, text)
 
 
 def check(paths: Sequence[Path], names: Sequence[str] = (), hidden: Sequence[Path] = ()) -> Report:

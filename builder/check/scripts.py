@@ -51,14 +51,13 @@ def _is_bash(data: bytes, path: str) -> bool:
 def _syntax(element: str, path: str, file: Path, data: bytes) -> Iterator[Finding]:
     if not _is_bash(data, path):
         return
-    command = ["sh", "-n"] if re.match(rb"#!\s*\S*/(da)?sh\b", data) else ["bash", "-n"]
-    done = subprocess.run([*command, str(file)], check=False, capture_output=True, timeout=60)
+    done = subprocess.run(["bash", "-n", str(file)], check=False, capture_output=True, timeout=60)
     if done.returncode == 0:
         return
     message = done.stderr.decode("utf-8", "replace")
-    found = re.search(r": (?:line )?([0-9]+): (.*)", message)
+    found = re.search(r": line ([0-9]+): (.*)", message)
     line, text = (int(found[1]), found[2]) if found else (0, message.strip())
-    yield Finding(ERROR, "syntax", element, file, line, f"{command[0]} cannot read this: {text}")
+    yield Finding(ERROR, "syntax", element, file, line, f"bash cannot read this: {text}")
 
 
 def _interpreter(element: str, file: Path, data: bytes) -> Iterator[Finding]:
@@ -93,7 +92,8 @@ def _script(element: str, path: str, file: Path, hook: HookFile) -> Iterator[Fin
 def _snippet(element: str, path: str, file: Path, hook: HookFile) -> Iterator[Finding]:
     name = path.partition("/")[2]
     if not SNIPPET.match(name):
-        yield Finding(ERROR, "snippet-name", element, file, 0, f"{path} is not sourced: its name has other characters")
+        text = f"{path} is not sourced: its name has more than letters, digits, . - and _"
+        yield Finding(WARNING, "snippet-name", element, file, 0, text)
     if hook.mode & 0o111:
         yield Finding(WARNING, "snippet-executable", element, file, 0, f"{path} is sourced and needs no run bit")
     for number, line in enumerate(hook.data.decode("utf-8", "replace").split("\n"), 1):
@@ -101,7 +101,7 @@ def _snippet(element: str, path: str, file: Path, hook: HookFile) -> Iterator[Fi
             text = "this traces every script of the phase after it"
             yield Finding(WARNING, "snippet-trace", element, file, number, text)
         if line.endswith("\r"):
-            yield Finding(ERROR, "carriage-return", element, file, number, "the line ends with a carriage return")
+            yield Finding(WARNING, "carriage-return", element, file, number, "the line ends with a carriage return")
             break
 
 
