@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stages import caches, keptmounts, provided, sandbox
+from stages import caches, keptmounts, provided, sandbox, sourcecache
 from stages.caches import CacheRule
 from stages.control import Control, StoppedError
 from stages.environment import PATH, SERVICES
@@ -34,6 +34,7 @@ from stages.plan import Plan, Stage
 from stages.request import Request
 from stages.sandbox import Cache, View
 from stages.store import Record, Store, Workplace, disk_full
+from stages.supervise.answers import notes as supervised_notes
 from stages.tree import mounted
 
 TAIL_LINES = 20
@@ -150,17 +151,30 @@ class Builder:
 
     def _execute(self, stage: Stage, chain: tuple[str, ...], place: Workplace) -> tuple[int, list[str]]:
         lines = Lines(stage.number)
-        with self._stage_view(stage, chain, place) as view:
+        with self._fetching(stage), self._stage_view(stage, chain, place) as view:
             argv = [f"{HOOKS_INSIDE if stage.phase.inside else HOOKS_OUTSIDE}/{stage.script.path}"]
             environment = stage_environment(stage, self.plan)
             left: list[keptmounts.KeptMount] = []
             keep = left.extend if stage.image_cache else None
-            status = sandbox.run(view, argv, environment, lines.add, stopped=self.control.gone, on_mounts=keep)
+            answers: dict[str, int] = {}
+            status = sandbox.run(
+                view,
+                argv,
+                environment,
+                lines.add,
+                stopped=self.control.gone,
+                on_mounts=keep,
+                on_answers=answers.update,
+            )
             lines.end()
+            for note in supervised_notes(answers):
+                lines.add(f"dib-ctr: {note}\n".encode())
             if status == 0:
                 self._keep_hooks(stage, view, place)
                 keptmounts.write(set(left) - set(keptmounts.read(view.tree.parent)), place.upper)
                 caches.keep_new(self.store, self.request.arch, view.caches)
+                if stage.sources:
+                    sourcecache.remember(self._image_cache(), stage.sources)
         return status, list(lines.tail)
 
     def _failed(self, stage: Stage, chain: tuple[str, ...], place: Workplace, status: int, tail: list[str]) -> None:
@@ -231,6 +245,16 @@ class Builder:
         folder = caches.shared(self.store, "image-cache", self.request.arch)
         (folder / Path(LOCKS).name).mkdir(parents=True, exist_ok=True)
         return folder
+
+    @contextmanager
+    def _fetching(self, stage: Stage) -> Iterator[None]:
+        """While a stage fetches source repositories: no other does (their scripts share files without locking)."""
+        if not stage.sources:
+            yield
+            return
+        with self.store.lock(f"sources-{self.request.arch}"):
+            sourcecache.let_go(self._image_cache(), stage.sources, offline=self.request.offline)
+            yield
 
     def _keep_hooks(self, stage: Stage, view: View, place: Workplace) -> None:
         """What an outside script wrote into the hooks folder is a result: later stages see it."""

@@ -4,8 +4,8 @@
 sorted archive instead needs e2fsprogs 1.47.1 with libarchive). debugfs does the same work, in the order it is told and
 with every version; its commands come from memory and its contents from the tree, so nothing is copied twice.
 
-Kept: owners, modes, times (whole seconds), links, holes, device nodes, fifos, and the extended attributes of
-:mod:`blockdev.filesystems.tree`.
+Kept: owners, modes, times (whole seconds), links, holes, device nodes, fifos, chattr's i and a, and the extended
+attributes of :mod:`blockdev.filesystems.tree`.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def write(spec: Spec, work: Workplace, source: Path | None, without: Collection[
     with _Debugfs(work) as debugfs:
         # mke2fs notes whether the builder's "char" is signed, which it is not on arm64; kernels heed the note.
         debugfs.tell(b"set_super_value", b"flags", b"1")
-        _Filler(debugfs, spec.epoch, entries).fill()
+        _Filler(debugfs, spec.epoch, entries, _own_flags(work.region)).fill()
     extcopies.unify(work.region)
     return _size(work.region)
 
@@ -82,6 +82,14 @@ def _size(region: Region) -> int:
     (incompatible,) = struct.unpack_from("<I", superblock, 0x60)
     blocks = low | (high << 32 if incompatible & 0x80 else 0)
     return int(blocks << (10 + log))
+
+
+def _own_flags(region: Region) -> int:
+    """The flags that files and folders get from debugfs: EXT4_EXTENTS_FL where the file system has extents."""
+    with region.image.open("rb") as image:
+        image.seek(region.offset + 1024 + 0x60)
+        (incompatible,) = struct.unpack("<I", image.read(4))
+    return 0x80000 if incompatible & 0x40 else 0
 
 
 def _extended(options: tuple[str, ...]) -> tuple[list[str], list[str]]:
@@ -250,8 +258,9 @@ def _fits(text: bytes) -> bool:
 class _Filler:
     """Turns entries into commands. It stands in the folder that it fills, so that commands hold names and not paths."""
 
-    def __init__(self, debugfs: _Debugfs, epoch: int, entries: list[Entry]) -> None:
+    def __init__(self, debugfs: _Debugfs, epoch: int, entries: list[Entry], own_flags: int) -> None:
         self._debugfs = debugfs
+        self._own_flags = own_flags
         self._epoch = epoch
         self._entries = entries
         self._names = Counter(entry.inode for entry in entries if entry.kind != stat.S_IFDIR)
@@ -351,6 +360,9 @@ class _Filler:
             values.append((b"mode", status.st_mode))
         if not is_folder and self._names[entry.inode] > 1:
             values.append((b"links_count", self._names[entry.inode]))
+        flags = entry.flags()
+        if flags:
+            values.append((b"flags", flags | self._own_flags))
         for field, value in values:
             tell(b"sif", here, field, b"0%o" % value if field == b"mode" else b"%d" % value)
         if not is_folder and entry.mtime(self._epoch) != self._epoch:

@@ -1,8 +1,9 @@
 """The tree that goes into a file system: its entries in an order that no directory's own order decides.
 
 Of the extended attributes those travel that mean the same on every machine: ``user.*`` (an overlay's own excepted),
-file capabilities and POSIX access lists. Sockets stay behind. Folders take the image's time: their own tells when a
-tool last worked in them.
+file capabilities and POSIX access lists. What is there as a record (:mod:`stages.supervise.records`) is what it stands
+for: a device node, another owner, an attribute. Sockets stay behind. Folders take the image's time: their own tells
+when a tool last worked in them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import stat
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from stages.supervise import records
 
 _ATTRIBUTES = ("security.capability", "system.posix_acl_access", "system.posix_acl_default")
 
@@ -46,8 +49,15 @@ class Entry:
 
     def attributes(self) -> dict[str, bytes]:
         """The extended attributes that travel, sorted by name."""
-        names = sorted(os.listxattr(self.path, follow_symlinks=False))
-        return {name: os.getxattr(self.path, name, follow_symlinks=False) for name in names if travels(name)}
+        names = {name: records.true_name(name) for name in os.listxattr(self.path, follow_symlinks=False)}
+        kept = sorted((true, name) for name, true in names.items() if true and (true != name or travels(name)))
+        return {true: os.getxattr(self.path, name, follow_symlinks=False) for true, name in kept}
+
+    def flags(self) -> int:
+        """The flags (``FS_IMMUTABLE_FL``, ``FS_APPEND_FL``) that a script set on it, for a file system to have."""
+        if self.kind not in (stat.S_IFREG, stat.S_IFDIR):
+            return 0
+        return records.flag_bits(records.read(self.path, records.FLAGS) or b"")
 
 
 def travels(attribute: str) -> bool:
@@ -64,7 +74,7 @@ def walk(source: Path, without: Collection[str] = ()) -> Iterator[Entry]:
     """
     empty = {os.fsencode(name.strip("/")) for name in without}
     root = os.fsencode(source)
-    folders = [Entry(b"", root, os.lstat(root))]
+    folders = [Entry(b"", root, records.true_status(root, os.lstat(root)))]
     yield folders[0]
     while folders:
         folder = folders.pop()
@@ -75,7 +85,8 @@ def walk(source: Path, without: Collection[str] = ()) -> Iterator[Entry]:
             inside = sorted(found, key=lambda item: item.name)
         below = []
         for item in inside:
-            entry = Entry(prefix + item.name, item.path, item.stat(follow_symlinks=False))
+            status = records.true_status(item.path, item.stat(follow_symlinks=False))
+            entry = Entry(prefix + item.name, item.path, status)
             if entry.kind == stat.S_IFSOCK:
                 continue
             yield entry

@@ -8,14 +8,16 @@ disk can share them, else copied once. The tree itself is read once and never co
 | squashfs | owners, modes, times, links, extended attributes | POSIX access lists, label, UUID: it has none |
 | erofs | owners, modes, times, links, attributes, access lists | holes, ``/lost+found``; before 1.7 the label |
 
-Folders keep their own times up to the image's, and both take the extended attributes that they find, whatever their
-name.
+Of records (:mod:`stages.supervise.records`) squashfs gets the device nodes; what else a record says, and with erofs all
+of it, stays an attribute of the file. Folders keep their own times up to the image's, and both take the extended
+attributes that they find, whatever their name.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import stat
 import subprocess
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -23,7 +25,9 @@ from pathlib import Path
 from blockdev.filesystems.region import copy_in
 from blockdev.filesystems.spec import Spec
 from blockdev.filesystems.tools import Workplace, find
+from blockdev.filesystems.tree import Entry, walk
 
+_DEVICES = (stat.S_IFCHR, stat.S_IFBLK)
 Make = Callable[[Spec, Workplace, Path, Path], list["str | Path"]]
 # Covers folders whose content belongs to other file systems, in a mount namespace that ends with the command.
 _COVER = """
@@ -80,7 +84,23 @@ def run_covered(command: list[str | Path], work: Workplace, tree: Path, without:
 
 def _squashfs(spec: Spec, work: Workplace, tree: Path, made: Path) -> list[str | Path]:
     # The time comes from SOURCE_DATE_EPOCH; with -mkfs-time beside it mksquashfs refuses to start.
-    return ["mksquashfs", tree, made, "-noappend", "-no-progress", "-quiet", *spec.options]
+    command: list[str | Path] = ["mksquashfs", tree, made, "-noappend", "-no-progress", "-quiet", *spec.options]
+    nodes = [entry for entry in walk(tree) if entry.kind in _DEVICES and b'"' not in entry.name]
+    if nodes:  # where a record stands for a node, the record stays out and the node is told of
+        told, left_out = work.folder / "nodes", work.folder / "left-out"
+        told.write_bytes(b"".join(map(_told, nodes)))
+        left_out.write_bytes(b"".join(entry.name + b"\n" for entry in nodes))
+        command += ["-pf", told, "-ef", left_out]
+    return command
+
+
+def _told(node: Entry) -> bytes:
+    """A line of mksquashfs' pseudo definitions."""
+    status = node.status
+    letter = b"c" if node.kind == stat.S_IFCHR else b"b"
+    numbers = (status.st_mode & 0o7777, status.st_uid, status.st_gid)
+    device = (os.major(status.st_rdev), os.minor(status.st_rdev))
+    return b'"%s" %s %o %d %d %d %d\n' % (node.name, letter, *numbers, *device)
 
 
 def _erofs(spec: Spec, work: Workplace, tree: Path, made: Path) -> list[str | Path]:

@@ -13,10 +13,11 @@ from stages.errors import BuildError
 _USER, _ROOT, _SECURE = 0, 2, 4  # the bits of a namespace (xfs_da_format.h)
 _NAMED = (0x02, 0x08)  # entries of an access list that are for somebody: a user, a group
 _KNOWN = {
-    "security.capability": (_SECURE, b"s", b"capability"),
     "system.posix_acl_access": (_ROOT, b"r", b"SGI_ACL_FILE"),
     "system.posix_acl_default": (_ROOT, b"r", b"SGI_ACL_DEFAULT"),
 }
+_ACCESS_LISTS = frozenset(name for _, _, name in _KNOWN.values())
+_SPACES = {b"trusted": (_ROOT, b"r"), b"security": (_SECURE, b"s")}
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ def attributes(entry: Entry) -> tuple[Attribute, ...]:
     """Those of an entry; BuildError where xfs_db cannot be told of one."""
     made = []
     for name, value in entry.attributes().items():
-        space, option, stored = _KNOWN.get(name, (_USER, b"u", os.fsencode(name).partition(b".")[2]))
+        first, _, rest = os.fsencode(name).partition(b".")
+        space, option, stored = _KNOWN.get(name, (*_SPACES.get(first, (_USER, b"u")), rest))
         if not is_word(stored) or not value:
             raise BuildError(
                 f"an xfs file system written without the kernel cannot hold the extended attribute {name!r}"
@@ -41,7 +43,7 @@ def attributes(entry: Entry) -> tuple[Attribute, ...]:
                 where=repr(os.fsdecode(entry.path)),
                 hint="choose ext4 or btrfs, or the privileged assembly",
             )
-        made.append(Attribute(space, option, stored, access_list(value) if space == _ROOT else value))
+        made.append(Attribute(space, option, stored, access_list(value) if stored in _ACCESS_LISTS else value))
     return tuple(made)
 
 

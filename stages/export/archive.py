@@ -1,9 +1,10 @@
 """A tree, or one overlay upper directory, as a tar archive that depends on nothing but the files themselves.
 
 Members are sorted by path, bytewise; owners are numbers; times later than ``epoch`` and those of folders become
-``epoch``; access and change times, devices and sockets are left out. Of the extended attributes those travel that
-mean the same on every machine: ``user.*`` (the overlay's own excepted), file capabilities and POSIX access lists.
-Labels such as security.selinux describe the building host and stay behind.
+``epoch``; access and change times and sockets are left out, and of devices all but those that a script made and that
+are there as records (:mod:`stages.supervise.records`). Of the extended attributes those travel that
+mean the same on every machine: ``user.*`` (the overlay's own excepted), file capabilities and POSIX access lists, and
+those that a script set and that are there as records. Labels that are the building host's own stay behind.
 
 Run it as root of the user namespace that owns the tree: then owners, capabilities and access lists come out as that
 namespace sees them, which is how an image has them.
@@ -15,7 +16,7 @@ import os
 import stat
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,6 +25,7 @@ from stages.export import tarstream
 from stages.export.tarstream import BlockSink, Member, TarStream, Written
 from stages.slim.finish import NOTHING, Finish
 from stages.slim.patterns import Selection
+from stages.supervise import records
 
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
@@ -33,6 +35,14 @@ _ACCESS_LISTS = ("system.posix_acl_access", "system.posix_acl_default")
 _OVERLAY = "user.overlay."
 _OPAQUE = _OVERLAY + "opaque"
 _XATTR_WHITEOUT = _OVERLAY + "whiteout"
+_KINDS = {
+    stat.S_IFREG: tarstream.FILE,
+    stat.S_IFLNK: tarstream.SYMLINK,
+    stat.S_IFIFO: tarstream.FIFO,
+    stat.S_IFCHR: tarstream.CHARACTER_DEVICE,
+    stat.S_IFBLK: tarstream.BLOCK_DEVICE,
+}
+_DEVICES = (stat.S_IFCHR, stat.S_IFBLK)
 _REVISION_3 = 0x03000000
 _REVISION_2 = 0x02000000
 _REVISION_MASK = 0xFF000000
@@ -107,7 +117,12 @@ def _travels(name: str) -> bool:
 
 
 def _xattrs(path: bytes, names: list[str]) -> dict[str, bytes]:
-    values = {name: os.getxattr(path, name, follow_symlinks=False) for name in names if _travels(name)}
+    known = ((name, records.true_name(name)) for name in names)
+    values = {
+        true: os.getxattr(path, name, follow_symlinks=False)
+        for name, true in known
+        if true and (_travels(true) or true != name) and "=" not in true
+    }
     if _CAPABILITY in values:
         values[_CAPABILITY] = plain_capability(values[_CAPABILITY])
     return values
@@ -123,7 +138,11 @@ class _Writer:
 
     def put(self, entry: _Entry, attributes: list[str]) -> None:
         """Add one entry; ``attributes`` are the names of its extended attributes."""
-        kind, name, target, size = self._kind(entry)
+        device = (0, 0)
+        if any(attribute.startswith(records.PREFIX) for attribute in attributes):
+            entry = replace(entry, status=records.true_status(entry.path, entry.status))
+            device = os.major(entry.status.st_rdev), os.minor(entry.status.st_rdev)
+        kind, name, target, size = self._kind(entry, recorded=device != (0, 0))
         if not kind:
             return
         if entry.content is not None:
@@ -135,7 +154,7 @@ class _Writer:
         is_folder = kind == tarstream.DIRECTORY
         mtime = self.epoch if is_folder else min(status.st_mtime_ns // 1_000_000_000, self.epoch)
         mode = stat.S_IMODE(status.st_mode)
-        member = Member(name, kind, mode, status.st_uid, status.st_gid, mtime, size, target, xattrs)
+        member = Member(name, kind, mode, status.st_uid, status.st_gid, mtime, size, target, xattrs, device)
         if size:
             self.stream.add_file(member, entry.path)
         else:
@@ -151,22 +170,20 @@ class _Writer:
             Member(entry.name, tarstream.FILE, mode, uid, gid, self.epoch, size, b"", xattrs), entry.content
         )
 
-    def _kind(self, entry: _Entry) -> tuple[bytes, bytes, bytes, int]:
+    def _kind(self, entry: _Entry, *, recorded: bool) -> tuple[bytes, bytes, bytes, int]:
         """Kind (empty: left out), name, link target and size of an entry."""
         mode, status = entry.status.st_mode, entry.status
         if stat.S_ISDIR(mode):
             return tarstream.DIRECTORY, (entry.name or b".") + b"/", b"", 0
-        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISFIFO(mode)):
+        kind = stat.S_IFMT(mode)
+        if kind not in _KINDS or (kind in _DEVICES and not recorded):
             return b"", b"", b"", 0
         if status.st_nlink > 1 and entry.content is None:
             first = self._names.setdefault((status.st_dev, status.st_ino), entry.name)
             if first != entry.name:
                 return tarstream.HARD_LINK, entry.name, first, 0
-        if stat.S_ISREG(mode):
-            return tarstream.FILE, entry.name, b"", status.st_size
-        if stat.S_ISLNK(mode):
-            return tarstream.SYMLINK, entry.name, os.readlink(entry.path), 0  # noqa: PTH115 (bytes)
-        return tarstream.FIFO, entry.name, b"", 0
+        target = os.readlink(entry.path) if kind == stat.S_IFLNK else b""  # noqa: PTH115 (bytes)
+        return _KINDS[kind], entry.name, target, status.st_size if kind == stat.S_IFREG else 0
 
     def mark(self, name: bytes) -> None:
         """Add a whiteout or an opaque mark: an empty file."""

@@ -16,6 +16,7 @@ from typing import BinaryIO, Protocol
 from stages.errors import BuildError
 
 FILE, HARD_LINK, SYMLINK, DIRECTORY, FIFO = b"0", b"1", b"2", b"5", b"6"
+CHARACTER_DEVICE, BLOCK_DEVICE = b"3", b"4"
 
 _BLOCK = 512
 _RECORD = 20 * _BLOCK
@@ -25,7 +26,6 @@ _ID_MAX = 0o7777777
 _SIZE_MAX = 0o77777777777
 _HEADER = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12x")
 _MAGIC = b"ustar\x0000"
-_NO_DEVICE = b"0000000\0"
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,10 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One member; ``mtime`` in whole seconds, ``size`` in bytes (files only), ``target`` for the two kinds of link."""
+    """One member; ``mtime`` in whole seconds, ``size`` in bytes (files only), ``target`` for the two kinds of link.
+
+    ``device``: major and minor number of the two kinds of device.
+    """
 
     name: bytes
     kind: bytes
@@ -49,6 +52,7 @@ class Member:
     size: int = 0
     target: bytes = b""
     xattrs: Mapping[str, bytes] = field(default_factory=dict)
+    device: tuple[int, int] = (0, 0)
 
 
 def _header(member: Member, *, name: bytes, target: bytes, uid: int, gid: int, size: int, mtime: int) -> bytes:
@@ -65,8 +69,8 @@ def _header(member: Member, *, name: bytes, target: bytes, uid: int, gid: int, s
         _MAGIC,
         b"",
         b"",
-        _NO_DEVICE,
-        _NO_DEVICE,
+        b"%07o\0" % member.device[0],
+        b"%07o\0" % member.device[1],
         b"",
     )
     return block[:148] + b"%06o\0 " % sum(block) + block[156:]

@@ -88,6 +88,8 @@ def true_status(path: bytes, status: os.stat_result) -> os.stat_result:
     """What lstat(2) would have said, had the kernel made what was asked of it."""
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
         return status
+    if not any(name.startswith(PREFIX) for name in os.listxattr(path, follow_symlinks=False)):
+        return status
     node_value = read(path, NODE) if stat.S_ISREG(status.st_mode) else None
     return restored(status, node_value, read(path, OWNER))
 
