@@ -83,7 +83,7 @@ class Used:
         return {
             **asdict(self),
             "repositories": [
-                asdict(each)
+                {**asdict(each), "lists": list(each.lists)}
                 for each in sorted(replace(each, lists=tuple(sorted(each.lists))) for each in self.repositories)
             ],
             "packages": [asdict(each) for each in sorted(self.packages)],
