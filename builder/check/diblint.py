@@ -203,15 +203,16 @@ def _kept_by_git(files: Sequence[Path]) -> list[Path]:
 
 
 def _parsed(file: Path) -> Iterator[str]:
-    try:
-        if file.suffix == ".yaml":
+    if file.suffix == ".yaml":
+        try:
             yaml.safe_load(file.read_text(encoding="utf-8"))
-        elif file.name == "pkg-map" and not file.stat().st_mode & 0o111:
+        except (yaml.YAMLError, ValueError):
+            yield f"{file} is not a valid YAML file"
+    elif file.name == "pkg-map" and not file.stat().st_mode & 0o111:
+        try:
             json.loads(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError:
-        yield f"{file} is not a valid YAML file"
-    except ValueError:
-        yield f"{file} is not a valid JSON file"
+        except ValueError:
+            yield f"{file} is not a valid JSON file"
 
 
 def element_folders(paths: Sequence[Path], names: Sequence[str]) -> list[Path]:

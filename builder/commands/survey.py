@@ -104,13 +104,16 @@ def _check(elements_path: str, names: Sequence[str], strict: bool, form: str) ->
 def _lint(elements_path: str, names: Sequence[str]) -> None:
     from builder import catalogue
     from builder.check import diblint
+    from builder.check.dependencies import read_leniently
     from builder.request import elements_path as folders
+    from stages.element import find_elements
 
-    universe = catalogue.universe(elements_path)
+    paths = folders(elements_path, os.environ)
+    universe = find_elements(paths, read_leniently)
     for name in names:
         catalogue.known(name, universe)
-    paths = folders(elements_path, os.environ)
-    found = diblint.lint(diblint.element_folders(paths[:-1] or paths, names), diblint.ignored_everywhere(Path.cwd()))
+    looked_at = diblint.element_folders(paths if names else paths[:-1] or paths, names)
+    found = diblint.lint(looked_at, diblint.ignored_everywhere(Path.cwd()))
     click.echo(diblint.render(found))
     sys.exit(1 if found else 0)
 
