@@ -1,43 +1,60 @@
-"""Runs as root of a user namespace: one script in a real sandbox, with its output and what was answered for it.
+"""Runs as root of a user namespace: one script in a real sandbox, what it said, and what was answered for it.
 
 Arguments: a work folder, ``inside`` or ``outside``, ``own`` or ``shared`` network, ``yes`` or ``no`` for supervision,
-and the script. Prints a JSON object. The tree is an overlay, as a stage's is.
+the script, and ``export`` where the tree is to be written in all forms. Prints a JSON object.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import re
+import shutil
+import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
+from blockdev import filesystems
+from blockdev.filesystems import Spec
 from stages import sandbox, syscalls
+from stages.export.archive import write_changes, write_tree
+from stages.places import TARGET_ROOT
 from stages.sandbox import View
+
+EPOCH = 1_700_000_000
+KINDS = ("ext4", "xfs", "squashfs")
+LENGTH = 400 << 20
+PROGRAMS = ("bash", "mkdir", "mount", "mountpoint", "rmdir", "touch", "umount")
 
 
 def tree(folder: Path) -> Path:
     """An overlay with nothing in it, whose upper folder is ``folder/upper``."""
-    for name in ("lower", "upper", "work", "tree", "cwd", "hooks", "scratch"):
+    for name in ("empty", "upper", "work", "tree", "cwd", "hooks", "scratch"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    options = f"lowerdir={folder}/lower,upperdir={folder}/upper,workdir={folder}/work,userxattr"
+    options = f"lowerdir={folder}/empty,upperdir={folder}/upper,workdir={folder}/work,userxattr"
     syscalls.mount("overlay", folder / "tree", "overlay", 0, options)
     return folder / "tree"
 
 
-def main() -> None:
-    """See above."""
-    folder, where, network, supervised, script = Path(sys.argv[1]), *sys.argv[2:6]
+def furnish(root: Path) -> None:
+    """Put a few programs and their libraries into a tree, where this machine has them."""
+    programs = [shutil.which(name) or name for name in PROGRAMS]
+    listed = subprocess.run(["ldd", *programs], check=True, capture_output=True, text=True).stdout
+    for file in {*programs, *re.findall(r"(/\S+) \(0x", listed)}:
+        place = root / file[1:]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, place)
+    (root / "bin").mkdir(exist_ok=True)
+    if not (root / "bin/bash").exists():
+        shutil.copy(shutil.which("bash") or "", root / "bin/bash")
+    (root / "tmp").mkdir()
+
+
+def run(folder: Path, where: str, network: str, supervised: str, script: str) -> dict[str, object]:
+    """Run a script in a sandbox; inside, its tree has just the programs that a script about mounts needs."""
     mounted = tree(folder)
-    if where == "inside":  # what the script needs, from this machine
-        for name in ("usr", "etc"):
-            (mounted / name).mkdir()
-            syscalls.bind(f"/{name}", mounted / name, recursive=True)
-        for name in ("bin", "sbin", "lib", "lib64", "lib32"):
-            if Path("/", name).is_symlink():
-                (mounted / name).symlink_to(Path("/", name).readlink())
-        (mounted / "tmp").mkdir(exist_ok=True)
+    if where == "inside":
+        furnish(mounted)
     syscalls.mount("tmpfs", folder / "scratch", "tmpfs")
     view = View(
         inside=where == "inside",
@@ -50,15 +67,36 @@ def main() -> None:
     )
     said = bytearray()
     answers: dict[str, int] = {}
-
-    def note(given: Mapping[str, int]) -> None:
-        answers.update(given)
-
-    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "T": os.environ.get("T", "")}
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "T": TARGET_ROOT}
+    argv = ["/bin/bash", "-c", script]
     started = time.monotonic()
-    status = sandbox.run(view, ["/bin/bash", "-c", script], environment, said.extend, on_answers=note)
+    status = sandbox.run(view, argv, environment, said.extend, on_answers=answers.update)
     seconds = time.monotonic() - started
-    print(json.dumps({"status": status, "said": said.decode(), "answers": answers, "seconds": seconds}))
+    syscalls.unmount(folder / "scratch")
+    return {"status": status, "said": said.decode(), "answers": answers, "seconds": seconds}
 
 
-main()
+def export(folder: Path) -> None:
+    """The tree in each form that outputs have: ``tree.tar``, ``layer.tar`` and disks named after their file system."""
+    with (folder / "tree.tar").open("wb") as out:
+        write_tree(folder / "tree", out, epoch=EPOCH)
+    with (folder / "layer.tar").open("wb") as out:
+        write_changes(folder / "upper", out, epoch=EPOCH)
+    for kind in KINDS:
+        spec = Spec(kind, epoch=EPOCH, seed="supervise")
+        filesystems.write(spec, folder / f"{kind}.img", 0, LENGTH, folder / "tree")
+        filesystems.check(folder / f"{kind}.img", 0, LENGTH, kind)
+
+
+def main() -> None:
+    """See above."""
+    folder = Path(sys.argv[1])
+    done = run(folder, *sys.argv[2:6])
+    if sys.argv[6:] == ["export"]:
+        export(folder)
+    syscalls.unmount(folder / "tree")
+    print(json.dumps(done))
+
+
+if __name__ == "__main__":
+    main()
