@@ -239,16 +239,30 @@ def elements_path(given: str, environment: Mapping[str, str]) -> list[Path]:
     return [*(Path(entry) for entry in text.split(":") if entry), BUILTIN]
 
 
-def resolve_elements(wish: Wish, environment: Mapping[str, str], outputs: Sequence[Output] = ()) -> Resolution:
-    """Find and resolve the wished elements, and those that a bootable disk among the outputs needs."""
+def resolve_elements(
+    wish: Wish, environment: Mapping[str, str], outputs: Sequence[Output] = ()
+) -> tuple[Resolution, tuple[str, ...]]:
+    """Find and resolve the wished elements, and those that a bootable disk among the outputs needs.
+
+    Returns a sentence too for each given element that a built-in one stands in for.
+    """
     universe = find_elements(elements_path(wish.elements_path, environment))
     found = resolve(wish.elements, universe)
-    if not _is_for_disk(outputs):
-        return found
-    from builder.disk import added_elements
+    asked = list(wish.elements)
+    if _is_for_disk(outputs):
+        from builder.disk import added_elements
 
-    more = added_elements(found.names, found.elements, outputs, parse_arch(wish.arch))
-    return resolve([*wish.elements, *more], universe) if more else found
+        more = added_elements(found.names, found.elements, outputs, parse_arch(wish.arch))
+        asked += more
+        found = resolve(asked, universe) if more else found
+    if wish.disk.get("privileged"):
+        return found, ()
+    from builder.standin import stand_ins, with_stand_ins
+
+    instead = stand_ins(found.elements)
+    if instead:
+        found = resolve(asked, with_stand_ins(universe, instead))
+    return found, tuple(instead.values())
 
 
 def _is_for_disk(outputs: Sequence[Output]) -> bool:
@@ -269,7 +283,7 @@ def _disk_of(wish: Wish, request: Request, found: Resolution, environment: Mappi
 def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.environ) -> Prepared:
     """Check everything that can be checked before a container runs; raises UsageError."""
     parsed = [parse_output(text) for text in wish.outputs]
-    found = resolve_elements(wish, environment, parsed)
+    found, stood_in = resolve_elements(wish, environment, parsed)
     name = wish.name or found.operating_system.name
     if not NAME.match(name):
         raise UsageError(f"{name!r} cannot be an image's name", hint="letters, digits, '.', '_' and '-'")
@@ -304,4 +318,4 @@ def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.enviro
     given, notes = given_files(request.variables, Path(environment.get("HOME", "/nonexistent")))
     request = replace(request, given={place: file_digest(file) for place, file in sorted(given.items())})
     passphrases = disk.passphrases if disk else {}
-    return Prepared(request, found.elements, targets, wish.locks, passphrases, given, tuple(notes))
+    return Prepared(request, found.elements, targets, wish.locks, passphrases, given, (*stood_in, *notes))

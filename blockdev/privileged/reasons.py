@@ -23,6 +23,9 @@ _SIGNS = {
     "zipl": r"(?<![\w-])zipl(?![\w.-])",
 }
 
+# A comment; and who removes a node does not want it.
+_NO_WISH = re.compile(r"\s*(#|(sudo\s+)?rm\s)")
+
 
 def reasons(layout: Layout, scripts: Mapping[str, str]) -> tuple[str, ...]:
     """One sentence for each thing in the layout or the scripts that needs devices and mounts; none: rootless will do.
@@ -30,7 +33,7 @@ def reasons(layout: Layout, scripts: Mapping[str, str]) -> tuple[str, ...]:
     ``scripts`` has each script's text by its title, ``phase/element/script`` (as a stage's); only those of the phases
     from pre-finalise on count, and what their comments say does not.
     """
-    return (*_of_layout(layout), *_of_scripts(scripts))
+    return (*_of_layout(layout), *of_scripts(scripts))
 
 
 def _of_layout(layout: Layout) -> Iterator[str]:
@@ -50,13 +53,14 @@ def _of_layout(layout: Layout) -> Iterator[str]:
                 yield f"the logical volume {volume.name!r} has options for lvcreate: {' '.join(volume.options)}"
 
 
-def _of_scripts(scripts: Mapping[str, str]) -> Iterator[str]:
+def of_scripts(scripts: Mapping[str, str]) -> Iterator[str]:
+    """The reasons of the scripts alone; ``scripts`` as for :func:`reasons`."""
     for title, text in scripts.items():
         phase, _, rest = title.partition("/")
         element, _, name = rest.partition("/")
         if phase not in PHASES:
             continue
-        code = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+        code = "\n".join(line for line in text.splitlines() if not _NO_WISH.match(line))
         named = [sign for sign, pattern in _SIGNS.items() if re.search(pattern, code)]
         if named:
             yield f"element {element}: {phase}.d/{name} uses {', '.join(named)}"

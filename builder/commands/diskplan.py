@@ -73,7 +73,7 @@ def _layout(options: dict[str, Any], tree: int) -> Any:
         asked = Wish(options["elements"], arch=arch, elements_path=options["elements_path"])
         elements = [
             (element.name, element.path)
-            for element in resolve_elements(asked, environment, [parse_output("raw")]).elements
+            for element in resolve_elements(asked, environment, [parse_output("raw")])[0].elements
         ]
     elif source.VARIABLE not in found:
         raise UsageError("nothing says what the disk is to be", hint="name elements, or: --block-device FILE")
