@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from builder import destination, documents
 from builder.archive import code_digest, request_archive
 from builder.arrivals import Arrivals
 from builder.engines.memory import cache_folder
+from builder.ownfiles import named
 from builder.progress import Log, Reporter, closing, failure
 from builder.request import Prepared
 from stages.errors import BuildError
@@ -152,6 +153,7 @@ class Conversation:
     log: Log
     again: Sequence[str]  # the command line of a shell with the same request, for the report of a failure
     beside: Path = Path()  # the folder of the request's lock, whose files the build may ask for
+    folders: Mapping[str, Path] = field(default_factory=dict)  # of the request's elements, by name
     outputs: list[Event] = field(default_factory=list)
     used: Event = field(default_factory=dict)
     vendored: str = ""
@@ -166,6 +168,8 @@ class Conversation:
         """Take one event."""
         if self._of_locks(event, send):  # of no use to a person
             return
+        if event["type"] == "error":
+            event = named(event, self.folders)
         self.log.handle(event)
         self.reporter.handle(event)
         kind = event["type"]

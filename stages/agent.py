@@ -115,7 +115,7 @@ def capture_environment(work: Work, merged: HooksTree) -> dict[str, str]:
 def plan_request(work: Work) -> Plan:
     """The plan of the work's request at the present state of its repositories."""
     merged = merge(work.elements)
-    for sentence in refuse_odd(merged.values()):
+    for sentence in refuse_odd(merged.values(), dict(work.elements)):
         emit("note", text=sentence)
     environment = capture_environment(work, merged)
     files = provided.repository_files(work.elements) if sources.are_fetched(merged) else {}

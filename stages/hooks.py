@@ -140,7 +140,7 @@ def merge(elements: Iterable[tuple[str, Path]]) -> dict[str, HookFile]:
                 if other is not None and (hook.path.count("/") == 1 or hook.digest != other.digest):
                     raise UsageError(
                         f"two elements bring the same file {hook.path}: {other.element} and {element}",
-                        where=f"element {element}",
+                        where=str(file),
                         hint="rename one of the two",
                     )
                 tree[hook.path] = hook

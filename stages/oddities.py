@@ -7,8 +7,9 @@ elements keep beside their scripts, only gets a remark.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from stages.errors import UsageError
 from stages.hooks import PHASE_FOLDERS, SCRIPT_NAME, HookFile
@@ -64,14 +65,17 @@ def oddity(hook: HookFile) -> Oddity | None:
     return None
 
 
-def refuse_odd(hooks: Iterable[HookFile]) -> list[str]:
-    """Refuse the files that stop a build, naming all of them; else say what else is odd, one sentence each."""
+def refuse_odd(hooks: Iterable[HookFile], folders: Mapping[str, Path]) -> list[str]:
+    """Refuse the files that stop a build, naming all of them; else say what else is odd, one sentence each.
+
+    ``folders`` are those of the elements by name.
+    """
     found = [(hook, odd) for hook in hooks if (odd := oddity(hook)) is not None]
     stopping = [(hook, odd) for hook, odd in found if odd.stops]
     if stopping:
         raise UsageError(
             "\n".join(f"element {hook.element}: {odd.text}" for hook, odd in stopping),
-            where=", ".join(f"{hook.element}/{odd.path}" for hook, odd in stopping),
+            where=", ".join(str(folders[hook.element] / odd.path) for hook, odd in stopping),
             hint="make each executable, rename or remove it; `dib-ctr elements --check` says more",
         )
     return [f"element {hook.element}: {odd.text}" for hook, odd in found]

@@ -209,7 +209,8 @@ def converse(prepared: Prepared | None, options: dict[str, Any], *, quiet: bool 
     log = Log.open(options.get("log"), prepared.request.name if prepared else "cache")
     shown = Plain(out=sys.stderr, github=False) if quiet else reporter(options.get("progress", "plain"))
     beside = prepared.locks.locked.parent if prepared and prepared.locks.locked else Path()
-    return Conversation(agent, shown, log, again(options), beside)
+    folders = {element.name: element.path for element in prepared.elements} if prepared else {}
+    return Conversation(agent, shown, log, again(options), beside, folders)
 
 
 def again(options: dict[str, Any]) -> list[str]:

@@ -49,7 +49,7 @@ def test_the_loader_takes_each_element(upstream_elements: Path) -> None:
     assert len(find_elements([upstream_elements])) == len(folders(upstream_elements)) == 128
     for folder in folders(upstream_elements):
         assert read_element(folder).name == folder.name
-        refuse_odd(merge([(folder.name, folder)]).values())
+        refuse_odd(merge([(folder.name, folder)]).values(), {folder.name: folder})
         for file in folder.glob("package-installs.*"):
             for rule in rules(read_document(file)):
                 check_rule(rule)

@@ -115,7 +115,7 @@ def test_all_elements_fit_into_one_image(system: str, layout: str) -> None:
     """No two elements bring the same file, all scripts would run, and every package has a name."""
     others = [name for name in NAMES if name not in SYSTEMS and (name not in LAYOUTS or name == layout)]
     elements = [(element.name, element.path) for element in resolve([system, *others], ELEMENTS).elements]
-    assert refuse_odd(merge(elements).values()) == []
+    assert refuse_odd(merge(elements).values(), dict(elements)) == []
     environment = {"ARCH": "amd64", "DISTRO_NAME": system.removesuffix("-minimal"), "DIB_RELEASE": "any"}
     plan = package_installs(elements, environment)
     assert "openssh-server" in plan["install.d"].install

@@ -55,7 +55,7 @@ def prepare(case: Path) -> None:
     universe[system] = Element(system, BUILTIN / "pkg-map", (), ("operating-system",))
     found = [element for element in resolve(sorted(universe), universe).elements if element.name != system]
     elements = [(element.name, element.path) for element in found]
-    refuse_odd(merge(elements).values())
+    refuse_odd(merge(elements).values(), dict(elements))
     package_installs(elements, {"ARCH": "amd64", "DISTRO_NAME": "debian"})
     read_pkg_maps(elements)
     render_svc_map(elements, "debian")
