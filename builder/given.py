@@ -30,7 +30,11 @@ def _may_be_given(path: Path) -> bool:
 
 
 def named_paths(value: str) -> Iterator[Path]:
-    """The absolute paths that a variable's value consists of: one, or several with blanks, commas or colons between."""
+    """The absolute paths that a variable's value consists of: one, or several with blanks, commas or colons between.
+
+    ``file://`` before the first one does not count.
+    """
+    value = value.removeprefix("file://")
     words = [value, *re.split(r"[\s,:]+", value)] if value.startswith("/") else []
     for word in dict.fromkeys(words):
         path = Path(word)

@@ -127,7 +127,7 @@ def plan_request(work: Work) -> Plan:
 
 
 def _question(work: Work, environment: Mapping[str, str]) -> Question:
-    folder = work.store.root / "repositories" / "sources"
+    folder = work.store.root / "repositories"
     return Question(dict(environment), folder, work.request.given, work.request.offline)
 
 

@@ -134,8 +134,8 @@ def named(texts: Iterable[str], names: Iterable[str]) -> list[str]:
 
 def visible_given(texts: Iterable[str], variables: Mapping[str, str], given: Iterable[str]) -> tuple[str, ...]:
     """The given files (``builder.given``) that a script sees: where its variables lead, and SSH keys if named."""
-    values = " ".join(value for name, value in variables.items() if not name.startswith("BASH_FUNC_"))
-    words = set(re.split(r"[\s,:]+", values)) | {value for value in variables.values() if value.startswith("/")}
+    plain = [value.removeprefix("file://") for name, value in variables.items() if not name.startswith("BASH_FUNC_")]
+    words = set(re.split(r"[\s,:]+", " ".join(plain))) | {value for value in plain if value.startswith("/")}
     folders = tuple(f"{word.rstrip('/')}/" for word in words if word.startswith("/") and word.rstrip("/"))
     keys = any(".ssh" in text for text in texts)
     return tuple(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# Outside: where tree, hooks, caches and the caller's folder are. With a dot, as in diskimage-builder, whose scripts take what
-# follows it for the name of the build.
+# Outside: where tree, hooks, caches and the caller's folder are. With a dot, as in diskimage-builder: its scripts
+# take what follows it for the name of the build.
 BUILD_DIR = "/run/dib-ctr.build"
 TARGET_ROOT = f"{BUILD_DIR}/mnt"
 HOOKS_OUTSIDE = f"{BUILD_DIR}/hooks"

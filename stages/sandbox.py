@@ -148,6 +148,9 @@ def _show_given(view: View, root: Path) -> None:
         if not place.exists():
             place.touch()
         bind(source, place, read_only=True)
+        if place.name == "HEAD" and str(Path(path).with_name("config")) in view.given:
+            for name in ("objects", "refs"):  # git knows its repositories by these folders, which may have no files
+                (place.parent / name).mkdir(exist_ok=True)
 
 
 def _make_writable(folder: Path, own: Path) -> None:

@@ -1,0 +1,475 @@
+"""Source repositories, from real git repositories and files behind a real HTTP server: fetched once, and noticed."""
+
+from __future__ import annotations
+
+import http.server
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from stages.element import BUILTIN
+from tests import upstream
+from tests.integration.command import ELEMENTS, Command, has, script, write_element
+
+SCRIPT = "98-source-repositories"
+IDENTITY = {
+    "GIT_AUTHOR_NAME": "A",
+    "GIT_AUTHOR_EMAIL": "a@localhost",
+    "GIT_COMMITTER_NAME": "A",
+    "GIT_COMMITTER_EMAIL": "a@localhost",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+}
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git in a folder and return what it prints."""
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **IDENTITY},
+    )
+    return done.stdout.strip()
+
+
+@dataclass
+class Server:
+    """A folder behind HTTP, git repositories among it; ``asked`` are the requests, ``before`` hears of each first."""
+
+    root: Path
+    asked: list[str] = field(default_factory=list)
+    before: Callable[[str], None] = lambda request: None
+
+    def __post_init__(self) -> None:
+        server = self
+
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def __init__(self, *arguments: object) -> None:
+                super().__init__(*arguments, directory=str(server.root))  # type: ignore[arg-type]
+
+            def do_GET(self) -> None:
+                self.note()
+                super().do_GET()
+
+            def do_HEAD(self) -> None:
+                self.note()
+                super().do_HEAD()
+
+            def note(self) -> None:
+                request = f"{self.command} {self.path}"
+                server.before(request)
+                server.asked.append(request)
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        """Where the folder is."""
+        return f"http://127.0.0.1:{self.http.server_port}"
+
+    def write(self, path: str, data: bytes, time: int) -> None:
+        """Put a file there, with a time of change in seconds since 1970."""
+        (self.root / path).write_bytes(data)
+        os.utime(self.root / path, (time, time))
+
+    def archive(self, path: str, files: dict[str, str], time: int = 1_700_000_000) -> None:
+        """Put a compressed archive there."""
+        made = io.BytesIO()
+        with tarfile.open(fileobj=made, mode="w:gz") as archive:
+            for name, text in files.items():
+                entry = tarfile.TarInfo(name)
+                entry.type = tarfile.DIRTYPE if name.endswith("/") else tarfile.REGTYPE
+                entry.mode = 0o755 if name.endswith(("/", ".sh")) else 0o644
+                entry.size = len(text)
+                archive.addfile(entry, io.BytesIO(text.encode()))
+        self.write(path, made.getvalue(), time)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A git repository that is worked on in ``work``, and published as ``bare``."""
+
+    work: Path
+    bare: Path
+
+    @classmethod
+    def begin(cls, folder: Path, name: str) -> Project:
+        """A repository with a commit, a tag and a branch."""
+        work, bare = folder / f"{name}-work", folder / f"{name}.git"
+        work.mkdir()
+        git(work, "init", "-q", "-b", "master")
+        git(folder, "init", "-q", "--bare", "-b", "master", str(bare))
+        made = cls(work, bare)
+        made.commit({"README": "first\n", "bin/run": "#!/bin/sh\n", "deep/a/b": "b\n"})
+        git(work, "tag", "-a", "-m", "one", "1.0")
+        made.publish()
+        return made
+
+    def commit(self, files: dict[str, str]) -> str:
+        """Change files and return the commit."""
+        for path, text in files.items():
+            (self.work / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.work / path).write_text(text)
+            (self.work / path).chmod(0o755 if text.startswith("#!") else 0o644)
+        git(self.work, "add", "-A")
+        git(self.work, "commit", "-q", "-m", "change")
+        return self.head
+
+    @property
+    def head(self) -> str:
+        """The commit that is worked on."""
+        return git(self.work, "rev-parse", "HEAD")
+
+    def publish(self) -> None:
+        """Bring branches and tags to the bare repository."""
+        git(self.work, "push", "-q", "--force", "--all", str(self.bare))
+        git(self.work, "push", "-q", "--force", "--tags", str(self.bare))
+        git(self.bare, "update-server-info")
+
+    def move(self, text: str) -> str:
+        """Commit, publish, and return the commit."""
+        commit = self.commit({"README": text})
+        self.publish()
+        return commit
+
+
+@pytest.fixture
+def server(place: Path) -> Iterator[Server]:
+    if not has("git", "curl", "rsync"):
+        pytest.skip("there is no git, curl or rsync")
+    (place / "www").mkdir()
+    made = Server(place / "www")
+    yield made
+    made.http.shutdown()
+
+
+@pytest.fixture
+def project(server: Server) -> Project:
+    return Project.begin(server.root, "project")
+
+
+def elements(place: Path, server: Server, origin: Path | None) -> tuple[Path, ...]:
+    """An elements path: what wants sources, and source-repositories from ``origin`` (None: the built-in ones)."""
+    own = place / f"elements-{origin is not None}"
+    write_element(
+        own,
+        "wants",
+        {
+            "element-deps": "source-repositories\n",
+            # The image gets git as a package; this system has no packages.
+            "root.d/20-more": script('cp -L /usr/bin/{dirname,install} "$TARGET_ROOT/usr/bin"'),
+            "bin/install-packages": script("echo install-packages $*"),
+            "source-repository-project": f"# by git\nproject git /opt/project {server.address}/project.git\n",
+            "source-repository-files": f"one.x tar /opt/archive {server.address}/one.tar.gz inner\n"
+            f"two tar /opt/all {server.address}/one.tar.gz .\n"
+            f"note file /opt/notes/$NOTE {server.address}/note.txt",
+            "environment.d/10-note.bash": "export NOTE=note.txt\n",
+            "install.d/50-after": script("sha256sum /opt/project/README > /etc/seen"),
+        },
+    )
+    with (own / "wants/source-repository-files").open("a") as file:
+        file.write("\n")
+    for name in ("source-repositories", "cache-url") if origin else ():
+        shutil.copytree(origin / name, own / name, ignore=shutil.ignore_patterns("__pycache__", "tests"))
+    return (own, ELEMENTS)
+
+
+def _upstream() -> Path:
+    try:
+        return upstream.elements()
+    except RuntimeError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(params=["built-in", "upstream"])
+def command(request: pytest.FixtureRequest, place: Path, server: Server, project: Project) -> Command:
+    server.archive("one.tar.gz", {"./": "", "inner/": "", "inner/a.sh": "1", "inner/b/c": "2", "other/d": "3"})
+    server.write("note.txt", b"first", 1_700_000_000)
+    origin = _upstream() if request.param == "upstream" else None
+    return Command("host", place / "store", place / "out", elements(place, server, origin))
+
+
+def tree(command: Command, *, with_git: bool = False) -> dict[str, tuple[int, str]]:
+    """Mode and content of each file of the last image below /opt, and of what the element writes down."""
+    found = {}
+    with tarfile.open(command.destination / "wants.tar") as archive:
+        for entry in archive:
+            name = entry.name.removeprefix("./")
+            is_git = "/.git" in f"/{name}"
+            if name.startswith(("opt/", "etc/dib-")) and (with_git or not is_git) and "dib_environment" not in name:
+                content = archive.extractfile(entry) if entry.isfile() else None
+                data = content.read().decode("utf-8", "replace") if content else entry.linkname
+                found[name] = (entry.mode, data)
+    return found
+
+
+WHAT = ("-o", "tar", "--name", "wants", "tiny-os", "wants")
+
+
+def test_sources_are_in_the_image_and_an_unmoved_one_is_a_hit(
+    command: Command, server: Server, project: Project
+) -> None:
+    command.build(*WHAT)
+    files = {name: data for name, (_, data) in tree(command).items()}
+    assert files["opt/project/README"] == "first\n"
+    assert files["opt/project/deep/a/b"] == "b\n"
+    assert files["opt/archive/a.sh"] == "1"
+    assert files["opt/archive/b/c"] == "2"
+    assert files["opt/all/other/d"] == "3"
+    assert files["opt/notes/note.txt"] == "first"
+    assert sorted(files["etc/dib-source-repositories"].split()) == [
+        "/opt/all",
+        "/opt/archive",
+        "/opt/notes/note.txt",
+        "/opt/project",
+    ]
+    location = f"{server.address}/project.git"
+    manifest = files["etc/dib-manifests/dib-manifest-git-wants"]
+    assert manifest == f"project git /opt/project {location} {project.head}\n"
+    assert command.build(*WHAT).titles("start") == []
+
+
+def test_upstreams_element_and_the_built_in_one_give_the_same_tree(
+    place: Path, server: Server, project: Project
+) -> None:
+    server.archive("one.tar.gz", {"./": "", "inner/": "", "inner/a.sh": "1", "inner/b/c": "2", "other/d": "3"})
+    server.write("note.txt", b"first", 1_700_000_000)
+    trees = []
+    for origin in (None, _upstream()):
+        made = Command("host", place / f"store-{len(trees)}", place / "out", elements(place, server, origin))
+        made.build(*WHAT)
+        found = tree(made)
+        paths = found["etc/dib-source-repositories"]
+        found["etc/dib-source-repositories"] = (paths[0], "\n".join(sorted(paths[1].split())))
+        trees.append(found)
+    assert trees[0] == trees[1]
+
+
+def test_a_moved_branch_runs_the_stage_again_and_what_follows(command: Command, project: Project) -> None:
+    command.build(*WHAT)
+    commit = project.move("second\n")
+    again = command.build(*WHAT)
+    started = again.titles("start")
+    assert started[0] == SCRIPT
+    assert "50-after" in started
+    assert "10-copy-shell" not in started
+    files = tree(command)
+    assert files["opt/project/README"][1] == "second\n"
+    assert commit in files["etc/dib-manifests/dib-manifest-git-wants"][1]
+    git(project.work, "checkout", "-q", "-b", "elsewhere")
+    project.move("third\n")
+    assert command.build(*WHAT).titles("start") == [], "another branch does not matter"
+
+
+def test_a_changed_file_runs_the_stage_again_also_where_it_is_older(command: Command, server: Server) -> None:
+    command.build(*WHAT)
+    server.write("note.txt", b"older", 1_600_000_000)
+    assert command.build(*WHAT).titles("start")[0] == SCRIPT
+    assert tree(command)["opt/notes/note.txt"][1] == "older"
+    server.archive("one.tar.gz", {"inner/": "", "inner/new": "4"}, 1_500_000_000)
+    command.build(*WHAT)
+    assert tree(command)["opt/archive/new"][1] == "4"
+    assert command.build(*WHAT).titles("start") == []
+
+
+def test_offline_builds_from_what_was_seen_and_downloaded(command: Command, server: Server, project: Project) -> None:
+    refused = command("build", "--offline", *WHAT)
+    assert refused.status == 1
+    assert "was never recorded" in refused.stderr
+    command.build(*WHAT)
+    commit = project.head
+    project.move("second\n")
+    server.write("note.txt", b"second", 1_700_000_001)
+    server.asked.clear()
+    assert command.build("--offline", *WHAT).titles("start") == []
+    afresh = command.build("--offline", "--no-cache", *WHAT)
+    assert SCRIPT in afresh.titles("start")
+    assert server.asked == []
+    files = tree(command)
+    assert files["opt/project/README"][1] == "first\n"
+    assert files["opt/notes/note.txt"][1] == "first"
+    assert commit in files["etc/dib-manifests/dib-manifest-git-wants"][1]
+
+
+def test_a_branch_that_moves_between_plan_and_stage_gives_the_planned_commit(
+    command: Command, server: Server, project: Project
+) -> None:
+    planned = project.head
+    moves = iter(["while it runs\n"])
+
+    def move(request: str) -> None:
+        # git asks for the references: once for the plan, then for the stage.
+        if "info/refs" in request and sum("info/refs" in asked for asked in server.asked) == 1:
+            for text in moves:
+                project.move(text)
+
+    server.before = move
+    command.build(*WHAT)
+    assert next(moves, None) is None, "it moved"
+    files = tree(command)
+    assert files["opt/project/README"][1] == "first\n"
+    assert planned in files["etc/dib-manifests/dib-manifest-git-wants"][1]
+    command.build(*WHAT)
+    assert tree(command)["opt/project/README"][1] == "while it runs\n"
+
+
+def test_a_file_that_changes_while_the_stage_runs_is_noticed(command: Command, server: Server) -> None:
+    changes = iter([b"while it runs"])
+
+    def change(request: str) -> None:
+        if request == "GET /note.txt":
+            for data in changes:
+                server.write("note.txt", data, 1_700_000_009)
+
+    server.before = change
+    outcome = command.build(*WHAT)
+    assert [event for event in outcome.events if event["type"] == "note" and "moved during the build" in event["text"]]
+    assert tree(command)["opt/notes/note.txt"][1] == "while it runs"
+    assert command.build(*WHAT).titles("start") == []
+
+
+def test_a_lock_names_commits_and_builds_from_them(
+    command: Command, server: Server, project: Project, place: Path
+) -> None:
+    lock = str(place / "lock.json")
+    command.build("--lock", lock, *WHAT)
+    planned = project.head
+    assert planned in Path(lock).read_text()
+    project.move("second\n")
+    command.build(*WHAT)
+    assert command.build("--locked", lock, *WHAT).titles("start") == []
+    afresh = command.build("--locked", lock, "--no-cache", "--lock", str(place / "again.json"), *WHAT)
+    assert SCRIPT in afresh.titles("start")
+    assert tree(command)["opt/project/README"][1] == "first\n"
+    assert (place / "again.json").read_text() == Path(lock).read_text()
+    other = command("build", "--locked", lock, "--set", "DIB_REPOREF_project=1.0", *WHAT)
+    assert other.status == 2
+    server.write("note.txt", b"second", 1_700_000_001)
+    gone = command("build", "--locked", lock, "--no-cache", *WHAT)
+    assert gone.status == 1
+    assert "note" in gone.stderr
+    assert "is not what the lock says" in gone.stderr
+
+
+def test_a_locked_commit_that_is_gone_is_an_error(
+    command: Command, server: Server, project: Project, place: Path
+) -> None:
+    lock = str(place / "lock.json")
+    command.build("--lock", lock, *WHAT)
+    shutil.rmtree(project.bare)
+    shutil.rmtree(project.work)
+    Project.begin(server.root, "project").move("history rewritten\n")
+    elsewhere = Command("host", place / "store-2", place / "out-2", command.elements)
+    gone = elsewhere("build", "--locked", lock, *WHAT)
+    # The commits have the same content and author, but not the same time.
+    assert gone.status == 1, gone.stdout
+    failed = [event for event in gone.events if event["type"] == "failed"]
+    assert failed[0]["script"] == SCRIPT
+
+
+@pytest.mark.parametrize("ref", ["1.0", "refs/changes/7", "commit", "*"])
+def test_references_of_all_kinds(command: Command, project: Project, ref: str) -> None:
+    first = project.head
+    git(project.bare, "update-ref", "refs/changes/7", first)
+    project.move("second\n")
+    second = project.head
+    wanted = first if ref == "commit" else ref
+    variables = {"DIB_REPOREF_project": wanted}
+    command.build(*WHAT, variables=variables)
+    commit = second if ref == "*" else first
+    assert commit in tree(command)["etc/dib-manifests/dib-manifest-git-wants"][1]
+    assert tree(command)["opt/project/README"][1] == ("second\n" if ref == "*" else "first\n")
+    git(project.work, "branch", "more")
+    project.publish()
+    started = command.build(*WHAT, variables=variables).titles("start")
+    assert (SCRIPT in started) == (ref == "*")
+
+
+def test_a_folder_of_this_machine_is_a_location(command: Command, project: Project, place: Path) -> None:
+    git(place, "clone", "-q", "--bare", "--no-hardlinks", str(project.bare), str(place / "mine.git"))
+    for location in (str(place / "mine.git"), f"file://{place}/mine.git"):
+        command.build(*WHAT, variables={"DIB_REPOLOCATION_project": location})
+        assert tree(command)["opt/project/README"][1] == "first\n"
+    git(project.work, "push", "-q", str(place / "mine.git"), f"{project.commit({'README': 'mine'})}:refs/heads/master")
+    command.build(*WHAT, variables={"DIB_REPOLOCATION_project": f"file://{place}/mine.git"})
+    assert tree(command)["opt/project/README"][1] == "mine"
+
+
+def test_what_is_not_there_is_said_before_anything_runs(command: Command, server: Server) -> None:
+    for variables, said in (
+        ({"DIB_REPOREF_project": "mater"}, "did you mean 'master'?"),
+        ({"DIB_REPOLOCATION_project": f"{server.address}/none.git"}, "does not answer"),
+        ({"DIB_REPOLOCATION_note": f"{server.address}/none.txt"}, "404"),
+        ({"DIB_REPOTYPE_note": "package"}, "DIB_INSTALLTYPE_note=package"),
+    ):
+        outcome = command("build", *WHAT, variables=variables)
+        assert outcome.status in (1, 2)
+        assert said in outcome.stderr, outcome.stderr
+        assert "element wants, source-repository-" in outcome.stderr
+        assert not [event for event in outcome.events if event["type"] == "start"]
+
+
+def test_nothing_is_asked_where_nothing_is_fetched(command: Command, server: Server) -> None:
+    plan = command("plan", "--set", "NO_SOURCE_REPOSITORIES=1", "tiny-os", "wants")
+    assert plan.status == 0, plan.stderr
+    plan = command("plan", "tiny-os", "wants", variables={"DIB_DEFAULT_INSTALLTYPE": "package"})
+    assert plan.status == 0, plan.stderr
+    assert server.asked == []
+
+
+# -- the built-in element alone -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def built_in(place: Path, server: Server, project: Project) -> Command:
+    server.archive("one.tar.gz", {"./": "", "inner/": "", "inner/a.sh": "1"})
+    server.write("note.txt", b"first", 1_700_000_000)
+    return Command("host", place / "store", place / "out", elements(place, server, None))
+
+
+def test_git_trees_are_the_same_from_every_store_and_clean(
+    built_in: Command, project: Project, place: Path, server: Server
+) -> None:
+    built_in.build(*WHAT)
+    history = project.head
+    for number in range(20):
+        project.move(f"{number}\n" * 50)
+    built_in.build(*WHAT)
+    fresh = Command("host", place / "store-2", place / "out-2", built_in.elements)
+    fresh.build(*WHAT)
+    assert tree(built_in, with_git=True) == tree(fresh, with_git=True)
+    unpack = ["tar", "-C", str(place), "-xf", str(fresh.destination / "wants.tar"), "--wildcards", "*opt/project"]
+    subprocess.run(unpack, check=True)
+    checkout = next(place.glob("**/opt/project"))
+    config = (checkout / ".git/config").read_text()
+    assert f"url = {server.address}/project.git" in config
+    assert "/run/" not in config
+    assert git(checkout, "-c", "safe.directory=*", "status", "--porcelain") == ""
+    assert git(checkout, "-c", "safe.directory=*", "describe").startswith("1.0-20-g")
+    assert git(checkout, "-c", "safe.directory=*", "rev-parse", "HEAD") == project.head != history
+
+
+def test_a_tree_can_come_without_its_history(built_in: Command) -> None:
+    built_in.build(*WHAT, variables={"DIB_SOURCE_GIT": "none"})
+    assert not [name for name in tree(built_in, with_git=True) if "/.git" in name]
+    wrong = built_in("build", *WHAT, variables={"DIB_SOURCE_GIT": "some"})
+    assert wrong.status == 1
+    assert "full or none" in wrong.stderr
+
+
+def test_the_built_in_elements_are_used_where_no_path_has_them() -> None:
+    assert (BUILTIN / "source-repositories").is_dir()
+    assert (BUILTIN / "cache-url/bin/cache-url").is_file()
