@@ -133,14 +133,17 @@ def memory() -> Memory:
 def unpack(stream: Iterable[bytes], folder: Path, *, attributes: bool = False) -> None:
     """Unpack a tar stream below ``folder`` with tar, which lets no member out of it.
 
-    Root keeps owners, and with ``attributes`` extended attributes too (file capabilities); others get what is theirs.
+    Root keeps owners, and with ``attributes`` extended attributes too (file capabilities); others get what is theirs,
+    which device nodes are not.
     """
     folder.mkdir(parents=True, exist_ok=True)
     options = ["--no-same-owner"]
     if os.geteuid() == 0:
         options = ["--same-owner", "--numeric-owner", *(("--xattrs", "--xattrs-include=*") if attributes else ())]
     command = ["tar", "-x", "-f", "-", "-C", str(folder), *options]
-    with tempfile.TemporaryFile() as said, subprocess.Popen(command, stdin=subprocess.PIPE, stderr=said) as tar:
+    plain = {**os.environ, "LC_ALL": "C"}
+    pipe = subprocess.PIPE
+    with tempfile.TemporaryFile() as said, subprocess.Popen(command, stdin=pipe, stderr=said, env=plain) as tar:
         assert tar.stdin is not None
         try:
             with contextlib.suppress(BrokenPipeError), tar.stdin:
@@ -152,9 +155,15 @@ def unpack(stream: Iterable[bytes], folder: Path, *, attributes: bool = False) -
         status = tar.wait()
         said.seek(0)
         errors = said.read().decode("utf-8", "replace").strip()
-    if status != 0:
+    if status != 0 and not _only_nodes(errors):
         first = errors.splitlines()[0].removeprefix("tar: ") if errors else "tar failed"
         raise BuildError(f"an output cannot be written: {first}", where=str(folder), hint="is there room on that disk?")
+
+
+def _only_nodes(errors: str) -> bool:
+    """Is all that tar complains about that it may not make device nodes."""
+    lines = [line for line in errors.splitlines() if not line.endswith(": Cannot mknod: Operation not permitted")]
+    return bool(errors) and lines == ["tar: Exiting with failure status due to previous errors"]
 
 
 def _own(path: Path) -> None:

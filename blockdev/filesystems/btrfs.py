@@ -33,6 +33,7 @@ def write(spec: Spec, work: Workplace, source: Path | None, without: Collection[
     tree = source or _folders(spec, work)
     for subvolume in spec.subvolumes:
         _require_folder(tree, _name(subvolume.path))
+    whole.remark_records(spec, work, tree)
     made = work.folder / "filesystem"
     with made.open("wb") as file:
         file.truncate(work.region.length // _BLOCK * _BLOCK)

@@ -103,7 +103,17 @@ def _told(node: Entry) -> bytes:
     return b'"%s" %s %o %d %d %d %d\n' % (node.name, letter, *numbers, *device)
 
 
+def remark_records(spec: Spec, work: Workplace, tree: Path) -> None:
+    """Say what a tool that reads the tree itself takes for empty files."""
+    count = sum(entry.kind in _DEVICES for entry in walk(tree))
+    if count:
+        work.remarks.append(
+            f"{spec.kind}: device nodes that scripts made are empty files in it ({count}); ext4, xfs and squashfs have them"
+        )
+
+
 def _erofs(spec: Spec, work: Workplace, tree: Path, made: Path) -> list[str | Path]:
+    remark_records(spec, work, tree)
     found = version(work, "mkfs.erofs")
     label = ["-L", spec.label] if spec.label and found >= (1, 7) else []
     # The newest time there may be; without the second word later versions take it for the only one.

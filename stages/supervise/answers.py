@@ -43,6 +43,7 @@ USABLE = {
     "random": Node(stat.S_IFCHR, 1, 8),
     "urandom": Node(stat.S_IFCHR, 1, 9),
     "tty": Node(stat.S_IFCHR, 5, 0),
+    "ptmx": Node(stat.S_IFCHR, 5, 2),
 }
 
 
