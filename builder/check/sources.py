@@ -1,4 +1,7 @@
-"""``source-repository-*``: a repository a line, ``NAME TYPE DESTINATION LOCATION [REF]``, as DIB's element reads it."""
+"""``source-repository-*``: ``NAME TYPE DESTINATION LOCATION [REF]``, a repository a line, as ``stages.sources`` reads it.
+
+No variable is asked for: one that a line names stands for a word that could be anything.
+"""
 
 from __future__ import annotations
 
@@ -8,40 +11,44 @@ from pathlib import Path
 
 from builder.check.finding import ERROR, WARNING, Finding
 from stages.element import Element
+from stages.errors import UsageError
+from stages.sources import KINDS, expand, override
 
-TYPES = ("git", "tar", "file", "package")
-_NAME = re.compile(r"[A-Za-z0-9_.+-]+\Z")
+_VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)")
+Fault = tuple[str, str, str]  # severity, code, sentence
 
 
-def _line(text: str) -> Iterator[tuple[str, str, str]]:
-    """What is wrong with one line: (severity, code, sentence)."""
-    words = text.split()
-    if len(words) < 4:
-        yield ERROR, "source-repository", f"expected NAME TYPE DESTINATION LOCATION [REF], found {len(words)} words"
+def _fields(line: str) -> list[str]:
+    """The line's words; each variable stays as ``$NAME``. UsageError for what the shell's rules do not allow."""
+    variables = {name: f"${name}" for name in _VARIABLE.findall(line)}
+    return expand(re.sub(r"\\(.)", r"\1", line), variables, "").split()
+
+
+def _faults(fields: list[str]) -> Iterator[Fault]:
+    name, kind, *rest = fields if len(fields) > 1 else [*fields, ""]
+    if kind not in KINDS and "$" not in kind:
+        yield ERROR, "source-repository", f"{' '.join(fields)!r} names no source repository: expected NAME TYPE ..."
         return
-    name, kind, destination, _, *rest = words
-    if not _NAME.match(name):
-        yield ERROR, "source-repository", f"{name!r} cannot name a repository: variables are named after it"
-    if kind not in TYPES and "$" not in kind:
-        yield ERROR, "source-repository", f"the type {kind!r} is not known; expected {', '.join(TYPES)}"
-    if not destination.startswith(("/", "$", '"', "'")):
-        yield ERROR, "source-repository", f"the destination {destination!r} is not an absolute path"
+    destination = rest.pop(0) if rest and rest[0].startswith(("/", "$")) else ""
+    location, ref, more = [*rest, "", ""][0], rest[1:2], rest[2:]
+    if not destination and kind != "tar":
+        yield ERROR, "source-repository", f"the source repository {name!r} has no destination, an absolute path"
+    if not location:
+        text = f"the source repository {name!r} has no location: {override('DIB_REPOLOCATION_', name)} must have it"
+        yield WARNING, "source-location", text
+    if more:
+        yield ERROR, "source-repository", f"{more[0]!r} is one field too many"
     if kind == "package":
-        yield (
-            WARNING,
-            "source-package",
-            f"{name}: a repository of type package fails wherever its install type is source, which is the default",
-        )
-    if kind == "tar" and not rest:
+        text = f"{name}: a repository of type package fails wherever its install type is source, which is the default"
+        yield WARNING, "source-package", text
+    if kind == "tar" and location and not ref:
         yield WARNING, "source-ref", f"{name}: without a folder in it (`.` is all of it), a tar file's is guessed: *"
-    if len(rest) > 1:
-        yield WARNING, "source-words", f"{name}: what follows the ref has no effect: {' '.join(rest[1:])}"
 
 
 def check(element: Element) -> Iterator[Finding]:
     """What is wrong in the element's source-repository files."""
     for file in sorted(element.path.glob("source-repository-*")):
-        if file.is_file():
+        if file.is_file() and not file.name.endswith("~"):
             yield from _file(element.name, file)
 
 
@@ -55,16 +62,25 @@ def _file(element: str, file: Path) -> Iterator[Finding]:
         text = "the last line does not end; diskimage-builder does not see it"
         yield Finding(WARNING, "source-newline", element, file, len(lines), text)
     seen: dict[str, int] = {}
+    before, start = "", 0
     for number, line in enumerate(lines, 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
         if line.endswith("\r"):
-            yield Finding(ERROR, "carriage-return", element, file, number, "the line ends with a carriage return")
+            yield Finding(WARNING, "carriage-return", element, file, number, "the line ends with a carriage return")
+        start = start or number
+        if line.endswith("\\"):  # the next line goes on
+            before += line[:-1]
             continue
-        name = line.split()[0]
-        if name in seen:
-            text = f"the repository {name!r} is in line {seen[name]}, too"
-            yield Finding(ERROR, "source-repository", element, file, number, text)
-        seen.setdefault(name, number)
-        for severity, code, text in _line(line):
-            yield Finding(severity, code, element, file, number, text)
+        whole, before, at, start = before + line, "", start, 0
+        try:
+            fields = _fields(whole)
+        except UsageError as error:
+            yield Finding(ERROR, "source-repository", element, file, at, error.what)
+            continue
+        if not fields or fields[0].startswith("#"):
+            continue
+        if fields[0] in seen:
+            text = f"the repository {fields[0]!r} is in line {seen[fields[0]]}, too"
+            yield Finding(WARNING, "twice", element, file, at, text)
+        seen.setdefault(fields[0], at)
+        for severity, code, text in _faults(fields):
+            yield Finding(severity, code, element, file, at, text)

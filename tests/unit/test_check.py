@@ -17,20 +17,19 @@ from blockdev.configuration.read import read as read_block_devices
 from builder.check import dependencies, formats
 from builder.check.run import Report, check
 from builder.commands.survey import elements as command
-from stages import imageconfig
+from stages import imageconfig, sources
 from stages.caches import read_cache_rules
 from stages.element import BUILTIN, Element, find_elements, resolve
 from stages.errors import UsageError
 from stages.hooks import merge
 from stages.oddities import refuse_odd
 from stages.packages import package_installs, read_pkg_maps, render_svc_map
+from stages.provided import repository_files
 
 FOLDER = Path(__file__).parent / "bad_elements"
 CASES = sorted(FOLDER.iterdir())
-# Not looked at before a build starts: what a script says, and source-repository files, which are read when they run.
-ONLY_CHECKED = {"script-syntax", "command-syntax", "snippet-syntax"} | {
-    case.name for case in CASES if case.name.startswith("source-")
-}
+# Not looked at before a build starts: what a script says.
+ONLY_CHECKED = {"script-syntax", "command-syntax", "snippet-syntax"}
 
 
 def names(case: Path) -> list[str]:
@@ -61,6 +60,7 @@ def prepare(case: Path) -> None:
     render_svc_map(elements, "debian")
     read_cache_rules(elements)
     imageconfig.read(folder for _, folder in elements if (folder / imageconfig.FILE).is_file())
+    sources.read(repository_files(elements), {})
     for _, folder in elements:
         for file in folder.glob("block-device-*.yaml"):
             check_nodes(read_block_devices(file.read_text(encoding="utf-8"), str(file)))
@@ -82,7 +82,7 @@ def test_a_build_of_all_refuses_what_stops_it_with_this_message_and_takes_what_i
 
 def test_what_is_an_error_stops_a_build() -> None:
     missing = {case.name for case in CASES if report(case).count("error") and not (case / "build.txt").is_file()}
-    assert missing == ONLY_CHECKED - {"source-newline", "source-odd"}
+    assert missing == ONLY_CHECKED
 
 
 def test_the_built_in_elements_are_without_fault() -> None:
