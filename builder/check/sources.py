@@ -1,4 +1,4 @@
-"""``source-repository-*``: ``NAME TYPE DESTINATION LOCATION [REF]``, a repository a line, as ``stages.sources`` reads it.
+"""``source-repository-*``: ``NAME TYPE DESTINATION LOCATION [REF]``, one a line, as ``stages.sources`` reads it.
 
 No variable is asked for: one that a line names stands for a word that could be anything.
 """
