@@ -83,10 +83,12 @@ class Rule:
     document: Document
     path: tuple[Hashable, ...]
 
-    def where(self, key: str = "") -> str:
-        """``file:line`` of the rule, or of one of its keys."""
-        path = (*self.path, key) if key else self.path
-        return self.document.where(*path if path in self.document.lines else self.path)
+    def where(self, *keys: Hashable) -> str:
+        """``file:line`` of the rule, of one of its keys, or of an item of a key's list."""
+        path = (*self.path, *keys)
+        while path not in self.document.lines and len(path) > len(self.path):
+            path = path[:-1]
+        return self.document.where(*path)
 
 
 def rules(document: Document) -> Iterator[Rule]:
@@ -104,8 +106,8 @@ def check_rule(rule: Rule) -> None:
     """Refuse what no environment can make sense of: ``arch`` with ``not-arch``, a malformed ``when``."""
     if "arch" in rule.keys and "not-arch" in rule.keys:
         raise UsageError("both arch and not-arch are given", where=rule.where("not-arch"), hint="keep one of them")
-    for condition in conditions(rule):
-        _parsed(condition, rule)
+    for index, condition in enumerate(conditions(rule)):
+        _parsed(condition, rule, index)
 
 
 def conditions(rule: Rule) -> list[str]:
@@ -122,22 +124,22 @@ def _words(value: object) -> list[str]:
     return [word.strip() for word in str(value).split(",")]
 
 
-def _parsed(text: str, rule: Rule) -> tuple[str, bool, str]:
+def _parsed(text: str, rule: Rule, index: int) -> tuple[str, bool, str]:
     """One ``when`` condition, ``VAR = value`` or ``VAR != value``: the name, whether it is negated, the value."""
     found = _CONDITION.match(text)
     if found is None:
         raise UsageError(
-            f"the condition {text!r} is neither 'VAR = value' nor 'VAR != value'", where=rule.where("when")
+            f"the condition {text!r} is neither 'VAR = value' nor 'VAR != value'", where=rule.where("when", index)
         )
     return found[1], found[2] == "!=", found[3].strip()
 
 
-def _holds(text: str, environment: Mapping[str, str], rule: Rule) -> bool:
-    name, negated, value = _parsed(text, rule)
+def _holds(text: str, environment: Mapping[str, str], rule: Rule, index: int) -> bool:
+    name, negated, value = _parsed(text, rule, index)
     if name not in environment:
         raise UsageError(
             f"the condition {text!r} names {name}, which is not set",
-            where=rule.where("when"),
+            where=rule.where("when", index),
             hint=f"--set {name}=...",
         )
     return (environment[name] == value) != negated
@@ -155,7 +157,7 @@ def _wanted(rule: Rule, element: str, environment: Mapping[str, str]) -> bool:
             return False
     if "dib_python_version" in keys and str(keys["dib_python_version"]) != environment.get("DIB_PYTHON_VERSION", ""):
         return False
-    return all(_holds(condition, environment, rule) for condition in conditions(rule))
+    return all(_holds(text, environment, rule, index) for index, text in enumerate(conditions(rule)))
 
 
 def pkg_map(data: Mapping[str, Any], distribution: str, release: str) -> dict[str, str]:
