@@ -108,7 +108,7 @@ def remark_records(spec: Spec, work: Workplace, tree: Path) -> None:
     count = sum(entry.kind in _DEVICES for entry in walk(tree))
     if count:
         work.remarks.append(
-            f"{spec.kind}: device nodes that scripts made are empty files in it ({count}); ext4, xfs and squashfs have them"
+            f"{spec.kind}: device nodes that scripts made are empty files ({count}); ext4, xfs and squashfs have them"
         )
 
 

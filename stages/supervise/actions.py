@@ -23,7 +23,6 @@ from stages.supervise.filter import Architecture
 _CAP_CHOWN, _CAP_LINUX_IMMUTABLE, _CAP_SYS_ADMIN, _CAP_MKNOD = 0, 9, 21, 27
 _NO_FOLLOW, _EMPTY_PATH = 0x100, 0x1000
 _EXTENDED_IMMUTABLE, _EXTENDED_APPEND = 0x8, 0x10  # FS_XFLAG_...
-_REFUSED = (errno.EPERM, errno.EACCES, errno.EINVAL)
 
 _MODULE = "loading a kernel module"
 _CLOCK = "setting the machine's clock"
@@ -206,15 +205,16 @@ class Answers:
             return None
         if answers.needs_privileges(call):
             return self._refuse(f"mounting {os.fsdecode(source)} ({os.fsdecode(kind)}) on {os.fsdecode(target)}")
-        first = 0
+        first = last = 0
         devices = bool(call.flags & answers.MS_BIND) and _shows_devices(caller, source)
         for attempt in answers.attempts(call, own_network=not caller.shares("net"), devices=devices):
+            if last and last not in attempt.after:
+                continue
             try:
                 made = _attempt(attempt, caller, target)
             except OSError as error:
-                first = first or error.errno or errno.EPERM
-                if error.errno not in _REFUSED:
-                    return first
+                last = error.errno or errno.EPERM
+                first = first or last
                 continue
             if first or not answers.as_asked(attempt, call):
                 self.counts["mount"] += 1

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stages.supervise import records
 from stages.supervise.records import Node
@@ -70,12 +71,14 @@ class MountCall:
 class Attempt:
     """One way to make a mount: as a call, or (``show``) by showing a folder of the sandbox's own.
 
-    ``keeping``: with the flags that the mount there has already.
+    ``keeping``: with the flags that the mount there has already. ``after``: with which errors the attempt before must
+    have failed for this one to be made.
     """
 
     call: MountCall
     show: str = ""
     keeping: bool = False
+    after: tuple[int, ...] = (errno.EPERM, errno.EACCES, errno.EINVAL)
 
 
 def attempts(call: MountCall, *, own_network: bool, devices: bool) -> tuple[Attempt, ...]:
@@ -88,7 +91,13 @@ def attempts(call: MountCall, *, own_network: bool, devices: bool) -> tuple[Atte
     plain = MountCall(call.source, call.kind, flags, call.options)
     if flags & MS_REMOUNT:
         bound = MountCall(b"", b"", flags | MS_BIND)
-        return (*([Attempt(plain)] if flags & MS_BIND else []), Attempt(bound, keeping=True))
+        # mount(8) repeats what the kernel shows of the mount, and there owners are those of the host.
+        without = [replace(plain, options=options) for options in fewer_options(call.options)[1:-1]]
+        return (
+            Attempt(plain),
+            *(Attempt(one, after=(errno.EINVAL,)) for one in without),
+            Attempt(bound, keeping=True, after=(errno.EPERM, errno.EACCES)),
+        )
     if flags & MS_BIND:
         if flags & MS_REC:
             return ()
@@ -108,7 +117,7 @@ def attempts(call: MountCall, *, own_network: bool, devices: bool) -> tuple[Atte
 
 
 def fewer_options(options: bytes) -> tuple[bytes, ...]:
-    """The options of a devpts as they are, then without owners, then none."""
+    """Options as they are, then without owners, then none."""
     words = [word for word in options.split(b",") if word]
     without = b",".join(word for word in words if not word.startswith((b"gid=", b"uid=")))
     return tuple(dict.fromkeys((options, without, b"")))

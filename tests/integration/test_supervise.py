@@ -171,8 +171,13 @@ def test_a_bind_of_what_may_only_be_shown_whole_keeps_its_flags(folder: Path) ->
     script = """
         mkdir -p /tmp/m; mount --bind /sys /tmp/m; mount -o remount,ro,bind /sys /tmp/m; mount -o remount,ro /tmp/m
         findmnt -no OPTIONS /tmp/m
+        mkdir /tmp/t; mount -t tmpfs -o size=1m tmpfs /tmp/t; mount -o remount,size=2m /tmp/t
+        ! mount -o remount,size=much /tmp/t
+        findmnt -no OPTIONS /tmp/t
     """
-    assert succeed(folder, script, network="shared")["said"].startswith("ro,")
+    said = succeed(folder, script, network="shared")["said"]
+    assert said.startswith("ro,")
+    assert "size=2048k" in said.splitlines()[-1]
 
 
 def test_file_systems_on_devices_are_refused_with_the_way_out(folder: Path) -> None:

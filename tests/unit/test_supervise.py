@@ -159,7 +159,10 @@ def test_mounts() -> None:
     assert plan(b"", MS_BIND, devices=True) == [("", MS_BIND | MS_REC, b"", False)]
     remount = MS_REMOUNT | MS_BIND | MS_RDONLY
     assert plan(b"", remount) == [("", remount, b"", False), ("", remount, b"", True)]
-    assert plan(b"", MS_REMOUNT | MS_RDONLY)[-1] == ("", remount, b"", True)
+    whole = plan(b"", MS_REMOUNT | MS_RDONLY, b"size=1m")
+    assert whole == [("", MS_REMOUNT | MS_RDONLY, b"size=1m", False), ("", remount, b"", True)]
+    own = [attempt[1:3] for attempt in plan(b"", MS_REMOUNT, b"uid=7,size=1m")]
+    assert own == [(MS_REMOUNT, b"uid=7,size=1m"), (MS_REMOUNT, b"size=1m"), (MS_REMOUNT | MS_BIND, b"")]
     options = [attempt[2] for attempt in plan(b"devpts", 0, b"gid=5,mode=620")]
     assert options == [b"gid=5,mode=620", b"mode=620", b""]
     assert [attempt[2] for attempt in plan(b"devpts")] == [b""]
