@@ -350,11 +350,12 @@ def _read_until_end(reader: int, child: int, on_output: Callable[[bytes], None],
 
 def interact(view: View, argv: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run ``argv`` in the sandbox on the caller's own terminal; returns its exit status."""
+    supervisor = listener.start(2) if view.supervised else None
     child = os.fork()
     if child == 0:
         try:
             syscalls.die_with_parent()
-            _spawn(view, argv, environment)
+            _spawn(view, argv, environment, channel=supervisor.channel if supervisor else None)
         except BaseException as error:  # noqa: BLE001 - as in run()
             os.write(2, f"dib-ctr: the sandbox could not be set up: {error}\n".encode())
         os._exit(125)
@@ -363,5 +364,7 @@ def interact(view: View, argv: Sequence[str], environment: Mapping[str, str]) ->
         _, status = os.waitpid(child, 0)
     finally:
         signal.signal(signal.SIGINT, previous)
+    if supervisor:
+        supervisor.end()
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
