@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -143,6 +145,23 @@ def test_an_unwritable_place_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BuildError, match="cannot be written"):
         place(pieces(tar({"artifact": b""})), "tar", tmp_path / "file" / "image.tar")
+
+
+def test_nodes_that_may_not_be_made_are_left_out_of_a_tree(tmp_path: Path) -> None:
+    """Also as root without the capability: the test runs tar in a bounding set without it."""
+    node = tarfile.TarInfo("null")
+    node.type, node.devmajor, node.devminor = tarfile.CHRTYPE, 1, 3
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        archive.addfile(node)
+        archive.addfile(tarfile.TarInfo("file"))
+    code = "import sys; from pathlib import Path; from builder.destination import unpack;"
+    code += "unpack([sys.stdin.buffer.read()], Path(sys.argv[1]))"
+    as_root = ["setpriv", "--bounding-set=-mknod"] if os.geteuid() == 0 else []
+    command = [*as_root, sys.executable, "-c", code, str(tmp_path / "tree")]
+    subprocess.run(command, input=data.getvalue(), check=True)
+    assert [path.name for path in (tmp_path / "tree").iterdir()] == ["file"]
+    assert not destination._only_nodes("tar: null: Cannot open: No space left on device")
 
 
 def test_memory_holds_while_the_output_is_untouched(tmp_path: Path) -> None:
