@@ -57,9 +57,8 @@ def initial(request: Request, epoch: int) -> dict[str, str]:
         "SOURCE_DATE_EPOCH": str(epoch),
     }
     variables["DIB_ARGS"] = " ".join(request.asked)
-    variables["DIB_ENV"] = declared(
-        {name: value for name, value in request.variables.items() if name.startswith("DIB_")}
-    )
+    asked = {name: value for name, value in request.variables.items() if name.startswith("DIB_")}
+    variables["DIB_ENV"] = declared({name: asked[name] for name in asked if not name.startswith("DIB_CTR_")})
     variables.update(request.variables)
     variables.update(request.disk.get("variables", {}))
     variables.update(

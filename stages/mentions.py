@@ -109,7 +109,10 @@ def visible_files(script: HookFile, tree: HooksTree) -> dict[str, HookFile]:
 
 
 def visible_variables(texts: Iterable[str], environment: Mapping[str, str], always: Set[str]) -> dict[str, str]:
-    """The variables that these texts name (or could name: by prefix, by asking for all), and the ones in ``always``."""
+    """The variables that these texts name (or could name: by prefix, by asking for all), and the ones in ``always``.
+
+    Asking for all does not give ``DIB_CTR_*``: these say how this machine builds; another one must come to the same.
+    """
     named: set[str] = set(always)
     prefixes: set[str] = set()
     for text in texts:
@@ -120,7 +123,8 @@ def visible_variables(texts: Iterable[str], environment: Mapping[str, str], alwa
     return {
         name: value
         for name, value in sorted(environment.items())
-        if name in named or any(name.startswith(prefix) for prefix in prefixes)
+        if name in named
+        or any(name.startswith(prefix) and (prefix != "DIB_" or not name.startswith("DIB_CTR_")) for prefix in prefixes)
     }
 
 

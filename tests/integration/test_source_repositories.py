@@ -350,7 +350,8 @@ def test_a_lock_names_commits_and_builds_from_them(
     assert planned in Path(lock).read_text()
     project.move("second\n")
     command.build(*WHAT)
-    assert command.build("--locked", lock, *WHAT).titles("start") == []
+    locked = command.build("--locked", lock, *WHAT)
+    assert locked.titles("start") == [], locked.events[0]
     afresh = command.build("--locked", lock, "--no-cache", "--lock", str(place / "again.json"), *WHAT)
     assert SCRIPT in afresh.titles("start")
     assert tree(command)["opt/project/README"][1] == "first\n"
