@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 ALLOW = 0x7FFF0000
 NOTIFY = 0x7FC00000
@@ -196,6 +197,7 @@ def _rule(rule: Rule, *, big_endian: bool) -> list[_Instruction]:
     return [_Instruction(_EQUAL, rule.number, 0, len(block)), *block]
 
 
+@cache
 def program(machine: str, ids: int) -> bytes:
     """The filter for a machine, as an array of ``struct sock_filter``; empty for a machine that is not known."""
     found: list[_Instruction] = [_Instruction(_LOAD, 4)]

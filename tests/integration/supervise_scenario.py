@@ -1,11 +1,13 @@
 """Runs as root of a user namespace: one script in a real sandbox, what it said, and what was answered for it.
 
-Arguments: a work folder, ``inside`` or ``outside``, ``own`` or ``shared`` network, ``yes`` or ``no`` for supervision,
-the script, and ``export`` where the tree is to be written in all forms. Prints a JSON object.
+Arguments: a work folder, ``inside`` or ``outside``, ``own`` or ``shared`` network, for supervision ``yes``, ``no`` or
+``refused`` (by a kernel or container without it), the script, and ``export`` where the tree is to be written in all
+forms. Prints a JSON object.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
@@ -20,6 +22,7 @@ from stages import sandbox, syscalls
 from stages.export.archive import write_changes, write_tree
 from stages.places import TARGET_ROOT
 from stages.sandbox import View
+from stages.supervise import kernel
 
 EPOCH = 1_700_000_000
 KINDS = ("ext4", "xfs", "squashfs")
@@ -50,6 +53,10 @@ def furnish(root: Path) -> None:
     (root / "tmp").mkdir()
 
 
+def _refuse(program: bytes) -> int:
+    raise PermissionError(errno.EPERM, f"a filter of {len(program)} bytes is refused")
+
+
 def run(folder: Path, where: str, network: str, supervised: str, script: str) -> dict[str, object]:
     """Run a script in a sandbox; inside, its tree has just the programs that a script about mounts needs."""
     mounted = tree(folder)
@@ -63,8 +70,10 @@ def run(folder: Path, where: str, network: str, supervised: str, script: str) ->
         hooks=folder / "hooks",
         scratch=folder / "scratch",
         network=network == "shared",
-        supervised=supervised == "yes",
+        supervised=supervised != "no",
     )
+    if supervised == "refused":
+        kernel.install = _refuse
     said = bytearray()
     answers: dict[str, int] = {}
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "T": TARGET_ROOT}

@@ -72,9 +72,10 @@ def succeed(
     return done
 
 
-def test_without_supervision_the_kernel_refuses(folder: Path) -> None:
+@pytest.mark.parametrize("supervised", ["no", "refused"])
+def test_without_supervision_the_kernel_refuses(folder: Path, supervised: str) -> None:
     script = "cd $T; ! mknod n c 1 3; touch f; ! chattr +i f; ! setfattr -n trusted.a -v b f; ! chown 99999 f"
-    done = in_namespace(folder, "outside", "own", "no", f"set -eu; {script}")
+    done = in_namespace(folder, "outside", "own", supervised, f"set -eu; {script}")
     assert done["status"] == 0, done["said"]
     assert done["said"].count("not permitted") == 3
     assert done["answers"] == {}
