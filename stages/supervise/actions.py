@@ -13,10 +13,9 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from stages.supervise import answers, kernel, records
-from stages.supervise.answers import Attempt, MountCall
+from stages.supervise import answers, kernel, mounting, records
+from stages.supervise.answers import MountCall
 from stages.supervise.caller import HERE, Caller
 from stages.supervise.filter import Architecture
 
@@ -165,7 +164,7 @@ class Answers:
     def _flags(self, architecture: Architecture, caller: Caller, number: int, command: int, address: int) -> int | None:
         what = architecture.flag_commands().get(command & 0xFFFFFFFF)
         path = f"{caller.proc}/fd/{_signed(number)}"
-        if what is None or not _may_record(os.stat(path)) or not caller.shares("user"):  # noqa: PTH116
+        if what is None or not _may_record(caller.described(_signed(number))) or not caller.shares("user"):
             return None
         recorded = records.flag_bits(_get(path, records.FLAGS))
         get, set_, _ = kernel.flag_commands()
@@ -206,12 +205,12 @@ class Answers:
         if answers.needs_privileges(call):
             return self._refuse(f"mounting {os.fsdecode(source)} ({os.fsdecode(kind)}) on {os.fsdecode(target)}")
         first = last = 0
-        devices = bool(call.flags & answers.MS_BIND) and _shows_devices(caller, source)
+        devices = bool(call.flags & answers.MS_BIND) and mounting.shows_devices(caller, source)
         for attempt in answers.attempts(call, own_network=not caller.shares("net"), devices=devices):
             if last and last not in attempt.after:
                 continue
             try:
-                made = _attempt(attempt, caller, target)
+                made = mounting.make(attempt, caller, target)
             except OSError as error:
                 last = error.errno or errno.EPERM
                 first = first or last
@@ -219,7 +218,7 @@ class Answers:
             if first or not answers.as_asked(attempt, call):
                 self.counts["mount"] += 1
             if not answers.as_asked(attempt, call):
-                self._whole.add(_mount_id(made))
+                self._whole.add(mounting.mount_id(made))
             os.close(made)
             return 0
         return first or None
@@ -229,7 +228,7 @@ class Answers:
             return None
         path = caller.text(address)
         place = caller.open(HERE, path, follow=True)
-        mount = _mount_id(place)
+        mount = mounting.mount_id(place)
         os.close(place)
         ours = mount in self._whole
         if not ours and not flags & answers.MNT_FORCE:
@@ -237,47 +236,16 @@ class Answers:
         with caller.standing():
             kernel.unmount(path, answers.unmounting(flags & 0xFFFFFFFF, whole=ours))
         self._whole.discard(mount)
-        self.counts["umount"] += bool(flags & answers.MNT_FORCE)
+        if flags & answers.MNT_FORCE:
+            self.counts["umount"] += 1
         return 0
 
     def _chroot(self, caller: Caller, address: int) -> None:
-        """Where the new root has records of devices that the sandbox has: from now on they are these devices.
-
-        Not earlier: who made the record may first want to change its owner and mode, or to remove it.
-        """
         path = caller.text(address)
         if not caller.shares("user"):
             return
-        opened: dict[str, int] = {}
-
-        def clone() -> None:
-            for name in found:
-                with contextlib.suppress(OSError):
-                    opened[name] = kernel.clone_tree(f"/dev/{name}", recursive=False)
-
-        with caller.standing():
-            found = [name for name, node in answers.USABLE.items() if _is_record(_device(path, name), node.encoded())]
-        if not found:
-            return
-        try:
-            with caller.standing(before=clone):
-                for name, tree in opened.items():
-                    kernel.attach_tree(tree, _device(path, name))
-                    self.counts["shown"] += 1
-        finally:
-            for tree in opened.values():
-                os.close(tree)
-
-
-def _device(root: bytes, name: str) -> bytes:
-    return root + b"/dev/" + name.encode()
-
-
-def _is_record(path: bytes, value: bytes) -> bool:
-    try:
-        return records.read(path, records.NODE) == value
-    except OSError:
-        return False
+        with contextlib.suppress(OSError):  # whether there is such a root, the kernel says
+            self.counts["shown"] += mounting.show_devices(caller, path)
 
 
 def _get(path: str, name: str) -> bytes:
@@ -291,45 +259,3 @@ def _get(path: str, name: str) -> bytes:
 def _plain_flags(extended: int) -> int:
     immutable = records.IMMUTABLE if extended & _EXTENDED_IMMUTABLE else 0
     return immutable | (records.APPEND if extended & _EXTENDED_APPEND else 0)
-
-
-def _mount_id(descriptor: int) -> str:
-    """The id of the mount that a descriptor is in."""
-    for line in Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii").splitlines():
-        if line.startswith("mnt_id:"):
-            return line.split()[1]
-    return ""
-
-
-def _shows_devices(caller: Caller, source: bytes) -> bool:
-    """Is a folder that of the sandbox's devices, at whatever path it is seen."""
-    devices: list[int] = []
-    with contextlib.suppress(OSError), caller.standing(before=lambda: devices.append(os.stat("/dev").st_dev)):  # noqa: PTH116
-        status = os.stat(source)  # noqa: PTH116
-        return stat.S_ISDIR(status.st_mode) and status.st_dev in devices
-    return False
-
-
-def _attempt(attempt: Attempt, caller: Caller, target: bytes) -> int:
-    """Make a mount; a descriptor (O_PATH) of what is at the target then."""
-    call = attempt.call
-    trees: list[int] = []
-
-    def clone() -> None:
-        if attempt.show:
-            read_only = bool(call.flags & answers.MS_RDONLY)
-            trees.append(kernel.clone_tree(attempt.show, recursive=True, read_only=read_only))
-
-    try:
-        with caller.standing(before=clone):
-            flags = call.flags
-            if attempt.keeping:
-                flags |= answers.kept_flags(os.statvfs(target).f_flag)
-            if trees:
-                kernel.attach_tree(trees[0], target)
-            else:
-                kernel.mount(call.source, target, call.kind, flags, call.options)
-            return os.open(target, os.O_PATH | os.O_CLOEXEC)
-    finally:
-        for tree in trees:
-            os.close(tree)

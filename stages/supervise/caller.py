@@ -15,6 +15,18 @@ _PAGE = 4096
 HERE = -100  # AT_FDCWD
 
 
+class UnreadableError(Exception):
+    """A caller cannot be looked into, or asked with an address that is none: the kernel answers."""
+
+
+@contextmanager
+def _looking() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, OverflowError) as error:
+        raise UnreadableError from error
+
+
 @dataclass(frozen=True)
 class Home:
     """Where the supervisor itself stands: descriptors of its mount namespace and root."""
@@ -51,7 +63,7 @@ class Caller:
         found = b""
         if not address:
             return found
-        with open(f"{self.proc}/mem", "rb", buffering=0) as memory:  # noqa: PTH123
+        with _looking(), open(f"{self.proc}/mem", "rb", buffering=0) as memory:  # noqa: PTH123
             while len(found) < longest:
                 memory.seek(address + len(found))
                 piece = memory.read(_PAGE - (address + len(found)) % _PAGE)
@@ -65,23 +77,26 @@ class Caller:
         """So many bytes at an address."""
         if not size:
             return b""
-        with open(f"{self.proc}/mem", "rb", buffering=0) as memory:  # noqa: PTH123
+        with _looking(), open(f"{self.proc}/mem", "rb", buffering=0) as memory:  # noqa: PTH123
             memory.seek(address)
             return memory.read(size)
 
     def write(self, address: int, data: bytes) -> None:
         """Put bytes at an address."""
-        with open(f"{self.proc}/mem", "r+b", buffering=0) as memory:  # noqa: PTH123
+        with _looking(), open(f"{self.proc}/mem", "r+b", buffering=0) as memory:  # noqa: PTH123
             memory.seek(address)
             memory.write(data)
 
     def shares(self, kind: str) -> bool:
         """Is its namespace of this kind (``user``, ``net``) the supervisor's own."""
-        return Path(f"{self.proc}/ns/{kind}").readlink() == Path(f"/proc/self/ns/{kind}").readlink()
+        with _looking():
+            return Path(f"{self.proc}/ns/{kind}").readlink() == Path(f"/proc/self/ns/{kind}").readlink()
 
     def status(self, field: str, base: int) -> int:
         """A number from its ``/proc/PID/status``: ``Umask`` (8), ``CapEff`` (16)."""
-        for line in Path(f"{self.proc}/status").read_text(encoding="utf-8", errors="replace").splitlines():
+        with _looking():
+            text = Path(f"{self.proc}/status").read_text(encoding="utf-8", errors="replace")
+        for line in text.splitlines():
             if line.startswith(field + ":"):
                 return int(line.split()[1], base)
         return 0
@@ -100,7 +115,8 @@ class Caller:
         with ExitStack() as closing:
             opened = []
             for path, flags in (("ns/mnt", os.O_RDONLY), ("root", os.O_PATH), (where, os.O_PATH)):
-                opened.append(os.open(f"{self.proc}/{path}", flags))
+                with _looking():
+                    opened.append(os.open(f"{self.proc}/{path}", flags))
                 closing.callback(os.close, opened[-1])
             namespace, root, here = opened
             kernel.enter_mounts(namespace)
@@ -112,9 +128,15 @@ class Caller:
                 os.fchdir(here)
             yield
 
+    def described(self, descriptor: int) -> os.stat_result:
+        """What a descriptor of its is of."""
+        with _looking():
+            return os.stat(f"{self.proc}/fd/{descriptor}")  # noqa: PTH116 (the link is the kernel's own)
+
     def open(self, folder: int, path: bytes, *, follow: bool) -> int:
         """A descriptor (O_PATH) of what a path is for it; where the path is empty, of what ``folder`` describes."""
         if not path:
-            return os.open(f"{self.proc}/fd/{folder}", os.O_PATH | os.O_CLOEXEC)
+            with _looking():
+                return os.open(f"{self.proc}/fd/{folder}", os.O_PATH | os.O_CLOEXEC)
         with self.standing(folder):
             return os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))

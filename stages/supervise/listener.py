@@ -15,7 +15,7 @@ from stages import syscalls
 from stages.supervise import filter as bpf
 from stages.supervise import kernel
 from stages.supervise.actions import Answers
-from stages.supervise.caller import Caller, Home
+from stages.supervise.caller import Caller, Home, UnreadableError
 
 _ALL = 0xFFFFFFFF
 
@@ -117,7 +117,7 @@ def _supervise(channel: socket.socket, output: int, report: int, given: int) -> 
     while kernel.wait(received[0]):
         with contextlib.suppress(OSError):  # a caller that was killed meanwhile needs no answer
             _answer(received[0], answers, home)
-    os.write(report, json.dumps(answers.counts).encode())
+    os.write(report, json.dumps(+answers.counts).encode())
 
 
 def _answer(listener: int, answers: Answers, home: Home) -> None:
@@ -128,6 +128,8 @@ def _answer(listener: int, answers: Answers, home: Home) -> None:
         if call:
             name, architecture, arguments = call
             error = answers.give(name, Caller(pid, home), architecture, arguments)
+    except UnreadableError:
+        error = None
     except OSError as failure:
         error = failure.errno or None
     except Exception as failure:  # noqa: BLE001 - whatever it is, the stage's process must not wait for ever

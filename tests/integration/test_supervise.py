@@ -9,6 +9,7 @@ import stat
 import subprocess
 import tarfile
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def succeed(
     folder: Path, script: str, *, where: str = "outside", network: str = "own", then: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """Run a script of which every command must succeed."""
-    done = in_namespace(folder, where, network, "yes", f"set -eu -o pipefail; {script}", *then)
+    done = in_namespace(folder, where, network, "yes", f"set -eu -o pipefail\n{script}", *then)
     assert done["status"] == 0, done["said"]
     return done
 
@@ -252,3 +253,27 @@ def test_what_is_for_a_machine_of_its_own_is_refused_and_the_stage_lives(folder:
 def test_who_has_no_capabilities_is_refused_by_the_kernel(folder: Path) -> None:
     script = "cd $T; chmod 777 .; ! setpriv --reuid 33 --clear-groups mknod n c 1 3; ! test -e n"
     assert succeed(folder, script)["answers"] == {}
+
+
+def test_arguments_that_are_none_get_the_kernels_errors(folder: Path) -> None:
+    script = """
+        cd $T
+        /usr/bin/python3 - <<'END'
+        import ctypes, errno, os, stat
+        libc = ctypes.CDLL(None, use_errno=True)
+        def fails(result, number):
+            assert result == -1
+            assert ctypes.get_errno() == number, os.strerror(ctypes.get_errno())
+        fails(libc.mknod(ctypes.c_void_p(8), stat.S_IFCHR | 0o600, 0x103), errno.EFAULT)
+        fails(libc.mknod(b"no/such", stat.S_IFCHR | 0o600, 0x103), errno.ENOENT)
+        fails(libc.mknodat(99, b"x", stat.S_IFCHR | 0o600, 0x103), errno.EBADF)
+        fails(libc.chown(b"none", 100000, 0), errno.ENOENT)
+        fails(libc.fchown(99, 100000, 0), errno.EBADF)
+        fails(libc.ioctl(99, 0x40086602, 0), errno.EBADF)
+        fails(libc.mount(b"x", b"none", b"devtmpfs", 0, None), errno.ENOENT)
+        fails(libc.umount2(b"none", 1), errno.ENOENT)
+        fails(libc.chroot(b"none"), errno.ENOENT)
+        fails(libc.setxattr(b"none", b"trusted.x", b"", 0, 0), errno.ENOENT)
+        END
+    """
+    assert succeed(folder, textwrap.dedent(script))["answers"] == {}
