@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from stages.element import nearest
 from stages.environment import SERVICES
 from stages.errors import BuildError, UsageError
 from stages.key import digest
@@ -36,6 +37,7 @@ AT_ONCE = 16
 PERMANENT = (401, 403, 404, 410)
 # How git finds a short name at a server, first to last.
 RULES = ("{}", "refs/{}", "refs/tags/{}", "refs/heads/{}", "refs/remotes/{}", "refs/remotes/{}/HEAD")
+HEAD_BRANCH = "HEAD is"
 FETCHABLE = ("refs/heads/", "refs/tags/")  # what every fetch brings along
 
 
@@ -195,11 +197,8 @@ def _git(source: Source, environment: Mapping[str, str]) -> SourceState:
 
 def _no_such_ref(source: Source, environment: Mapping[str, str]) -> BuildError:
     refs = _ls_remote(source.location, ["HEAD", "refs/heads/*", "refs/tags/*"], environment)
-    head = next((name for name in refs if name != "HEAD" and refs[name] == refs.get("HEAD")), "")
-    from stages.element import nearest
-
     short = [name.split("/", 2)[2] for name in refs if name.startswith(FETCHABLE) and not name.endswith("^{}")]
-    other = head.removeprefix("refs/heads/") or (short[0] if short else "REF")
+    other = refs.get(HEAD_BRANCH, "").removeprefix("refs/heads/") or (short[0] if short else "REF")
     return BuildError(
         f"the source repository {source.name!r} ({source.shown}) has no reference {source.ref!r}",
         where=source.where,
@@ -208,13 +207,16 @@ def _no_such_ref(source: Source, environment: Mapping[str, str]) -> BuildError:
 
 
 def _ls_remote(location: str, patterns: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
-    """The references of a git repository that end in one of these patterns, with what they name; raises GitError."""
+    """The references of a git repository that end in one of these patterns, with what they name; raises GitError.
+
+    ``HEAD_BRANCH`` among them is the branch that HEAD stands for.
+    """
     own = {name: os.environ[name] for name in ("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ}
     quiet = {"HOME": "/nonexistent", "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "1"}
     proxies = {name: environment[name] for name in SERVICES if name != "DIB_OFFLINE" and environment.get(name)}
     try:
         done = subprocess.run(
-            ["git", "ls-remote", "--quiet", "--", location, *patterns],
+            ["git", "ls-remote", "--quiet", "--symref", "--", location, *patterns],
             env={**own, **quiet, **proxies},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -231,7 +233,11 @@ def _ls_remote(location: str, patterns: Sequence[str], environment: Mapping[str,
         fatal = [line.removeprefix("fatal: ") for line in said if line.startswith("fatal: ")]
         raise GitError((fatal or said)[0])
     lines = (line.split("\t") for line in done.stdout.decode("utf-8", "replace").splitlines())
-    return {fields[1]: fields[0] for fields in lines if len(fields) == 2}
+    found = {}
+    for named, name in (fields for fields in lines if len(fields) == 2):
+        branch = named.removeprefix("ref: ")
+        found[name if branch == named else f"{name} is"] = branch
+    return found
 
 
 # -- archives and files ---------------------------------------------------------------------------------------------
