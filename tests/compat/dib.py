@@ -21,7 +21,7 @@ from stages import aptsources
 
 ROOT = Path(os.environ.get("DIB_CTR_COMPAT_ROOT", "/var/tmp/dib-ctr-compat"))
 VENV = Path(os.environ.get("DIB_CTR_COMPAT_DIB", "/var/tmp/dib-ctr-compat/dib"))
-RELEASE = "bookworm"  # what DIB's debian-minimal of 3.43 installs with the tools of Debian 12 and 13
+RELEASE = "trixie"  # DIB 3.43 installs it with the mmdebstrap of Debian 12 and 13; apt-key is gone but not needed
 BLOCK_DEVICE = """\
 - local_loop:
     name: image0
@@ -90,11 +90,18 @@ def workplace(name: str) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def reference(elements: Sequence[str], given: Mapping[str, str], target: Path, path: str = "") -> tuple[Path, float]:
+def reference(
+    elements: Sequence[str],
+    given: Mapping[str, str],
+    target: Path,
+    packages: Sequence[str] = (),
+    path: str = "",
+) -> tuple[Path, float]:
     """Build the elements with diskimage-builder: the tar (``target``) and the seconds it took.
 
-    ``given`` overrides ``variables()``; ``path`` is an elements path searched before DIB's own. Its image cache is
-    empty: each run is cold. DibError with the end of its log where it fails.
+    ``given`` overrides ``variables()``; ``packages`` are installed as with ``-p``; ``path`` is an elements path
+    searched before DIB's own. Its image cache is empty: each run is cold. DibError with the end of its log where it
+    fails.
     """
     with workplace("dib") as folder:
         layout = folder / "block-device.yaml"
@@ -117,11 +124,12 @@ def reference(elements: Sequence[str], given: Mapping[str, str], target: Path, p
         environment.pop("PYTHONPATH", None)
         if path:
             environment["ELEMENTS_PATH"] = path
+        extra = ["-p", ",".join(packages)] if packages else []
         log, made = folder / "log", folder / "image"
         started = time.monotonic()
         with log.open("wb") as out:
             status = subprocess.run(
-                [str(VENV / "bin/disk-image-create"), "--no-tmpfs", "-t", "tar", "-o", str(made), *elements],
+                [str(VENV / "bin/disk-image-create"), "--no-tmpfs", "-t", "tar", "-o", str(made), *extra, *elements],
                 env=environment,
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
