@@ -7,22 +7,17 @@ fetches, whatever the branch names by then; all else is asked once more after th
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import os
-import re
 import subprocess
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
 
+from stages import validators
 from stages.element import nearest
 from stages.environment import SERVICES
 from stages.errors import BuildError, UsageError
@@ -30,8 +25,8 @@ from stages.key import digest
 from stages.lock import COMMIT
 from stages.sources import ALL_REFS, Source, given_below, local_path
 from stages.store import write_file
+from stages.validators import TIMEOUT
 
-TIMEOUT = 60.0  # seconds, for one question
 ATTEMPTS = 3
 AT_ONCE = 16
 PERMANENT = (401, 403, 404, 410)
@@ -174,6 +169,16 @@ def _unreachable(source: Source, error: OSError) -> BuildError:
     )
 
 
+def _file(source: Source, environment: Mapping[str, str]) -> SourceState:
+    try:
+        return SourceState(source, validators.seen(source.location, environment))
+    except ValueError as error:
+        raise BuildError(
+            f"the source repository {source.name!r} has the location {source.shown!r}, which is no address",
+            where=source.where,
+        ) from error
+
+
 # -- git ------------------------------------------------------------------------------------------------------------
 
 
@@ -238,74 +243,3 @@ def _ls_remote(location: str, patterns: Sequence[str], environment: Mapping[str,
         branch = named.removeprefix("ref: ")
         found[name if branch == named else f"{name} is"] = branch
     return found
-
-
-# -- archives and files ---------------------------------------------------------------------------------------------
-
-
-def _file(source: Source, environment: Mapping[str, str]) -> SourceState:
-    """What the server says of the file without sending it; where it says nothing, the digest of its content."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler(_proxies(source.location, environment)))
-    if urlsplit(source.location).scheme in ("http", "https"):
-        for method in ("HEAD", "GET"):
-            try:
-                with opener.open(_request(source.location, method), timeout=TIMEOUT) as answer:
-                    said = _validators(answer.headers)
-            except urllib.error.HTTPError as error:
-                if method == "GET" or error.code in (404, 410):
-                    raise
-                continue
-            if said:
-                return SourceState(source, said)
-    try:
-        with opener.open(_request(_with_scheme(source.location), "GET"), timeout=TIMEOUT) as answer:
-            return SourceState(source, _content(answer))
-    except ValueError as error:
-        raise BuildError(
-            f"the source repository {source.name!r} has the location {source.shown!r}, which is no address",
-            where=source.where,
-        ) from error
-
-
-def _with_scheme(location: str) -> str:
-    return f"file://{location}" if location.startswith("/") else location
-
-
-def _validators(headers: Any) -> str:
-    found = {name: headers[name] for name in ("ETag", "Last-Modified") if headers.get(name)}
-    if not found:
-        return ""
-    return "; ".join(
-        f"{name}: {value}" for name, value in {**found, "Length": headers.get("Content-Length", "?")}.items()
-    )
-
-
-def _content(answer: Any) -> str:
-    made = hashlib.sha256()
-    while piece := answer.read(1 << 20):
-        made.update(piece)
-    return f"sha256:{made.hexdigest()}"
-
-
-def _proxies(location: str, environment: Mapping[str, str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    exempt = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
-    host = urlsplit(location).hostname or ""
-    if any(name == "*" or f".{host}".endswith(f".{name.lstrip('.')}") for name in re.split(r"[\s,]+", exempt) if name):
-        return found
-    for scheme in ("http", "https", "ftp"):
-        value = environment.get(f"{scheme}_proxy") or environment.get(f"{scheme.upper()}_PROXY")
-        if value:
-            found[scheme] = value
-    return found
-
-
-def _request(location: str, method: str) -> urllib.request.Request:
-    """A question for a file; user and password of its address become a header, as downloaders send them."""
-    parts = urlsplit(location)
-    headers = {"User-Agent": "dib-ctr", "Cache-Control": "no-cache", "Accept-Encoding": "identity"}
-    if parts.username:
-        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        headers["Authorization"] = f"Basic {base64.b64encode(user.encode()).decode()}"
-        location = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-    return urllib.request.Request(location, headers=headers, method=method)

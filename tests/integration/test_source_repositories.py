@@ -43,7 +43,10 @@ def git(folder: Path, *arguments: str) -> str:
 
 @dataclass
 class Server:
-    """A folder behind HTTP, git repositories among it; ``asked`` are the requests, ``before`` hears of each first."""
+    """A folder behind HTTP, git repositories among it; ``asked`` are the requests, ``before`` hears of each first.
+
+    Below ``/smart/`` git itself answers for a repository, as at all big hosts.
+    """
 
     root: Path
     asked: list[str] = field(default_factory=list)
@@ -58,7 +61,40 @@ class Server:
 
             def do_GET(self) -> None:
                 self.note()
-                super().do_GET()
+                if self.path.startswith("/smart/"):
+                    self.git()
+                else:
+                    super().do_GET()
+
+            def do_POST(self) -> None:
+                self.note()
+                self.git()
+
+            def git(self) -> None:
+                path, _, query = self.path.removeprefix("/smart").partition("?")
+                environment = {
+                    **os.environ,
+                    "GIT_PROJECT_ROOT": str(server.root),
+                    "GIT_HTTP_EXPORT_ALL": "1",
+                    "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+                    "REQUEST_METHOD": self.command,
+                    "PATH_INFO": path,
+                    "QUERY_STRING": query,
+                    "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+                    "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+                    "REMOTE_ADDR": "127.0.0.1",
+                }
+                body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+                done = subprocess.run(
+                    ["git", "http-backend"], input=body, env=environment, capture_output=True, check=True
+                )
+                head, _, content = done.stdout.partition(b"\r\n\r\n")
+                headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
+                self.send_response(int(headers.pop("Status", "200").split()[0]))
+                for name, value in {**headers, "Content-Length": str(len(content))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(content)
 
             def do_HEAD(self) -> None:
                 self.note()
@@ -182,7 +218,9 @@ def elements(place: Path, server: Server, origin: Path | None) -> tuple[Path, ..
     )
     with (own / "wants/source-repository-files").open("a") as file:
         file.write("\n")
-    for name in ("source-repositories", "cache-url") if origin else ():
+    for name in ("source-repositories", "cache-url"):
+        if origin is None:
+            break
         shutil.copytree(origin / name, own / name, ignore=shutil.ignore_patterns("__pycache__", "tests"))
     return (own, ELEMENTS)
 
@@ -247,7 +285,7 @@ def test_upstreams_element_and_the_built_in_one_give_the_same_tree(
 ) -> None:
     server.archive("one.tar.gz", {"./": "", "inner/": "", "inner/a.sh": "1", "inner/b/c": "2", "other/d": "3"})
     server.write("note.txt", b"first", 1_700_000_000)
-    trees = []
+    trees: list[dict[str, tuple[int, str]]] = []
     for origin in (None, _upstream()):
         made = Command("host", place / f"store-{len(trees)}", place / "out", elements(place, server, origin))
         made.build(*WHAT)
@@ -397,6 +435,19 @@ def test_references_of_all_kinds(command: Command, project: Project, ref: str) -
     project.publish()
     started = command.build(*WHAT, variables=variables).titles("start")
     assert (SCRIPT in started) == (ref == "*")
+
+
+def test_a_server_that_speaks_gits_own_protocol(command: Command, server: Server, project: Project) -> None:
+    variables = {"DIB_REPOLOCATION_project": f"{server.address}/smart/project.git"}
+    command.build(*WHAT, variables=variables)
+    assert any(request.startswith("POST /smart/project.git/git-upload-pack") for request in server.asked)
+    assert command.build(*WHAT, variables=variables).titles("start") == []
+    gone = project.move("second\n")
+    command.build(*WHAT, variables=variables)
+    git(project.work, "reset", "-q", "--hard", "HEAD~1")
+    project.move("another second\n")
+    command.build(*WHAT, variables={**variables, "DIB_REPOREF_project": gone})
+    assert tree(command)["opt/project/README"][1] == "second\n", "in no branch any more, but the server has it"
 
 
 def test_a_folder_of_this_machine_is_a_location(command: Command, project: Project, place: Path) -> None:

@@ -24,10 +24,8 @@ def source(name: str = "x", kind: str = "git", location: str = "u", ref: str = "
     return Source(name, kind, f"/{name}", location, ref, "source-repository-x", "element e, source-repository-x:1")
 
 
-def question(
-    folder: Path, given: Mapping[str, str] | None = None, *, offline: bool = False, **variables: str
-) -> Question:
-    return Question(variables, folder, given or {}, offline)
+def question(folder: Path, given: Mapping[str, str] | None = None, *, offline: bool = False) -> Question:
+    return Question({}, folder, given or {}, offline)
 
 
 @pytest.fixture
@@ -179,10 +177,11 @@ def test_a_file_that_is_gone_is_named(server: str, tmp_path: Path) -> None:
 def test_the_builds_proxies_are_asked(server: str, tmp_path: Path) -> None:
     wanted = [source(kind="file", location="http://nowhere.invalid/etag")]
     proxies = {"http_proxy": f"http://{server}"}
-    (found,) = states(wanted, question(tmp_path, **proxies))
+    (found,) = states(wanted, Question(proxies, tmp_path, {}))
     assert found.state.startswith("sha256:"), "the proxy sees the whole address and knows no such file"
     own = [source(kind="file", location=f"http://{server}/etag")]
-    (found,) = states(own, question(tmp_path, http_proxy="http://127.0.0.1:1", no_proxy="localhost, 127.0.0.1"))
+    proxies = {"http_proxy": "http://127.0.0.1:1", "no_proxy": "localhost, 127.0.0.1"}
+    (found,) = states(own, Question(proxies, tmp_path, {}))
     assert found.state.startswith("ETag")
 
 
