@@ -55,7 +55,7 @@ def markdown(rows: Sequence[Row], results: Mapping[str, Result], release: str) -
         + f"; {len(rows)} in all.",
         "",
         (
-            "*cannot*: what Debian repositories do not have; its kind is in brackets. Seconds are those of one build with"
+            "*cannot*: what Debian repositories do not have; its kind is in brackets. Seconds are those of one build,"
             " the stages of `debian-minimal` in the cache; where it was the first to need a stage, it ran that."
         ),
         "",
