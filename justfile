@@ -60,6 +60,14 @@ fmt:
 bench *ARGS:
     python -m tests.bench {{ARGS}}
 
+# upstream's elements built through dib-ctr; --compare also makes trees with diskimage-builder itself (as root)
+compat *ARGS:
+    #!/bin/bash
+    set -eu -o pipefail
+    cd '{{justfile_directory()}}'
+    if [[ ' {{ARGS}} ' == *' --compare '* ]]; then tests/compat/setup /var/tmp/dib-ctr-compat/dib; fi
+    python -m tests.compat {{ARGS}}
+
 # try each engine for real and say what is wrong
 doctor:
     dib-ctr doctor

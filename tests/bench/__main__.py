@@ -21,6 +21,7 @@ from pathlib import Path
 from stages import aptsources
 from tests.bench.disks import disks, peak
 from tests.bench.figures import Bench, Figure, run
+from tests.bench.upstream import upstream_elements
 from tests.integration.command import Command, stage_scripts, write_element
 
 STAGES = 30
@@ -243,6 +244,7 @@ PARTS: dict[str, Callable[[Bench], list[Figure]]] = {
     "one-script": one_script,
     "disks": disks,
 }
+ON_WISH = {"upstream": upstream_elements}  # needs root and diskimage-builder: tests/compat/setup
 
 
 def table(figures: Sequence[Figure]) -> str:
@@ -261,7 +263,7 @@ def main() -> int:
     """Measure and print; the exit status says nothing about the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--only", choices=sorted([*PARTS, "sizes"]), action="append")
+    parser.add_argument("--only", choices=sorted([*PARTS, *ON_WISH, "sizes"]), action="append")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     figures: list[Figure] = []
@@ -269,12 +271,13 @@ def main() -> int:
         bench = Bench(Path(name), max(3, options.repeat))
         bench.folder.chmod(0o755)
         (bench.folder / "elements").mkdir()
-        for part in (part for part in options.only or PARTS if part in PARTS):
-            figures += PARTS[part](bench)
+        parts = {**PARTS, **ON_WISH}
+        for part in (part for part in options.only or PARTS if part in parts):
+            figures += parts[part](bench)
             print(table(figures[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
         sizes = image_sizes(bench) if "sizes" in (options.only or ["sizes"]) else []
         extra = peak(bench) if "disks" in (options.only or ["disks"]) else {}
-        extra |= memory_and_store(bench)
+        extra |= memory_and_store(bench) if not options.only or set(options.only) - set(ON_WISH) else {}
         print(table(figures))
         if sizes:
             print(f"\n{size_table(sizes)}")

@@ -128,8 +128,19 @@ def reference(
         log, made = folder / "log", folder / "image"
         started = time.monotonic()
         with log.open("wb") as out:
+            # -n: `dib-ctr build` adds no element `base` either.
             status = subprocess.run(
-                [str(VENV / "bin/disk-image-create"), "--no-tmpfs", "-t", "tar", "-o", str(made), *extra, *elements],
+                [
+                    str(VENV / "bin/disk-image-create"),
+                    "-n",
+                    "--no-tmpfs",
+                    "-t",
+                    "tar",
+                    "-o",
+                    str(made),
+                    *extra,
+                    *elements,
+                ],
                 env=environment,
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
