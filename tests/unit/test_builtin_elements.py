@@ -117,6 +117,7 @@ def test_all_elements_fit_into_one_image(system: str, layout: str) -> None:
     elements = [(element.name, element.path) for element in resolve([system, *others], ELEMENTS).elements]
     assert refuse_odd(merge(elements).values(), dict(elements)) == []
     environment = {"ARCH": "amd64", "DISTRO_NAME": system.removesuffix("-minimal"), "DIB_RELEASE": "any"}
+    environment["DIB_SOURCE_GIT"] = "full"  # (source-repositories/environment.d sets it)
     plan = package_installs(elements, environment)
     assert "openssh-server" in plan["install.d"].install
     assert "systemd-sysv" in plan["install.d"].install

@@ -39,6 +39,7 @@ USED = Used(
     repositories=(UsedRepository(INDEX, SUM, 1789199741, ("main/binary-amd64/Packages",)),),
     packages=(PACKAGE,),
 )
+SOURCE = {"name": "x", "type": "git", "location": "https://h/x.git", "ref": "main", "commit": SUM[:40]}
 REQUEST = Request(
     "build", asked=("debian-minimal",), packages=("hello",), variables={"DIB_RELEASE": "trixie"}, arch="amd64"
 )
@@ -77,6 +78,13 @@ def test_what_is_written_is_read_again(
     assert Used.from_json(document).to_json() == document
     assert Used.from_json(document).packages == tuple(sorted(some))
     assert Used.from_json(document).differences(some) == []
+
+
+def test_sources_are_written_and_read_again() -> None:
+    file = {"name": "f", "type": "file", "location": "https://h/f", "ref": "", "state": "ETag: 1"}
+    document = dataclasses.replace(USED, sources=(SOURCE, file)).to_json()
+    assert document["sources"] == [SOURCE, file]
+    assert Used.from_json(document).sources == (SOURCE, file)
 
 
 def test_the_file_is_sorted_and_the_same_whatever_the_order(tmp_path: Path) -> None:
@@ -119,6 +127,10 @@ def test_the_file_is_sorted_and_the_same_whatever_the_order(tmp_path: Path) -> N
             {"architectures": {"amd64": {**USED.to_json(), "packages": [{**PACKAGE.__dict__, "file": "../../x"}]}}},
             "'../../x' is no path in a repository",
         ),
+        ({"architectures": {"amd64": {**USED.to_json(), "sources": [{**SOURCE, "colour": "1"}]}}}, "field 'colour'"),
+        ({"architectures": {"amd64": {**USED.to_json(), "sources": [{**SOURCE, "commit": "1"}]}}}, "neither commit"),
+        ({"architectures": {"amd64": {**USED.to_json(), "sources": [{**SOURCE, "state": "1"}]}}}, "neither commit"),
+        ({"architectures": {"amd64": {**USED.to_json(), "sources": [{**SOURCE, "ref": 1}]}}}, "ref is no text"),
     ],
 )
 def test_a_lock_that_is_none_is_refused_with_its_path(tmp_path: Path, changes: dict[str, Any], said: str) -> None:

@@ -16,6 +16,8 @@ from stages.oddities import refuse_odd
 from stages.plan import Plan, make_plan
 from stages.repositories import State
 from stages.request import Output, Request
+from stages.sources import Source
+from stages.sourcestates import SourceState
 
 REQUEST = Request("build", name="x", asked=("os",), elements=("a", "os"), image="image-1")
 VARIABLES = {"ARCH": "amd64", "LC_ALL": "C", "SOURCE_DATE_EPOCH": "1", "DIB_SEEN": "1", "DIB_OTHER": "2"}
@@ -37,9 +39,10 @@ def plan_of(
     variables: Mapping[str, str] = VARIABLES,
     states: tuple[State, ...] = (),
     request: Request = REQUEST,
+    sources: tuple[SourceState, ...] = (),
 ) -> Plan:
     elements = write(root, files or {})
-    return make_plan(request, elements, merge(elements), variables, states)
+    return make_plan(request, elements, merge(elements), variables, states, sources)
 
 
 BASE = {
@@ -290,3 +293,46 @@ def test_a_request_survives_its_json() -> None:
 
 def test_binary_files_name_nothing() -> None:
     assert HookFile("bin/x", "a", 0o755, b"\0apt-get").text == ""
+
+
+FETCHING = {
+    **BASE,
+    "a/source-repository-x": "x git /x https://h/x.git\n",
+    "a/extra-data.d/50-own": "#!/bin/bash\ntrue\n",
+    "b/extra-data.d/98-fetch": "#!/bin/bash\ncat $TMP_HOOKS_PATH/source-repository-*; echo DIB_REPOREF_$name\n",
+    "c/extra-data.d/99-one": "#!/bin/bash\ncat $TMP_HOOKS_PATH/source-repository-y\n",
+    "c/source-repository-y": "y file /y https://h/y\n",
+}
+
+
+def state(name: str, text: str, commit: str = "") -> SourceState:
+    file = f"source-repository-{name}"
+    return SourceState(Source(name, "git", f"/{name}", f"https://p@h/{name}", "master", file, ""), text, commit)
+
+
+def test_the_state_of_a_source_repository_counts_for_the_scripts_that_fetch_it(tmp_path: Path) -> None:
+    before = plan_of(tmp_path, FETCHING, sources=(state("x", "1"), state("y", "1")))
+    fetched = {stage.title: [each.source.name for each in stage.sources] for stage in before.stages if stage.sources}
+    assert fetched == {"extra-data/b/98-fetch": ["x", "y"], "extra-data/c/99-one": ["y"]}
+    moved = changed(before, plan_of(tmp_path, sources=(state("x", "2"), state("y", "1"))))
+    assert "extra-data/b/98-fetch" in moved
+    assert "install/a/50-see" in moved
+    assert not moved & {"root/os/10-os", "extra-data/a/50-own"}, "that sees the file, and fetches nothing"
+    inputs = before.find("98-fetch").inputs
+    assert inputs["source x https://h/x master"] == "1", "without its password"
+
+
+def test_a_script_that_fetches_is_told_the_commit_and_no_other_is(tmp_path: Path) -> None:
+    variables = {**VARIABLES, "DIB_REPOREF_x": "master"}
+    plan = plan_of(tmp_path, FETCHING, variables, sources=(state("x", "abc", "abc"), state("y", "1")))
+    assert plan.find("98-fetch").environment["DIB_REPOREF_x"] == "abc"
+    assert "DIB_REPOREF_y" not in plan.find("98-fetch").environment
+    assert "DIB_REPOREF_x" not in plan.find("99-one").environment
+    assert "DIB_REPOREF_x" not in plan.find("50-own").environment
+
+
+def test_how_this_machine_builds_is_not_seen_by_asking_for_all_variables(tmp_path: Path) -> None:
+    files = {**BASE, "a/install.d/55-all": "#!/bin/bash\nexport -p\n"}
+    plan = plan_of(tmp_path, files, {**VARIABLES, "DIB_CTR_DEBIAN_MIRROR": "m"})
+    assert plan.find("55-all").environment["DIB_SEEN"] == "1"
+    assert "DIB_CTR_DEBIAN_MIRROR" not in plan.find("55-all").environment
