@@ -27,6 +27,7 @@ from tests.compat.results import BUILDS, CANNOT, DIFFERS, FAILS, SAME, Result, f
 from tests.compat.table import Row, rows
 
 DOCUMENT = Path(__file__).parents[2] / "docs/upstream-elements.md"
+TOGETHER = "together"  # the name of a build of many rows
 LIMIT = 1800  # seconds for one build
 
 
@@ -42,10 +43,11 @@ class Run:
         """The command line that builds a row."""
         store = ["--store", str(self.folder / "store")] if self.engine == "host" else []
         packages = [word for name in row.packages for word in ("-p", name)]
+        elements = [name for name in row.elements if name != TOGETHER]
         return [
             *(sys.executable, "-m", "builder.cli", "build", "--engine", self.engine, *store),
             *("--elements-path", str(upstream.elements()), "--progress", "plain", "--name", row.name),
-            *("-o", row.output, "--dest", str(self.folder / "out"), *packages, *row.elements),
+            *("-o", row.output, "--dest", str(self.folder / "out"), *packages, *elements),
         ]
 
     def environment(self, row: Row) -> dict[str, str]:
@@ -99,6 +101,16 @@ class Run:
         return Result(row.name, DIFFERS, f"{len(report.unexpected)} differences ({', '.join(kinds)})", seconds)
 
 
+def together(table: Sequence[Row]) -> Row:
+    """One row that has all elements, variables and packages of these."""
+    return Row(
+        TOGETHER,
+        tuple(dict.fromkeys(name for row in table for name in (row.name, *row.beside))),
+        {name: value for row in table for name, value in row.variables.items()},
+        tuple(dict.fromkeys(name for row in table for name in row.packages)),
+    )
+
+
 def chosen(only: Sequence[str]) -> list[Row]:
     """The rows that are asked for; SystemExit naming a name that is none."""
     table = rows()
@@ -127,6 +139,7 @@ def main() -> int:
     parser.add_argument("--compare", action="store_true")
     parser.add_argument("--json", type=Path, help="write the results here; those of earlier runs in it are kept")
     parser.add_argument("--write", action="store_true", help=f"write {DOCUMENT.name}")
+    parser.add_argument("--together", action="store_true", help="all that write a tar in one build: quicker, coarser")
     options = parser.parse_args()
     run = Run(options.engine, dib.ROOT, options.compare)
     prepare(run)
@@ -148,6 +161,14 @@ def main() -> int:
         return result
 
     table = chosen(options.only)
+    if options.together:
+        at_once = [row for row in table if row.system and row.output == "tar" and not row.cannot]
+        whole = run.build(together(at_once))
+        reason = whole.reason or f"in one build with {len(at_once) - 1} others"
+        for row in at_once:
+            keep(Result(row.name, whole.state, reason))
+        print(f"{len(at_once)} elements together: {whole.state} {whole.seconds:.0f} s {whole.reason}".rstrip())
+        table = [row for row in table if row not in at_once]
     # The system alone goes first: the others find its stages in the store.
     first = [row for row in table if not row.system and not row.cannot]
     results = [one(row) for row in first]
@@ -155,8 +176,9 @@ def main() -> int:
         results += pool.map(one, [row for row in table if row not in first])
     if options.write:
         DOCUMENT.write_text(markdown(rows(), kept, dib.RELEASE))
-    print(work_list(results))
-    return 1 if any(each.state in (FAILS, DIFFERS) for each in results) else 0
+    tried = [kept[row.name] for row in chosen(options.only)]
+    print(work_list(tried))
+    return 1 if any(each.state in (FAILS, DIFFERS) for each in tried) else 0
 
 
 if __name__ == "__main__":
