@@ -128,7 +128,7 @@ def plan_request(work: Work) -> Plan:
 
 def _question(work: Work, environment: Mapping[str, str]) -> Question:
     folder = work.store.root / "repositories"
-    return Question(dict(environment), folder, work.request.given, work.request.offline)
+    return Question(dict(environment), folder, work.request.given, work.request.offline, sandbox.MASKED)
 
 
 def rows(builder: Builder) -> list[dict[str, Any]]:

@@ -54,6 +54,11 @@ class Source:
         return override("DIB_REPOREF_", self.name)
 
     @property
+    def location_variable(self) -> str:
+        """The variable that overrides its location."""
+        return override("DIB_REPOLOCATION_", self.name)
+
+    @property
     def shown(self) -> str:
         """Its location as it may be told: without a password."""
         return without_password(self.location)

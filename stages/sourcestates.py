@@ -58,13 +58,15 @@ class SourceState:
 class Question:
     """How states are asked: with these variables (proxies), and where (``folder``) answers are recorded.
 
-    ``given`` are the files of the user's machine that the build has, path to SHA-256.
+    ``given`` are the files of the user's machine that the build has, path to SHA-256; ``hidden`` the folders of the
+    machine that scripts cannot see (without a leading slash).
     """
 
     environment: Mapping[str, str]
     folder: Path
     given: Mapping[str, str]
     offline: bool = False
+    hidden: tuple[str, ...] = ()
 
 
 def states(sources: Sequence[Source], question: Question) -> tuple[SourceState, ...]:
@@ -97,7 +99,7 @@ def locked(sources: Iterable[Source], known: Iterable[Mapping[str, str]]) -> tup
 
 def moved(seen: Iterable[SourceState], question: Question) -> tuple[SourceState, ...]:
     """Which of these are something else now; those whose stage was told a commit cannot be."""
-    asked = [state for state in seen if not state.commit and not _is_given(state.source, question.given)]
+    asked = [state for state in seen if not state.commit]
     now = states([state.source for state in asked], question)
     return tuple(before for before, after in zip(asked, now, strict=True) if before.state != after.state)
 
@@ -117,9 +119,12 @@ def without_conflicts(seen: Sequence[SourceState]) -> tuple[SourceState, ...]:
 
 
 def _state(source: Source, question: Question) -> SourceState:
-    if _is_given(source, question.given):
-        files = given_below(local_path(source.location), question.given)
+    path = local_path(source.location)
+    if files := given_below(path, question.given):
         return SourceState(source, digest(json.dumps(files, sort_keys=True)))
+    hidden = path.startswith(tuple(f"/{folder}/" for folder in question.hidden)) or not Path(path).exists()
+    if path and hidden and not question.offline:
+        raise _out_of_sight(source)
     if source.kind == "git" and COMMIT.match(source.ref):
         return SourceState(source, source.ref, source.ref)
     record = question.folder / f"{digest(f'{source.kind} {source.location} {source.ref}')[:24]}.json"
@@ -130,8 +135,13 @@ def _state(source: Source, question: Question) -> SourceState:
     return found
 
 
-def _is_given(source: Source, given: Mapping[str, str]) -> bool:
-    return bool(given_below(local_path(source.location), given))
+def _out_of_sight(source: Source) -> BuildError:
+    return BuildError(
+        f"the source repository {source.name!r} is at {source.shown}, which scripts cannot see",
+        where=source.where,
+        hint=f"--set {source.location_variable}={source.shown} takes it along, up to 64 MB and 2000 files "
+        "(git clone --bare packs a repository into few); else serve it by HTTP",
+    )
 
 
 def _recorded(source: Source, record: Path) -> SourceState:
@@ -161,11 +171,10 @@ def _unreachable(source: Source, error: OSError) -> BuildError:
     reason = str(getattr(error, "reason", error))
     if isinstance(error, urllib.error.HTTPError):
         reason = f"{error.code} {error.reason}"
-    variable = source.ref_variable.replace("DIB_REPOREF_", "DIB_REPOLOCATION_", 1)
     return BuildError(
         f"the source repository {source.name!r} ({source.shown}) does not answer: {reason}",
         where=source.where,
-        hint=f"look whether it is there; --set {variable}=LOCATION names another one",
+        hint=f"look whether it is there; --set {source.location_variable}=LOCATION names another one",
     )
 
 

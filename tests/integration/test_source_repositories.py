@@ -450,6 +450,12 @@ def test_a_server_that_speaks_gits_own_protocol(command: Command, server: Server
     assert tree(command)["opt/project/README"][1] == "second\n", "in no branch any more, but the server has it"
 
 
+def test_the_base_of_all_git_locations(command: Command, server: Server, project: Project) -> None:
+    command.build(*WHAT, variables={"DIB_GITREPOBASE": f"{server.address}/smart"})
+    manifest = tree(command)["etc/dib-manifests/dib-manifest-git-wants"][1]
+    assert manifest == f"project git /opt/project {server.address}/smart/project.git {project.head}\n"
+
+
 def test_a_folder_of_this_machine_is_a_location(command: Command, project: Project, place: Path) -> None:
     git(place, "clone", "-q", "--bare", "--no-hardlinks", str(project.bare), str(place / "mine.git"))
     for location in (str(place / "mine.git"), f"file://{place}/mine.git"):
@@ -465,6 +471,7 @@ def test_what_is_not_there_is_said_before_anything_runs(command: Command, server
         ({"DIB_REPOREF_project": "mater"}, "did you mean 'master'?"),
         ({"DIB_REPOLOCATION_project": f"{server.address}/none.git"}, "does not answer"),
         ({"DIB_REPOLOCATION_note": f"{server.address}/none.txt"}, "404"),
+        ({"DIB_REPOLOCATION_note": "/var/tmp/none.txt"}, "scripts cannot see"),
         ({"DIB_REPOTYPE_note": "package"}, "DIB_INSTALLTYPE_note=package"),
     ):
         outcome = command("build", *WHAT, variables=variables)

@@ -201,6 +201,20 @@ def test_given_files_are_their_own_state(tmp_path: Path) -> None:
     assert moved(states(wanted, one), one) == ()
 
 
+def test_given_files_that_are_not_the_locks_have_moved(tmp_path: Path) -> None:
+    before = states([source(location="/srv/x.git")], question(tmp_path, {"/srv/x.git/HEAD": "1"}))
+    assert moved(before, question(tmp_path, {"/srv/x.git/HEAD": "2"})) == before
+
+
+def test_what_scripts_cannot_see_is_said_before_they_run(repository: Path, tmp_path: Path) -> None:
+    wanted = [source("my-x", location=f"file://{repository}", ref="main")]
+    assert states(wanted, question(tmp_path))
+    for hidden, folder in ((("tmp", "var", "home"), repository), ((), tmp_path / "none")):
+        with pytest.raises(BuildError, match="which scripts cannot see") as caught:
+            states([source("my-x", location=f"file://{folder}")], Question({}, tmp_path, {}, False, hidden))
+        assert "DIB_REPOLOCATION_my_x" in caught.value.hint
+
+
 def test_stages_are_told_the_commits() -> None:
     seen = (SourceState(source("a-b"), COMMIT, COMMIT), SourceState(source("c", "tar"), "ETag: 1"))
     assert pins(seen) == {"DIB_REPOREF_a_b": COMMIT}
