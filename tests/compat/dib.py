@@ -125,7 +125,7 @@ def reference(
         if path:
             environment["ELEMENTS_PATH"] = path
         extra = ["-p", ",".join(packages)] if packages else []
-        log, made = folder / "log", folder / "image"
+        log, made = folder / "log", folder / target.stem  # the image's name is in its manifests
         started = time.monotonic()
         with log.open("wb") as out:
             # -n: `dib-ctr build` adds no element `base` either.
