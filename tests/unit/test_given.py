@@ -15,6 +15,7 @@ from stages.mentions import visible_given
     ("value", "paths"),
     [
         ("/srv/a", ["/srv/a"]),
+        ("file:///srv/a", ["/srv/a"]),
         ("/srv/a /srv/b", ["/srv/a /srv/b", "/srv/a", "/srv/b"]),
         ("/srv/a:/srv/b,/srv/c", ["/srv/a:/srv/b,/srv/c", "/srv/a", "/srv/b", "/srv/c"]),
         ("deb [signed-by=/srv/a] x", []),
@@ -71,5 +72,6 @@ def test_who_sees_them() -> None:
     files = ["/srv/keys/one", "/srv/keys/two", "/srv/list", "/root/.ssh/authorized_keys", "/srv/keys-more"]
     assert visible_given(["x"], {"A": "/srv/keys"}, files) == ("/srv/keys/one", "/srv/keys/two")
     assert visible_given(["x"], {"A": "/srv/list /srv/keys/"}, files) == ("/srv/keys/one", "/srv/keys/two", "/srv/list")
+    assert visible_given(["x"], {"A": "file:///srv/keys/"}, files) == ("/srv/keys/one", "/srv/keys/two")
     assert visible_given(["cat ~/.ssh/x"], {}, files) == ("/root/.ssh/authorized_keys",)
     assert visible_given(["x"], {"A": "words /and more"}, files) == ()
