@@ -88,7 +88,9 @@ class Run:
         theirs = self.folder / "references" / f"{row.name}.tar"
         if not theirs.exists():
             try:
-                dib.reference(row.elements, self.environment(row), theirs, row.packages)
+                dib.reference(
+                    [name for name in row.elements if name != TOGETHER], self.environment(row), theirs, row.packages
+                )
             except dib.DibError as error:
                 return Result(row.name, DIFFERS, f"DIB itself fails: {str(error).splitlines()[-1]}", seconds)
         found = compare.differences(compare.read(output), compare.read(theirs))
@@ -108,6 +110,7 @@ def together(table: Sequence[Row]) -> Row:
         tuple(dict.fromkeys(name for row in table for name in (row.name, *row.beside))),
         {name: value for row in table for name, value in row.variables.items()},
         tuple(dict.fromkeys(name for row in table for name in row.packages)),
+        compare=all(row.compare for row in table),
     )
 
 
