@@ -451,7 +451,7 @@ def test_a_server_that_speaks_gits_own_protocol(command: Command, server: Server
 
 
 def test_the_base_of_all_git_locations(command: Command, server: Server, project: Project) -> None:
-    command.build(*WHAT, variables={"DIB_GITREPOBASE": f"{server.address}/smart"})
+    command.build(*WHAT, variables={"DIB_GITREPOBASE": f"{server.address}/smart/"})
     manifest = tree(command)["etc/dib-manifests/dib-manifest-git-wants"][1]
     assert manifest == f"project git /opt/project {server.address}/smart/project.git {project.head}\n"
 
