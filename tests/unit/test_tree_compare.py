@@ -40,9 +40,7 @@ def test_read_takes_all_that_is_compared(tmp_path: Path) -> None:
     marked.pax_headers = {"SCHILY.xattr.security.capability": "x"}
     node = member("./dev/null", tarfile.CHRTYPE, 0o666)
     node.devmajor, node.devminor = 1, 3
-    status = (
-        b"Package: bash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 5\n\n"
-    )
+    status = b"Package: bash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 5\n\n"
     tree = compare.read(
         tar(
             tmp_path,
