@@ -13,7 +13,7 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,8 @@ from stages.supervise import listener
 from stages.syscalls import bind, mount
 
 MASKED = ("home", "root", "run", "tmp", "var/tmp", "mnt", "media", "srv", "opt")
+# Folders of a system's root that hold the system; all others are the machine's own business, and are hidden.
+SYSTEM = frozenset("bin boot dev etc gnu lib lib32 lib64 libx32 nix proc sbin sys usr var".split())  # noqa: SIM905
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
 
@@ -139,8 +141,6 @@ def _show_given(view: View, root: Path) -> None:
         place = root / path.lstrip("/")
         if not place.parent.is_dir():
             there = next(folder for folder in place.parents if folder.is_dir())
-            if there == root:
-                raise OSError(f"there is no place for {path}: put it below /srv, /opt, /home or /tmp")
             _make_writable(there, view.scratch / f"given-{number}")
             place.parent.mkdir(parents=True)
         elif not place.exists():
@@ -163,11 +163,30 @@ def _make_writable(folder: Path, own: Path) -> None:
     mount("overlay", folder, "overlay", 0, options)
 
 
+def _show_build_image(root: Path, folders: Collection[str]) -> None:
+    """The build image's root, read-only; with folders of these names, whether it has them or not."""
+    missing = [name for name in folders if not Path("/", name).exists()]
+    if not missing:
+        bind("/", root, recursive=True, read_only=True)
+        return
+    mount("tmpfs", root, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755")
+    for entry in Path("/").iterdir():
+        place = root / entry.name
+        if entry.is_symlink():
+            place.symlink_to(entry.readlink())
+            continue
+        _place(place, folder=entry.is_dir())
+        bind(entry, place, recursive=True, read_only=True)
+    for name in missing:
+        (root / name).mkdir()
+
+
 def _enter_outside(view: View) -> None:
     root = view.scratch / "root"
     root.mkdir()
-    bind("/", root, recursive=True, read_only=True)
-    for name in MASKED:
+    _show_build_image(root, {Path(path).parts[1] for path in view.given})
+    more = sorted(entry.name for entry in root.iterdir() if entry.name not in {*MASKED, *SYSTEM})
+    for name in (*MASKED, *more):
         if (root / name).is_dir() and not (root / name).is_symlink():
             mount(
                 "tmpfs",

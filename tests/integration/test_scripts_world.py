@@ -1,0 +1,131 @@
+"""What scripts find around them: given files, mounts that last, a resolver that a script may replace, commands."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from builder import engines
+from tests.integration.command import ELEMENTS, Command, script, write_element
+from tests.integration.engine_cases import missing
+
+
+@pytest.fixture(params=["host", "podman"])
+def command(request: pytest.FixtureRequest, place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+    (place / "elements").mkdir()
+    made = Command(request.param, place / "store", place / "out", (ELEMENTS, place / "elements"))
+    if request.param == "host":
+        yield made
+        return
+    if shutil.which("podman") is None:
+        missing("there is no podman")
+    monkeypatch.setenv("DIB_CTR_STORE", f"dib-ctr-test-{os.getpid()}")
+    engine = engines.select("podman")
+    yield made
+    engine.remove_store()
+
+
+@pytest.fixture
+def folders(place: Path) -> Iterator[list[Path]]:
+    """Folders whose paths the build image has, in part, or not at all."""
+    found = [place / "given"]
+    if os.geteuid() == 0:
+        name = f"dib-ctr-test-{uuid.uuid4().hex[:8]}"
+        found += [Path("/", name), Path("/etc", name, "deeper")]
+    for folder in found:
+        folder.mkdir(parents=True)
+    yield found
+    for folder in found[1:]:
+        shutil.rmtree(folder if folder.parent == Path("/") else folder.parent)
+
+
+def built(command: Command, *arguments: str, **variables: str) -> dict[str, str]:
+    """Build a tar; the texts of the small files in its /seen."""
+    command.build("-o", "tar", "tiny-os", "looks", *arguments, variables=variables)
+    image = command.destination / "tiny-os.tar"
+    names = subprocess.check_output(["tar", "-tf", image], text=True).split()
+    seen = [name for name in names if "seen/" in name and not name.endswith("/")]
+    return {Path(name).name: subprocess.check_output(["tar", "-xOf", image, name], text=True) for name in seen}
+
+
+def test_a_file_that_a_variable_names_is_seen_at_its_path(command: Command, folders: list[Path], place: Path) -> None:
+    """Wherever it lies; another content runs the script again, and no other variable's file shows."""
+    write_element(
+        place / "elements",
+        "looks",
+        {
+            "extra-data.d/10-looks": script(
+                'mkdir -p "$TMP_MOUNT_PATH/seen"',
+                'cat "$DIB_LOOKS_AT" > "$TMP_MOUNT_PATH/seen/file"',
+                'if [ -e "$(dirname "$DIB_LOOKS_AT")/secret" ]; then echo yes; fi > "$TMP_MOUNT_PATH/seen/secret"',
+            )
+        },
+    )
+    for folder in folders:
+        (folder / "secret").write_text("no")
+        for text in ("one", "two"):
+            (folder / "file").write_text(text)
+            found = built(command, DIB_LOOKS_AT=str(folder / "file"))
+            assert found["file"] == text
+            # On the host itself its /etc is the build's, too.
+            assert found["secret"] == ("yes\n" if command.engine == "host" and folder.parts[1] == "etc" else "")
+
+
+def test_mounts_of_the_cache_last_until_the_tree_is_finished(command: Command, place: Path) -> None:
+    """A later stage finds what an earlier one, or an earlier build, left there; the image has none of it."""
+    write_element(
+        place / "elements",
+        "looks",
+        {
+            "root.d/50-cache": script(
+                'mkdir -p "$DIB_IMAGE_CACHE/mine" "$TARGET_ROOT/var/mine" "$TARGET_ROOT/seen"',
+                'mount --bind "$DIB_IMAGE_CACHE/mine" "$TARGET_ROOT/var/mine"',
+            ),
+            "install.d/50-use": script("echo ${DIB_WORD} >> /var/mine/words", "cat /var/mine/words > /seen/inside"),
+            "post-root.d/50-look": script('cat "$TMP_MOUNT_PATH/var/mine/words" > "$TMP_MOUNT_PATH/seen/after"'),
+            "finalise.d/50-gone": script("ls /var/mine > /seen/finalise"),
+        },
+    )
+    first = built(command, DIB_WORD="one")
+    assert first == {"inside": "one\n", "after": "one\n", "finalise": ""}
+    assert built(command, DIB_WORD="two")["inside"] == "one\ntwo\n"
+
+
+def test_a_script_may_replace_the_resolver(command: Command, place: Path) -> None:
+    """As a package does that brings a link; and .ORIG becomes the image's own, while no layer has the builder's."""
+    write_element(
+        place / "elements",
+        "looks",
+        {
+            "install.d/50-look": script(
+                "# curl",
+                "mkdir -p /seen",
+                "[ -s /etc/resolv.conf ]",
+                "echo nameserver 192.0.2.1 > /etc/resolv.conf.ORIG",
+            ),
+            "finalise.d/50-copy": script("if [ -s /etc/resolv.conf ]; then echo full; fi > /seen/size"),
+        },
+    )
+    assert built(command)["size"] == ""
+    assert tar_text(command, "etc/resolv.conf") == "nameserver 192.0.2.1\n"
+    write_element(
+        place / "elements",
+        "looks",
+        {"install.d/50-look": script("# curl", "mkdir -p /seen", "ln -sf ../run/mine /etc/resolv.conf")},
+    )
+    built(command)
+    listed = subprocess.check_output(["tar", "-tvf", command.destination / "tiny-os.tar"], text=True)
+    assert "etc/resolv.conf -> ../run/mine" in listed
+
+
+def tar_text(command: Command, name: str) -> str:
+    image = command.destination / "tiny-os.tar"
+    names = subprocess.check_output(["tar", "-tf", image], text=True).split()
+    (found,) = [one for one in names if one.removeprefix("./") == name]
+    return subprocess.check_output(["tar", "-xOf", image, found], text=True)
