@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from blockdev.filesystems import KINDS
 from blockdev.layout.model import Layout
@@ -23,6 +23,7 @@ _SIGNS = {
     "zipl": r"(?<![\w-])zipl(?![\w.-])",
 }
 
+_UNASKED = ("--force", "-f", "-ff", "--yes", "-y", "--quiet", "-q")
 # A comment; and who removes a node does not want it.
 _NO_WISH = re.compile(r"\s*(#|(sudo\s+)?rm\s)")
 
@@ -41,16 +42,21 @@ def _of_layout(layout: Layout) -> Iterator[str]:
         if system.kind not in KINDS:
             yield f"file system type {system.kind} (mkfs node {system.name!r}) has no rootless writer"
     for group in layout.groups:
-        if group.options:
-            yield f"the volume group {group.name!r} has options for vgcreate: {' '.join(group.options)}"
+        if asked := _meaningful(group.options):
+            yield f"the volume group {group.name!r} has options for vgcreate: {' '.join(asked)}"
         for volume in group.logical:
             if volume.type in {"thin", "thin-pool"}:
                 kind = "a thin volume" if volume.type == "thin" else "a pool for thin volumes"
                 yield f"the logical volume {volume.name!r} is {kind}"
             elif volume.type not in {"", "linear"}:
                 yield f"the logical volume {volume.name!r} is of the type {volume.type}, and not linear"
-            if volume.options:
-                yield f"the logical volume {volume.name!r} has options for lvcreate: {' '.join(volume.options)}"
+            if asked := _meaningful(volume.options):
+                yield f"the logical volume {volume.name!r} has options for lvcreate: {' '.join(asked)}"
+
+
+def _meaningful(options: Sequence[str]) -> list[str]:
+    """The options but for those that keep LVM from asking: on a new disk there is nothing to ask about."""
+    return [option for option in options if option not in _UNASKED]
 
 
 def of_scripts(scripts: Mapping[str, str]) -> Iterator[str]:
