@@ -19,7 +19,7 @@ from builder.arrivals import Arrivals
 from builder.engines.memory import cache_folder
 from builder.ownfiles import named
 from builder.progress import Log, Reporter, closing, failure
-from builder.request import Prepared
+from builder.request import FILES, Prepared
 from stages.errors import BuildError
 from stages.events import Event, parse
 from stages.request import Output, Request
@@ -277,13 +277,27 @@ def produce(
         )
         arrivals.finish(memory)
     finished = _in_order(conversation.outputs)
+    beside: list[str] = []
     for event in conversation.outputs:
-        if event["output"] == "files":
-            destination.place_side_files(agent.fetch(event["path"]), folder)
+        if event["output"] == FILES:
+            beside = destination.place_side_files(agent.fetch(event["path"]), folder)
+    if prepared.files:
+        _tell_files(folder, beside, say)
     places = [str(target) for target in prepared.targets]
     if load:
         places.append(_load(agent, finished[-1], request))
     say(closing(conversation.end, finished, places))
+
+
+def _tell_files(folder: Path, beside: Sequence[str], say: Callable[[str], None]) -> None:
+    """Say where the files are that were asked for; BuildError where no script has left any."""
+    if not beside:
+        raise BuildError(
+            f"the output {FILES} is empty: no outside script wrote into its working directory",
+            hint="name an element that leaves files beside the image (ramdisk, baremetal), or another output",
+        )
+    for path in beside:
+        say(f"{FILES}: {(folder / path).absolute()}")
 
 
 def _assembly(conversation: Conversation, request: Request, prepared: Prepared) -> tuple[Agent, bytes] | None:

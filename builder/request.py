@@ -33,6 +33,8 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "dir": SLIM,
     **{kind: {"compress": (), "level": (), "checksum": (), **SLIM} for kind in DISK_TYPES},
 }
+# The output of a build that makes nothing but what its outside scripts leave beside an image: kernels, ram disks.
+FILES = "files"
 QEMU_OPTION = "qemu."  # options of a disk image that go to qemu-img
 NO_SLIM = "no"
 POLICY_WORDS = ("auto", NO_SLIM)  # all else names a policy
@@ -82,6 +84,7 @@ class Prepared:
 
     ``passphrases`` (in base64) are those of encrypted containers by name; they are no part of the request. ``given``
     are the files of this machine that scripts may see, by the path at which they do; ``notes`` are for the user.
+    ``files`` says that the files which scripts leave beside the outputs were asked for.
     """
 
     request: Request
@@ -91,6 +94,7 @@ class Prepared:
     passphrases: Mapping[str, str] = field(default_factory=dict)
     given: Mapping[str, Path] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    files: bool = False
 
 
 def _one_of(what: str, given: str, known: Iterable[str]) -> UsageError:
@@ -102,8 +106,10 @@ def _one_of(what: str, given: str, known: Iterable[str]) -> UsageError:
 def parse_output(text: str) -> Output:
     """``TYPE[,key=value]...`` as an output; raises UsageError naming what is not known."""
     kind, *pairs = text.split(",")
+    if kind == FILES:
+        raise UsageError(f"the output {FILES} has no options", where=text, hint=f"-o {FILES} --dest DIR")
     if kind not in OUTPUT_TYPES:
-        raise _one_of("output type", kind, OUTPUT_TYPES)
+        raise _one_of("output type", kind, (*OUTPUT_TYPES, FILES))
     known = {**OPTIONS[kind], "dest": ()}
     options = {}
     for pair in pairs:
@@ -282,7 +288,7 @@ def _disk_of(wish: Wish, request: Request, found: Resolution, environment: Mappi
 
 def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.environ) -> Prepared:
     """Check everything that can be checked before a container runs; raises UsageError."""
-    parsed = [parse_output(text) for text in wish.outputs]
+    parsed = [parse_output(text) for text in wish.outputs if text != FILES]
     found, stood_in = resolve_elements(wish, environment, parsed)
     name = wish.name or found.operating_system.name
     if not NAME.match(name):
@@ -318,4 +324,5 @@ def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.enviro
     given, notes = given_files(request.variables, Path(environment.get("HOME", "/nonexistent")))
     request = replace(request, given={place: file_digest(file) for place, file in sorted(given.items())})
     passphrases = disk.passphrases if disk else {}
-    return Prepared(request, found.elements, targets, wish.locks, passphrases, given, (*stood_in, *notes))
+    files = FILES in wish.outputs
+    return Prepared(request, found.elements, targets, wish.locks, passphrases, given, (*stood_in, *notes), files)

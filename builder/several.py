@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from builder import destination, documents
 from builder.build import keep_lock, produce
-from builder.request import Prepared, Wish, parse_arch, parse_output, prepare
+from builder.request import FILES, Prepared, Wish, parse_arch, parse_output, prepare
 from stages.errors import UsageError
 from stages.export import layout
 from stages.export.archives import write_oci_archive
@@ -68,6 +68,10 @@ def check(wish: Wish, arches: Sequence[str]) -> Prepared:
     """Refuse what cannot be, before any build; the request for the first architecture, with the final targets."""
     if len(set(arches)) != len(arches) or not all(arches):
         raise UsageError(f"--arch {','.join(arches)} names one twice, or none", hint="--arch amd64,arm64")
+    if FILES in wish.outputs:
+        raise UsageError(
+            f"the output {FILES} has one place for each file, whatever the architecture", hint="name one with --arch"
+        )
     found = [prepare("build", replace(wish, arch=arch)) for arch in arches]
     names = [prepared.request.arch for prepared in found]
     if len(set(names)) != len(names):

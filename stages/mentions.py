@@ -29,6 +29,8 @@ PACKAGE_TOOLS = frozenset(
 )
 # Folders of what is provided, and the word that leads to each.
 PROVIDED = {provided.LIB: "_LIB", provided.PYTHON: "diskimage_builder", provided.COMMANDS: ""}
+# A library that is copied into the tree: what its text names, the scripts inside that name the library look at.
+LIBRARY_INSIDE = "ramdisk-functions"
 DOWNLOADERS = frozenset(
     "curl wget git pip pip2 pip3 rsync ssh scp ftp cache-url get-pip podman docker skopeo npm cargo go gem urllib "  # noqa: SIM905
     "subscription-manager pyenv extract-image".split()
@@ -90,7 +92,11 @@ def visible_files(script: HookFile, tree: HooksTree) -> dict[str, HookFile]:
     """The files that a script can see: itself, its element's own data, and what these name, over and over."""
     seen = {script.path: script}
     phase = PHASE_FOLDERS.get(script.path.partition("/")[0])
+    pending = [script]
     if phase is not None and phase.inside:  # the tree has its own commands
+        library = tree.get(f"{provided.LIB}/{LIBRARY_INSIDE}")
+        if library and LIBRARY_INSIDE in words(script.text):
+            pending.append(library)
         tree = {path: hook for path, hook in tree.items() if not path.startswith(f"{provided.COMMANDS}/")}
     if script.element != GENERATED:
         seen.update(
@@ -98,7 +104,6 @@ def visible_files(script: HookFile, tree: HooksTree) -> dict[str, HookFile]:
             for path, hook in tree.items()
             if hook.element == script.element and not hook.is_script and not path.startswith(("bin/", "environment.d/"))
         )
-    pending = [script]
     while pending:
         for path in _named(pending.pop(), tree):
             if path not in seen:

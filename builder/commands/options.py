@@ -108,7 +108,7 @@ def output_options(command: Command) -> Command:
             "outputs",
             multiple=True,
             metavar="TYPE[,KEY=VALUE]...",
-            help=f"What to write (repeatable): {', '.join(OUTPUT_TYPES)} [default: oci].",
+            help=f"What to write (repeatable): {', '.join(OUTPUT_TYPES)}, files [default: oci].",
         ),
     ):
         command = option(command)
