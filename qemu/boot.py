@@ -1,6 +1,6 @@
-"""The boot test: a machine is started from a disk image and watched until it is up, or surely will not be.
+"""The boot test: a machine is started from a disk image or a kernel and watched until it is up, or surely will not be.
 
-The image is never changed, and whatever happens no process is left: QEMU is killed on the way out, and dies with
+An image is never changed, and whatever happens no process is left: QEMU is killed on the way out, and dies with
 this process where that is killed itself.
 """
 
@@ -23,18 +23,19 @@ from qemu import firmware, image, seed, ssh
 from qemu.accelerator import Accelerator, Memory, choose
 from qemu.architecture import ARCHITECTURES
 from qemu.console import LOGIN_PROMPT, Console
-from qemu.machine import PACKAGES, Disk, Machine, arguments, emulator
+from qemu.machine import PACKAGES, Disk, Kernel, Machine, arguments, emulator
 from qemu.verdict import End, Failure, explain
 from qemu.vigil import Vigil
 from stages.errors import BuildError, UsageError
 from stages.syscalls import die_with_parent
 
 TIMEOUT = 300.0  # seconds
+KERNEL = "QEMU's own loader"  # what starts a machine that has neither BIOS nor UEFI to do so
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to boot and what to wait for.
+    """What to boot and what to wait for: a disk ``image``, or a ``kernel``, which may have a disk beside it.
 
     ``firmware`` is "", "bios", "uefi" or "both"; ``expect`` is searched in each line of the console, instead of the
     login prompt. ``ssh`` waits for an SSH server, and logs in where there is a ``seed`` (a folder with NoCloud's
@@ -42,8 +43,9 @@ class Request:
     boot, ``memory`` in MiB; ``log`` takes the text of the console.
     """
 
-    image: Path
+    image: Path | None
     arch: str
+    kernel: Kernel | None = None
     firmware: str = ""
     expect: re.Pattern[str] | None = None
     ssh: bool = False
@@ -79,7 +81,7 @@ class _Parts:
     """All that is needed for machines, found before the first one starts."""
 
     program: str
-    disk: Disk
+    disk: Disk | None
     firmwares: tuple[firmware.Firmware, ...]
     accelerator: Accelerator
     seed_files: dict[str, bytes] | None
@@ -145,7 +147,13 @@ def _gather(request: Request, memory: Memory | None) -> _Parts:
     if request.arch not in ARCHITECTURES:
         raise UsageError(f"{request.arch!r} is no architecture", hint=f"there is: {', '.join(ARCHITECTURES)}")
     kinds = firmware.kinds(request.arch, request.firmware)
-    disk = image.probe(request.image)
+    if request.image is None and request.kernel is None:
+        raise UsageError("there is nothing to boot", hint="name a disk image, or a kernel with --kernel FILE")
+    kernel = request.kernel
+    for file in (kernel.path, kernel.initrd) if kernel else ():
+        if file and not (file.is_file() and file.stat().st_size):
+            raise UsageError("there is no such file, or nothing is in it", where=str(file))
+    disk = image.probe(request.image) if request.image else None
     files = seed.read(request.seed) if request.seed else None
     program = shutil.which(emulator(request.arch))
     if not program:
@@ -154,7 +162,12 @@ def _gather(request: Request, memory: Memory | None) -> _Parts:
         )
     if request.wants_ssh and not shutil.which("ssh"):
         raise BuildError("ssh is not installed", hint="apt-get install openssh-client")
-    firmwares = tuple(firmware.find(request.arch, kind) for kind in kinds)
+    if kernel:  # QEMU loads it with the help of its built-in firmware, where there is one
+        if request.firmware:
+            raise UsageError("a kernel of its own is started without firmware", hint="leave --firmware out")
+        firmwares: tuple[firmware.Firmware, ...] = (firmware.Firmware(KERNEL),)
+    else:
+        firmwares = tuple(firmware.find(request.arch, kind) for kind in kinds)
     if request.ssh_key and files is None:
         files = {}
     return _Parts(program, disk, firmwares, choose(request.arch, program, memory), files)
@@ -174,6 +187,7 @@ def _machine(
         firmware=found.prepared(folder),
         accelerator=parts.accelerator,
         disk=parts.disk,
+        kernel=request.kernel,
         memory=request.memory,
         cpus=request.cpus,
         seed=disk,

@@ -33,11 +33,13 @@ class Model:
     """A machine: QEMU's name for it, the bus of its virtio devices, and what it needs beside them.
 
     ``emulated`` is the processor under TCG; "" is the machine's own choice, where "max" is none or is not better.
+    ``serial`` is Linux's name for its serial line.
     """
 
     machine: str
     bus: str = "pci"
     emulated: str = "max"
+    serial: str = "ttyS0"
     extra: tuple[str, ...] = ()
 
 
@@ -47,11 +49,11 @@ MODELS = {
     "amd64": _PC,
     "i386": _PC,
     # The processor's own pointer signatures cost a third of the time when they are emulated.
-    "arm64": Model("virt,gic-version=max", emulated="max,pauth-impdef=on"),
-    "armhf": Model("virt"),
-    "ppc64el": Model("pseries", emulated=""),
+    "arm64": Model("virt,gic-version=max", emulated="max,pauth-impdef=on", serial="ttyAMA0"),
+    "armhf": Model("virt", serial="ttyAMA0"),
+    "ppc64el": Model("pseries", emulated="", serial="hvc0"),
     "riscv64": Model("virt", emulated=""),
-    "s390x": Model("s390-ccw-virtio", bus="ccw"),
+    "s390x": Model("s390-ccw-virtio", bus="ccw", serial="ttysclp0"),
 }
 
 
@@ -64,16 +66,27 @@ class Disk:
 
 
 @dataclass(frozen=True)
-class Machine:
-    """A machine to start. Memory is in MiB; ``ssh_port`` is a port of 127.0.0.1 that leads to its port 22.
+class Kernel:
+    """A kernel that QEMU loads itself, with its initial ram disk and what is added to its command line."""
 
-    ``online`` lets it reach the network, else it is alone with its DHCP server. ``interactive`` gives it the terminal.
+    path: Path
+    initrd: Path | None = None
+    append: str = ""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine to start, from a disk or a kernel or both. Memory is in MiB.
+
+    ``ssh_port`` is a port of 127.0.0.1 that leads to the machine's port 22. ``online`` lets it reach
+    the network, else it is alone with its DHCP server. ``interactive`` gives it the terminal.
     """
 
     arch: str
     firmware: Firmware
     accelerator: Accelerator
-    disk: Disk
+    disk: Disk | None = None
+    kernel: Kernel | None = None
     memory: int = 1024
     cpus: int = 1
     seed: Path | None = None
@@ -106,6 +119,7 @@ def arguments(machine: Machine) -> list[str]:
         *("-nodefaults", "-no-user-config", "-display", "none", *model.extra),
         *_console(machine.interactive),
         *_firmware(machine.firmware),
+        *(_kernel(machine.kernel, model) if machine.kernel else ()),
         *_disks(machine, model),
         *_network(machine, model),
         *("-device", f"virtio-rng-{model.bus}"),
@@ -137,14 +151,23 @@ def _firmware(firmware: Firmware) -> list[str]:
     return words
 
 
+def _kernel(kernel: Kernel, model: Model) -> list[str]:
+    """The serial line is the console, unless the caller's words name another one: the last of them counts."""
+    line = f"console={model.serial} {kernel.append}".strip()
+    words = ["-kernel", str(kernel.path), "-append", line]
+    return [*words, "-initrd", str(kernel.initrd)] if kernel.initrd else words
+
+
 def _disks(machine: Machine, model: Model) -> list[str]:
     """The image behind an overlay that QEMU throws away; what has no boot index is not booted from."""
-    disk = machine.disk
-    words = [
-        *("-drive", f"if=none,id=disk,snapshot=on,discard=unmap,format={disk.format},file={quoted(disk.path)}"),
-        *("-device", f"virtio-blk-{model.bus},drive=disk,bootindex=0"),
-    ]
-    if machine.arch != "s390x":  # its loader knows no other boot order
+    words = []
+    if disk := machine.disk:
+        boots = "" if machine.kernel else ",bootindex=0"
+        words += [
+            *("-drive", f"if=none,id=disk,snapshot=on,discard=unmap,format={disk.format},file={quoted(disk.path)}"),
+            *("-device", f"virtio-blk-{model.bus},drive=disk{boots}"),
+        ]
+    if not machine.kernel and machine.arch != "s390x":  # its loader knows no other boot order
         words += ["-boot", "strict=on"]
     if machine.seed:
         words += ["-drive", f"if=none,id=seed,readonly=on,format=raw,file={quoted(machine.seed)}"]

@@ -93,7 +93,7 @@ def explain(failure: Failure) -> BuildError:
 
 def _hint(failure: Failure) -> str:
     if failure.why in (Sign.NO_LOADER, Sign.FIRMWARE_SHELL):
-        return _NO_LOADER[failure.firmware]
+        return _NO_LOADER.get(failure.firmware, "see whether the kernel is one for this architecture")
     if failure.why is End.DIED:
         return "see what QEMU said; is the image in use elsewhere, is there enough memory for --memory"
     if failure.why is not End.TIMEOUT:

@@ -23,6 +23,10 @@ WHOLE_ENVIRONMENT = re.compile(
 )
 # The merged folder of commands as a whole: ``$(dirname $0)/../bin/*``, ``$TMP_HOOKS_PATH/bin``.
 ALL_COMMANDS = re.compile(r"(?:\.\.|in_target\.d|TMP_HOOKS_PATH\}?[\"']?)/bin/?(?:[*\s\"')]|$)", re.MULTILINE)
+# A file or folder beside the script, which other elements may have put there: ``$(dirname $0)/scripts``.
+BESIDE = re.compile(
+    r"dirname\s+(?:--\s+)?[\"']?\$\{?(?:0|BASH_SOURCE(?:\[0\])?)\}?[\"']?\s*[)`][\"']?/([A-Za-z0-9_][A-Za-z0-9_.+/-]*)"
+)
 PACKAGE_TOOLS = frozenset(
     "apt apt-get aptitude debootstrap mmdebstrap install-packages dnf microdnf yum yumdownloader zypper pacman apk "  # noqa: SIM905
     "emerge".split()
@@ -55,6 +59,9 @@ def _named(hook: HookFile, tree: HooksTree) -> set[str]:
         segments = [segment for segment in written.split("/") if segment not in ("", ".", "..")]
         for place, segment in enumerate(segments):
             folders.setdefault(segment.rstrip("."), []).append(tuple(segments[place + 1 :]))
+    own = hook.path.partition("/")[0]
+    for beside in BESIDE.findall(hook.text):
+        folders.setdefault(own, []).append(tuple(segment for segment in beside.split("/") if segment))
     paths = set()
     all_commands = ALL_COMMANDS.search(hook.text) is not None
     lists_elements = not named.isdisjoint(provided.LISTS)

@@ -18,6 +18,16 @@ from stages.errors import UsageError
 @click.option(
     "--expect", default="", metavar="REGEX", help="Wait for a line of the console with this, not for the login prompt."
 )
+@click.option(
+    "--kernel",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Start this kernel, without a boot loader; an image is then a disk beside it.",
+)
+@click.option(
+    "--initrd", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="The kernel's initial ram disk."
+)
+@click.option("--append", default="", metavar="TEXT", help="More for the kernel's command line than its console.")
 @click.option("--ssh", is_flag=True, help="Wait until the SSH server answers; with a seed or a key also log in.")
 @click.option(
     "--seed",
@@ -40,9 +50,20 @@ from stages.errors import UsageError
 @click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Write the console's text here.")
 @click.option("--interactive", is_flag=True, help="Give the machine this terminal; Ctrl-A X ends it.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
-@click.argument("image", type=click.Path(path_type=Path))
-def boot(*, firmware: str | None, expect: str, arch: str, interactive: bool, debug: bool, **options: Any) -> None:
-    """Start a machine from a disk image and see whether it comes up; the image stays as it is.
+@click.argument("image", required=False, type=click.Path(path_type=Path))
+def boot(
+    *,
+    firmware: str | None,
+    expect: str,
+    arch: str,
+    kernel: Path | None,
+    initrd: Path | None,
+    append: str,
+    interactive: bool,
+    debug: bool,
+    **options: Any,
+) -> None:
+    """Start a machine from a disk image, or from a kernel, and see whether it comes up; the image stays as it is.
 
     It has come up when it shows its login prompt, or what else is waited for. The console is shown as it speaks.
     """
@@ -52,12 +73,22 @@ def boot(*, firmware: str | None, expect: str, arch: str, interactive: bool, deb
     from qemu.architecture import canonical, native
     from qemu.boot import Request, interact
     from qemu.boot import boot as run
+    from qemu.machine import Kernel
 
     try:
         expected = re.compile(expect) if expect else None
     except re.error as error:
         raise UsageError(f"--expect is no regular expression: {error}", where=expect) from error
-    request = Request(arch=canonical(arch or native()) or arch, firmware=firmware or "", expect=expected, **options)
+    if kernel is None and (initrd or append):
+        option = "--initrd" if initrd else "--append"
+        raise UsageError(f"{option} is for a kernel", hint=f"--kernel FILE, or leave {option} out")
+    request = Request(
+        arch=canonical(arch or native()) or arch,
+        firmware=firmware or "",
+        expect=expected,
+        kernel=Kernel(kernel, initrd, append) if kernel else None,
+        **options,
+    )
     if interactive:
         if not sys.stdin.isatty():
             raise UsageError("--interactive needs a terminal", hint="leave it out, or run it on a terminal")
