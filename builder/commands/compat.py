@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import os
+import re
 import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from builder.commands.building import build
 from builder.commands.options import note
-from stages.errors import BuildError
+from stages.errors import BuildError, UsageError
+
+if TYPE_CHECKING:
+    from builder.compat.translation import Translation
 
 _RAW = {"ignore_unknown_options": True, "allow_interspersed_args": True, "help_option_names": []}
+# What -c leaves: where the user and the engine are, and dib-ctr's own settings.
+_KEPT = re.compile(r"(HOME|PATH|TMPDIR|XDG_.*|CONTAINER_HOST|DOCKER_HOST|DIB_CTR_.*)\Z")
 _ABOUT = """Usage: {command} [OPTION]... ELEMENT...
 
   -a ARCH                     the architecture [default: this machine's]
@@ -74,9 +83,9 @@ def set_aside(results: tuple[Path, ...], environment: Mapping[str, str], at: dat
 
 def _run(command: str, argv: tuple[str, ...], *, ramdisk: bool) -> None:
     from builder.compat.arguments import parse
-    from builder.compat.environment import named
     from builder.compat.output import logged
     from builder.compat.translation import translate
+    from builder.engines.memory import cache_folder
     from qemu.architecture import native
 
     asked = parse(command, argv)
@@ -89,19 +98,29 @@ def _run(command: str, argv: tuple[str, ...], *, ramdisk: bool) -> None:
         click.echo(version("dib-ctr"))
         return
     if asked.clear:
-        kept = {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}
+        kept = {name: value for name, value in os.environ.items() if _KEPT.match(name)}
         os.environ.clear()
         os.environ.update(kept)
-    told = translate(asked, argv, os.environ, native(), ramdisk=ramdisk)
-    for sentence in told.notes:
-        note(sentence)
-    os.environ.update(told.variables)
-    settings = [f"--set={name}={value}" for name, value in named(_texts(told.elements), os.environ).items()]
-    context: Any = build.make_context("build", [*told.arguments, *settings, *told.elements])
-    with logged(told.logfile, quiet=told.quiet), _aside(set_aside(told.results, os.environ, datetime.now())), context:
-        build.invoke(context)
-    for file in told.passing:
-        file.unlink(missing_ok=True)
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="dib-ctr-", dir=cache_folder()) as scratch:
+        told = translate(asked, argv, os.environ, native(), Path(scratch), ramdisk=ramdisk)
+        for sentence in told.notes:
+            note(sentence)
+        os.environ.update(told.variables)
+        with logged(told.logfile or (os.devnull if told.quiet else ""), quiet=told.quiet):
+            _build(told)
+
+
+def _build(told: Translation) -> None:
+    from builder.compat.environment import named
+
+    try:
+        settings = [f"--set={name}={value}" for name, value in named(_texts(told.elements), os.environ).items()]
+        context: Any = build.make_context("build", [*told.arguments, *settings, "--", *told.elements])
+        with _aside(set_aside(told.results, os.environ, datetime.now())), context:
+            build.invoke(context)
+    except UsageError as error:  # diskimage-builder knows one status for all failures
+        raise BuildError(error.what, where=error.where, hint=error.hint) from error
 
 
 def _texts(elements: Sequence[str]) -> Iterator[str]:
@@ -115,22 +134,31 @@ def _texts(elements: Sequence[str]) -> Iterator[str]:
             yield hook.text
 
 
+def _link(file: Path, other: Path) -> None:
+    """Another name for a file; a copy where the file system has no such names."""
+    try:
+        os.link(file, other)
+    except OSError:
+        shutil.copy2(file, other)
+
+
 @contextlib.contextmanager
 def _aside(moves: Mapping[Path, Path]) -> Iterator[None]:
     """Older images have another name as well while a build lasts, and that one alone once it has succeeded.
 
     A build's outputs get their names when they are whole: until then the older ones are there as they were.
     """
-    for file, aside in moves.items():
-        os.link(file, aside)
     try:
+        for file, aside in moves.items():
+            _link(file, aside)
         yield
     except BaseException:
         for aside in moves.values():
             aside.unlink(missing_ok=True)
         raise
     for file, aside in moves.items():
-        if file.exists() and file.samefile(aside):  # nothing has changed, and the build left it where it was
+        same = file.exists() and (file.samefile(aside) or filecmp.cmp(file, aside, shallow=False))
+        if same:  # nothing has changed, and the build left it where it was
             aside.unlink()
         elif aside.suffix not in (".md5", ".sha256"):
             note(f"the image that was there is now {aside}")
@@ -169,11 +197,12 @@ def diskimage_builder(files: tuple[Path, ...], *, dry_run: bool, stop_on_failure
     if dry_run:
         return
     failed: list[str] = []
+    running: set[subprocess.Popen[str]] = set()
 
     def make(image: images.Image) -> None:
         if failed and stop_on_failure:
             return
-        command = [sys.executable, "-m", "builder.cli", image.command, *image.arguments]
+        command = [sys.executable, "-P", "-m", "builder.cli", image.command, *image.arguments]
         with subprocess.Popen(
             command,
             env={**os.environ, **image.environment},
@@ -181,14 +210,24 @@ def diskimage_builder(files: tuple[Path, ...], *, dry_run: bool, stop_on_failure
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="replace",
         ) as process:
+            running.add(process)
             for line in process.stdout or ():
                 click.echo(f"{image.name}: {line}", nl=False)
+        running.discard(process)
         if process.returncode:
             failed.append(image.name)
 
     with ThreadPoolExecutor(jobs or at_a_time(len(os.sched_getaffinity(0)), _free_memory())) as pool:
-        list(pool.map(make, found))
+        try:
+            list(pool.map(make, found))
+        except BaseException:  # interrupted: what runs ends as it would by itself, and nothing else begins
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(running):
+                process.terminate()
+            raise
+    note(f"built: {', '.join(image.name for image in found if image.name not in failed) or 'none'}")
     if failed:
         raise BuildError(f"{len(failed)} of {len(found)} images failed: {', '.join(failed)}")
 

@@ -30,6 +30,7 @@ VALUES = {
     "docker-target": "",
     "logfile": "",
 }
+_NOT_SHORT = ("image-extra-size", "mkfs-journal-size")
 DEFAULT_TYPE = "qcow2"
 
 
@@ -59,7 +60,9 @@ class Asked:
 
 def parse(command: str, argv: Sequence[str]) -> Asked:
     """Read the arguments of ``command``; BuildError (status 1) for what getopt would not take."""
-    longs = [*_FLAGS, *(f"{name}=" for name in VALUES)]
+    # The two that diskimage-builder's own command refuses make no other option's short form ambiguous.
+    written = {word.partition("=")[0].removeprefix("--") for word in argv}
+    longs = [*_FLAGS, *(f"{name}=" for name in VALUES if name not in _NOT_SHORT or name in written)]
     try:
         options, elements = getopt.gnu_getopt(list(argv), _SHORT, longs)
     except getopt.GetoptError as error:

@@ -34,15 +34,14 @@ class Translation:
     """``arguments`` are the options of ``dib-ctr build``, ``elements`` its elements; ``variables`` come on top of the
     environment's own.
 
-    ``results`` are the files that the build writes (checksums beside them counted in), ``passing`` those that nobody
-    asked for: they go again; ``logfile`` is where all that is said goes, ``quiet`` whether it goes there alone.
+    ``results`` are the files that the build writes (checksums beside them counted in); ``logfile`` is where all that is
+    said goes, ``quiet`` whether it goes nowhere else.
     """
 
     arguments: tuple[str, ...]
     elements: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     results: tuple[Path, ...] = ()
-    passing: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     logfile: str = ""
     quiet: bool = False
@@ -69,6 +68,8 @@ def checksums_of(asked: Asked, environment: Mapping[str, str]) -> tuple[str, ...
 def types_of(asked: Asked) -> tuple[str, ...]:
     """The types, each once; BuildError for one that nothing here writes."""
     types = tuple(dict.fromkeys(asked.types))
+    if not types:
+        raise BuildError("no type is named", hint="-t qcow2")
     for kind in types:
         if kind not in (*DISKS, "tar", "tgz", "docker"):
             why = _NEED.get(kind, "no output has that name")
@@ -107,11 +108,12 @@ def _outputs(
 
 
 def translate(
-    asked: Asked, argv: Sequence[str], environment: Mapping[str, str], arch: str, *, ramdisk: bool
+    asked: Asked, argv: Sequence[str], environment: Mapping[str, str], arch: str, scratch: Path, *, ramdisk: bool
 ) -> Translation:
     """Everything that follows from a command line, its words ``argv`` and the environment.
 
-    ``arch`` is the architecture where none is asked for. BuildError (status 1) for what cannot be.
+    ``arch`` is the architecture where none is asked for, ``scratch`` a folder for what nobody asked for. BuildError
+    (status 1) for what cannot be.
     """
     if not asked.elements:
         raise BuildError("no element is named", hint="at least one that is a distribution: debian-minimal vm")
@@ -123,13 +125,17 @@ def translate(
     arguments = ["--name", Path(name).name, "--dest", str(Path(name).absolute().parent), "--arch", wanted_arch]
     outputs, files = _outputs(asked, environment, name, () if ramdisk else types)
     arguments += outputs
-    passing: tuple[Path, ...] = ()
-    if "docker" in types and not ramdisk:
+    if ramdisk:  # its kernel and ram disk are files that scripts leave in the caller's folder
+        arguments += ["--output", f"tar,dest={scratch}/tree.tar"]
+    elif "docker" in types:
         target = asked.values["docker-target"]
         tagged = target if ":" in target.rpartition("/")[2] else f"{target}:latest"
-        archive = Path(f"{name}.docker.tar").absolute()
-        passing = (archive,)
-        arguments += ["--output", f"docker-archive,tag={tagged},slim=no,dest={archive}", "--no-documents", "--load"]
+        arguments += [
+            "--output",
+            f"docker-archive,tag={tagged},slim=no,dest={scratch}/image.tar",
+            "--no-documents",
+            "--load",
+        ]
     for package in asked.packages:
         arguments += ["--package", package]
     if asked.offline or environment.get("DIB_OFFLINE"):
@@ -143,7 +149,6 @@ def translate(
         elements=elements_of(asked, environment, wanted_arch, ramdisk=ramdisk),
         variables=_variables(asked, argv, environment),
         results=tuple(files),
-        passing=passing,
         notes=tuple(_notes(asked, environment)),
         logfile=asked.values.get("logfile", ""),
         quiet=environment.get("DIB_QUIET", "1" if asked.values.get("logfile") else "0") == "1",
@@ -163,6 +168,8 @@ def _variables(asked: Asked, argv: Sequence[str], environment: Mapping[str, str]
 
 def _notes(asked: Asked, environment: Mapping[str, str]) -> list[str]:
     notes = []
+    if "vm" in asked.elements and not any(name.startswith("block-device-") for name in asked.elements):
+        notes.append("vm brings a block-device element, as in diskimage-builder; block-device-hybrid boots both ways")
     if asked.no_tmpfs or "min-tmpfs" in asked.values:
         notes.append("builds take no memory for a tmpfs: --no-tmpfs and --min-tmpfs change nothing")
     if "image-cache" in asked.values:

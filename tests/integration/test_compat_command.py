@@ -42,9 +42,10 @@ def elements(place: Path) -> Path:
 
 
 def run(place: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    (place / "elements").mkdir(exist_ok=True)
     own = {"ELEMENTS_PATH": f"{ELEMENTS}:{place / 'elements'}", "MY_OWN": "mine", **environment}
     return subprocess.run(
-        [sys.executable, "-m", "builder.cli", *words],
+        [sys.executable, "-P", "-m", "builder.cli", *words],
         cwd=place,
         env={**os.environ, "DIB_CTR_STORE": STORE, **own},
         capture_output=True,
@@ -110,6 +111,8 @@ def test_a_log_file_and_statuses(place: Path, elements: Path) -> None:
     assert run(place, "disk-image-create").returncode == 1
     assert run(place, "disk-image-create", "--no-such-option", "tiny-os").returncode == 1
     assert run(place, "disk-image-create", "-t", "floppy", "tiny-os").returncode == 1
+    assert run(place, "disk-image-create", "-t", "tar", "no-such-element").returncode == 1
+    assert done(place, "disk-image-create", "-n", "-t", "tar", "tiny-os", DIB_QUIET="1").stdout == ""
 
 
 def test_docker_images_are_loaded(place: Path, elements: Path) -> None:
@@ -142,11 +145,14 @@ IMAGES = """
 def test_files_of_images(place: Path, elements: Path) -> None:
     """All are tried, what they have in common is built once, and the one that fails is named."""
     (place / "images.yaml").write_text(IMAGES)
+    (place / "builder").mkdir()  # not ours
+    (place / "builder/cli.py").write_text("raise SystemExit(9)")
     dry = done(place, "diskimage-builder", "--dry-run", "images.yaml")
     assert "DIB_WORD=for-a disk-image-create -o a -t tar -n tiny-os says" in dry.stderr
     assert names(place) == {"images.yaml"}
     outcome = run(place, "diskimage-builder", "images.yaml")
     assert outcome.returncode == 1
+    assert "built: a, b\n" in outcome.stderr
     assert "1 of 3 images failed: wrong" in outcome.stderr
     assert (said(place, "a.tar").split()[0], said(place, "b.tar").split()[0]) == ("for-a", "for-b")
     assert "b: tar: " in outcome.stdout

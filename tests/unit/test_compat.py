@@ -24,7 +24,7 @@ HERE = str(Path.cwd())
 
 
 def told(*argv: str, **environment: str) -> Translation:
-    return translate(parse("disk-image-create", argv), argv, environment, "amd64", ramdisk=False)
+    return translate(parse("disk-image-create", argv), argv, environment, "amd64", Path("/scratch"), ramdisk=False)
 
 
 def outputs(translation: Translation) -> list[str]:
@@ -63,8 +63,7 @@ def test_words_are_read_as_getopt_reads_them(argv: list[str]) -> None:
     longs = (
         "checksum,no-tmpfs,offline,help,version,min-tmpfs:,image-size:,image-cache:,max-online-resize:,mkfs-options:,"
     )
-    longs += "qemu-img-options:,ramdisk-element:,root-label:,install-type:,docker-target:,logfile:,"
-    longs += "image-extra-size:,mkfs-journal-size:"
+    longs += "qemu-img-options:,ramdisk-element:,root-label:,install-type:,docker-target:,logfile:"
     command = ["getopt", "-o", "a:ho:t:xucnp:", "-l", longs, "-n", "c", "--", *argv]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -124,10 +123,25 @@ def test_types_and_names(argv: tuple[str, ...], environment: dict[str, str], exp
 def test_docker_goes_to_the_engine_by_way_of_a_file() -> None:
     translation = told("-t", "docker", "--docker-target", "me/it", "debian-minimal")
     assert "--load" in translation.arguments
-    assert outputs(translation) == ["docker-archive,tag=me/it:latest,slim=no,dest=HERE/image.docker.tar"]
-    assert [file.name for file in translation.passing] == ["image.docker.tar"]
+    assert outputs(translation) == ["docker-archive,tag=me/it:latest,slim=no,dest=/scratch/image.tar"]
+    assert translation.results == ()
     tagged = told("-t", "docker", "--docker-target", "host:5000/it:1", "debian-minimal")
     assert "tag=host:5000/it:1," in outputs(tagged)[0]
+
+
+def test_a_ramdisk_has_no_image() -> None:
+    found = translate(Asked(elements=("a",)), ["a"], {}, "amd64", Path("/scratch"), ramdisk=True)
+    assert outputs(found) == ["tar,dest=/scratch/tree.tar"]
+    assert found.results == ()
+
+
+def test_short_forms_mean_what_they_mean_there() -> None:
+    assert parse("c", ["--mkfs", "x"]).values == {"mkfs-options": "x"}
+    assert parse("c", ["--image-s=1"]).values == {"image-size": "1"}
+    assert parse("c", ["--mkfs-journal-size", "5", "--image-extra-size=6"]).values == {
+        "image-extra-size": "6",
+        "mkfs-journal-size": "5",
+    }
 
 
 @pytest.mark.parametrize(
@@ -137,6 +151,7 @@ def test_docker_goes_to_the_engine_by_way_of_a_file() -> None:
         (("-t", "floppy", "a"), "'floppy' cannot be made"),
         (("-t", "aci", "a"), "'aci' cannot be made"),
         (("-t", "docker", "a"), "needs a name"),
+        (("-t", ",", "a"), "no type"),
     ],
 )
 def test_what_cannot_be_ends_with_status_1(argv: tuple[str, ...], words: str) -> None:
