@@ -107,7 +107,7 @@ def _needed_devices(dev: Path) -> None:
 
 
 def remove_stand_ins(dev: Path) -> None:
-    """Take away files with a device's name that are no record of one: a device lay over them, or output was sent there."""
+    """Take away files with a device's name that are no record of one: a device or output lay there."""
     for name in DEVICES:
         file = dev / name
         if file.is_file() and not file.is_symlink() and records.read(str(file), records.NODE) is None:
