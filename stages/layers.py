@@ -169,6 +169,8 @@ class Builder:
             lines.end()
             for note in supervised_notes(answers):
                 lines.add(f"dib-ctr: {note}\n".encode())
+            if not stage.phase.inside:
+                sandbox.remove_stand_ins(view.tree / "dev")
             if status == 0:
                 self._keep_hooks(stage, view, place)
                 keptmounts.write(set(left) - set(keptmounts.read(view.tree.parent)), place.upper)
@@ -223,6 +225,7 @@ class Builder:
                         caches=self._cache_views(stage, merged, place),
                         masked=(self.store.root,),
                         resolv_conf=resolv_conf(),
+                        furnished=stage.phase.name != "root",
                         image_cache=self._image_cache() if stage.image_cache else None,
                         given={path: self.given / self.request.given[path] for path in stage.given},
                     )

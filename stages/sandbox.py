@@ -21,7 +21,7 @@ from pathlib import Path
 from stages import syscalls
 from stages.keptmounts import KeptMount, kept_mounts
 from stages.places import BUILD_DIR, HOOKS_INSIDE
-from stages.supervise import listener
+from stages.supervise import listener, records
 from stages.syscalls import bind, mount
 
 MASKED = ("home", "root", "run", "tmp", "var/tmp", "mnt", "media", "srv", "opt")
@@ -52,7 +52,9 @@ class View:
     empty folder on a tmpfs for mount points. ``masked`` are more folders of the build image's root to hide (the store).
     ``image_cache`` is the scripts' own cache (DIB_IMAGE_CACHE), for outside stages that use it. ``given`` are files of
     the user's machine by the path at which an outside stage sees them. ``supervised``: system calls that a user
-    namespace refuses are answered (see ``stages.supervise``), where the kernel has what that takes.
+    namespace refuses are answered (see ``stages.supervise``), where the kernel has what that takes. ``furnished``: an
+    outside stage has the kernel's file systems in the tree, too, as diskimage-builder mounts them after ``root.d``;
+    without, just the devices that programs in the tree cannot do without.
     """
 
     inside: bool
@@ -68,6 +70,7 @@ class View:
     image_cache: Path | None = None
     given: Mapping[str, Path] = field(default_factory=dict)
     supervised: bool = True
+    furnished: bool = False
 
 
 def _devices(dev: Path) -> None:
@@ -90,6 +93,25 @@ def _devices(dev: Path) -> None:
         ("stderr", "/proc/self/fd/2"),
     ):
         (dev / name).symlink_to(target)
+
+
+def _needed_devices(dev: Path) -> None:
+    """The devices that a bootstrap with rights leaves in the tree's /dev; here they are there while a stage lasts."""
+    if not dev.is_dir() or dev.is_symlink():
+        return
+    for name in DEVICES:
+        if not os.path.lexists(dev / name):
+            (dev / name).touch()
+        if (dev / name).is_file() and not (dev / name).is_symlink():
+            bind(f"/dev/{name}", dev / name)
+
+
+def remove_stand_ins(dev: Path) -> None:
+    """Take away files with a device's name that are no record of one: a device or output lay there."""
+    for name in DEVICES:
+        file = dev / name
+        if file.is_file() and not file.is_symlink() and records.read(str(file), records.NODE) is None:
+            file.unlink()
 
 
 def _kernel_folders(root: Path, *, own_network: bool) -> None:
@@ -223,6 +245,13 @@ def _enter_outside(view: View) -> None:
     if view.image_cache:
         bind(view.image_cache, build / "image-cache")
     _mount_caches(view, build / "mnt")
+    if view.furnished:
+        for name in ("proc", "sys", "dev"):
+            _place(build / "mnt" / name, folder=True)
+        _kernel_folders(build / "mnt", own_network=not view.network)
+        _devices(build / "mnt" / "dev")
+    else:
+        _needed_devices(build / "mnt" / "dev")
     syscalls.pivot_root(root)
     os.chdir(f"{BUILD_DIR}/cwd")
 

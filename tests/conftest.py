@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,3 +26,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def upstream_elements() -> Path:
     """The folder of diskimage-builder's own elements (tests/upstream.py)."""
     return upstream.elements()
+
+
+@pytest.fixture(autouse=True)
+def _same_folder() -> Iterator[None]:
+    """No test leaves the process elsewhere: what a later one says of relative paths would depend on their order."""
+    before = Path.cwd()
+    yield
+    after = Path.cwd()
+    os.chdir(before)
+    assert after == before

@@ -1,0 +1,180 @@
+"""What ``dib-ctr build`` is asked for a command line of disk-image-create or ramdisk-image-create.
+
+Pure: from the arguments and the environment to the arguments of ``dib-ctr build``, the changes of the environment, the
+files that come out of it, and what is worth a line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from builder.compat.arguments import VALUES, Asked
+from stages.errors import BuildError
+
+DISKS = {
+    "qcow2": "qcow2",
+    "raw": "raw",
+    "vhd": "vhd",
+    "vpc": "vhd",
+    "vmdk": "vmdk-sparse",
+    "vdi": "vdi",
+    "vhdx": "vhdx",
+}
+_NEED = {
+    "squashfs": "a squashfs of the tree is not written yet",
+    "aci": "application container images are not written; take -t tar, or dib-ctr build --output oci",
+}
+_SUMS = ("md5", "sha256")
+
+
+@dataclass(frozen=True)
+class Translation:
+    """``arguments`` are the options of ``dib-ctr build``, ``elements`` its elements; ``variables`` come on top of the
+    environment's own.
+
+    ``results`` are the files that the build writes (checksums beside them counted in); ``logfile`` is where all that is
+    said goes, ``quiet`` whether it goes nowhere else.
+    """
+
+    arguments: tuple[str, ...]
+    elements: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    results: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+    logfile: str = ""
+    quiet: bool = False
+
+
+def elements_of(asked: Asked, environment: Mapping[str, str], arch: str, *, ramdisk: bool) -> tuple[str, ...]:
+    """The elements with those that diskimage-builder adds: a layout for ``vm``, ``base``, a ramdisk's."""
+    elements = list(asked.elements)
+    if "vm" in elements and not any(name.startswith("block-device-") for name in elements):
+        elements.append("block-device-efi" if arch and arch in "arm64 aarch64" else "block-device-mbr")
+    if not asked.skip_base:
+        elements.insert(0, "base")
+    if ramdisk:
+        elements.insert(0, asked.values.get("ramdisk-element") or environment.get("RAMDISK_ELEMENT") or "ramdisk")
+    return tuple(dict.fromkeys(elements))
+
+
+def checksums_of(asked: Asked, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Which checksum files are wanted: DIB_CHECKSUM is 1 for both, or names them."""
+    wanted = "1" if asked.checksum else environment.get("DIB_CHECKSUM", "0")
+    return tuple(name for name in _SUMS if wanted == "1" or name in wanted)
+
+
+def types_of(asked: Asked) -> tuple[str, ...]:
+    """The types, each once; BuildError for one that nothing here writes."""
+    types = tuple(dict.fromkeys(asked.types))
+    if not types:
+        raise BuildError("no type is named", hint="-t qcow2")
+    for kind in types:
+        if kind not in (*DISKS, "tar", "tgz", "docker"):
+            why = _NEED.get(kind, "no output has that name")
+            known = ", ".join((*DISKS, "tar", "tgz", "docker"))
+            raise BuildError(f"the type {kind!r} cannot be made: {why}", hint=f"types: {known}")
+    if "docker" in types and not asked.values.get("docker-target"):
+        raise BuildError("the type docker needs a name for the image", hint="--docker-target NAME:TAG")
+    return types
+
+
+def _outputs(
+    asked: Asked, environment: Mapping[str, str], name: str, types: Sequence[str]
+) -> tuple[list[str], list[Path]]:
+    """The options ``-o`` and the files they give."""
+    sums = checksums_of(asked, environment)
+    options, files = [], []
+    for kind in types:
+        if kind == "docker":
+            continue
+        suffix = "tgz" if kind == "tgz" else kind
+        file = Path(f"{name}.{suffix}").absolute()
+        words = [f"dest={file}"]
+        if kind in DISKS:
+            words.append(f"checksum={'+'.join(reversed(sums)) or 'none'}")
+            files += [file.with_name(f"{file.name}.{one}") for one in sums]
+        if kind == "qcow2":
+            words.append(f"compress={'none' if asked.uncompressed else 'zlib'}")
+        if kind in DISKS and kind != "raw":
+            text = asked.values.get("qemu-img-options") or environment.get("QEMU_IMG_OPTIONS", "")
+            words += [f"qemu.{word}" for word in text.split(",") if word]
+        if kind == "tgz":
+            words.append("compress=gzip")
+        files.append(file)
+        options += ["--output", ",".join([DISKS.get(kind, "tar"), *words])]
+    return options, files
+
+
+def translate(
+    asked: Asked, argv: Sequence[str], environment: Mapping[str, str], arch: str, scratch: Path, *, ramdisk: bool
+) -> Translation:
+    """Everything that follows from a command line, its words ``argv`` and the environment.
+
+    ``arch`` is the architecture where none is asked for, ``scratch`` a folder for what nobody asked for. BuildError
+    (status 1) for what cannot be.
+    """
+    if not asked.elements:
+        raise BuildError("no element is named", hint="at least one that is a distribution: debian-minimal vm")
+    types = types_of(asked)
+    name = asked.name or environment.get("IMAGE_NAME", "") or "image"
+    if len(types) == 1:
+        name = name.removesuffix(f".{types[0]}")
+    wanted_arch = asked.arch or environment.get("ARCH", "") or arch
+    arguments = ["--name", Path(name).name, "--dest", str(Path(name).absolute().parent), "--arch", wanted_arch]
+    outputs, files = _outputs(asked, environment, name, () if ramdisk else types)
+    arguments += outputs
+    if ramdisk:  # its kernel and ram disk are files that scripts leave in the caller's folder
+        arguments += ["--output", f"tar,dest={scratch}/tree.tar"]
+    elif "docker" in types:
+        target = asked.values["docker-target"]
+        tagged = target if ":" in target.rpartition("/")[2] else f"{target}:latest"
+        arguments += [
+            "--output",
+            f"docker-archive,tag={tagged},slim=no,dest={scratch}/image.tar",
+            "--no-documents",
+            "--load",
+        ]
+    for package in asked.packages:
+        arguments += ["--package", package]
+    if asked.offline or environment.get("DIB_OFFLINE"):
+        arguments.append("--offline")
+    if asked.values.get("mkfs-options"):
+        arguments += ["--mkfs-options", asked.values["mkfs-options"]]
+    if "after-error" in environment.get("break", "").split(","):
+        arguments += ["--break", "error"]
+    return Translation(
+        arguments=tuple(arguments),
+        elements=elements_of(asked, environment, wanted_arch, ramdisk=ramdisk),
+        variables=_variables(asked, argv, environment),
+        results=tuple(files),
+        notes=tuple(_notes(asked, environment)),
+        logfile=asked.values.get("logfile", ""),
+        quiet=environment.get("DIB_QUIET", "1" if asked.values.get("logfile") else "0") == "1",
+    )
+
+
+def _variables(asked: Asked, argv: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
+    found = {VALUES[name]: value for name, value in asked.values.items() if VALUES[name]}
+    found["DIB_ARGS"] = " ".join(argv)
+    if asked.trace:
+        started = environment.get("DIB_DEBUG_TRACE", "0")
+        found["DIB_DEBUG_TRACE"] = str(asked.trace + (int(started) if started.isdigit() else 0))
+    if asked.checksum:
+        found["DIB_CHECKSUM"] = "1"
+    return found
+
+
+def _notes(asked: Asked, environment: Mapping[str, str]) -> list[str]:
+    notes = []
+    if "vm" in asked.elements and not any(name.startswith("block-device-") for name in asked.elements):
+        notes.append("vm brings a block-device element, as in diskimage-builder; block-device-hybrid boots both ways")
+    if asked.no_tmpfs or "min-tmpfs" in asked.values:
+        notes.append("builds take no memory for a tmpfs: --no-tmpfs and --min-tmpfs change nothing")
+    if "image-cache" in asked.values:
+        notes.append("what scripts keep in DIB_IMAGE_CACHE lies in the store: --image-cache changes nothing")
+    points = [point for point in environment.get("break", "").split(",") if point and point != "after-error"]
+    if points:
+        notes.append(f"break={','.join(points)}: name a stage instead, dib-ctr build --break before:STAGE")
+    return notes
