@@ -126,7 +126,7 @@ def translate(
     outputs, files = _outputs(asked, environment, name, () if ramdisk else types)
     arguments += outputs
     if ramdisk:  # its kernel and ram disk are files that scripts leave in the caller's folder
-        arguments += ["--output", f"tar,dest={scratch}/tree.tar"]
+        arguments += ["--output", "files"]
     elif "docker" in types:
         target = asked.values["docker-target"]
         tagged = target if ":" in target.rpartition("/")[2] else f"{target}:latest"

@@ -15,6 +15,7 @@ from qemu.accelerator import GUESTS, Accelerator, choose
 from qemu.boot import Request, boot
 from qemu.console import Sign, Stage
 from qemu.firmware import KINDS
+from qemu.machine import Kernel
 from qemu.verdict import End, Failure, explain
 from stages.errors import BuildError, UsageError
 
@@ -196,3 +197,16 @@ def test_every_firmware_has_a_hint(firmware: str) -> None:
 def test_an_unknown_architecture_is_refused() -> None:
     with pytest.raises(UsageError, match="'vax' is no architecture"):
         list(boot(Request(Path("/nowhere.raw"), "vax"), lambda _: None))
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({}, "there is nothing to boot"),
+        ({"kernel": Kernel(Path("/nowhere/k"))}, "no such file"),
+        ({"kernel": Kernel(Path(__file__), Path("/nowhere/i"))}, "no such file"),
+    ],
+)
+def test_what_cannot_be_started_is_refused(changes: dict[str, Any], named: str) -> None:
+    with pytest.raises(UsageError, match=named):
+        list(boot(Request(None, "amd64", **changes), lambda _: None))

@@ -10,7 +10,7 @@ import pytest
 from qemu.accelerator import Accelerator
 from qemu.architecture import ARCHITECTURES
 from qemu.firmware import KINDS, Firmware
-from qemu.machine import MODELS, PACKAGES, SYSTEMS, Disk, Machine, arguments, emulator
+from qemu.machine import MODELS, PACKAGES, SYSTEMS, Disk, Kernel, Machine, arguments, emulator
 
 PLAIN = Machine("amd64", Firmware("bios"), Accelerator.TCG, Disk(Path("/srv/a.qcow2"), "qcow2"))
 
@@ -98,3 +98,20 @@ def test_size() -> None:
     words = arguments(replace(PLAIN, memory=2048, cpus=3))
     assert value(words, "-m") == ["2048"]
     assert value(words, "-smp") == ["3"]
+
+
+@pytest.mark.parametrize(("arch", "console"), [("amd64", "ttyS0"), ("arm64", "ttyAMA0"), ("ppc64el", "hvc0")])
+def test_a_kernel_speaks_on_the_serial_line(arch: str, console: str) -> None:
+    kernel = Kernel(Path("/srv/k"), Path("/srv/i"), "quiet ip=dhcp")
+    words = arguments(replace(PLAIN, arch=arch, disk=None, kernel=kernel))
+    assert value(words, "-kernel") == ["/srv/k"]
+    assert value(words, "-initrd") == ["/srv/i"]
+    assert value(words, "-append") == [f"console={console} quiet ip=dhcp"]
+    assert not value(words, "-drive")
+
+
+def test_a_disk_beside_a_kernel_is_not_booted_from() -> None:
+    words = arguments(replace(PLAIN, kernel=Kernel(Path("/srv/k"))))
+    assert "virtio-blk-pci,drive=disk" in value(words, "-device")
+    assert "-initrd" not in words
+    assert "-boot" not in words

@@ -57,6 +57,7 @@ def test_an_output_is_a_type_and_options() -> None:
         ("oci,layers", "layers=VALUE"),
         ("oci,tag=", "tag=VALUE"),
         ("dir,tag=1", "dest"),
+        ("files,dest=/srv/a", "--dest"),
     ],
 )
 def test_a_wrong_output_is_refused_with_what_was_meant(text: str, named: str) -> None:
