@@ -15,11 +15,13 @@ TESTS = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test the mark of its folder."""
+    """Give each test the mark of its folder; files of slow tests go first, so that none is waited for last."""
     for item in items:
         folder = item.path.relative_to(TESTS).parts[0]
         if folder in FOLDER_MARKS:
             item.add_marker(folder)
+    quick = {item.path for item in items if not item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path in quick)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +74,8 @@ def full(tree: Path, *, backwards: bool) -> None:
     for name in ("links/a", "etc/again", os.fsdecode(b"odd/again " + LINE_END)):
         (tree / name).hardlink_to(tree / "usr/bin/suid")
     sparse(tree / "sparse", 3 * MIB)
-    with socket.socket(socket.AF_UNIX) as server:
-        os.chdir(tree / "var")
+    with socket.socket(socket.AF_UNIX) as server, chdir(tree / "var"):
         server.bind("socket")
-        os.chdir("/")
     os.chown(tree, 0, 3)
     tree.chmod(0o750)
 

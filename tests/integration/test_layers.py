@@ -95,7 +95,9 @@ def test_what_a_key_does_not_cover_is_not_visible(command: Command, own: Path) -
         "ls / > /etc/root",
     )
     outside = script(
-        'find /home /root /tmp /run -mindepth 1 > "$TARGET_ROOT/etc/outside"; ls / > "$TARGET_ROOT/etc/out"'
+        'kernel=(-path "$TARGET_ROOT/proc" -o -path "$TARGET_ROOT/sys" -o -path "$TARGET_ROOT/dev")',
+        'find /home /root /tmp /run -mindepth 1 "(" "${kernel[@]}" ")" -prune -o -print > "$TARGET_ROOT/etc/outside"',
+        'ls / > "$TARGET_ROOT/etc/out"',
     )
     write_element(own, "probe", {"install.d/90-probe": probe, "post-root.d/10-probe": outside})
     outcome = command.build("-o", "tar", "tiny-os", "other", "probe", variables={"DIB_SECRET": "s3cret", "SECRET": "s"})
