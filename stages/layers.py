@@ -15,7 +15,7 @@ from pathlib import Path
 from stages import caches, keptmounts, provided, sandbox, sourcecache
 from stages.caches import CacheRule
 from stages.control import Control, StoppedError
-from stages.environment import PATH, SERVICES
+from stages.environment import SERVICES
 from stages.errors import BuildError
 from stages.events import emit
 from stages.hooks import PHASES, HookFile
@@ -396,22 +396,14 @@ def stage_environment(stage: Stage, plan: Plan) -> dict[str, str]:
     """Everything in the environment of a stage's script: the variables it names and where things are."""
     services = {name: value for name, value in plan.environment.items() if name in SERVICES and stage.network}
     hooks = HOOKS_INSIDE if stage.phase.inside else HOOKS_OUTSIDE
-    where = {"HOME": "/root", "PATH": f"{hooks}/bin:{PATH}", "TMP_HOOKS_PATH": hooks}
+    where = provided.places(hooks, inside=stage.phase.inside)
     where.update(
         TMP_MOUNT_PATH=TARGET_ROOT,
         TMP_BUILD_DIR=BUILD_DIR,
         TMP_IMAGE_DIR=IMAGE_DIR,
         DIB_IMAGE_CACHE=IMAGE_CACHE,
         DIB_LOCKFILES=LOCKS,
-        ELEMENTS_PATH=f"{hooks}/{provided.ELEMENTS}",
-        _LIB=f"{hooks}/{provided.LIB}",
     )
     if not stage.phase.inside:
-        where.update(
-            TARGET_ROOT=TARGET_ROOT,
-            PATH=f"{hooks}/bin:{hooks}/{provided.COMMANDS}:{PATH}",
-            PYTHONPATH=f"{hooks}/{provided.PYTHON}",
-            DIB_CTR_CACHE=CACHES,
-            USER="root",
-        )
+        where.update(TARGET_ROOT=TARGET_ROOT, DIB_CTR_CACHE=CACHES)
     return {**stage.environment, **services, **where}

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages import provided
 from stages.events import emit
 from stages.export.archives import write_tar
 from stages.hooks import HookFile, merge
@@ -52,6 +53,13 @@ def hooks_of(
     return tree
 
 
+def _lists(elements: Sequence[tuple[str, Path]], hooks: str) -> dict[str, str]:
+    """What lists the elements to scripts that see the hooks tree at ``hooks``, and the functions of all."""
+    functions = provided.functions(elements, hooks)
+    exported = {f"BASH_FUNC_{name}%%": text for name, text in functions.items()}
+    return {**provided.variables(elements, hooks), **exported}
+
+
 def assemble(
     request: Request,
     store: Store,
@@ -76,7 +84,7 @@ def assemble(
         layout=layout,
         tree=Path(given["tree"]),
         hooks=write_hooks(hooks, place / "hooks"),
-        environment=given["environment"],
+        environment={**given["environment"], **_lists(elements, str(place / "hooks"))},
         images=place / "images",
         beside=place / "beside",
         work=place / "mounts",

@@ -26,6 +26,7 @@ from stages import syscalls
 from stages.errors import BuildError, UsageError
 
 FIRST_DISK = "image0"  # the one that diskimage-builder's scripts are told of
+_CACHE, _LOCKS = "image-cache", "lockfiles"  # DIB_IMAGE_CACHE, DIB_LOCKFILES: of these scripts alone
 _LAST_OF_CODE = 440  # bytes of the first sector before the disk's id
 
 
@@ -71,7 +72,7 @@ def assemble(job: Job, show: Callable[[str], None]) -> Assembled:
     UsageError for what this assembly cannot make, BuildError where a program or a script fails.
     """
     refuse(job)
-    for folder in (job.images, job.beside, job.work):
+    for folder in (job.images, job.beside, job.work, job.work / _CACHE / _LOCKS):
         folder.mkdir(parents=True, exist_ok=True)
     book = ledger.open_ledger(job.ledgers)
     work = _Work(job, show, book)
@@ -262,6 +263,8 @@ def variables(job: Job, devices: Mapping[str, str], root: Path) -> dict[str, str
         "TMP_MOUNT_PATH": str(root),
         "TMP_BUILD_DIR": str(root.parent),
         "TMP_IMAGE_DIR": str(job.images),
+        "DIB_IMAGE_CACHE": str(job.work / _CACHE),
+        "DIB_LOCKFILES": str(job.work / _CACHE / _LOCKS),
     }
 
 

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blockdev.filesystems.tools import find
-from stages import syscalls
-from stages.environment import PATH
+from stages import provided, syscalls
 from stages.errors import BuildError
 from stages.hooks import PHASES, SCRIPT_NAME, Phase, script_order
 from stages.places import HOOKS_INSIDE
@@ -29,7 +28,8 @@ PRE_FINALISE, FINALISE, CLEANUP = (
 )
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _TAIL = 20  # lines of a failed script's output that its error repeats
-# The first process of a pid namespace hears no signal that it does not handle: a shell stands there for the script.
+# The first process of a pid namespace hears no signal that it does not handle: a shell stands there for the script. It
+# is bash, which hands exported functions on.
 _FIRST = '"$@"; exit "$?"'
 
 
@@ -81,9 +81,11 @@ class Scripts:
         element = self.element_of.get(title, "")
         where = f"element {element}, {title}" if element else title
         self.show(f"{where}:")
-        hooks = HOOKS_INSIDE if phase.inside else str(self.hooks)
-        places = {"HOME": "/root", "PATH": f"{hooks}/bin:{PATH}", "TMP_HOOKS_PATH": hooks}
-        status, tail = self._wait(command, {**self.environment, **variables, **places})
+        places = provided.places(HOOKS_INSIDE if phase.inside else str(self.hooks), inside=phase.inside)
+        environment = {**self.environment, **variables, **places}
+        if phase.inside:  # on its way into the tree the environment loses all functions, in diskimage-builder too
+            environment = {name: value for name, value in environment.items() if not name.startswith("BASH_FUNC_")}
+        status, tail = self._wait(command, environment)
         if status:
             how = f"was killed by signal {status - 128}" if status > 128 else f"ended with status {status}"
             last = "".join(f"\n    {line}" for line in tail)
@@ -92,7 +94,7 @@ class Scripts:
             )
 
     def _wait(self, command: list[str], environment: Mapping[str, str]) -> tuple[int, list[str]]:
-        own = [find("unshare"), "--pid", "--fork", "--kill-child=KILL", "--", "/bin/sh", "-c", _FIRST, "sh"]
+        own = [find("unshare"), "--pid", "--fork", "--kill-child=KILL", "--", "/bin/bash", "-c", _FIRST, "bash"]
         tail: deque[str] = deque(maxlen=_TAIL)
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)  # nobody would know of a process that they cut short
         try:

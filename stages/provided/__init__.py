@@ -16,6 +16,7 @@ from pathlib import Path
 
 import yaml
 
+from stages.environment import PATH
 from stages.hooks import GENERATED, HookFile, HooksTree, read_folder
 
 LIB = "lib.d"
@@ -56,6 +57,18 @@ def repository_files(elements: Sequence[tuple[str, Path]]) -> dict[str, HookFile
         for file in sorted(folder.glob(f"{REPOSITORIES}*")):
             found.setdefault(file.name, HookFile(file.name, name, 0o644, file.read_bytes()))
     return found
+
+
+def places(hooks: str, *, inside: bool) -> dict[str, str]:
+    """The variables that say where a script finds what is provided, with the merged hooks tree at ``hooks``."""
+    where = {
+        "HOME": "/root",
+        "PATH": f"{hooks}/bin:{PATH}" if inside else f"{hooks}/bin:{hooks}/{COMMANDS}:{PATH}",
+        "TMP_HOOKS_PATH": hooks,
+        "ELEMENTS_PATH": f"{hooks}/{ELEMENTS}",
+        "_LIB": f"{hooks}/{LIB}",
+    }
+    return where if inside else {**where, "PYTHONPATH": f"{hooks}/{PYTHON}", "USER": "root"}
 
 
 def variables(elements: Sequence[tuple[str, Path]], hooks: str) -> dict[str, str]:

@@ -26,7 +26,14 @@ DEVICES = {
         'grep -q " / ext4 " /proc/mounts',
         "echo inside > /etc/inside",
     ),
-    "cleanup.d/60-outside": script('[ -f "$TARGET_ROOT/etc/inside" ]', 'echo outside > "$TARGET_ROOT/etc/outside"'),
+    "cleanup.d/60-outside": script(
+        '[ -f "$TARGET_ROOT/etc/inside" ]',
+        'echo outside | sudo tee "$TARGET_ROOT/etc/outside"',
+        'source "$_LIB/common-functions"',
+        'eval declare -A folders="($(get_image_element_array))"',
+        '[[ -d ${folders[needs-device]} && $IMAGE_ELEMENT_YAML == *needs-device* ]] || die "no elements"',
+        'mkdir "$DIB_IMAGE_CACHE/mine"; touch "$DIB_LOCKFILES/mine"',
+    ),
 }
 
 
