@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stages import syscalls
+from stages import init, syscalls
 from stages.keptmounts import KeptMount, kept_mounts
 from stages.places import BUILD_DIR, HOOKS_INSIDE
 from stages.supervise import listener, records
@@ -296,19 +296,13 @@ def _spawn(
             os._exit(127)
     if channel:
         channel.close()
-    status = _reap_until(child)
+    status = init.reap_until(child)
+    if left := init.stop_the_rest():
+        os.write(2, init.told(left).encode())
     if report is not None:
         lines = Path("/proc/self/mountinfo").read_bytes().splitlines(keepends=True)
         os.write(report, b"".join(line for line in lines if BUILD_DIR.encode() in line))
     os._exit(status if status >= 0 else 128 - status)
-
-
-def _reap_until(child: int) -> int:
-    """Be init for the sandbox: reap everything, until the stage's own process has ended."""
-    while True:
-        pid, status = os.wait()
-        if pid == child:
-            return os.waitstatus_to_exitcode(status)
 
 
 @contextmanager

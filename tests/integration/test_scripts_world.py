@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import uuid
@@ -129,3 +130,31 @@ def tar_text(command: Command, name: str) -> str:
     names = subprocess.check_output(["tar", "-tf", image], text=True).split()
     (found,) = [one for one in names if one.removeprefix("./") == name]
     return subprocess.check_output(["tar", "-xOf", image, found], text=True)
+
+
+def test_what_is_left_running_ends_with_its_script(command: Command, place: Path) -> None:
+    """A daemon is asked to end and writes down what it has; what only prints on is heard to its end."""
+    daemon = """trap 'echo kept > "$TMP_MOUNT_PATH/seen/daemon"; exit' TERM; while :; do sleep 0.05; done"""
+    write_element(
+        place / "elements",
+        "looks",
+        {
+            "extra-data.d/10-start": script(
+                'mkdir -p "$TMP_MOUNT_PATH/seen"',
+                f"setsid bash -c {shlex.quote(daemon)} daemon > /dev/null 2>&1 &",
+                "sleep 0.2",
+            ),
+            "extra-data.d/20-later": script(
+                'cp "$TMP_MOUNT_PATH/seen/daemon" "$TMP_MOUNT_PATH/seen/later"',
+                'exec > >(sleep 0.05; cat > "$TMP_MOUNT_PATH/seen/piped")',
+                "echo to the end",
+            ),
+        },
+    )
+    log = place / "log"
+    found = built(command, "--log", str(log))
+    assert found == {"daemon": "kept\n", "later": "kept\n", "piped": "to the end\n"}
+    told = [line for line in log.read_text().splitlines() if "left running" in line]
+    assert len(told) == 1
+    assert "10-start" in told[0]
+    assert "bash" in told[0]
