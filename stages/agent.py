@@ -22,7 +22,8 @@ from stages.environment import PATH, capture_argv, initial, parse_capture, snipp
 from stages.errors import BuildError
 from stages.events import emit
 from stages.hooks import HooksTree, merge
-from stages.layers import Builder, StageFailedError, write_hooks
+from stages.hooksfolder import write_hooks
+from stages.layers import Builder, StageFailedError
 from stages.oddities import refuse_odd
 from stages.outputs import Exporter, FinishedTree, layer_titles
 from stages.places import BUILD_DIR, HOOKS_OUTSIDE

@@ -18,7 +18,7 @@ from stages.control import Control, StoppedError
 from stages.environment import SERVICES
 from stages.errors import BuildError
 from stages.events import emit
-from stages.hooks import PHASES, HookFile
+from stages.hooksfolder import add_earlier, same_as_given, write_hooks
 from stages.key import digest, why_missed
 from stages.places import (
     BUILD_DIR,
@@ -211,7 +211,7 @@ class Builder:
             with mounted(self.store, chain, scratch / "merged", place.upper, place.path / "work") as merged:
                 hooks = write_hooks(stage.files, scratch / "hooks")
                 if (merged / "hooks").is_dir():
-                    shutil.copytree(merged / "hooks", hooks, dirs_exist_ok=True, symlinks=True)
+                    add_earlier(merged / "hooks", hooks)
                 network = stage.network and not self.request.offline
                 with resolving(merged / "tree", resolv_conf() if network else b""):
                     yield View(
@@ -268,7 +268,7 @@ class Builder:
             for name in names:
                 file = Path(directory, name)
                 path = file.relative_to(view.hooks).as_posix()
-                if _same_as_given(file, stage.files.get(path), earlier / path):
+                if same_as_given(file, stage.files.get(path), earlier / path):
                     continue
                 target = place.upper / "hooks" / path
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -313,15 +313,6 @@ class Builder:
             encoding="utf-8",
         )
         return session
-
-
-def _same_as_given(file: Path, given: HookFile | None, earlier: Path) -> bool:
-    """Is this file of a stage's hooks folder what the stage found there, from its elements or from an earlier stage."""
-    if file.is_symlink():
-        return earlier.is_symlink() and earlier.readlink() == file.readlink()
-    if earlier.is_file() and not earlier.is_symlink():
-        return earlier.read_bytes() == file.read_bytes()
-    return given is not None and given.data == file.read_bytes()
 
 
 @dataclass
@@ -375,21 +366,6 @@ def resolving(tree: Path, content: bytes, *, also_missing: bool = False) -> Iter
     finally:
         if content and file.is_file() and not file.is_symlink() and file.read_bytes() == content:
             os.truncate(file, 0)
-
-
-def write_hooks(files: Mapping[str, HookFile], folder: Path) -> Path:
-    """Write just these files below ``folder``, in which every phase has its folder, and return it."""
-    for phase in PHASES:
-        (folder / phase.folder).mkdir(parents=True, exist_ok=True)
-    for path, hook in files.items():
-        file = folder / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if hook.target:
-            file.symlink_to(hook.target)
-        else:
-            file.write_bytes(hook.data)
-            file.chmod(hook.mode)
-    return folder
 
 
 def stage_environment(stage: Stage, plan: Plan) -> dict[str, str]:

@@ -17,7 +17,7 @@ from stages import provided
 from stages.events import emit
 from stages.export.archives import write_tar
 from stages.hooks import HookFile, merge
-from stages.layers import write_hooks
+from stages.hooksfolder import write_hooks
 from stages.outputs import FinishedTree
 from stages.plan import generated, own_scripts
 from stages.request import Request
