@@ -1,6 +1,6 @@
 """diskimage-builder itself and elements of others, as test material: fetched once, kept below ~/.cache/dib-ctr-tests.
 
-Nothing of it is part of dib-ctr. They come from the package index, pip's (its configuration or ``PIP_INDEX_URL``). Only the package's own
+Nothing of it is part of dib-ctr. The index is pip's (its configuration or ``PIP_INDEX_URL``). Only a package's own
 files are fetched, none of what it depends on: its elements are read, not its Python code.
 """
 
