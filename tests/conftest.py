@@ -24,6 +24,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path in quick)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the tables that tests have recorded (``record_property("table", text)``), wherever these have run."""
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        for name, text in report.user_properties:
+            if name == "table":
+                terminalreporter.section(report.nodeid, sep="-")
+                terminalreporter.write_line(str(text))
+
+
 @pytest.fixture(scope="session")
 def upstream_elements() -> Path:
     """The folder of diskimage-builder's own elements (tests/upstream.py)."""
