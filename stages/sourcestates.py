@@ -139,8 +139,8 @@ def _out_of_sight(source: Source) -> BuildError:
     return BuildError(
         f"the source repository {source.name!r} is at {source.shown}, which scripts cannot see",
         where=source.where,
-        hint=f"--set {source.location_variable}={source.shown} takes it along, up to 64 MB and 2000 files "
-        "(git clone --bare packs a repository into few); else serve it by HTTP",
+        hint=f"a build takes along what {source.location_variable} names ({source.shown}), up to 64 MiB and 10000 "
+        "files: a git clone --bare of it has few; else serve it by HTTP",
     )
 
 
