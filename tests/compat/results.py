@@ -59,15 +59,20 @@ def markdown(rows: Sequence[Row], results: Mapping[str, Result], release: str) -
             " the stages of `debian-minimal` in the cache; where it was the first to need a stage, it ran that."
         ),
         "",
-        "| element | built with | | seconds | |",
-        "| --- | --- | --- | ---: | --- |",
+        *listed(rows, found),
     ]
+    return "\n".join(lines) + "\n"
+
+
+def listed(rows: Sequence[Row], found: Sequence[Result]) -> list[str]:
+    """The lines of the table of these rows and what became of each."""
+    lines = ["| element | built with | | seconds | |", "| --- | --- | --- | ---: | --- |"]
     for row, each in zip(rows, found, strict=True):
         beside = " ".join((*row.beside, *(f"-p {name}" for name in row.packages), *row.variables))
         reason = f"{row.cannot} ({row.kind})" if row.cannot else "; ".join(filter(None, (each.reason, row.note)))
         seconds = f"{each.seconds:.0f}" if each.seconds else ""
         lines.append(f"| {row.name} | {beside} | {each.state} | {seconds} | {_cell(reason)} |")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def work_list(results: Iterable[Result]) -> str:
