@@ -211,7 +211,7 @@ class Builder:
             with mounted(self.store, chain, scratch / "merged", place.upper, place.path / "work") as merged:
                 hooks = write_hooks(stage.files, scratch / "hooks")
                 if (merged / "hooks").is_dir():
-                    shutil.copytree(merged / "hooks", hooks, dirs_exist_ok=True, symlinks=True)
+                    lay_over(merged / "hooks", hooks)
                 network = stage.network and not self.request.offline
                 with resolving(merged / "tree", resolv_conf() if network else b""):
                     yield View(
@@ -390,6 +390,25 @@ def write_hooks(files: Mapping[str, HookFile], folder: Path) -> Path:
             file.write_bytes(hook.data)
             file.chmod(hook.mode)
     return folder
+
+
+def lay_over(earlier: Path, hooks: Path) -> None:
+    """Put what earlier stages left in the hooks folder over the files that elements bring.
+
+    A link is what an install type leaves in the place of a script that the plan has put there already. It goes where
+    it leads to a file that this stage has; else the plan's script stays.
+    """
+    for directory, folders, names in os.walk(earlier):
+        place = hooks / Path(directory).relative_to(earlier)
+        place.mkdir(exist_ok=True)
+        links = [name for name in folders if Path(directory, name).is_symlink()]
+        for name in (*names, *links):
+            left, there = Path(directory, name), place / name
+            if left.is_symlink() and there.is_file() and not Path(os.path.normpath(place / left.readlink())).exists():
+                continue
+            if there.is_symlink() or there.is_file():
+                there.unlink()
+            shutil.copy2(left, there, follow_symlinks=False)
 
 
 def stage_environment(stage: Stage, plan: Plan) -> dict[str, str]:

@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages import aptsources
 from tests import upstream
-from tests.compat import compare, dib
+from tests.compat import compare, dib, index
 from tests.compat.results import BUILDS, DIFFERS, FAILS, SAME, Result, failure
 from tests.compat.table import Row
 
@@ -28,20 +29,31 @@ class Run:
     folder: Path
     compare: bool
 
-    def arguments(self, row: Row) -> list[str]:
-        """The command line that builds a row."""
+    def arguments(self, row: Row, given: Mapping[str, str]) -> list[str]:
+        """The command line that builds a row with these variables; all but ``DIB_*`` are options."""
         store = ["--store", str(self.folder / "store")] if self.engine == "host" else []
         packages = [word for name in row.packages for word in ("-p", name)]
+        others = {name: value for name, value in given.items() if not name.startswith("DIB_")}
+        settings = [word for name, value in others.items() for word in ("--set", f"{name}={value}")]
         elements = [name for name in row.elements if name != TOGETHER]
         return [
             *(sys.executable, "-m", "builder.cli", "build", "--engine", self.engine, *store),
             *("--elements-path", str(upstream.elements()), "--progress", "plain", "--name", row.name),
-            *("-o", row.output, "--dest", str(self.folder / "out"), *packages, *elements),
+            *("-o", row.output, "--dest", str(self.folder / "out"), *packages, *settings, *elements),
         ]
 
-    def environment(self, row: Row) -> dict[str, str]:
-        """The variables that both builders get for a row."""
-        return {**dib.variables(), **row.given(self.folder / "sources.list")}
+    @contextmanager
+    def environment(self, row: Row) -> Iterator[dict[str, str]]:
+        """The variables that both builders get for a row; its index of Python packages is served meanwhile."""
+        sources = self.folder / "sources.list"
+        if not row.index:
+            yield {**dib.variables(), **row.given(sources)}
+            return
+        packages = self.folder / "index" / row.name
+        if not packages.exists():
+            index.fetch(row.index, packages)
+        with index.served(packages) as address:
+            yield {**dib.variables(), **row.given(sources, address)}
 
     def output(self, row: Row) -> Path:
         """The file that a build of a row writes."""
@@ -65,17 +77,20 @@ class Run:
         """Build one row into its output."""
         started = time.monotonic()
         try:
-            done = subprocess.run(
-                self.arguments(row),
-                env={**os.environ, **self.environment(row)},
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                check=False,
-                timeout=LIMIT,
-            )
+            with self.environment(row) as given:
+                done = subprocess.run(
+                    self.arguments(row, given),
+                    env={**os.environ, **given},
+                    cwd=self.folder,
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                    check=False,
+                    timeout=LIMIT,
+                )
+        except index.FetchError as error:
+            return Result(row.name, FAILS, f"its Python packages: {str(error).splitlines()[-1]}")
         except subprocess.TimeoutExpired:
             return Result(row.name, FAILS, f"not done after {LIMIT} s", float(LIMIT))
         seconds = time.monotonic() - started
@@ -88,7 +103,8 @@ class Run:
     def made_by_dib(self, row: Row) -> None:
         """Build one row with diskimage-builder itself. DibError where it fails."""
         names = [name for name in row.elements if name != TOGETHER]
-        dib.reference(names, self.environment(row), self.reference(row), row.packages)
+        with self.environment(row) as given:
+            dib.reference(names, given, self.reference(row), row.packages)
 
     def compared(self, row: Row, seconds: float) -> Result:
         """Compare a row's output with what diskimage-builder makes of it, which is built here if it is not there."""
@@ -115,6 +131,7 @@ def together(table: Sequence[Row]) -> Row:
         {name: value for row in table for name, value in row.variables.items()},
         tuple(dict.fromkeys(name for row in table for name in row.packages)),
         compare=all(row.compare for row in table),
+        index=tuple(dict.fromkeys(name for row in table for name in row.index)),
     )
 
 
