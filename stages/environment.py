@@ -49,6 +49,7 @@ def initial(request: Request, epoch: int) -> dict[str, str]:
         "DIB_OFFLINE": "1" if request.offline else "",
         "DIB_DEBUG_TRACE": "0",
         "DIB_DEFAULT_INSTALLTYPE": "source",
+        "DIB_BOOT_LABEL": "",  # set to something only by a disk with a /boot of its own, but always set
         "DIB_CHECKSUM": "0",
         "DIB_NO_TMPFS": "1",
         "DIB_PYTHON_EXEC": "/usr/bin/python3",

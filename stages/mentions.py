@@ -40,6 +40,9 @@ DOWNLOADERS = frozenset(
     "subscription-manager pyenv extract-image".split()
 )
 
+# Programs that take their settings from variables which no script writes out, and how these begin.
+SETTINGS = {"pip": "PIP_", "pip2": "PIP_", "pip3": "PIP_"}
+
 
 def words(text: str) -> frozenset[str]:
     """The words of a text, as file and command names are written."""
@@ -123,6 +126,8 @@ def visible_files(script: HookFile, tree: HooksTree) -> dict[str, HookFile]:
 def visible_variables(texts: Iterable[str], environment: Mapping[str, str], always: Set[str]) -> dict[str, str]:
     """The variables that these texts name (or could name: by prefix, by asking for all), and the ones in ``always``.
 
+    A text that names a program of ``SETTINGS`` names that program's variables.
+
     Asking for all does not give ``DIB_CTR_*``: these say how this machine builds; another one must come to the same.
     """
     named: set[str] = set(always)
@@ -130,6 +135,7 @@ def visible_variables(texts: Iterable[str], environment: Mapping[str, str], alwa
     for text in texts:
         named.update(VARIABLE.findall(text))
         prefixes.update(PREFIX.findall(text))
+        prefixes.update(SETTINGS[word] for word in words(text) & SETTINGS.keys())
         if WHOLE_ENVIRONMENT.search(text):
             prefixes.add("DIB_")
     return {

@@ -10,107 +10,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
-from stages import aptsources
-from tests import upstream
-from tests.compat import compare, dib
-from tests.compat.results import BUILDS, CANNOT, DIFFERS, FAILS, SAME, Result, failure, markdown, work_list
+from tests.compat import dib
+from tests.compat.results import CANNOT, DIFFERS, FAILS, Result, markdown, work_list
+from tests.compat.runs import Run, prepare, together
 from tests.compat.table import Row, rows
 
 DOCUMENT = Path(__file__).parents[2] / "docs/upstream-elements.md"
-TOGETHER = "together"  # the name of a build of many rows
-LIMIT = 1800  # seconds for one build
-
-
-@dataclass(frozen=True)
-class Run:
-    """How the builds are run: the engine, where the store and the outputs are, and whether DIB's own are made too."""
-
-    engine: str
-    folder: Path
-    compare: bool
-
-    def arguments(self, row: Row) -> list[str]:
-        """The command line that builds a row."""
-        store = ["--store", str(self.folder / "store")] if self.engine == "host" else []
-        packages = [word for name in row.packages for word in ("-p", name)]
-        elements = [name for name in row.elements if name != TOGETHER]
-        return [
-            *(sys.executable, "-m", "builder.cli", "build", "--engine", self.engine, *store),
-            *("--elements-path", str(upstream.elements()), "--progress", "plain", "--name", row.name),
-            *("-o", row.output, "--dest", str(self.folder / "out"), *packages, *elements),
-        ]
-
-    def environment(self, row: Row) -> dict[str, str]:
-        """The variables that both builders get for a row."""
-        return {**dib.variables(), **row.given(self.folder / "sources.list")}
-
-    def build(self, row: Row) -> Result:
-        """Build one row, and compare it where that is asked for."""
-        output = self.folder / "out" / f"{row.name}.{row.output}"
-        started = time.monotonic()
-        try:
-            done = subprocess.run(
-                self.arguments(row),
-                env={**os.environ, **self.environment(row)},
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                check=False,
-                timeout=LIMIT,
-            )
-        except subprocess.TimeoutExpired:
-            return Result(row.name, FAILS, f"not done after {LIMIT} s", float(LIMIT))
-        seconds = time.monotonic() - started
-        try:
-            if done.returncode != 0:
-                (self.folder / "logs").mkdir(exist_ok=True)
-                (self.folder / "logs" / row.name).write_text(done.stdout + done.stderr)
-                return Result(row.name, FAILS, failure(done.stdout + done.stderr), seconds)
-            if self.compare and row.compare:
-                return self._compared(row, output, seconds)
-            return Result(row.name, BUILDS, "", seconds)
-        finally:
-            output.unlink(missing_ok=True)
-
-    def _compared(self, row: Row, output: Path, seconds: float) -> Result:
-        theirs = self.folder / "references" / f"{row.name}.tar"
-        try:
-            dib.reference(
-                [name for name in row.elements if name != TOGETHER], self.environment(row), theirs, row.packages
-            )
-        except dib.DibError as error:
-            return Result(row.name, DIFFERS, f"DIB itself fails: {str(error).splitlines()[-1]}", seconds)
-        found = compare.differences(compare.read(output), compare.read(theirs))
-        report = compare.judge(found, compare.expectations(compare.EXPECTED.read_text()))
-        (self.folder / "differences").mkdir(exist_ok=True)
-        (self.folder / "differences" / row.name).write_text(compare.text(report, most=1000))
-        if report.same:
-            return Result(row.name, SAME, "", seconds)
-        kinds = sorted({each.kind for each in report.unexpected})
-        return Result(row.name, DIFFERS, f"{len(report.unexpected)} differences ({', '.join(kinds)})", seconds)
-
-
-def together(table: Sequence[Row]) -> Row:
-    """One row that has all elements, variables and packages of these."""
-    return Row(
-        TOGETHER,
-        tuple(dict.fromkeys(name for row in table for name in (row.name, *row.beside))),
-        {name: value for row in table for name, value in row.variables.items()},
-        tuple(dict.fromkeys(name for row in table for name in row.packages)),
-        compare=all(row.compare for row in table),
-    )
 
 
 def chosen(only: Sequence[str]) -> list[Row]:
@@ -122,14 +34,6 @@ def chosen(only: Sequence[str]) -> list[Row]:
         message = f"no element of upstream's: {', '.join(sorted(unknown))}"
         raise SystemExit(message)
     return [row for row in table if not wanted or row.name in wanted]
-
-
-def prepare(run: Run) -> None:
-    """Make the folders, and the sources.list that elements are given."""
-    for each in ("out", "store", "references"):
-        (run.folder / each).mkdir(parents=True, exist_ok=True)
-    run.folder.chmod(0o755)
-    (run.folder / "sources.list").write_text(aptsources.debian_mirror().sources(dib.RELEASE) + "\n")
 
 
 def main() -> int:

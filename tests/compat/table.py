@@ -13,7 +13,7 @@ TABLE = Path(__file__).with_name("elements.yaml")
 FILES = Path(__file__).with_name("files")
 SYSTEM = "debian-minimal"
 KINDS = ("hardware", "distribution", "licence", "network", "upstream")
-_KEYS = {"with", "set", "output", "cannot", "kind", "note", "packages", "system", "compare"}
+_KEYS = {"with", "set", "output", "cannot", "kind", "note", "packages", "system", "compare", "index"}
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,23 @@ class Row:
     kind: str = ""
     note: str = ""
     compare: bool = False
+    index: tuple[str, ...] = ()
 
     @property
     def elements(self) -> tuple[str, ...]:
         """The elements that a build of this row names."""
         return (*((SYSTEM,) if self.system else ()), self.name, *self.beside)
 
-    def given(self, sources: Path) -> dict[str, str]:
-        """Its variables with the places of files filled in; ``sources`` is a sources.list of this machine's mirror."""
-        return {
-            name: value.replace("{files}", str(FILES)).replace("{sources}", str(sources))
-            for name, value in self.variables.items()
-        }
+    def given(self, sources: Path, index: str = "") -> dict[str, str]:
+        """Its variables with places filled in.
+
+        ``sources`` is a sources.list of this machine's mirror, ``index`` the address of an index with its packages.
+        """
+        places = {"{files}": str(FILES), "{sources}": str(sources), "{index}": index}
+        found = dict(self.variables)
+        for name, place in places.items():
+            found = {variable: value.replace(name, place) for variable, value in found.items()}
+        return found
 
 
 def _row(name: str, entry: Mapping[str, Any]) -> Row:
@@ -61,6 +66,7 @@ def _row(name: str, entry: Mapping[str, Any]) -> Row:
         kind,
         entry.get("note", ""),
         bool(entry.get("compare", False)),
+        tuple(entry.get("index", ())),
     )
 
 

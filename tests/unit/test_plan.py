@@ -151,6 +151,14 @@ def test_indirect_use_makes_the_variables_visible(tmp_path: Path, text: str) -> 
     assert "DIB_INSTALLTYPE_foo" not in plan.find("50-see").environment
 
 
+def test_a_program_that_has_settings_of_its_own_gets_them(tmp_path: Path) -> None:
+    variables = {**VARIABLES, "PIP_INDEX_URL": "http://index/simple"}
+    script = "#!/bin/bash\n/opt/venv/bin/pip install hello\n"
+    plan = plan_of(tmp_path, {**BASE, "a/install.d/55-pip": script}, variables)
+    assert plan.find("55-pip").environment["PIP_INDEX_URL"] == "http://index/simple"
+    assert "PIP_INDEX_URL" not in plan.find("50-see").environment
+
+
 def test_set_options_are_not_a_look_at_the_whole_environment(tmp_path: Path) -> None:
     plan = plan_of(
         tmp_path, {**BASE, "a/install.d/55-odd": "#!/bin/bash\nset -eu\nexport FOO=1\nenv X=1 true\n${!list[@]}\n"}
