@@ -281,23 +281,18 @@ def produce(
     for event in conversation.outputs:
         if event["output"] == FILES:
             beside = destination.place_side_files(agent.fetch(event["path"]), folder)
-    if prepared.files:
-        _tell_files(folder, beside, say)
-    places = [str(target) for target in prepared.targets]
-    if load:
-        places.append(_load(agent, finished[-1], request))
-    say(closing(conversation.end, finished, places))
-
-
-def _tell_files(folder: Path, beside: Sequence[str], say: Callable[[str], None]) -> None:
-    """Say where the files are that were asked for; BuildError where no script has left any."""
-    if not beside:
+    if prepared.files and not beside:
         raise BuildError(
             f"the output {FILES} is empty: no outside script wrote into its working directory",
             hint="name an element that leaves files beside the image (ramdisk, baremetal), or another output",
         )
-    for path in beside:
-        say(f"{FILES}: {(folder / path).absolute()}")
+    if not prepared.targets:
+        for path in beside:
+            say(f"{FILES}: {(folder / path).absolute()}")
+    places = [str(target) for target in prepared.targets]
+    if load:
+        places.append(_load(agent, finished[-1], request))
+    say(closing(conversation.end, finished, places))
 
 
 def _assembly(conversation: Conversation, request: Request, prepared: Prepared) -> tuple[Agent, bytes] | None:

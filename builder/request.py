@@ -14,6 +14,7 @@ from builder.destination import check_targets, target_of
 from builder.given import file_digest, given_files
 from qemu.architecture import ARCHITECTURES, canonical, native
 from stages import aptsources
+from stages.breaks import WANTED, is_point
 from stages.element import BUILTIN, Element, Resolution, find_elements, nearest, resolve
 from stages.environment import SERVICES
 from stages.errors import BuildError, UsageError
@@ -35,6 +36,7 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 # The output of a build that makes nothing but what its outside scripts leave beside an image: kernels, ram disks.
 FILES = "files"
+NO_FINAL_IMAGE = "no-final-image"  # in the name of an element: it makes the image's files itself
 QEMU_OPTION = "qemu."  # options of a disk image that go to qemu-img
 NO_SLIM = "no"
 POLICY_WORDS = ("auto", NO_SLIM)  # all else names a policy
@@ -72,6 +74,8 @@ class Wish:
     no_cache: bool = False
     offline: bool = False
     breaks: tuple[str, ...] = ()
+    break_command: str = ""
+    break_outside: bool = False
     slim: str = ""
     no_documents: bool = False
     locks: LockWish = field(default_factory=LockWish)
@@ -233,9 +237,8 @@ def _packages(given: Iterable[str]) -> tuple[str, ...]:
 
 def _breaks(given: Iterable[str]) -> tuple[str, ...]:
     for point in given:
-        when, _, stage = point.partition(":")
-        if point != "error" and (when not in ("before", "after") or not stage):
-            raise UsageError(f"--break {point!r} is no point to stop at", hint="before:STAGE, after:STAGE or error")
+        if not is_point(point):
+            raise UsageError(f"--break {point!r} is no point to stop at", hint=WANTED)
     return tuple(given)
 
 
@@ -271,6 +274,12 @@ def resolve_elements(
     return found, tuple(instead.values())
 
 
+def no_final_image(wish: Wish, environment: Mapping[str, str]) -> str:
+    """The element that wants no disk image of the tree, where there is one: diskimage-builder knows it by its name."""
+    found = resolve(wish.elements, find_elements(elements_path(wish.elements_path, environment)))
+    return next((name for name in found.names if NO_FINAL_IMAGE in name), "")
+
+
 def _is_for_disk(outputs: Sequence[Output]) -> bool:
     return any(output.type in DISK_TYPES for output in outputs)
 
@@ -289,6 +298,9 @@ def _disk_of(wish: Wish, request: Request, found: Resolution, environment: Mappi
 def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.environ) -> Prepared:
     """Check everything that can be checked before a container runs; raises UsageError."""
     parsed = [parse_output(text) for text in wish.outputs if text != FILES]
+    without = no_final_image(wish, environment) if _is_for_disk(parsed) else ""
+    if without:
+        parsed = [output for output in parsed if output.type not in DISK_TYPES]
     found, stood_in = resolve_elements(wish, environment, parsed)
     name = wish.name or found.operating_system.name
     if not NAME.match(name):
@@ -311,6 +323,8 @@ def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.enviro
         no_cache=wish.no_cache,
         offline=wish.offline,
         breaks=_breaks(wish.breaks),
+        break_command=wish.break_command,
+        break_outside=wish.break_outside,
         config=image_config(found.elements),
         slim=texts,
     )
@@ -325,4 +339,6 @@ def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.enviro
     request = replace(request, given={place: file_digest(file) for place, file in sorted(given.items())})
     passphrases = disk.passphrases if disk else {}
     files = FILES in wish.outputs
+    if without:
+        notes = [f"the element {without} leaves disk images out: none is written", *notes]
     return Prepared(request, found.elements, targets, wish.locks, passphrases, given, (*stood_in, *notes), files)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages import aptsources, foreign, locked, pinned, provided, sandbox, sources
+from stages import aptsources, breaks, foreign, locked, pinned, provided, sandbox, sources
 from stages.caches import read_cache_rules
 from stages.cleaning import prune, verify
 from stages.control import Control, StoppedError
@@ -186,9 +186,8 @@ def _build_tree(work: Work) -> tuple[Plan, Builder, tuple[str, ...]]:
     for attempt in range(1, REPLANS + 1):
         plan = plan_request(work)
         builder = _builder(work, plan)
-        for wanted in work.request.breaks:
-            if ":" in wanted:
-                plan.find(wanted.partition(":")[2])
+        for sentence in breaks.check(plan, work.request.breaks):
+            emit("note", text=sentence)
         stop = plan.find(work.request.stop_at) if work.request.stop_at else None
         locked.prepare(work.request, work.store, work.control, builder)
         emit("plan", stages=rows(builder))

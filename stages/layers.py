@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stages import caches, keptmounts, provided, sandbox, sourcecache
+from stages import breaks, caches, keptmounts, provided, sandbox, sourcecache
 from stages.caches import CacheRule
 from stages.control import Control, StoppedError
 from stages.environment import SERVICES
@@ -190,7 +191,7 @@ class Builder:
             element=stage.script.element,
             script=stage.name,
         )
-        if "error" in self.request.breaks:
+        if breaks.ERROR in self.request.breaks:
             self._shell("error", stage, chain, place)
         if full:
             raise full
@@ -277,20 +278,22 @@ class Builder:
     # -- shells ----------------------------------------------------------------------------------------------------
 
     def _break(self, point: str, stage: Stage, chain: tuple[str, ...]) -> None:
-        for wanted in self.request.breaks:
-            when, _, name = wanted.partition(":")
-            if when == point and self.plan.find(name).number == stage.number:
-                self._shell(point, stage, chain, None)
+        if breaks.stops(self.plan, self.request.breaks, point, stage):
+            self._shell(point, stage, chain, None)
 
     def _shell(self, point: str, stage: Stage, chain: tuple[str, ...], place: Workplace | None) -> None:
-        session = self.open_session(stage, chain, place)
+        if place is not None and self.request.break_outside:
+            stage = dataclasses.replace(stage, phase=dataclasses.replace(stage.phase, inside=False))
+        session = self.open_session(stage, chain, place, self.request.break_command)
         emit("break", session=session, number=stage.number, point=point)
         self.control.wait_for_continue()
 
-    def open_session(self, stage: Stage, chain: Sequence[str], place: Workplace | None = None) -> str:
+    def open_session(
+        self, stage: Stage, chain: Sequence[str], place: Workplace | None = None, command: str = ""
+    ) -> str:
         """Write down what a shell at this stage needs (see ``stages.shell``) and return the session's name.
 
-        ``place`` is where the stage failed: what it left there is shown too.
+        ``place`` is where the stage failed: what it left there is shown too. ``command`` runs in place of a shell.
         """
         session = f"{os.getpid()}-{stage.number}-{digest(stage.key + str(time.time()))[:8]}"
         folder = self.store.root / "sessions" / session
@@ -308,6 +311,7 @@ class Builder:
                     "environment": stage_environment(stage, self.plan),
                     "script": f"{HOOKS_INSIDE if stage.phase.inside else HOOKS_OUTSIDE}/{stage.script.path}",
                     "title": stage.title,
+                    "command": ["/bin/bash", "-c", command] if command else [],
                 }
             ),
             encoding="utf-8",

@@ -35,8 +35,9 @@ class Request:
 
     ``elements`` are the resolved names, sorted, ``builtin`` those of them that come with dib-ctr; ``asked`` those
     the user gave. ``image`` is the digest of the build image (for the host engine: of the tools on the host).
-    ``stop_at`` names the stage before which a shell is wanted (empty: after all). ``breaks`` are ``before:STAGE``,
-    ``after:STAGE`` or ``error``. ``config`` is what the elements say of the image (``stages.imageconfig``); ``slim``
+    ``stop_at`` names the stage before which a shell is wanted (empty: after all). ``breaks`` are points of
+    ``stages.breaks``, where ``break_command`` runs in place of a shell; ``break_outside`` opens those of failures
+    outside the tree. ``config`` is what the elements say of the image (``stages.imageconfig``); ``slim``
     has the texts of the policies that outputs name in their option ``slim``. ``locking`` is what it says of locks.
     ``disk`` describes the disk that the tree is for, where it is for one (``stages.disk``). ``given`` has the SHA-256
     of each file of the user's machine that scripts may see, by its path; they travel in the archive's ``given``.
@@ -56,6 +57,8 @@ class Request:
     offline: bool = False
     stop_at: str = ""
     breaks: tuple[str, ...] = ()
+    break_command: str = ""
+    break_outside: bool = False
     arguments: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     slim: Mapping[str, str] = field(default_factory=dict)

@@ -76,8 +76,14 @@ def _check_load(engine: str, *, load: bool) -> None:
 )
 @click.option("--boot-test", is_flag=True, help="Start a machine from the disk image and wait for its login prompt.")
 @click.option(
-    "--break", "breaks", multiple=True, metavar="POINT", help="Open a shell at before:STAGE, after:STAGE or error."
+    "--break",
+    "breaks",
+    multiple=True,
+    metavar="POINT",
+    help="Open a shell at before:STAGE, after:STAGE, before-PHASE, after-PHASE or error.",
 )
+@click.option("--break-command", default="", metavar="COMMAND", help="Run this there in place of a shell.")
+@click.option("--break-outside", is_flag=True, help="At an error be outside the tree, which TMP_MOUNT_PATH leads to.")
 def build(**options: Any) -> None:
     """Build an image.
 
@@ -91,6 +97,8 @@ def build(**options: Any) -> None:
         outputs=options["outputs"] or ("oci",),
         destination=options["destination"],
         breaks=options["breaks"],
+        break_command=options["break_command"],
+        break_outside=options["break_outside"],
         slim=slim(options),
         no_documents=options["no_documents"],
     )

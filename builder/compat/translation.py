@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.compat.arguments import VALUES, Asked
+from stages.breaks import is_point
 from stages.errors import BuildError
+from stages.hooks import PHASES
 
 DISKS = {
     "qcow2": "qcow2",
@@ -142,8 +144,7 @@ def translate(
         arguments.append("--offline")
     if asked.values.get("mkfs-options"):
         arguments += ["--mkfs-options", asked.values["mkfs-options"]]
-    if "after-error" in environment.get("break", "").split(","):
-        arguments += ["--break", "error"]
+    arguments += break_options(environment)
     return Translation(
         arguments=tuple(arguments),
         elements=elements_of(asked, environment, wanted_arch, ramdisk=ramdisk),
@@ -153,6 +154,33 @@ def translate(
         logfile=asked.values.get("logfile", ""),
         quiet=environment.get("DIB_QUIET", "1" if asked.values.get("logfile") else "0") == "1",
     )
+
+
+def _break_points(environment: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(point for point in environment.get("break", "").split(",") if point)
+
+
+def break_options(environment: Mapping[str, str]) -> list[str]:
+    """What ``break``, ``break_cmd`` and ``break_outside_target`` ask for; BuildError for what is no point.
+
+    diskimage-builder runs ``break_cmd`` at some points and bash at others; here it runs at all.
+    """
+    options = []
+    for point in _break_points(environment):
+        wanted = "error" if point == "after-error" else point
+        if wanted.endswith("-block-device"):
+            continue  # no script of that phase exists
+        if ":" in wanted or point == "error" or not is_point(wanted):
+            phases = ", ".join(phase.name for phase in PHASES)
+            raise BuildError(
+                f"break={point}: there is no such point", hint=f"after-error, before-PHASE, after-PHASE: {phases}"
+            )
+        options += ["--break", wanted]
+    if options and environment.get("break_cmd"):
+        options += ["--break-command", environment["break_cmd"]]
+    if options and environment.get("break_outside_target"):
+        options.append("--break-outside")
+    return options
 
 
 def _variables(asked: Asked, argv: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
@@ -174,7 +202,6 @@ def _notes(asked: Asked, environment: Mapping[str, str]) -> list[str]:
         notes.append("builds take no memory for a tmpfs: --no-tmpfs and --min-tmpfs change nothing")
     if "image-cache" in asked.values:
         notes.append("what scripts keep in DIB_IMAGE_CACHE lies in the store: --image-cache changes nothing")
-    points = [point for point in environment.get("break", "").split(",") if point and point != "after-error"]
-    if points:
-        notes.append(f"break={','.join(points)}: name a stage instead, dib-ctr build --break before:STAGE")
+    if _break_points(environment):
+        notes.append("what is changed at a break point is thrown away")
     return notes

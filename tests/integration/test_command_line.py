@@ -91,6 +91,40 @@ def test_a_break_at_an_error_opens_a_shell_and_the_build_fails(command: Command)
     assert "first" in screen.splitlines()
 
 
+def test_a_command_runs_at_breaks_without_a_terminal(command: Command, place: Path) -> None:
+    """Before and after a phase and at an error, there outside the tree; what it changes is thrown away."""
+    says = 'echo "at $PWD: $(cat /etc/first $TMP_MOUNT_PATH/etc/first 2> /dev/null || echo none)" >&2; : > /etc/first'
+    points = ("--break", "before-install", "--break", "after-install", "--break", "before-post-root")
+    outcome = command(
+        "build", "tiny-os", "own", *points, "--break", "error", "--break-outside", "--break-command", says
+    )
+    assert outcome.status == 1
+    told = [line for line in outcome.stderr.splitlines() if line.startswith("at ")]
+    assert len(told) == 2
+    assert told[0].endswith(": none")
+    assert told[1].startswith("at /run/")
+    assert told[1].endswith(": first")
+    mend(place)
+    outcome = command("build", "tiny-os", "own", *points, "--break-command", says)
+    assert outcome.status == 0, outcome.stderr
+    told = [line.rpartition(": ")[2] for line in outcome.stderr.splitlines() if line.startswith("at ")]
+    assert told == ["none", "first"]
+    assert any("before-post-root" in event["text"] for event in outcome.events if event["type"] == "note")
+    assert command("shell", "tiny-os", "own", "--", "cat", "/etc/first").stdout == "first\n"
+
+
+def test_an_element_that_wants_no_disk_image(command: Command, place: Path) -> None:
+    write_element(place / "elements", "my-no-final-image", {"cleanup.d/10-beside": script("echo kernel > it.kernel")})
+    outcome = command("build", "tiny-os", "my-no-final-image", "-o", "qcow2", "-o", "tar", "--name", "both")
+    assert outcome.status == 0, outcome.stderr
+    assert "the element my-no-final-image leaves disk images out" in outcome.stderr
+    assert {file.name for file in command.destination.iterdir()} == {"it.kernel", "both.tar"}
+    (command.destination / "it.kernel").unlink()
+    outcome = command("build", "tiny-os", "my-no-final-image", "-o", "qcow2", "--name", "alone")
+    assert outcome.status == 0, outcome.stderr
+    assert {file.name for file in command.destination.iterdir()} == {"it.kernel", "both.tar"}
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_everything_in_one_line(command: Command, place: Path, number: signal.Signals) -> None:
     write_element(place / "elements", "own", {"install.d/60-second": script("echo here", "sleep 4321")})

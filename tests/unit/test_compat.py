@@ -17,7 +17,7 @@ from builder.compat import images
 from builder.compat.arguments import Asked, parse
 from builder.compat.environment import named
 from builder.compat.output import logged, stamped
-from builder.compat.translation import Translation, checksums_of, elements_of, translate
+from builder.compat.translation import Translation, break_options, checksums_of, elements_of, translate
 from stages.errors import BuildError, UsageError
 
 HERE = str(Path.cwd())
@@ -178,12 +178,21 @@ def test_what_changes_nothing_is_said() -> None:
     notes = told(
         "--no-tmpfs", "--min-tmpfs", "3", "--image-cache", "/c", "a", **{"break": "before-install,after-error"}
     )
+    assert notes.arguments[-4:] == ("--break", "before-install", "--break", "error")
     assert [note.partition(":")[0] for note in notes.notes] == [
         "builds take no memory for a tmpfs",
         "what scripts keep in DIB_IMAGE_CACHE lies in the store",
-        "break=before-install",
+        "what is changed at a break point is thrown away",
     ]
-    assert notes.arguments[-2:] == ("--break", "error")
+
+
+def test_break_points_and_their_command() -> None:
+    asked = {"break": "after-root,before-block-device", "break_cmd": "ls /", "break_outside_target": "1"}
+    assert break_options(asked) == ["--break", "after-root", "--break-command", "ls /", "--break-outside"]
+    assert break_options({"break_cmd": "ls /"}) == []
+    for wrong in ("error", "before:1", "after-instal"):
+        with pytest.raises(BuildError, match=f"break={wrong}"):
+            break_options({"break": wrong})
 
 
 def test_a_log_file_makes_it_quiet() -> None:
