@@ -29,6 +29,7 @@ SUFFIXES = {
     "oci-archive": ".oci.tar",
     "docker-archive": ".docker.tar",
     "tar": ".tar",
+    "squashfs": ".squashfs",
     "dir": ".dir",
     **{kind: f".{kind.partition('-')[0]}" for kind in DISK_TYPES},
 }

@@ -30,7 +30,8 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "oci": {"compress": ("gzip", "zstd"), **IMAGE},
     "oci-archive": {"compress": ("gzip", "zstd"), **IMAGE},
     "docker-archive": {"compress": ("gzip",), **IMAGE},  # what docker load of any age reads
-    "tar": {"compress": ("none", "gzip", "zstd"), **SLIM},
+    "tar": {"compress": ("none", "gzip", "zstd"), "prefix": (), **SLIM},
+    "squashfs": {"compress": ("xz", "zstd", "gzip"), **SLIM},
     "dir": SLIM,
     **{kind: {"compress": (), "level": (), "checksum": (), **SLIM} for kind in DISK_TYPES},
 }
@@ -132,6 +133,8 @@ def parse_output(text: str) -> Output:
         _check_disk(kind, options)
     else:
         _check_level(kind, options)
+    if not NAME.match(options.get("prefix", "a")):
+        raise UsageError(f"{options['prefix']!r} cannot be a folder's name in a tar", hint="one name, as rootfs is")
     return Output(kind, options)
 
 

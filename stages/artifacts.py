@@ -14,7 +14,7 @@ from typing import Any
 from stages import packagedb
 from stages.environment import PATH, without_services
 from stages.events import emit
-from stages.export.archives import reference, write_docker_archive, write_oci_archive, write_tar
+from stages.export.archives import reference, write_docker_archive, write_oci_archive, write_squashfs, write_tar
 from stages.export.blocks import probe
 from stages.export.compression import Compression
 from stages.export.oci import ImageConfig, LayerSource, platform, write_oci
@@ -40,7 +40,7 @@ class Writer:
     scratch: Path
 
     def write(self, artifact: Path, output: Output) -> tuple[str, int]:
-        """Write a layout (``oci``, a folder) or a tar (``tar``, ``dir``); returns its digest and length in bytes."""
+        """Write a layout (``oci``, a folder), a tar (``tar``, ``dir``), a squashfs; its digest and length in bytes."""
         with mounted(self.store, self.tree.chain, self.scratch / f"tree-{threading.get_ident()}") as merged:
             tree = merged / "tree"
             described = self.described(tree, output)
@@ -48,8 +48,12 @@ class Writer:
             write_file(artifact.with_name(DESCRIBED), json.dumps(described, sort_keys=True))
             if output.type == "oci":
                 return self._layout(artifact, output, tree, changed)
-            compress = output.options.get("compress", "none") if output.type == "tar" else "none"
-            write_tar(tree, artifact, epoch=self.tree.epoch, compress=compress, finish=changed)
+            epoch, options = self.tree.epoch, output.options
+            if output.type == "squashfs":
+                write_squashfs(tree, artifact, epoch=epoch, compress=options.get("compress", "xz"), finish=changed)
+            else:
+                compress, prefix = options.get("compress", "none"), options.get("prefix", "")
+                write_tar(tree, artifact, epoch=epoch, compress=compress, finish=changed, prefix=prefix)
         return _measure(artifact)
 
     def write_archive(self, artifact: Path, output: Output, layout: Path) -> tuple[str, int]:

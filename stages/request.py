@@ -11,7 +11,7 @@ from typing import Any
 from stages.lock import Locking
 
 COMPRESSION_LEVELS = {"gzip": (1, 9), "zstd": (1, 19)}  # lowest and highest
-TREE_TYPES = ("oci", "oci-archive", "docker-archive", "tar", "dir")
+TREE_TYPES = ("oci", "oci-archive", "docker-archive", "tar", "squashfs", "dir")
 # Disk images; what each is, blockdev.convert says.
 DISK_TYPES = (
     *("qcow2", "raw", "raw.zst", "raw.gz", "raw.xz"),

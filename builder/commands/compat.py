@@ -113,12 +113,17 @@ def _run(command: str, argv: tuple[str, ...], *, ramdisk: bool) -> None:
 
 def _build(told: Translation) -> None:
     from builder.compat.environment import named
+    from builder.compat.finish import application_image, write_sums
 
     try:
         settings = [f"--set={name}={value}" for name, value in named(_texts(told.elements), os.environ).items()]
         context: Any = build.make_context("build", [*told.arguments, *settings, "--", *told.elements])
         with _aside(set_aside(told.results, os.environ, datetime.now())), context:
             build.invoke(context)
+            if told.application:
+                application_image(*told.application)
+            for file, names in told.sums.items():
+                write_sums(file, names)
     except UsageError as error:  # diskimage-builder knows one status for all failures
         raise BuildError(error.what, where=error.where, hint=error.hint) from error
 

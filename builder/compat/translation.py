@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.compat.arguments import VALUES, Asked
+from builder.compat.finish import beside, manifest_of
 from stages.breaks import is_point
 from stages.errors import BuildError
 from stages.hooks import PHASES
@@ -24,10 +25,9 @@ DISKS = {
     "vdi": "vdi",
     "vhdx": "vhdx",
 }
-_NEED = {
-    "squashfs": "a squashfs of the tree is not written yet",
-    "aci": "application container images are not written; take -t tar, or dib-ctr build --output oci",
-}
+TREES = ("tar", "tgz", "squashfs", "aci", "docker")
+_SUFFIXES = {"squashfs": "squash"}
+_ROOTFS = "rootfs.tar"  # the tree of an application container image, until its manifest is there
 _SUMS = ("md5", "sha256")
 
 
@@ -36,8 +36,9 @@ class Translation:
     """``arguments`` are the options of ``dib-ctr build``, ``elements`` its elements; ``variables`` come on top of the
     environment's own.
 
-    ``results`` are the files that the build writes (checksums beside them counted in); ``logfile`` is where all that is
-    said goes, ``quiet`` whether it goes nowhere else.
+    ``results`` are the files that come out (checksums beside them counted in); ``logfile`` is where all that is said
+    goes, ``quiet`` whether it goes nowhere else. ``sums`` are checksums to write beside a file, ``application`` the tar
+    of an application container image, its manifest and its place.
     """
 
     arguments: tuple[str, ...]
@@ -47,6 +48,8 @@ class Translation:
     notes: tuple[str, ...] = ()
     logfile: str = ""
     quiet: bool = False
+    sums: Mapping[Path, tuple[str, ...]] = field(default_factory=dict)
+    application: tuple[Path, Path | None, Path] | None = None
 
 
 def elements_of(asked: Asked, environment: Mapping[str, str], arch: str, *, ramdisk: bool) -> tuple[str, ...]:
@@ -73,40 +76,28 @@ def types_of(asked: Asked) -> tuple[str, ...]:
     if not types:
         raise BuildError("no type is named", hint="-t qcow2")
     for kind in types:
-        if kind not in (*DISKS, "tar", "tgz", "docker"):
-            why = _NEED.get(kind, "no output has that name")
-            known = ", ".join((*DISKS, "tar", "tgz", "docker"))
-            raise BuildError(f"the type {kind!r} cannot be made: {why}", hint=f"types: {known}")
+        if kind not in (*DISKS, *TREES):
+            raise BuildError(f"there is no type {kind!r}", hint=f"types: {', '.join((*DISKS, *TREES))}")
     if "docker" in types and not asked.values.get("docker-target"):
         raise BuildError("the type docker needs a name for the image", hint="--docker-target NAME:TAG")
     return types
 
 
-def _outputs(
-    asked: Asked, environment: Mapping[str, str], name: str, types: Sequence[str]
-) -> tuple[list[str], list[Path]]:
-    """The options ``-o`` and the files they give."""
-    sums = checksums_of(asked, environment)
-    options, files = [], []
-    for kind in types:
-        if kind == "docker":
-            continue
-        suffix = "tgz" if kind == "tgz" else kind
-        file = Path(f"{name}.{suffix}").absolute()
-        words = [f"dest={file}"]
-        if kind in DISKS:
-            words.append(f"checksum={'+'.join(reversed(sums)) or 'none'}")
-            files += [file.with_name(f"{file.name}.{one}") for one in sums]
-        if kind == "qcow2":
-            words.append(f"compress={'none' if asked.uncompressed else 'zlib'}")
-        if kind in DISKS and kind != "raw":
-            text = asked.values.get("qemu-img-options") or environment.get("QEMU_IMG_OPTIONS", "")
-            words += [f"qemu.{word}" for word in text.split(",") if word]
-        if kind == "tgz":
-            words.append("compress=gzip")
-        files.append(file)
-        options += ["--output", ",".join([DISKS.get(kind, "tar"), *words])]
-    return options, files
+def _output(kind: str, file: Path, asked: Asked, environment: Mapping[str, str], scratch: Path) -> str:
+    """The option ``-o`` for one type."""
+    if kind == "aci":
+        return f"tar,prefix=rootfs,dest={scratch}/{_ROOTFS}"
+    words = [f"dest={file}"]
+    if kind in DISKS:
+        words.append(f"checksum={'+'.join(reversed(checksums_of(asked, environment))) or 'none'}")
+    if kind == "qcow2":
+        words.append(f"compress={'none' if asked.uncompressed else 'zlib'}")
+    if kind in DISKS and kind != "raw":
+        text = asked.values.get("qemu-img-options") or environment.get("QEMU_IMG_OPTIONS", "")
+        words += [f"qemu.{word}" for word in text.split(",") if word]
+    if kind == "tgz":
+        words.append("compress=gzip")
+    return ",".join([DISKS.get(kind, "tar" if kind == "tgz" else kind), *words])
 
 
 def translate(
@@ -125,8 +116,14 @@ def translate(
         name = name.removesuffix(f".{types[0]}")
     wanted_arch = asked.arch or environment.get("ARCH", "") or arch
     arguments = ["--name", Path(name).name, "--dest", str(Path(name).absolute().parent), "--arch", wanted_arch]
-    outputs, files = _outputs(asked, environment, name, () if ramdisk else types)
-    arguments += outputs
+    places = {
+        kind: Path(f"{name}.{_SUFFIXES.get(kind, kind)}").absolute()
+        for kind in types
+        if kind != "docker" and not ramdisk
+    }
+    for kind, file in places.items():
+        arguments += ["--output", _output(kind, file, asked, environment, scratch)]
+    sums = {file: checksums_of(asked, environment) for kind, file in places.items() if kind in (*DISKS, "tgz")}
     if ramdisk:  # its kernel and ram disk are files that scripts leave in the caller's folder
         arguments += ["--output", "files"]
     elif "docker" in types:
@@ -149,10 +146,14 @@ def translate(
         arguments=tuple(arguments),
         elements=elements_of(asked, environment, wanted_arch, ramdisk=ramdisk),
         variables=_variables(asked, argv, environment),
-        results=tuple(files),
-        notes=tuple(_notes(asked, environment)),
+        results=tuple(result for file in places.values() for result in (*beside(file, sums.get(file, ())), file)),
+        notes=tuple(_notes(asked, environment, types)),
         logfile=asked.values.get("logfile", ""),
         quiet=environment.get("DIB_QUIET", "1" if asked.values.get("logfile") else "0") == "1",
+        sums={places["tgz"]: sums[places["tgz"]]} if "tgz" in places else {},
+        application=(scratch / _ROOTFS, manifest_of(environment.get("ACI_MANIFEST", "")), places["aci"])
+        if "aci" in places
+        else None,
     )
 
 
@@ -194,8 +195,10 @@ def _variables(asked: Asked, argv: Sequence[str], environment: Mapping[str, str]
     return found
 
 
-def _notes(asked: Asked, environment: Mapping[str, str]) -> list[str]:
+def _notes(asked: Asked, environment: Mapping[str, str], types: Sequence[str]) -> list[str]:
     notes = []
+    if "aci" in types and not environment.get("ACI_MANIFEST"):
+        notes.append("an application container image is of no use without a manifest: ACI_MANIFEST names one")
     if "vm" in asked.elements and not any(name.startswith("block-device-") for name in asked.elements):
         notes.append("vm brings a block-device element, as in diskimage-builder; block-device-hybrid boots both ways")
     if asked.no_tmpfs or "min-tmpfs" in asked.values:

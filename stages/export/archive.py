@@ -131,9 +131,10 @@ def _xattrs(path: bytes, names: list[str]) -> dict[str, bytes]:
 class _Writer:
     """Puts entries into a tar stream; remembers the first name of every inode that has several."""
 
-    def __init__(self, out: BinaryIO | BlockSink, epoch: int) -> None:
+    def __init__(self, out: BinaryIO | BlockSink, epoch: int, prefix: str = "") -> None:
         self.stream = TarStream(out)
         self.epoch = epoch
+        self.prefix = os.fsencode(prefix)
         self._names: dict[tuple[int, int], bytes] = {}
 
     def put(self, entry: _Entry, attributes: list[str]) -> None:
@@ -148,6 +149,9 @@ class _Writer:
         if entry.content is not None:
             self._put_content(entry, attributes)
             return
+        if self.prefix:
+            name = self._placed(name)
+            target = self._placed(target) if kind == tarstream.HARD_LINK else target
         status = entry.status
         xattrs = _xattrs(entry.path, attributes) if attributes and kind != tarstream.HARD_LINK else {}
         # The time of a folder tells when a tool last touched it, in whatever order it worked: nothing about the image.
@@ -166,9 +170,11 @@ class _Writer:
         xattrs = _xattrs(entry.path, attributes) if attributes else {}
         mode, uid, gid = stat.S_IMODE(entry.status.st_mode), entry.status.st_uid, entry.status.st_gid
         size = len(entry.content)
-        self.stream.add(
-            Member(entry.name, tarstream.FILE, mode, uid, gid, self.epoch, size, b"", xattrs), entry.content
-        )
+        name = self._placed(entry.name) if self.prefix else entry.name
+        self.stream.add(Member(name, tarstream.FILE, mode, uid, gid, self.epoch, size, b"", xattrs), entry.content)
+
+    def _placed(self, name: bytes) -> bytes:
+        return self.prefix + b"/" + (b"" if name == b"./" else name)
 
     def _kind(self, entry: _Entry, *, recorded: bool) -> tuple[bytes, bytes, bytes, int]:
         """Kind (empty: left out), name, link target and size of an entry."""
@@ -226,14 +232,20 @@ def _parents(name: bytes) -> Iterator[bytes]:
 
 
 def write_tree(
-    root: Path, out: BinaryIO | BlockSink, *, epoch: int, layer: bool = False, finish: Finish = NOTHING
+    root: Path,
+    out: BinaryIO | BlockSink,
+    *,
+    epoch: int,
+    layer: bool = False,
+    finish: Finish = NOTHING,
+    prefix: str = "",
 ) -> Written:
-    """Archive the tree ``root``, beginning with ``./`` itself, as ``finish`` would have it.
+    """Archive the tree ``root``, beginning with ``./`` itself, as ``finish`` would have it; below ``prefix/`` if given.
 
     ``epoch`` is SOURCE_DATE_EPOCH in seconds. Hard links: the first name in order is the file. ``layer`` says that the
     archive is to be an image layer, where names beginning with ``.wh.`` cannot be (BuildError). ``out`` stays open.
     """
-    writer = _Writer(out, epoch)
+    writer = _Writer(out, epoch, prefix)
     entries = {entry.name: entry for entry in _walk(os.fsencode(root), finish.selection)}
     entries.update((entry.name, entry) for entry in _written(os.fsencode(root), finish.contents))
     for entry in sorted(entries.values(), key=lambda entry: entry.name) if finish.contents else entries.values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
@@ -87,19 +88,39 @@ def compression(name: str, option: str = "") -> str:
     return chosen
 
 
-def write_tar(root: Path, target: Path, *, epoch: int, compress: str = "none", finish: Finish = NOTHING) -> Written:
+def write_tar(
+    root: Path, target: Path, *, epoch: int, compress: str = "none", finish: Finish = NOTHING, prefix: str = ""
+) -> Written:
     """The tree ``root`` as the file ``target``; ``bytes`` counts the archive before compression.
 
-    ``compress`` is one of the words of :func:`compression`. Raises BuildError where the compressor fails,
-    OSError where writing does; nothing is left at ``target`` then.
+    ``compress`` is one of the words of :func:`compression`; ``prefix`` the folder of the archive that the tree lies in.
+    Raises BuildError where the compressor fails, OSError where writing does; nothing is left at ``target`` then.
     """
     name, *options = _COMPRESSORS[compress] or ("",)
     try:
         with target.open("wb", buffering=1 << 20) as out, explained(name):
             if not name:
-                return write_tree(root, out, epoch=epoch, finish=finish)
+                return write_tree(root, out, epoch=epoch, finish=finish, prefix=prefix)
             compressor = command(name, target.parent).bake(*options, _out=out)
-            return feed(compressor, lambda pipe: write_tree(root, pipe, epoch=epoch, finish=finish))
+            return feed(compressor, lambda pipe: write_tree(root, pipe, epoch=epoch, finish=finish, prefix=prefix))
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def write_squashfs(root: Path, target: Path, *, epoch: int, compress: str, finish: Finish = NOTHING) -> Written:
+    """The tree ``root`` as a squashfs file system; ``compress`` is a compressor of squashfs.
+
+    The bytes depend on the version of squashfs-tools. Raises as :func:`write_tar` does.
+    """
+    status = root.stat()  # sqfstar takes no notice of the archive's ./
+    top = ("-root-mode", f"{stat.S_IMODE(status.st_mode):o}", "-root-uid", status.st_uid, "-root-gid", status.st_gid)
+    try:
+        with explained("sqfstar"):
+            # With -mkfs-time the root's time would be now; no file is younger than SOURCE_DATE_EPOCH.
+            packer = command("sqfstar", target.parent, SOURCE_DATE_EPOCH=str(epoch))
+            packer = packer.bake("-comp", compress, *top, "-quiet", "-no-progress", "-exit-on-error", str(target))
+            return feed(packer, lambda pipe: write_tree(root, pipe, epoch=epoch, finish=finish))
     except BaseException:
         target.unlink(missing_ok=True)
         raise

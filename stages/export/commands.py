@@ -17,8 +17,8 @@ from stages.export.tarstream import Written
 _PIPE_BYTES = 1 << 20
 
 
-def command(name: str, folder: Path) -> Any:
-    """The command ``name``, at work in ``folder`` and blind to the caller's locale and time zone."""
+def command(name: str, folder: Path, **more: str) -> Any:
+    """The command ``name``, in ``folder`` and blind to the caller's locale and time zone; ``more`` are variables."""
     try:
         found = sh.Command(name)
     except sh.CommandNotFound as error:
@@ -26,7 +26,7 @@ def command(name: str, folder: Path) -> Any:
             f"{name} is not installed, and this output needs it",
             hint=f"install {name}, or use an engine with a build image",
         ) from error
-    environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC", "HOME": str(folder)}
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC", "HOME": str(folder), **more}
     return found.bake(_cwd=str(folder), _env=environment, _tty_out=False)
 
 

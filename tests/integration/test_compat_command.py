@@ -73,25 +73,61 @@ def said(place: Path, name: str) -> str:
 def test_types_names_variables_and_what_was_there(place: Path, elements: Path) -> None:
     words = ("disk-image-create", "-n", "-x", "-t", "tar,tgz,qcow2", "tiny-os", "-o", "it", "says", "--checksum")
     done(place, *words, DIB_WORD="one")
-    first = {"it.tar", "it.tgz", "it.qcow2", "it.qcow2.md5", "it.qcow2.sha256"}
+    first = {"it.tar", "it.tgz", "it.tgz.md5", "it.tgz.sha256", "it.qcow2", "it.qcow2.md5", "it.qcow2.sha256"}
     assert names(place) == first
     assert said(place, "it.tar") == f"one mine 1 {' '.join(words[1:])}\n"
     assert said(place, "it.tgz") == said(place, "it.tar")
     info = json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", place / "it.qcow2"]))
     assert info["format-specific"]["data"]["compression-type"] == "zlib"
-    subprocess.run(["sha256sum", "--check", "--quiet", "it.qcow2.sha256"], cwd=place, check=True)
+    subprocess.run(["sha256sum", "--check", "--quiet", "it.qcow2.sha256", "it.tgz.sha256"], cwd=place, check=True)
+    subprocess.run(["md5sum", "--check", "--quiet", "it.qcow2.md5", "it.tgz.md5"], cwd=place, check=True)
     assert done(place, *words, DIB_WORD="one").stdout.count("unchanged") == 3
     assert names(place) == first
     outcome = done(place, *words, DIB_WORD="two")
     assert said(place, "it.tar").startswith("two")
     old = names(place) - first
     assert {name.partition("-")[0] for name in old} == {"it"}
-    assert sorted(Path(name).suffix for name in old) == [".md5", ".qcow2", ".sha256", ".tar", ".tgz"]
+    assert sorted(Path(name).suffix for name in old) == [
+        *(".md5", ".md5", ".qcow2", ".sha256", ".sha256", ".tar", ".tgz")
+    ]
     assert outcome.stderr.count("the image that was there is now") == 3
     (tar,) = [name for name in old if name.endswith(".tar")]
     assert said(place, tar).startswith("one")
     done(place, *words, DIB_WORD="three", OVERWRITE_OLD_IMAGE="1")
     assert names(place) == first | old
+
+
+def test_other_kinds_of_trees(place: Path, elements: Path) -> None:
+    (place / "manifest.json").write_text('{"acKind": "ImageManifest"}')
+    words = ("disk-image-create", "-n", "-t", "squashfs,aci", "tiny-os", "-o", "it", "says")
+    done(place, *words, ACI_MANIFEST="manifest.json", DIB_WORD="one")
+    assert names(place) == {"it.squash", "it.aci", "manifest.json"}
+    listed = subprocess.check_output(["tar", "-tf", place / "it.aci"], text=True).split()
+    assert {name.partition("/")[0] for name in listed} == {"rootfs", "manifest"}
+    assert "rootfs/etc/says" in listed
+    read = subprocess.check_output(["tar", "-xOf", place / "it.aci", "manifest"], text=True)
+    assert read == '{"acKind": "ImageManifest"}'
+    assert subprocess.check_output(["unsquashfs", "-cat", place / "it.squash", "etc/says"], text=True).startswith("one")
+    top = subprocess.check_output(["unsquashfs", "-lls", place / "it.squash"], text=True).splitlines()[0].split()
+    assert (top[0], top[1]) == ("drwxr-xr-x", "root/root")
+    first = [(place / name).read_bytes() for name in ("it.squash", "it.aci")]
+    done(place, *words, ACI_MANIFEST="manifest.json", DIB_WORD="one", OVERWRITE_OLD_IMAGE="1")
+    assert [(place / name).read_bytes() for name in ("it.squash", "it.aci")] == first
+
+
+def test_the_commands_under_their_own_names(place: Path, elements: Path) -> None:
+    folder = place / "bin"
+    said = done(place, "launchers", str(folder)).stdout.split()
+    assert said == [str(folder / name) for name in ("disk-image-create", "ramdisk-image-create", "diskimage-builder")]
+    done(place, "launchers", str(folder))  # its own it replaces
+    command = [str(folder / "disk-image-create"), "-n", "-t", "tar", "-o", "own", "tiny-os", "says"]
+    environment = {"ELEMENTS_PATH": f"{ELEMENTS}:{elements}", "DIB_CTR_STORE": STORE, "DIB_WORD": "w", "MY_OWN": "m"}
+    subprocess.run(command, cwd=place, env={**os.environ, **environment}, check=True, capture_output=True)
+    assert (place / "own.tar").is_file()
+    (folder / "diskimage-builder").write_text("#!/bin/sh\n")
+    refused = run(place, "launchers", str(folder))
+    assert refused.returncode == 2
+    assert "not a launcher of dib-ctr" in refused.stderr
 
 
 def test_a_failed_build_leaves_what_was_there(place: Path, elements: Path) -> None:
