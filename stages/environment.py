@@ -49,7 +49,6 @@ def initial(request: Request, epoch: int) -> dict[str, str]:
         "DIB_OFFLINE": "1" if request.offline else "",
         "DIB_DEBUG_TRACE": "0",
         "DIB_DEFAULT_INSTALLTYPE": "source",
-        "DIB_BOOT_LABEL": "",  # set to something only by a disk with a /boot of its own, but always set
         "DIB_CHECKSUM": "0",
         "DIB_NO_TMPFS": "1",
         "DIB_PYTHON_EXEC": "/usr/bin/python3",
@@ -57,6 +56,7 @@ def initial(request: Request, epoch: int) -> dict[str, str]:
         "IMAGE_TYPE": "qcow2",
         "SOURCE_DATE_EPOCH": str(epoch),
     }
+    variables.update(_without_disk(request.variables.get("FS_TYPE", "ext4")))
     variables["DIB_ARGS"] = " ".join(request.asked)
     asked = {name: value for name, value in request.variables.items() if name.startswith("DIB_")}
     variables["DIB_ENV"] = declared({name: asked[name] for name in asked if not name.startswith("DIB_CTR_")})
@@ -71,6 +71,16 @@ def initial(request: Request, epoch: int) -> dict[str, str]:
         }
     )
     return variables
+
+
+def _without_disk(kind: str) -> dict[str, str]:
+    """What scripts hear of the disk where the request has none: DIB's driver always has its own, one file system."""
+    return {
+        "DIB_ROOT_LABEL": "cloudimg-rootfs",
+        "DIB_ROOT_FSTYPE": kind,
+        "DIB_BOOT_LABEL": "",
+        "DIB_MOUNTPOINTS": "/",
+    }
 
 
 def declared(variables: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ from builder.disk import DiskWish, options_of
 from builder.request import Prepared, Wish, parse_output, prepare
 from stages.environment import initial
 from stages.errors import UsageError
-from stages.request import DISK_TYPES
+from stages.request import DISK_TYPES, Request
 
 LAYOUT = """
 - local_loop: {name: image0, size: 2GiB}
@@ -132,3 +132,12 @@ def test_a_boot_test_needs_what_qemu_reads() -> None:
     assert boottest.image_of(prepared("debian-minimal", outputs=("tar", "raw.gz", "vmdk"))).suffix == ".vmdk"
     with pytest.raises(UsageError, match="--boot-test needs a disk image"):
         boottest.image_of(prepared("debian-minimal", outputs=("oci", "raw.zst")))
+
+
+def test_scripts_hear_of_a_root_where_there_is_no_disk() -> None:
+    """As under diskimage-builder, whose driver has a layout of its own whatever is written."""
+    found = initial(Request("build", variables={"FS_TYPE": "xfs"}), 0)
+    assert (found["DIB_ROOT_LABEL"], found["DIB_ROOT_FSTYPE"]) == ("cloudimg-rootfs", "xfs")
+    assert (found["DIB_BOOT_LABEL"], found["DIB_MOUNTPOINTS"]) == ("", "/")
+    own = initial(Request("build", disk={"variables": {"DIB_MOUNTPOINTS": "/|/boot"}}), 0)
+    assert own["DIB_MOUNTPOINTS"] == "/|/boot"
