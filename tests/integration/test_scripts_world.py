@@ -158,3 +158,34 @@ def test_what_is_left_running_ends_with_its_script(command: Command, place: Path
     assert len(told) == 1
     assert "10-start" in told[0]
     assert "bash" in told[0]
+
+
+def test_a_fat_image_is_mounted_without_a_loop_device(command: Command, place: Path) -> None:
+    """What was written to the folder is in the file after umount, what was removed is not, all else is as it was."""
+    write_element(
+        place / "elements",
+        "looks",
+        {
+            "extra-data.d/10-looks": script(
+                'seen="$TMP_MOUNT_PATH/seen"; image="$TMP_BUILD_DIR/fat.img"; at="$TMP_BUILD_DIR/at"',
+                'mkdir -p "$seen" "$at"',
+                'dd if=/dev/zero of="$image" bs=1K count=2880 2> /dev/null',
+                'mkfs.vfat -F 12 -n LABELLED "$image" > /dev/null',
+                'sudo mount -o loop "$image" "$at"',
+                'sudo mkdir -p "$at/EFI/BOOT"; echo one > "$at/EFI/BOOT/one.efi"; echo two > "$at/two.txt"',
+                'sudo umount "$at"; [ -z "$(ls "$at")" ]',
+                'sudo mount -t vfat -o loop,rw "$image" "$at"',
+                'cat "$at/EFI/BOOT/one.efi" > "$seen/read"; rm "$at/two.txt"; echo three > "$at/EFI/three"',
+                'sudo umount "$at"',
+                'sudo mount -o ro,loop "$image" "$at"; ! touch "$at/x" 2> /dev/null; sudo umount "$at"',
+                'mdir -/ -b -i "$image" :: | sort > "$seen/listed"; mlabel -s -i "$image" :: > "$seen/label"',
+                'if mount -o loop /etc/passwd "$at" 2> /dev/null; then exit 1; fi',
+                'mount -t tmpfs mine "$at"; findmnt -n -o FSTYPE "$at" > "$seen/plain"; umount "$at"',
+            )
+        },
+    )
+    found = built(command)
+    assert found["read"] == "one\n"
+    assert found["listed"].split() == ["::/EFI/", "::/EFI/BOOT/", "::/EFI/BOOT/one.efi", "::/EFI/three"]
+    assert "LABELLED" in found["label"]
+    assert found["plain"] == "tmpfs\n"
