@@ -54,11 +54,9 @@ class Arrivals:
         self._begun.append((target, event["key"], arrival))
 
     def _beside(self, event: Event, folder: Path) -> Mapping[Path, bytes]:
-        files = self._describer.beside(folder, event)
-        if event["output"] in DISK_TYPES:
-            target = self._targets[event["index"]]
-            files |= checksums(folder, target, destination.SUFFIXES[event["output"]], event["more"])
-        return files
+        target = self._targets[event["index"]]
+        sums = checksums(folder, target, destination.SUFFIXES[event["output"]], event["more"])
+        return {**self._describer.beside(folder, event), **sums}
 
     def _while_wanted(self, stream: Iterable[bytes]) -> Iterator[bytes]:
         for data in stream:

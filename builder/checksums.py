@@ -1,11 +1,12 @@
-"""Checksum files beside disk images, as sha256sum(1) and md5sum(1) read them."""
+"""Checksum files beside outputs, as sha256sum(1) and md5sum(1) read them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-NAMES = ("sha256", "md5")
+from stages.request import CHECKSUMS
+
 ARTIFACT = "artifact"
 
 
@@ -20,7 +21,7 @@ def beside(folder: Path, target: Path, suffix: str, more: Sequence[str]) -> dict
     for disk in ("", *more):
         file = folder / (f"{ARTIFACT}-{disk}" if disk else ARTIFACT)
         place = disk_target(target, disk, suffix) if disk else target
-        for name in NAMES:
+        for name in CHECKSUMS:
             source = file.with_name(f"{file.name}.{name}")
             if source.is_file():
                 digest = source.read_text(encoding="ascii").split()[0]

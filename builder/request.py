@@ -18,7 +18,7 @@ from stages.breaks import WANTED, is_point
 from stages.element import BUILTIN, Element, Resolution, find_elements, nearest, resolve
 from stages.environment import SERVICES
 from stages.errors import BuildError, UsageError
-from stages.request import COMPRESSION_LEVELS, DISK_TYPES, OUTPUT_TYPES, Output, Request
+from stages.request import CHECKSUMS, COMPRESSION_LEVELS, DISK_TYPES, OUTPUT_TYPES, Output, Request
 
 if TYPE_CHECKING:
     from builder.disk import Disk
@@ -30,8 +30,8 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "oci": {"compress": ("gzip", "zstd"), **IMAGE},
     "oci-archive": {"compress": ("gzip", "zstd"), **IMAGE},
     "docker-archive": {"compress": ("gzip",), **IMAGE},  # what docker load of any age reads
-    "tar": {"compress": ("none", "gzip", "zstd"), "prefix": (), **SLIM},
-    "squashfs": {"compress": ("xz", "zstd", "gzip"), **SLIM},
+    "tar": {"compress": ("none", "gzip", "zstd"), "prefix": (), "checksum": (), **SLIM},
+    "squashfs": {"compress": ("xz", "zstd", "gzip"), "checksum": (), **SLIM},
     "dir": SLIM,
     **{kind: {"compress": (), "level": (), "checksum": (), **SLIM} for kind in DISK_TYPES},
 }
@@ -133,6 +133,7 @@ def parse_output(text: str) -> Output:
         _check_disk(kind, options)
     else:
         _check_level(kind, options)
+        _check_sums(kind, options)
     if not NAME.match(options.get("prefix", "a")):
         raise UsageError(f"{options['prefix']!r} cannot be a folder's name in a tar", hint="one name, as rootfs is")
     return Output(kind, options)
@@ -146,6 +147,12 @@ def _check_disk(kind: str, options: Mapping[str, str]) -> None:
     from stages.disk import wish
 
     plan(wish(kind, options, "image", 0, ""))
+
+
+def _check_sums(kind: str, options: Mapping[str, str]) -> None:
+    for name in options.get("checksum", "none").split("+"):
+        if name not in (*CHECKSUMS, "none"):
+            raise _one_of(f"checksum (output {kind})", name, CHECKSUMS)
 
 
 def _check_level(kind: str, options: Mapping[str, str]) -> None:
@@ -253,34 +260,32 @@ def elements_path(given: str, environment: Mapping[str, str]) -> list[Path]:
 
 def resolve_elements(
     wish: Wish, environment: Mapping[str, str], outputs: Sequence[Output] = ()
-) -> tuple[Resolution, tuple[str, ...]]:
+) -> tuple[Resolution, list[Output], tuple[str, ...]]:
     """Find and resolve the wished elements, and those that a bootable disk among the outputs needs.
 
-    Returns a sentence too for each given element that a built-in one stands in for.
+    Returns the outputs too, without disk images where an element wants none (diskimage-builder knows it by its name),
+    and a sentence on that and on each given element that a built-in one stands in for.
     """
     universe = find_elements(elements_path(wish.elements_path, environment))
     found = resolve(wish.elements, universe)
     asked = list(wish.elements)
-    if _is_for_disk(outputs):
+    without = next((name for name in found.names if NO_FINAL_IMAGE in name), "") if _is_for_disk(outputs) else ""
+    kept = [output for output in outputs if not without or output.type not in DISK_TYPES]
+    notes = (f"the element {without} leaves disk images out: none is written",) if without else ()
+    if _is_for_disk(kept):
         from builder.disk import added_elements
 
-        more = added_elements(found.names, found.elements, outputs, parse_arch(wish.arch))
+        more = added_elements(found.names, found.elements, kept, parse_arch(wish.arch))
         asked += more
         found = resolve(asked, universe) if more else found
     if wish.disk.get("privileged"):
-        return found, ()
+        return found, kept, notes
     from builder.standin import stand_ins, with_stand_ins
 
     instead = stand_ins(found.elements)
     if instead:
         found = resolve(asked, with_stand_ins(universe, instead))
-    return found, tuple(instead.values())
-
-
-def no_final_image(wish: Wish, environment: Mapping[str, str]) -> str:
-    """The element that wants no disk image of the tree, where there is one: diskimage-builder knows it by its name."""
-    found = resolve(wish.elements, find_elements(elements_path(wish.elements_path, environment)))
-    return next((name for name in found.names if NO_FINAL_IMAGE in name), "")
+    return found, kept, (*notes, *instead.values())
 
 
 def _is_for_disk(outputs: Sequence[Output]) -> bool:
@@ -301,10 +306,7 @@ def _disk_of(wish: Wish, request: Request, found: Resolution, environment: Mappi
 def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.environ) -> Prepared:
     """Check everything that can be checked before a container runs; raises UsageError."""
     parsed = [parse_output(text) for text in wish.outputs if text != FILES]
-    without = no_final_image(wish, environment) if _is_for_disk(parsed) else ""
-    if without:
-        parsed = [output for output in parsed if output.type not in DISK_TYPES]
-    found, stood_in = resolve_elements(wish, environment, parsed)
+    found, parsed, about_elements = resolve_elements(wish, environment, parsed)
     name = wish.name or found.operating_system.name
     if not NAME.match(name):
         raise UsageError(f"{name!r} cannot be an image's name", hint="letters, digits, '.', '_' and '-'")
@@ -342,6 +344,4 @@ def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.enviro
     request = replace(request, given={place: file_digest(file) for place, file in sorted(given.items())})
     passphrases = disk.passphrases if disk else {}
     files = FILES in wish.outputs
-    if without:
-        notes = [f"the element {without} leaves disk images out: none is written", *notes]
-    return Prepared(request, found.elements, targets, wish.locks, passphrases, given, (*stood_in, *notes), files)
+    return Prepared(request, found.elements, targets, wish.locks, passphrases, given, (*about_elements, *notes), files)

@@ -19,7 +19,7 @@ from stages.export.blocks import probe
 from stages.export.compression import Compression
 from stages.export.oci import ImageConfig, LayerSource, platform, write_oci
 from stages.outputs import DESCRIBED, FinishedTree
-from stages.request import Output, Request
+from stages.request import CHECKSUMS, Output, Request
 from stages.slim.finish import Finish, finish
 from stages.slim.policy import Policy, find, parse
 from stages.store import Store, write_file
@@ -54,6 +54,9 @@ class Writer:
             else:
                 compress, prefix = options.get("compress", "none"), options.get("prefix", "")
                 write_tar(tree, artifact, epoch=epoch, compress=compress, finish=changed, prefix=prefix)
+        for name in CHECKSUMS:
+            if name in output.options.get("checksum", "").split("+"):
+                write_file(artifact.with_name(f"{artifact.name}.{name}"), f"{_digest(artifact, name)}\n")
         return _measure(artifact)
 
     def write_archive(self, artifact: Path, output: Output, layout: Path) -> tuple[str, int]:
@@ -163,6 +166,10 @@ def _tag(output: Output) -> str:
     return last.rpartition(":")[2] if ":" in last or last == output.options.get("tag", "latest") else "latest"
 
 
-def _measure(file: Path) -> tuple[str, int]:
+def _digest(file: Path, name: str) -> str:
     with file.open("rb") as data:
-        return f"sha256:{hashlib.file_digest(data, 'sha256').hexdigest()}", file.stat().st_size
+        return hashlib.file_digest(data, name).hexdigest()
+
+
+def _measure(file: Path) -> tuple[str, int]:
+    return f"sha256:{_digest(file, 'sha256')}", file.stat().st_size

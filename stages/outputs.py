@@ -179,8 +179,8 @@ class Exporter:
             for name in ("layer", "work"):
                 (place.path / name).rmdir()
             folder.mkdir()
-            for name in ("artifact", DESCRIBED, "done.json"):
-                (place.path / name).rename(folder / name)
+            for path in (*place.path.glob("artifact*"), place.path / DESCRIBED, place.path / "done.json"):
+                path.rename(folder / path.name)
         return done
 
 

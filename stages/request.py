@@ -10,6 +10,7 @@ from typing import Any
 
 from stages.lock import Locking
 
+CHECKSUMS = ("sha256", "md5")  # the files that may lie beside an output
 COMPRESSION_LEVELS = {"gzip": (1, 9), "zstd": (1, 19)}  # lowest and highest
 TREE_TYPES = ("oci", "oci-archive", "docker-archive", "tar", "squashfs", "dir")
 # Disk images; what each is, blockdev.convert says.

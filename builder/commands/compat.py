@@ -113,7 +113,7 @@ def _run(command: str, argv: tuple[str, ...], *, ramdisk: bool) -> None:
 
 def _build(told: Translation) -> None:
     from builder.compat.environment import named
-    from builder.compat.finish import application_image, write_sums
+    from builder.compat.finish import application_image
 
     try:
         settings = [f"--set={name}={value}" for name, value in named(_texts(told.elements), os.environ).items()]
@@ -122,8 +122,6 @@ def _build(told: Translation) -> None:
             build.invoke(context)
             if told.application:
                 application_image(*told.application)
-            for file, names in told.sums.items():
-                write_sums(file, names)
     except UsageError as error:  # diskimage-builder knows one status for all failures
         raise BuildError(error.what, where=error.where, hint=error.hint) from error
 

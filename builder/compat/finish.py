@@ -1,12 +1,10 @@
-"""What diskimage-builder's command does with files that a build has written: an image's manifest, checksums."""
+"""What diskimage-builder's command adds to a file that a build has written: an application image's manifest."""
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import shutil
 import tarfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from stages.errors import BuildError
@@ -40,18 +38,3 @@ def manifest_of(name: str) -> Path | None:
     if not Path(name).is_file():
         raise BuildError("there is no such manifest", where=f"ACI_MANIFEST={name}", hint="name a file, or unset it")
     return Path(name)
-
-
-def beside(file: Path, names: Sequence[str]) -> list[Path]:
-    """The checksum files of a file."""
-    return [file.with_name(f"{file.name}.{name}") for name in names]
-
-
-def write_sums(file: Path, names: Sequence[str]) -> None:
-    """Write ``FILE.md5`` and the like beside a file, as md5sum(1) and sha256sum(1) read them."""
-    for name, place in zip(names, beside(file, names), strict=True):
-        with file.open("rb") as content:
-            digest = hashlib.file_digest(content, name).hexdigest()
-        partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-        partial.write_text(f"{digest}  {file.name}\n", encoding="ascii")
-        partial.rename(place)

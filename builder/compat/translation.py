@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.compat.arguments import VALUES, Asked
-from builder.compat.finish import beside, manifest_of
+from builder.compat.finish import manifest_of
 from stages.breaks import is_point
 from stages.errors import BuildError
 from stages.hooks import PHASES
@@ -28,6 +28,7 @@ DISKS = {
 TREES = ("tar", "tgz", "squashfs", "aci", "docker")
 _SUFFIXES = {"squashfs": "squash"}
 _ROOTFS = "rootfs.tar"  # the tree of an application container image, until its manifest is there
+SUMMED = (*DISKS, "tgz")  # what checksums are made of
 _SUMS = ("md5", "sha256")
 
 
@@ -37,8 +38,8 @@ class Translation:
     environment's own.
 
     ``results`` are the files that come out (checksums beside them counted in); ``logfile`` is where all that is said
-    goes, ``quiet`` whether it goes nowhere else. ``sums`` are checksums to write beside a file, ``application`` the tar
-    of an application container image, its manifest and its place.
+    goes, ``quiet`` whether it goes nowhere else. ``application`` are the tar of an application container image,
+    its manifest and its place.
     """
 
     arguments: tuple[str, ...]
@@ -48,7 +49,6 @@ class Translation:
     notes: tuple[str, ...] = ()
     logfile: str = ""
     quiet: bool = False
-    sums: Mapping[Path, tuple[str, ...]] = field(default_factory=dict)
     application: tuple[Path, Path | None, Path] | None = None
 
 
@@ -88,7 +88,7 @@ def _output(kind: str, file: Path, asked: Asked, environment: Mapping[str, str],
     if kind == "aci":
         return f"tar,prefix=rootfs,dest={scratch}/{_ROOTFS}"
     words = [f"dest={file}"]
-    if kind in DISKS:
+    if kind in SUMMED:
         words.append(f"checksum={'+'.join(reversed(checksums_of(asked, environment))) or 'none'}")
     if kind == "qcow2":
         words.append(f"compress={'none' if asked.uncompressed else 'zlib'}")
@@ -123,7 +123,7 @@ def translate(
     }
     for kind, file in places.items():
         arguments += ["--output", _output(kind, file, asked, environment, scratch)]
-    sums = {file: checksums_of(asked, environment) for kind, file in places.items() if kind in (*DISKS, "tgz")}
+    sums = checksums_of(asked, environment)
     if ramdisk:  # its kernel and ram disk are files that scripts leave in the caller's folder
         arguments += ["--output", "files"]
     elif "docker" in types:
@@ -146,11 +146,14 @@ def translate(
         arguments=tuple(arguments),
         elements=elements_of(asked, environment, wanted_arch, ramdisk=ramdisk),
         variables=_variables(asked, argv, environment),
-        results=tuple(result for file in places.values() for result in (*beside(file, sums.get(file, ())), file)),
+        results=tuple(
+            file.with_name(f"{file.name}{end}")
+            for kind, file in places.items()
+            for end in (*(f".{name}" for name in sums if kind in SUMMED), "")
+        ),
         notes=tuple(_notes(asked, environment, types)),
         logfile=asked.values.get("logfile", ""),
         quiet=environment.get("DIB_QUIET", "1" if asked.values.get("logfile") else "0") == "1",
-        sums={places["tgz"]: sums[places["tgz"]]} if "tgz" in places else {},
         application=(scratch / _ROOTFS, manifest_of(environment.get("ACI_MANIFEST", "")), places["aci"])
         if "aci" in places
         else None,

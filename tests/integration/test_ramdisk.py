@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory, open_folder: Path) -> Path:
+def store(open_folder: Path) -> Path:
     return open_folder / "ramdisk-store"
 
 
@@ -92,12 +93,12 @@ def test_nothing_left_beside_the_image_is_an_error(place: Path) -> None:
 
 @pytest.fixture
 def podman_store() -> Iterator[str]:
+    if shutil.which("podman") is None:
+        missing("there is no podman")
     name = f"dib-ctr-test-{os.getpid()}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DIB_CTR_STORE", name)
         engine = engines.select("podman")
-        if not engine:
-            missing("there is no podman")
         yield name
         engine.remove_store()
 

@@ -208,13 +208,22 @@ def test_a_missing_mirror_is_named(snippet: str, variables: dict[str, str], name
     assert f"set {named}" in result.stderr
 
 
+RAMDISK = "ramdisk-base/environment.d/20-ramdisk-base.bash"
+
+
 @pytest.mark.parametrize(
     ("arch", "kernel"),
     [("amd64", "linux-image-amd64"), ("armhf", "linux-image-armmp"), ("ppc64el", "linux-image-powerpc64le")],
 )
 def test_kernel_of_the_architecture(arch: str, kernel: str) -> None:
-    result = source("vm/environment.d/20-vm.bash", {"DISTRO_NAME": "debian", "ARCH": arch})
-    assert f"DIB_VM_KERNEL={kernel}\n" in result.stdout
+    result = source("linux-image/environment.d/15-linux-image.bash", {"DISTRO_NAME": "debian", "ARCH": arch})
+    assert f"DIB_LINUX_IMAGE={kernel}\n" in result.stdout
+    for snippet, name in (("vm/environment.d/20-vm.bash", "VM"), (RAMDISK, "RAMDISK")):
+        found = source(snippet, {"DIB_LINUX_IMAGE": kernel})
+        assert f"DIB_{name}_KERNEL={kernel}\n" in found.stdout
+        unknown = source(snippet, {"DIB_LINUX_IMAGE": ""})
+        assert unknown.returncode == 1
+        assert f"set DIB_{name}_KERNEL" in unknown.stderr
 
 
 LAYOUT = "{}/environment.d/15-block-device.bash"

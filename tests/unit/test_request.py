@@ -58,6 +58,8 @@ def test_an_output_is_a_type_and_options() -> None:
         ("oci,tag=", "tag=VALUE"),
         ("dir,tag=1", "dest"),
         ("files,dest=/srv/a", "--dest"),
+        ("tar,checksum=sha256+md4", "md5"),
+        ("tar,prefix=a/b", "one name"),
     ],
 )
 def test_a_wrong_output_is_refused_with_what_was_meant(text: str, named: str) -> None:

@@ -1,0 +1,16 @@
+# The kernel's package for this distribution and architecture; empty where none is known.
+dib_linux_image=""
+case "${DISTRO_NAME:-}" in
+    ubuntu) dib_linux_image="${DIB_UBUNTU_KERNEL:-linux-image-generic}" ;;
+    debian)
+        case "$ARCH" in
+            amd64 | x86_64) dib_linux_image=linux-image-amd64 ;;
+            arm64 | aarch64) dib_linux_image=linux-image-arm64 ;;
+            armhf) dib_linux_image=linux-image-armmp ;;
+            i386) dib_linux_image=linux-image-686-pae ;;
+            ppc64el | ppc64le) dib_linux_image=linux-image-powerpc64le ;;
+            *) dib_linux_image="linux-image-$ARCH" ;;
+        esac
+        ;;
+esac
+export DIB_LINUX_IMAGE="${DIB_LINUX_IMAGE:-$dib_linux_image}"
