@@ -20,6 +20,7 @@ from builder.engines.memory import cache_folder
 from builder.ownfiles import named
 from builder.progress import Log, Reporter, closing, failure
 from builder.request import FILES, Prepared
+from builder.toolimage import DISK
 from stages.errors import BuildError
 from stages.events import Event, parse
 from stages.request import Output, Request
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 BOOT = Path(str(stages.__file__)).with_name("boot.py")
 INTERRUPTED = 130
-DISK = "disk"  # the build image with the tools for disks
 PRIVILEGED_ENGINES = ("podman", "docker")
 
 

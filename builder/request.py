@@ -42,7 +42,11 @@ QEMU_OPTION = "qemu."  # options of a disk image that go to qemu-img
 NO_SLIM = "no"
 POLICY_WORDS = ("auto", NO_SLIM)  # all else names a policy
 # Settings of this machine, not of the image (all other DIB_CTR_* are dib-ctr's own business).
-MIRRORS = ("DIB_CTR_DEBIAN_MIRROR", "DIB_CTR_DEBIAN_SECURITY_MIRROR", "DIB_CTR_UBUNTU_MIRROR", "DIB_CTR_APT_OPTIONS")
+MIRRORS = (
+    *("DIB_CTR_DEBIAN_MIRROR", "DIB_CTR_DEBIAN_SECURITY_MIRROR", "DIB_CTR_UBUNTU_MIRROR", "DIB_CTR_APT_OPTIONS"),
+    *(f"DIB_CTR_{name}_MIRROR" for name in ("FEDORA", "CENTOS", "ROCKY", "ALMALINUX", "OPENSUSE")),
+    *(f"DIB_CTR_{name}_MIRROR" for name in ("GENTOO", "ARCH", "ALPINE")),
+)
 EPOCH = "SOURCE_DATE_EPOCH"  # https://reproducible-builds.org/specs/source-date-epoch
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+.:_~=@/-]*\Z")
@@ -89,7 +93,8 @@ class Prepared:
 
     ``passphrases`` (in base64) are those of encrypted containers by name; they are no part of the request. ``given``
     are the files of this machine that scripts may see, by the path at which they do; ``notes`` are for the user.
-    ``files`` says that the files which scripts leave beside the outputs were asked for.
+    ``files`` says that the files which scripts leave beside the outputs were asked for. ``build_image`` is the one that
+    the elements want ("": any).
     """
 
     request: Request
@@ -100,6 +105,7 @@ class Prepared:
     given: Mapping[str, Path] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     files: bool = False
+    build_image: str = ""
 
 
 def _one_of(what: str, given: str, known: Iterable[str]) -> UsageError:
@@ -343,5 +349,14 @@ def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.enviro
     given, notes = given_files(request.variables, Path(environment.get("HOME", "/nonexistent")))
     request = replace(request, given={place: file_digest(file) for place, file in sorted(given.items())})
     passphrases = disk.passphrases if disk else {}
-    files = FILES in wish.outputs
-    return Prepared(request, found.elements, targets, wish.locks, passphrases, given, (*about_elements, *notes), files)
+    return Prepared(
+        request=request,
+        elements=found.elements,
+        targets=targets,
+        locks=wish.locks,
+        passphrases=passphrases,
+        given=given,
+        notes=(*about_elements, *notes),
+        files=FILES in wish.outputs,
+        build_image=found.build_image,
+    )

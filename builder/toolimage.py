@@ -19,15 +19,15 @@ from pathlib import Path
 from builder.engines.host import Host
 from builder.engines.protocol import Engine
 from stages import aptsources
-from stages.errors import BuildError
+from stages.errors import BuildError, UsageError
 
 SUITE = "trixie"
 BASE = "debian:trixie-slim"
-PURPOSES = {
-    "debian": ("debian.packages",),
-    "foreign": ("debian.packages", "foreign.packages"),
-    "disk": ("debian.packages", "disk.packages"),
-}
+COMMON = "debian.packages"
+# What a build image is for: a family of distributions (the file `build-image` of an element names it), or disks.
+DEBIAN, DISK = "debian", "disk"
+FAMILIES = (DEBIAN, "redhat", "suse", "arch", "alpine", "gentoo")
+FOREIGN = "-foreign"  # at the end of a purpose: with interpreters for foreign architectures
 CONTAINERFILE, SETUP = "debian.Containerfile", "debian.setup"
 # What the host engine needs, and Debian's and Ubuntu's package of each.
 TOOLS = {
@@ -39,11 +39,11 @@ TOOLS = {
     "mount": "mount",
     "tar": "tar",
 }
-DISK_TOOLS = {
-    "debugfs": "e2fsprogs",
-    "mkfs.vfat": "dosfstools",
-    "mcopy": "mtools",
-    "qemu-img": "qemu-utils",
+MORE_TOOLS = {
+    DISK: {"debugfs": "e2fsprogs", "mkfs.vfat": "dosfstools", "mcopy": "mtools", "qemu-img": "qemu-utils"},
+    "redhat": {"dnf": "dnf", "rpm": "rpm"},
+    "suse": {"zypper": "zypper", "rpm": "rpm"},
+    "arch": {"pacman": "pacman-package-manager"},
 }
 MODULES = {"yaml": "python3-yaml", "sh": "python3-sh"}
 UNWANTED = ("doc", "info", "locale", "man")  # below /usr/share: a third of the files, read by nobody
@@ -55,28 +55,46 @@ def _recipe(name: str) -> bytes:
     return importlib.resources.files("containerfiles").joinpath(name).read_bytes()
 
 
+def _lists(purpose: str) -> tuple[str, ...]:
+    """The recipe's lists of packages; raises UsageError for a purpose that there is no recipe for."""
+    family = purpose.removesuffix(FOREIGN)
+    if family not in (*FAMILIES, DISK):
+        raise UsageError(
+            f"there is no build image {family!r}", where="build-image", hint=f"one of {', '.join(FAMILIES)}"
+        )
+    own = () if family == DEBIAN else (f"{family}.packages",)
+    return (COMMON, *own, *(("foreign.packages",) if purpose.endswith(FOREIGN) else ()))
+
+
 def _packages(purpose: str) -> list[str]:
-    lines = [line.strip() for name in PURPOSES[purpose] for line in _recipe(name).decode().splitlines()]
+    lines = [line.strip() for name in _lists(purpose) for line in _recipe(name).decode().splitlines()]
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def reference(purpose: str = "debian") -> str:
+def purpose_of(family: str, *, foreign: bool) -> str:
+    """What a build of a family ("": Debian's), perhaps of a foreign architecture, wants a build image for."""
+    purpose = (family or DEBIAN) + (FOREIGN if foreign else "")
+    _lists(purpose)
+    return purpose
+
+
+def reference(purpose: str = DEBIAN) -> str:
     """The name of the build image of this recipe on this architecture; costs no call of an engine."""
     digest = hashlib.sha256(platform.machine().encode())
-    for name in (CONTAINERFILE, SETUP, *PURPOSES[purpose]):
+    for name in (CONTAINERFILE, SETUP, *_lists(purpose)):
         digest.update(name.encode() + b"\0" + _recipe(name) + b"\0")
     base = os.environ.get("DIB_CTR_BASE_IMAGE", "")
     digest.update(base.encode())
     return f"localhost/dib-ctr-build-{purpose}:{digest.hexdigest()[:12]}"
 
 
-def digest(engine: Engine, purpose: str = "debian") -> str:
+def digest(engine: Engine, purpose: str = DEBIAN) -> str:
     """What stands for the build image in keys of outside stages; for the host engine: its tools' state."""
     return _host_digest(purpose) if engine.name == "host" else reference(purpose).rpartition(":")[2]
 
 
 def _tools(purpose: str) -> dict[str, str]:
-    return {**TOOLS, **(DISK_TOOLS if purpose == "disk" else {})}
+    return {**TOOLS, **MORE_TOOLS.get(purpose.removesuffix(FOREIGN), {})}
 
 
 def _host_digest(purpose: str) -> str:
@@ -89,7 +107,7 @@ def _host_digest(purpose: str) -> str:
     return found.hexdigest()[:12]
 
 
-def ensure(engine: Engine, purpose: str = "debian", on_note: Note = lambda _: None) -> str:
+def ensure(engine: Engine, purpose: str = DEBIAN, on_note: Note = lambda _: None) -> str:
     """Make the build image where it is not there; returns its reference ("" for the host engine).
 
     ``on_note`` hears one sentence before each long step. Raises BuildError with what to do next.
@@ -157,7 +175,7 @@ def _bootstrap(engine: Engine, purpose: str, wanted: str, mirror: aptsources.Mir
         engine.import_image(Path(archive.name), wanted)
 
 
-def write_archive(output: int, purpose: str = "debian", mirror: aptsources.Mirror | None = None) -> None:
+def write_archive(output: int, purpose: str = DEBIAN, mirror: aptsources.Mirror | None = None) -> None:
     """Write the recipe's root file system, made from the mirror, as a tar to the descriptor ``output``."""
     environment = {"DIB_CTR_SETUP": _recipe(SETUP).decode(), "DEBIAN_FRONTEND": "noninteractive"}
     argv = mmdebstrap_argv(_packages(purpose), mirror or aptsources.debian_mirror())

@@ -6,6 +6,7 @@ links into it, so that builds never meet there and a killed one leaves nothing h
 
 from __future__ import annotations
 
+import fnmatch
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -19,29 +20,34 @@ from stages.sandbox import Cache
 from stages.store import Store, Workplace
 
 FILE = "caches.yaml"
+PARTIAL = "partial"  # where apt has what it is still downloading
 APT_ARCHIVES = "var/cache/apt/archives"
 
 
 @dataclass(frozen=True)
 class CacheRule:
-    """A package cache that an element declares in ``caches.yaml``."""
+    """A package cache that an element declares in ``caches.yaml``; of its files those whose names match are kept."""
 
     name: str
     path: str
+    files: str = "*"
 
 
 def parse_cache_rules(text: str, file: str) -> tuple[CacheRule, ...]:
-    """The caches of one ``caches.yaml``, a list of maps with ``name`` and ``path``; UsageError with file and line."""
+    """The caches of one ``caches.yaml``: a list of maps with ``name``, ``path`` and perhaps ``files`` (a pattern).
+
+    Raises UsageError with file and line.
+    """
     document = located.read(text, file)
     entries = [] if document.data is None else document.data
     if not isinstance(entries, list):
         document.refuse("this is no list of caches", hint="expected: - {name: NAME, path: PATH}")
     for index, entry in enumerate(entries):
-        if not isinstance(entry, dict) or set(entry) != {"name", "path"}:
-            document.refuse("a cache has a name and a path, and nothing else", index)
+        if not isinstance(entry, dict) or set(entry) - {"files"} != {"name", "path"}:
+            document.refuse("a cache has a name and a path, perhaps a pattern for its files, and nothing else", index)
         if "/" in str(entry["name"]) or not str(entry["name"]).strip("."):
             document.refuse(f"{entry['name']!r} cannot name a cache: it becomes a folder's name", index, "name")
-    return tuple(CacheRule(str(entry["name"]), str(entry["path"])) for entry in entries)
+    return tuple(CacheRule(**{key: str(value) for key, value in entry.items()}) for entry in entries)
 
 
 def read_cache_rules(elements: Sequence[tuple[str, Path]]) -> tuple[CacheRule, ...]:
@@ -71,11 +77,23 @@ def open_views(store: Store, rules: Sequence[CacheRule], arch: str, place: Workp
         kept, view = shared(store, rule.name, arch), place.path / f"cache-{rule.name}"
         kept.mkdir(parents=True, exist_ok=True)
         view.mkdir()
-        for file in kept.iterdir():
-            if file.is_file():
-                os.link(file, view / file.name)
+        _link(kept, view)
         opened.append(Cache(rule.name, view, rule.path))
     return tuple(opened)
+
+
+def _link(source: Path, place: Path, pattern: str = "*") -> None:
+    """Link the files below ``source`` whose names match into ``place``, where they are not there; folders are made."""
+    for folder, below, names in os.walk(source):
+        below[:] = [name for name in below if name != PARTIAL]
+        for name in names:
+            file = Path(folder, name)
+            if name == "lock" or file.is_symlink() or not file.is_file() or not fnmatch.fnmatchcase(name, pattern):
+                continue
+            wanted = place / file.relative_to(source)
+            wanted.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):
+                os.link(file, wanted)
 
 
 def open_kept(cache: Path, mount: KeptMount, place: Workplace) -> Cache:
@@ -89,9 +107,7 @@ def open_kept(cache: Path, mount: KeptMount, place: Workplace) -> Cache:
         return Cache("", source, mount.place, source)
     view = place.path / "cache-kept-apt"
     view.mkdir()
-    for file in source.iterdir():
-        if file.is_file():
-            os.link(file, view / file.name)
+    _link(source, view)
     return Cache("", view, mount.place, source)
 
 
@@ -106,13 +122,10 @@ def add_lists(views: Sequence[Cache], lists: Mapping[str, Path]) -> None:
             os.link(file, place)
 
 
-def keep_new(store: Store, arch: str, views: Sequence[Cache]) -> None:
-    """Keep the files that a stage which succeeded has added to its views."""
+def keep_new(store: Store, rules: Sequence[CacheRule], arch: str, views: Sequence[Cache]) -> None:
+    """Keep the files that a stage which succeeded has added to its views, those of declared caches by their pattern."""
+    patterns = {rule.name: rule.files for rule in rules}
     for view in views:
         kept = view.keep or shared(store, view.name, arch)
-        if kept == view.source:
-            continue
-        for file in view.source.iterdir():
-            if file.is_file() and not file.is_symlink() and file.name != "lock":
-                with suppress(FileExistsError):
-                    os.link(file, kept / file.name)
+        if kept != view.source:
+            _link(view.source, kept, patterns.get(view.name, "*"))

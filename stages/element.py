@@ -6,6 +6,7 @@ directory holds scripts. The elements path is searched first to last and the fir
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ OPERATING_SYSTEM = "operating-system"
 class Element:
     """One element: its name, its folder, what it needs and what it stands for.
 
-    ``shadows`` are folders of the same name later on the elements path, which are not used.
+    ``shadows`` are folders of the same name later on the elements path, which are not used. ``build_image`` is the
+    build image that it wants (the file ``build-image``: one name), if any.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Element:
     deps: tuple[str, ...] = ()
     provides: tuple[str, ...] = ()
     shadows: tuple[Path, ...] = ()
+    build_image: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,15 @@ class Resolution:
     def names(self) -> tuple[str, ...]:
         """The elements' names, sorted."""
         return tuple(element.name for element in self.elements)
+
+    @property
+    def build_image(self) -> str:
+        """The build image that the elements want ("": any); raises UsageError where they want different ones."""
+        wanted = {element.build_image: element for element in self.elements if element.build_image}
+        if len(wanted) > 1:
+            told = " and ".join(f"{element.name} ({image})" for image, element in sorted(wanted.items()))
+            raise UsageError(f"these elements want different build images: {told}", hint="leave one of them out")
+        return next(iter(wanted), "")
 
 
 def _names(file: Path) -> tuple[str, ...]:
@@ -66,7 +78,11 @@ def _names(file: Path) -> tuple[str, ...]:
 def read_element(folder: Path) -> Element:
     """Read one element's folder; a symbolic link counts under the name of what it points to."""
     real = folder.resolve()
-    return Element(real.name, real, _names(real / "element-deps"), _names(real / "element-provides"))
+    image = _names(real / "build-image")
+    if len(image) > 1:
+        raise UsageError("an element has one build image at most", where=f"{real / 'build-image'}:2")
+    deps, provides = _names(real / "element-deps"), _names(real / "element-provides")
+    return Element(real.name, real, deps, provides, build_image=next(iter(image), ""))
 
 
 def find_elements(paths: Sequence[Path], read: Callable[[Path], Element] = read_element) -> dict[str, Element]:
@@ -89,9 +105,7 @@ def find_elements(paths: Sequence[Path], read: Callable[[Path], Element] = read_
             if first is None:
                 found[element.name] = element
             elif first.path != element.path and element.path not in first.shadows:
-                found[element.name] = Element(
-                    first.name, first.path, first.deps, first.provides, (*first.shadows, element.path)
-                )
+                found[element.name] = dataclasses.replace(first, shadows=(*first.shadows, element.path))
     return found
 
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from stages import packagedb
 from stages.aptlists import Identity, archive_of, folder_of, hashes, list_name, look_up
 from stages.aptsources import deb822, one_line
+from stages.indexdates import index_date
 from stages.key import digest
 from stages.lock import UsedPackage, UsedRepository
-from stages.repositories import State, index_date, index_of
+from stages.repositories import State, index_of
 
 LISTS = "var/lib/apt/lists"
 LOGGED = re.compile(r"^\S+ \S+ (?:install|upgrade) (\S+):([a-z0-9-]+) \S+ (\S+)$", re.MULTILINE)
@@ -70,9 +71,7 @@ def signed_indices(trees: Sequence[Path], states: Iterable[State]) -> tuple[Sign
             own = lists.get(list_name(f"{folder}/{path}"))
             if own is not None and own.stat().st_size == size:
                 used[path] = own
-        repository = UsedRepository(
-            index, digest(data), index_date(data.decode("utf-8", "replace")), tuple(sorted(used))
-        )
+        repository = UsedRepository(index, digest(data), index_date(index, data), tuple(sorted(used)))
         found[index] = SignedIndex(repository, file, used)
     return tuple(found.values())
 

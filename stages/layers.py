@@ -175,7 +175,7 @@ class Builder:
             if status == 0:
                 self._keep_hooks(stage, view, place)
                 keptmounts.write(set(left) - set(keptmounts.read(view.tree.parent)), place.upper)
-                caches.keep_new(self.store, self.request.arch, view.caches)
+                caches.keep_new(self.store, self.caches, self.request.arch, view.caches)
                 if stage.sources:
                     sourcecache.remember(self._image_cache(), stage.sources)
         return status, list(lines.tail)

@@ -31,6 +31,8 @@ FAMILIES = {
     "ubuntu": "debian",
     "opensuse": "suse",
     "gentoo": "gentoo",
+    "arch": "arch",
+    "alpine": "alpine",
 }
 
 

@@ -21,10 +21,11 @@ from stages.aptlists import archive_of, folder_of
 from stages.control import Control
 from stages.errors import BuildError, UsageError
 from stages.events import emit
+from stages.indexdates import index_date
 from stages.installed import identities
 from stages.layers import Builder
 from stages.lock import Locking, Used, UsedPackage, UsedRepository
-from stages.repositories import Repository, State, index_date, open_address
+from stages.repositories import Repository, State, open_address
 from stages.savedlists import CHUNK, INDEX, SavedLists, delivered, file_digest, saved_name, write_checked
 from stages.store import Store
 
@@ -202,7 +203,7 @@ class Replay:
             return name
         try:
             with _opened(repository.index) as answer:
-                now = _date(index_date(answer.read().decode("utf-8", "replace")))
+                now = _date(index_date(repository.index, answer.read()))
         except OSError as error:
             return f"{name}: it does not answer ({error})"
         return f"{name}: it is of {now} now"

@@ -6,7 +6,6 @@ rebuilds from the first such stage. What was seen last is recorded in the store,
 
 from __future__ import annotations
 
-import email.utils
 import hashlib
 import json
 import re
@@ -19,7 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.errors import BuildError
+from stages.errors import BuildError, UsageError
+from stages.indexdates import index_date
 from stages.key import digest
 from stages.store import write_file
 
@@ -28,9 +28,16 @@ ATTEMPTS = 3
 SAVED_LISTS = "repositories/lists"  # in the store: package lists of states seen (``stages.savedlists``)
 
 
+METALINK, MIRRORLIST = "metalink=", "mirrorlist="
+
+
 @dataclass(frozen=True)
 class Repository:
-    """One package repository: where its signed index lies; ``elsewhere`` is where it is read instead (a snapshot)."""
+    """One package repository: where its signed index lies; ``elsewhere`` is where it is read instead (a snapshot).
+
+    ``index`` is the index's own address, ``metalink=ADDRESS`` (a metalink 3.0 file that has the SHA-256 of the index),
+    or ``mirrorlist=ADDRESS PATH``: a list of mirrors, a line each, below the first of which the index is at PATH.
+    """
 
     name: str
     index: str
@@ -56,9 +63,11 @@ class State:
 
 
 def from_environment(environment: Mapping[str, str]) -> tuple[Repository, ...]:
-    """The apt repositories that the environment names in ``DIB_APT_SOURCES_CONF`` (``name:deb URI SUITE ...``).
+    """The repositories that the environment names.
 
-    Without it, the one of ``DIB_DISTRIBUTION_MIRROR`` and ``DIB_RELEASE``. A suite ending in ``/`` is flat.
+    Those of apt are in ``DIB_APT_SOURCES_CONF``, a line ``name:deb URI SUITE ...`` each; without it, the one of
+    ``DIB_DISTRIBUTION_MIRROR`` and ``DIB_RELEASE`` of Debian and Ubuntu counts. All others are in
+    ``DIB_CTR_REPOSITORIES``, a line ``NAME INDEX`` each (see :class:`Repository`); raises UsageError for another line.
     """
     found: dict[str, Repository] = {}
     for line in environment.get("DIB_APT_SOURCES_CONF", "").splitlines():
@@ -71,6 +80,16 @@ def from_environment(environment: Mapping[str, str]) -> tuple[Repository, ...]:
     if not found and mirror and release and environment.get("DISTRO_NAME") in ("debian", "ubuntu"):
         index = index_of(mirror, release)
         found[index] = Repository("default", index)
+    for line in environment.get("DIB_CTR_REPOSITORIES", "").splitlines():
+        name, _, index = line.strip().partition(" ")
+        if "://" in index:
+            found.setdefault(index.strip(), Repository(name, index.strip()))
+        elif name:
+            raise UsageError(
+                f"{line.strip()!r} names no package repository",
+                where="DIB_CTR_REPOSITORIES",
+                hint="NAME ADDRESS, a line each",
+            )
     return tuple(found.values())
 
 
@@ -79,17 +98,6 @@ def index_of(uri: str, suite: str) -> str:
     if suite.endswith("/"):
         return f"{uri.rstrip('/')}/{suite.strip('/')}/InRelease".replace("/./", "/")
     return f"{uri.rstrip('/')}/dists/{suite}/InRelease"
-
-
-def index_date(text: str) -> int:
-    """The ``Date`` field of a Release file in seconds since 1970, or 0."""
-    match = re.search(r"^Date: (.+)$", text, re.MULTILINE)
-    if not match:
-        return 0
-    try:
-        return int(email.utils.parsedate_to_datetime(match[1]).timestamp())
-    except ValueError:
-        return 0
 
 
 def _record_file(folder: Path, index: str) -> Path:
@@ -113,19 +121,46 @@ def open_address(address: str, **headers: str) -> Any:
 
 
 def _fetch(repository: Repository, last: tuple[State, str] | None) -> tuple[State, str]:
+    address = repository.source
+    if address.startswith(MIRRORLIST):
+        address = _first_mirror(address.removeprefix(MIRRORLIST))
     headers = {"Cache-Control": "no-cache"}
-    if last and last[1]:
+    if last and last[1] and address == repository.source:
         headers["If-None-Match"] = last[1]
     try:
-        with open_address(repository.source, **headers) as answer:
+        with open_address(address.removeprefix(METALINK), **headers) as answer:
             data = answer.read()
             etag = answer.headers.get("ETag", "")
     except urllib.error.HTTPError as error:
         if error.code == 304 and last:
             return last
         raise
-    date = index_date(data.decode("utf-8", "replace"))
+    if address.startswith(METALINK):
+        sum_, date = _told_by_metalink(data)
+        return State(repository.index, sum_, date, repository.elsewhere), etag
+    date = index_date(address, data)
     return State(repository.index, hashlib.sha256(data).hexdigest(), date, repository.elsewhere), etag
+
+
+def _first_mirror(listed: str) -> str:
+    """Where the index is below the first mirror of the list at ``ADDRESS``, by ``ADDRESS PATH``; raises OSError."""
+    address, _, path = listed.partition(" ")
+    with open_address(address) as answer:
+        lines = answer.read().decode("utf-8", "replace").splitlines()
+    mirror = next((line.strip() for line in lines if "://" in line and not line.lstrip().startswith("#")), "")
+    if not mirror:
+        raise OSError(f"the mirror list has no mirror: {' '.join(lines)[:200]}")
+    return f"{mirror.rstrip('/')}/{path.strip().lstrip('/')}"
+
+
+def _told_by_metalink(data: bytes) -> tuple[str, int]:
+    """The SHA-256 of the newest index that a metalink tells of, and its date in seconds; raises OSError."""
+    text = data.decode("utf-8", "replace")
+    sum_ = re.search(r'<hash type="sha256">\s*([0-9a-f]{64})\s*</hash>', text)
+    date = re.search(r"<mm0:timestamp>\s*(\d+)", text)
+    if sum_ is None:
+        raise OSError("the metalink has no SHA-256 of the repository's index")
+    return sum_[1], int(date[1]) if date else 0
 
 
 def _current(repository: Repository, folder: Path) -> State:

@@ -199,13 +199,15 @@ def converse(prepared: Prepared | None, options: dict[str, Any], *, quiet: bool 
     from builder import engines
     from builder.build import Agent, Conversation
     from builder.progress import Log, Plain, reporter
+    from builder.toolimage import purpose_of
     from qemu.architecture import native, runs
 
     if options["store"]:
         os.environ["DIB_CTR_STORE"] = options["store"]
     engine = engines.select(options["engine"])
     foreign = prepared is not None and not runs(native(), prepared.request.arch)
-    agent = Agent(engine, "foreign" if foreign else "debian", note, options["debug"])
+    purpose = purpose_of(prepared.build_image if prepared else "", foreign=foreign)
+    agent = Agent(engine, purpose, note, options["debug"])
     log = Log.open(options.get("log"), prepared.request.name if prepared else "cache")
     shown = Plain(out=sys.stderr, github=False) if quiet else reporter(options.get("progress", "plain"))
     beside = prepared.locks.locked.parent if prepared and prepared.locks.locked else Path()

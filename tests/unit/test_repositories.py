@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stages import repositories
-from stages.errors import BuildError
+from stages.errors import BuildError, UsageError
 from stages.repositories import Repository, from_environment, newest_date, states
 
 RELEASE = "Origin: Test\nDate: Sat, 12 Sep 2026 07:55:41 UTC\nSHA256:\n"
@@ -83,3 +84,40 @@ def test_a_missing_suite_and_a_dead_mirror_are_named(
 
 def test_a_build_without_repositories_has_the_oldest_date_that_all_formats_hold() -> None:
     assert newest_date(()) == 315532800
+
+
+def test_other_repositories_than_apts_are_named_by_their_index() -> None:
+    text = "fedora metalink=http://m/metalink?repo=f\n\nupdates http://m/u/repodata/repomd.xml\n"
+    found = from_environment({"DIB_CTR_REPOSITORIES": text})
+    assert [(each.name, each.index) for each in found] == [
+        ("fedora", "metalink=http://m/metalink?repo=f"),
+        ("updates", "http://m/u/repodata/repomd.xml"),
+    ]
+    with pytest.raises(UsageError, match="names no package repository"):
+        from_environment({"DIB_CTR_REPOSITORIES": "fedora"})
+
+
+def test_a_metalink_tells_of_the_index_and_a_mirrorlist_of_the_first_mirror(
+    mirror: tuple[str, Path], tmp_path: Path
+) -> None:
+    address, folder = mirror
+    (folder / "repodata").mkdir()
+    (folder / "repodata/repomd.xml").write_text("<revision>1761991200</revision>")
+    sum_ = hashlib.sha256(b"<revision>1761991200</revision>").hexdigest()
+    (folder / "metalink").write_text(
+        f'<mm0:timestamp>1761991200</mm0:timestamp><hash type="sha256">{sum_}</hash><hash type="sha512">00</hash>'
+    )
+    (folder / "mirrorlist").write_text(f"# mirrors\n{address}/\nhttp://elsewhere.invalid/\n")
+    lines = [
+        f"a metalink={address}/metalink",
+        f"b mirrorlist={address}/mirrorlist repodata/repomd.xml",
+        f"c {address}/repodata/repomd.xml",
+    ]
+    found = states(from_environment({"DIB_CTR_REPOSITORIES": "\n".join(lines)}), tmp_path, offline=False)
+    assert [(state.digest, state.date) for state in found] == [(sum_, 1761991200)] * 3
+    (folder / "metalink").write_text("nothing")
+    with pytest.raises(BuildError, match="no SHA-256"):
+        states([Repository("a", f"metalink={address}/metalink")], tmp_path, offline=False)
+    (folder / "mirrorlist").write_text("no mirror for this release\n")
+    with pytest.raises(BuildError, match="no mirror for this release"):
+        states([Repository("b", f"mirrorlist={address}/mirrorlist x")], tmp_path, offline=False)
