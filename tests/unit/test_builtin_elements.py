@@ -19,11 +19,14 @@ from stages.element import BUILTIN, find_elements, resolve
 from stages.errors import UsageError
 from stages.hooks import PHASE_FOLDERS, SCRIPT_NAME, merge
 from stages.oddities import refuse_odd
-from stages.packages import package_installs, read_pkg_maps, render_pkg_map
+from stages.packages import FAMILIES, package_installs, read_pkg_maps, render_pkg_map
 
 ELEMENTS = find_elements([BUILTIN])
 NAMES = sorted(ELEMENTS)
-SYSTEMS = ("debian-minimal", "ubuntu-minimal")
+SYSTEMS = tuple(name for name in NAMES if "operating-system" in ELEMENTS[name].provides)
+# What only the operating systems of one family have: its package manager, and the bootstrap that leads to it.
+PACKAGE_MANAGERS = {name for name in NAMES if (ELEMENTS[name].path / "bin/install-packages").exists()}
+FOUNDATIONS = PACKAGE_MANAGERS | {name for name in NAMES if PACKAGE_MANAGERS & {*ELEMENTS[name].deps}}
 LAYOUTS = tuple(name for name in NAMES if "block-device" in ELEMENTS[name].provides)
 SCRIPTS = sorted(
     path
@@ -109,23 +112,27 @@ def test_data_files_parse() -> None:
         assert set(json.loads(path.read_text(encoding="utf-8"))) <= {"default", "family", "distro", "release"}
 
 
+INIT = {"debian": "systemd-sysv", "redhat": "systemd"}  # the package, by family
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_all_elements_fit_into_one_image(system: str, layout: str) -> None:
     """No two elements bring the same file, all scripts would run, and every package has a name."""
-    others = [name for name in NAMES if name not in SYSTEMS and (name not in LAYOUTS or name == layout)]
+    left_out = {*SYSTEMS, *FOUNDATIONS, *LAYOUTS} - {layout}
+    others = [name for name in NAMES if name not in left_out]
     elements = [(element.name, element.path) for element in resolve([system, *others], ELEMENTS).elements]
     assert refuse_odd(merge(elements).values(), dict(elements)) == []
     environment = {"ARCH": "amd64", "DISTRO_NAME": system.removesuffix("-minimal"), "DIB_RELEASE": "any"}
     environment["DIB_SOURCE_GIT"] = "full"  # (source-repositories/environment.d sets it)
     plan = package_installs(elements, environment)
     assert "openssh-server" in plan["install.d"].install
-    assert "systemd-sysv" in plan["install.d"].install
+    assert INIT[FAMILIES[environment["DISTRO_NAME"]]] in plan["install.d"].install
 
 
 def test_two_systems_do_not_fit() -> None:
     with pytest.raises(UsageError, match="two operating systems"):
-        resolve(SYSTEMS, ELEMENTS)
+        resolve(["debian-minimal", "ubuntu-minimal"], ELEMENTS)
 
 
 def source(snippet: str, variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
