@@ -88,6 +88,11 @@ install_grub_efi() {
         cp -- "$2" "$first"
         return
     fi
+    # Fedora's and Red Hat's packages bring both at their places on the ESP, and what a first boot starts.
+    if [ -e "$esp/${EFI_BOOT_DIR:-EFI/BOOT}/shim$suffix.efi" ]; then
+        write_signed_settings
+        return
+    fi
     local signed="/usr/lib/grub/$1-signed/grub$suffix.efi.signed" shim="/usr/lib/shim/shim$suffix.efi.signed"
     local file
     for file in "$signed" "$shim"; do
@@ -102,7 +107,11 @@ install_grub_efi() {
             break
         fi
     done
-    # The signed GRUB has its distribution's folder built in, and reads only this there.
+    write_signed_settings
+}
+
+# write_signed_settings: the signed GRUB has its distribution's folder built in, and reads only this there.
+write_signed_settings() {
     mkdir -p "$esp/${EFI_BOOT_DIR:-EFI/BOOT}"
     {
         find_itself

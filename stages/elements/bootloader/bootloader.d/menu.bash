@@ -1,5 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # the parts of 50-bootloader share variables
-# GRUB's menu: the newest kernel, and a submenu with all of them.
+# GRUB's menu: the newest kernel, and a submenu with all of them. A GRUB that reads the files of /boot/loader/entries (UAPI.1:
+# Fedora's and Red Hat's) shows these first, so that the running machine's kernel-install can add and remove kernels.
 
 # entry INDENT TITLE VERSION [WORD]: a menu entry; WORD takes the place of the usual command line.
 entry() {
@@ -10,6 +11,27 @@ entry() {
         printf '%s    initrd %s/%s\n' "$1" "$kernels_path" "${initrd_of[$3]}"
     fi
     printf '%s}\n' "$1"
+}
+
+reads_boot_entries() {
+    compgen -G '/usr/lib/grub/*/blscfg.mod' > /dev/null
+}
+
+# write_boot_entries: a file for each kernel; none where this GRUB does not read them.
+write_boot_entries() {
+    local version folder=/boot/loader/entries
+    reads_boot_entries || return 0
+    mkdir -p "$folder"
+    rm -f "$folder"/*.conf
+    for version in "${versions[@]}"; do
+        {
+            printf 'title %s (%s)\nversion %s\n' "$system_name" "$version" "$version"
+            printf 'linux %s/%s\n' "$kernels_path" "${kernel_of[$version]}"
+            [ -z "${initrd_of[$version]:-}" ] || printf 'initrd %s/%s\n' "$kernels_path" "${initrd_of[$version]}"
+            printf 'options root=LABEL=%s ro %s\n' "$root_label" "$command_line"
+        } > "$folder/${DISTRO_NAME:-linux}-$version.conf"
+    done
+    set_option /etc/default/grub GRUB_ENABLE_BLSCFG true
 }
 
 menu() {
@@ -24,6 +46,10 @@ menu() {
     # shellcheck disable=SC2016 # GRUB's variable
     printf 'if [ "$grub_platform" = efi ]; then\n    insmod all_video\nfi\n'
     printf 'search --no-floppy --set=root --label "%s"\n\n' "$kernels_label"
+    if reads_boot_entries; then
+        # shellcheck disable=SC2016 # GRUB's variable
+        printf 'set boot=$root\nset blsdir=%s/loader/entries\ninsmod blscfg\nblscfg\n' "$kernels_path"
+    fi
     entry "" "$system_name" "${versions[0]}"
     printf "submenu 'Advanced options for %s' {\n" "$system_name"
     for version in "${versions[@]}"; do
@@ -35,6 +61,7 @@ menu() {
 }
 
 write_menu() {
+    write_boot_entries
     menu > "$grub_folder/grub.cfg.new"
     mv "$grub_folder/grub.cfg.new" "$grub_folder/grub.cfg"
 }

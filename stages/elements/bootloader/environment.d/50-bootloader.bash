@@ -27,7 +27,7 @@ case "$ARCH" in
         ;;
 esac
 case "${DISTRO_NAME:-}" in
-    debian | ubuntu) ;;
+    debian | ubuntu | fedora | centos | rocky | almalinux | rhel) ;;
     *) dib_bootloader_signed=False ;;
 esac
 export DIB_BOOTLOADER_SERIAL_CONSOLE="${DIB_BOOTLOADER_SERIAL_CONSOLE:-$dib_bootloader_serial}"

@@ -1,6 +1,7 @@
 # The kernel's package for this distribution and architecture; empty where none is known.
 dib_linux_image=""
 case "${DISTRO_NAME:-}" in
+    fedora | centos | rocky | almalinux | rhel) dib_linux_image="kernel-core dracut" ;;
     ubuntu) dib_linux_image="${DIB_UBUNTU_KERNEL:-linux-image-generic}" ;;
     debian)
         case "$ARCH" in

@@ -1,0 +1,158 @@
+"""The elements of Fedora's and Red Hat's family as far as they can be tried without a build."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from stages.element import BUILTIN
+
+MIRROR = "http://mirror.invalid/pub"
+
+
+def environment_of(system: str, variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """What the snippets of an operating system and of its bootstrap export, sourced as a build does."""
+    snippets = " ".join(
+        f"source {BUILTIN / name};"
+        for name in (
+            f"{system}-minimal/environment.d/10-{system}-minimal.bash",
+            "yum-minimal/environment.d/12-yum-minimal.bash",
+        )
+    )
+    return subprocess.run(
+        ["/bin/bash", "-c", f"set -ue -o pipefail; {snippets} env -0"],
+        env={"PATH": os.environ["PATH"], "ARCH": "amd64", **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def exported(system: str, **variables: str) -> dict[str, str]:
+    done = environment_of(system, variables)
+    assert done.returncode == 0, done.stderr
+    return dict(entry.partition("=")[::2] for entry in done.stdout.split("\0") if entry)
+
+
+def indices(found: Mapping[str, str]) -> list[str]:
+    """The lines of DIB_CTR_REPOSITORIES, without what they begin with alike."""
+    return [line.replace(f"{MIRROR}/", "") for line in found["DIB_CTR_REPOSITORIES"].splitlines()]
+
+
+def test_fedora() -> None:
+    found = exported("fedora", DIB_RELEASE="42", DIB_CTR_FEDORA_MIRROR=f"{MIRROR}/", ARCH="arm64")
+    assert indices(found) == [
+        "fedora releases/42/Everything/aarch64/os/repodata/repomd.xml",
+        "updates updates/42/Everything/aarch64/repodata/repomd.xml",
+    ]
+    assert found["DIB_RPM_KEYS"].endswith("/fedora/RPM-GPG-KEY-fedora-42-primary")
+    assert found["DIB_RPM_PLATFORM"] == "platform:f42"
+    rawhide = exported("fedora", DIB_RELEASE="rawhide", DIB_DISTRIBUTION_MIRROR=MIRROR)
+    assert indices(rawhide) == ["rawhide development/rawhide/Everything/x86_64/os/repodata/repomd.xml"]
+
+
+@pytest.mark.parametrize("release", ["10", "10-stream"])
+def test_a_release_of_centos_has_two_names(release: str) -> None:
+    found = exported("centos", DIB_RELEASE=release, DIB_DISTRIBUTION_MIRROR=MIRROR)
+    assert indices(found) == [
+        "baseos 10-stream/BaseOS/x86_64/os/repodata/repomd.xml",
+        "appstream 10-stream/AppStream/x86_64/os/repodata/repomd.xml",
+    ]
+    assert (found["DIB_RELEASE"], found["DIB_RPM_RELEASE"]) == ("10-stream", "10")
+    assert found["DIB_RPM_KEYS"].endswith("/RPM-GPG-KEY-CentOS-Official-SHA256")
+
+
+@pytest.mark.parametrize(
+    ("release", "database"), [("9", "/var/lib/rpm"), ("9.5", "/var/lib/rpm"), ("10", "/usr/lib/sysimage/rpm")]
+)
+@pytest.mark.parametrize("system", ["rocky", "almalinux"])
+def test_where_the_release_has_its_database(system: str, release: str, database: str) -> None:
+    found = exported(system, DIB_RELEASE=release, **{f"DIB_CTR_{system.upper()}_MIRROR": MIRROR})
+    assert found["DIB_RPM_DBPATH"] == database
+    assert indices(found)[0] == f"baseos {release}/BaseOS/x86_64/os/repodata/repomd.xml"
+    assert found["DIB_RPM_KEYS"].endswith(f"-{release.partition('.')[0]}")
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({}, "set DIB_DISTRIBUTION_MIRROR to the address of one for amd64"),
+        ({"DIB_DISTRIBUTION_MIRROR": MIRROR, "ARCH": "i386"}, "not made for i386"),
+        ({"DIB_DISTRIBUTION_MIRROR": MIRROR, "DIB_SELINUX_MODE": "off"}, "expected enforcing, permissive or disabled"),
+        ({"DIB_YUM_MINIMAL_BOOTSTRAP_REPOS": "/no/such"}, "expected a folder with *.repo files"),
+    ],
+)
+def test_what_cannot_be_is_refused(variables: dict[str, str], said: str) -> None:
+    done = environment_of("fedora", variables)
+    assert done.returncode != 0
+    assert said in done.stderr
+
+
+def test_sources_of_ones_own(tmp_path: Path) -> None:
+    """Enabled ones count, in the order of the files; base addresses go before lists of mirrors."""
+    (tmp_path / "a.repo").write_text(
+        "[one]\nname=One\nbaseurl = http://one.invalid/$releasever/$basearch/\nenabled=1\n\n"
+        "[off]\nbaseurl=http://off.invalid/\nenabled=0\n"
+        "[two]\nmetalink=http://two.invalid/metalink?repo=f$releasever&arch=$basearch\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "b.repo").write_text("[three]\nmirrorlist=http://three.invalid/list\n", encoding="utf-8")
+    found = exported("fedora", DIB_RELEASE="43", DIB_YUM_MINIMAL_BOOTSTRAP_REPOS=str(tmp_path))
+    assert found["DIB_CTR_REPOSITORIES"].splitlines() == [
+        "one http://one.invalid/43/x86_64/repodata/repomd.xml",
+        "two metalink=http://two.invalid/metalink?repo=f43&arch=x86_64",
+        "three mirrorlist=http://three.invalid/list repodata/repomd.xml",
+    ]
+
+
+@pytest.mark.parametrize("release", ["fedora", "centos", "rocky", "almalinux"])
+def test_kernel_of_the_family(release: str) -> None:
+    snippet = BUILTIN / "linux-image/environment.d/15-linux-image.bash"
+    done = subprocess.run(
+        ["/bin/bash", "-c", f'set -ue; source {snippet}; printf %s "$DIB_LINUX_IMAGE"'],
+        env={"PATH": os.environ["PATH"], "ARCH": "amd64", "DISTRO_NAME": release},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "kernel-core dracut"
+
+
+def commands(folder: Path) -> Path:
+    """install-packages beside commands that say how they were called; returns it."""
+    install = Path(shutil.copy2(BUILTIN / "yum/bin/install-packages", folder))
+    for name in ("dnf", "use-build-repositories"):
+        (folder / name).write_text(f'#!/bin/sh\necho {name} "$@"\n', encoding="utf-8")
+        (folder / name).chmod(0o755)
+    return install
+
+
+@pytest.mark.parametrize(
+    ("arguments", "called"),
+    [
+        (["one", "two"], "install one two"),
+        (["-e", "one"], "remove one"),
+        (["-u"], "upgrade"),
+        (["-d", "/tmp/there", "one"], "--resolve --destdir /tmp/there download one"),
+    ],
+)
+def test_install_packages_calls_dnf(tmp_path: Path, arguments: list[str], called: str) -> None:
+    install = commands(tmp_path)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "YUM": "dnf", "DIB_DNF_TSFLAGS": "nodocs"}
+    done = subprocess.run([install, *arguments], env=environment, capture_output=True, text=True, check=True)
+    first, second = done.stdout.splitlines()
+    assert first.strip() == "use-build-repositories"
+    assert second.startswith("dnf --assumeyes --setopt=install_weak_deps=False")
+    assert second.endswith(called)
+
+
+def test_install_packages_refuses_what_it_does_not_know(tmp_path: Path) -> None:
+    install = commands(tmp_path)
+    assert subprocess.run([install, "-x"], capture_output=True, check=False).returncode == 1
+    nothing = subprocess.run([install], capture_output=True, text=True, check=True)
+    assert nothing.stdout == "install-packages: no packages to install\n"
