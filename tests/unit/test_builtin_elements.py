@@ -23,7 +23,8 @@ from stages.packages import package_installs, read_pkg_maps, render_pkg_map
 
 ELEMENTS = find_elements([BUILTIN])
 NAMES = sorted(ELEMENTS)
-SYSTEMS = ("debian-minimal", "ubuntu-minimal")
+SYSTEMS = ("alpine-minimal", "debian-minimal", "ubuntu-minimal")
+INIT_PACKAGES = {"alpine": "openrc", "debian": "systemd-sysv", "ubuntu": "systemd-sysv"}
 LAYOUTS = tuple(name for name in NAMES if "block-device" in ELEMENTS[name].provides)
 SCRIPTS = sorted(
     path
@@ -109,18 +110,30 @@ def test_data_files_parse() -> None:
         assert set(json.loads(path.read_text(encoding="utf-8"))) <= {"default", "family", "distro", "release"}
 
 
+def closure(name: str) -> set[str]:
+    """An element and all that it depends on."""
+    return {name}.union(*(closure(dependency) for dependency in ELEMENTS[name].deps))
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_all_elements_fit_into_one_image(system: str, layout: str) -> None:
     """No two elements bring the same file, all scripts would run, and every package has a name."""
-    others = [name for name in NAMES if name not in SYSTEMS and (name not in LAYOUTS or name == layout)]
+    managers = {name for name in NAMES if (ELEMENTS[name].path / "bin/install-packages").exists()}
+    foreign = managers - closure(system)
+    others = [
+        name
+        for name in NAMES
+        if name not in SYSTEMS and (name not in LAYOUTS or name == layout) and not closure(name) & foreign
+    ]
     elements = [(element.name, element.path) for element in resolve([system, *others], ELEMENTS).elements]
     assert refuse_odd(merge(elements).values(), dict(elements)) == []
-    environment = {"ARCH": "amd64", "DISTRO_NAME": system.removesuffix("-minimal"), "DIB_RELEASE": "any"}
+    distribution = system.removesuffix("-minimal")
+    environment = {"ARCH": "amd64", "DISTRO_NAME": distribution, "DIB_RELEASE": "any"}
     environment["DIB_SOURCE_GIT"] = "full"  # (source-repositories/environment.d sets it)
     plan = package_installs(elements, environment)
-    assert "openssh-server" in plan["install.d"].install
-    assert "systemd-sysv" in plan["install.d"].install
+    assert {"openssh-server", "openssh"} & set(plan["install.d"].install)
+    assert INIT_PACKAGES[distribution] in plan["install.d"].install
 
 
 def test_two_systems_do_not_fit() -> None:

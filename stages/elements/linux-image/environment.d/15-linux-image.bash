@@ -1,6 +1,12 @@
 # The kernel's package for this distribution and architecture; empty where none is known.
 dib_linux_image=""
 case "${DISTRO_NAME:-}" in
+    alpine)
+        case "$ARCH" in
+            amd64 | x86_64 | arm64 | aarch64 | armhf | armv7l | i386 | i686) dib_linux_image="linux-virt mkinitfs" ;;
+            *) dib_linux_image="linux-lts mkinitfs" ;;
+        esac
+        ;;
     ubuntu) dib_linux_image="${DIB_UBUNTU_KERNEL:-linux-image-generic}" ;;
     debian)
         case "$ARCH" in
