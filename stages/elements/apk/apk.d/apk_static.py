@@ -10,6 +10,7 @@ control part, the control part has the SHA-256 of the package's data. Exit statu
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import http.client
 import io
@@ -112,8 +113,8 @@ def _verifies(key: Path, digest: str, signature: bytes, signed: bytes) -> bool:
 def listed(index: bytes, name: str) -> Listed:
     """What the index (verified) says of a package; of several versions the one built last. Raises Refused."""
     try:
-        text = members(zlib.decompress(index, wbits=31))["APKINDEX"].decode()
-    except (zlib.error, KeyError, UnicodeDecodeError) as error:
+        text = members(gzip.decompress(index))["APKINDEX"].decode()
+    except (OSError, EOFError, zlib.error, KeyError, UnicodeDecodeError) as error:
         raise Refused(f"there is no list of packages in it ({error})") from error
     found: list[tuple[int, Listed]] = []
     for paragraph in text.split("\n\n"):
@@ -155,8 +156,8 @@ def _fields(text: bytes) -> Mapping[str, str]:
 def program_of(data: bytes) -> bytes:
     """The static apk in a package's verified data; raises Refused."""
     try:
-        files = members(zlib.decompress(data, wbits=31))
-    except zlib.error as error:
+        files = members(gzip.decompress(data))
+    except (OSError, EOFError, zlib.error) as error:
         raise Refused(f"its data cannot be unpacked ({error})") from error
     found = [content for name, content in files.items() if name.rpartition("/")[2] == PROGRAM]
     if not found:
