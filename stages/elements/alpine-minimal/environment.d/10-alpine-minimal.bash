@@ -1,6 +1,6 @@
 # What every other element asks about this operating system, and where its packages come from.
 export DISTRO_NAME=alpine
-export DIB_RELEASE="${DIB_RELEASE:-v3.22}"
+export DIB_RELEASE="${DIB_RELEASE:-v3.23}"
 case "$DIB_RELEASE" in
     [0-9]*) DIB_RELEASE="v$DIB_RELEASE" ;; # the folder's name on a mirror
 esac
@@ -26,7 +26,7 @@ export DIB_ALPINE_ARCH
 DIB_DISTRIBUTION_MIRROR="${DIB_DISTRIBUTION_MIRROR:-${DIB_CTR_ALPINE_MIRROR:-}}"
 if [ -z "$DIB_DISTRIBUTION_MIRROR" ]; then
     echo "alpine-minimal: no mirror is known; set DIB_DISTRIBUTION_MIRROR to the address of a mirror of Alpine Linux" \
-        "(the folder that has v3.22 and edge)." >&2
+        "(the folder that has v3.23 and edge)." >&2
     exit 1
 fi
 export DIB_DISTRIBUTION_MIRROR

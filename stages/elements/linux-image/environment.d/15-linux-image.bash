@@ -3,8 +3,8 @@ dib_linux_image=""
 case "${DISTRO_NAME:-}" in
     alpine)
         case "$ARCH" in
-            amd64 | x86_64 | arm64 | aarch64 | armhf | armv7l | i386 | i686) dib_linux_image="linux-virt mkinitfs" ;;
-            *) dib_linux_image="linux-lts mkinitfs" ;;
+            loongarch64 | riscv64 | s390x) dib_linux_image="linux-lts mkinitfs" ;;
+            *) dib_linux_image="linux-virt mkinitfs" ;;
         esac
         ;;
     ubuntu) dib_linux_image="${DIB_UBUNTU_KERNEL:-linux-image-generic}" ;;
