@@ -44,6 +44,7 @@ MORE_TOOLS = {
     "redhat": {"dnf": "dnf", "rpm": "rpm"},
     "suse": {"zypper": "zypper", "rpm": "rpm"},
     "arch": {"pacman": "pacman-package-manager"},
+    "alpine": {"openssl": "openssl"},
 }
 MODULES = {"yaml": "python3-yaml", "sh": "python3-sh"}
 UNWANTED = ("doc", "info", "locale", "man")  # below /usr/share: a third of the files, read by nobody

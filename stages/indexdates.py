@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import gzip
 import io
 import lzma
 import re
@@ -62,7 +63,7 @@ def _newest_package(name: str, data: bytes) -> int:
     suffix, field = _BUILT[".db" if name.endswith(".db") else ".gz"]
     try:
         found = [int(time) for content in _members(data, suffix) for time in field.findall(content)]
-    except (tarfile.TarError, lzma.LZMAError, EOFError, zlib.error):
+    except (tarfile.TarError, lzma.LZMAError, gzip.BadGzipFile, EOFError, zlib.error):
         return 0
     return max(found, default=0)
 

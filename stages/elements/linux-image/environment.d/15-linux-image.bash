@@ -2,6 +2,13 @@
 dib_linux_image=""
 case "${DISTRO_NAME:-}" in
     fedora | centos | rocky | almalinux | rhel) dib_linux_image="kernel-core dracut" ;;
+    opensuse) dib_linux_image="kernel-default dracut" ;;
+    alpine)
+        case "$ARCH" in
+            loongarch64 | riscv64 | s390x) dib_linux_image="linux-lts mkinitfs" ;;
+            *) dib_linux_image="linux-virt mkinitfs" ;;
+        esac
+        ;;
     ubuntu) dib_linux_image="${DIB_UBUNTU_KERNEL:-linux-image-generic}" ;;
     debian)
         case "$ARCH" in
