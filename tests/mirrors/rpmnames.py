@@ -68,6 +68,7 @@ SUSE = {
     "grub-efi-amd64-bin": "grub2-x86_64-efi",
     "network-manager": "NetworkManager",
     "openssh-client": "openssh-clients",
+    "tzdata": "timezone",
     "cloud-guest-utils": "growpart",
 }
 
@@ -124,7 +125,12 @@ DISTRIBUTIONS = {
         "kernel-default",
         "openSUSE-release",
         "openSUSE-repos-Leap",
-        ("distribution/leap/@R@/repo/oss", "update/leap/@R@/oss"),
-        {"aaa_base": ("filesystem",), "efibootmgr": (), "shim": (), "patterns-base-minimal_base": ("zypper",)},
+        ("distribution/leap/@R@/repo/oss", *(f"update/leap/@R@/{part}" for part in ("oss", "backports", "sle"))),
+        {
+            "aaa_base": ("filesystem",),
+            "efibootmgr": (),
+            "openssh": ("openssh-server", "openssh-clients"),
+            "patterns-base-minimal_base": ("zypper",),
+        },
     ),
 }

@@ -1,0 +1,43 @@
+# What every other element asks about this operating system, and where its packages come from.
+export DISTRO_NAME=opensuse
+export DIB_RELEASE="${DIB_RELEASE:-15.6}"
+export DIB_INIT_SYSTEM="${DIB_INIT_SYSTEM:-systemd}"
+export EFI_BOOT_DIR="EFI/opensuse"
+
+case "$ARCH" in
+    amd64 | x86_64) export DIB_RPM_ARCHITECTURE=x86_64 dib_opensuse_port="" ;;
+    arm64 | aarch64) export DIB_RPM_ARCHITECTURE=aarch64 dib_opensuse_port=aarch64 ;;
+    ppc64el | ppc64le) export DIB_RPM_ARCHITECTURE=ppc64le dib_opensuse_port=ppc ;;
+    riscv64) export DIB_RPM_ARCHITECTURE=riscv64 dib_opensuse_port=riscv ;;
+    s390x) export DIB_RPM_ARCHITECTURE=s390x dib_opensuse_port=zsystems ;;
+    armhf) export DIB_RPM_ARCHITECTURE=armv7hl dib_opensuse_port=armv7hl ;;
+    i386) export DIB_RPM_ARCHITECTURE=i686 dib_opensuse_port=i586 ;;
+    *)
+        echo "opensuse-minimal: openSUSE is not made for $ARCH." >&2
+        exit 1
+        ;;
+esac
+
+# For zypper-minimal; what lies where below a mirror.
+export DIB_RPM_DBPATH=/usr/lib/sysimage/rpm
+export DIB_RPM_DEFAULT_KEYS="/usr/share/distribution-gpg-keys/opensuse/RPM-GPG-KEY-openSUSE*"
+export DIB_RPM_DEFAULT_MIRROR="${DIB_CTR_OPENSUSE_MIRROR:-}"
+export DIB_RPM_RELEASE_PACKAGES="aaa_base bash coreutils filesystem findutils gawk grep gzip openSUSE-release rpm sed shadow tar zypper"
+case "$DIB_RELEASE" in
+    tumbleweed)
+        if [ -n "$dib_opensuse_port" ]; then
+            DIB_RPM_LAYOUT="repo-oss ports/$dib_opensuse_port/tumbleweed/repo/oss"
+        else
+            DIB_RPM_LAYOUT="repo-oss tumbleweed/repo/oss"
+            DIB_RPM_LAYOUT+=$'\n'"repo-update update/tumbleweed"
+        fi
+        ;;
+    15.*)
+        DIB_RPM_LAYOUT="repo-oss distribution/leap/$DIB_RELEASE/repo/oss"
+        for dib_opensuse_part in oss backports sle; do
+            DIB_RPM_LAYOUT+=$'\n'"update-$dib_opensuse_part update/leap/$DIB_RELEASE/$dib_opensuse_part"
+        done
+        ;;
+    *) DIB_RPM_LAYOUT="repo-oss distribution/leap/$DIB_RELEASE/repo/oss" ;; # updates are in it, too
+esac
+export DIB_RPM_LAYOUT
