@@ -69,6 +69,14 @@ compat *ARGS:
     if [[ ' {{ARGS}} ' == *' --compare '* ]]; then tests/compat/setup /var/tmp/dib-ctr-compat/dib; fi
     python -m tests.compat {{ARGS}}
 
+# distributions by architectures by outputs, each really built and its disk started; WORDS choose rows (fedora arm64)
+matrix *WORDS:
+    python -m tests.matrix {{WORDS}}
+
+# build and boot one distribution from its own mirrors (this takes a network that reaches them) and write a report
+verify-distro *ARGS:
+    python -m tests.matrix.verify {{ARGS}}
+
 # try each engine for real and say what is wrong
 doctor:
     dib-ctr doctor

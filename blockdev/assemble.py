@@ -21,6 +21,7 @@ from blockdev.layout import volumes
 from blockdev.layout.model import DiskLayout, FileSystem, Layout, LuksPlan, Storage
 from blockdev.layout.table import pieces
 from stages.errors import BuildError
+from stages.selinux import Labels, labels_of
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def assemble(layout: Layout, content: Content, folder: Path, show: Callable[[str
     The caller has made the mount points in the tree. Raises BuildError: a tool is missing or failed, or a part of the
     tree has no room in its file system.
     """
-    work = _Work(layout, content, folder, show)
+    work = _Work(layout, content, folder, show, labels=labels_of(content.tree))
     for disk in layout.disks:
         work.make_disk(disk)
     for container in layout.luks:
@@ -75,6 +76,7 @@ class _Work:
     folder: Path
     show: Callable[[str], None]
     images: dict[str, Path] = field(default_factory=dict)
+    labels: Labels | None = None
 
     def make_disk(self, disk: DiskLayout) -> None:
         path = self.images[disk.name] = self.folder / f"{disk.name}.raw"
@@ -99,6 +101,10 @@ class _Work:
         for group in self.layout.groups:
             made = volumes.allocated(group, self.layout.storages, self.content.seed, self.content.epoch)
             write_group(made, {name: self.region(self.layout.storages[on]) for name, on in group.physical})
+
+    def labels_at(self, point: str) -> Labels | None:
+        """The SELinux labels of what goes into the file system at a mount point of the tree."""
+        return self.labels.at(point) if self.labels and point.startswith("/") else None
 
     def write_file_system(self, system: FileSystem) -> tuple[str, ...]:
         """Write one file system; returns what is worth a line."""
@@ -128,7 +134,9 @@ class _Work:
         )
         source, without = self._part(system)
         try:
-            written = filesystems.write(spec, region.image, region.offset, region.length, source, without)
+            written = filesystems.write(
+                spec, region.image, region.offset, region.length, source, without, self.labels_at(system.point)
+            )
         except BuildError as error:
             place = f"{system.kind} on {system.point or system.storage} (node {system.name!r}, {shown(region.length)})"
             hint = error.hint or "make the image (--image-size) or this part of it larger"

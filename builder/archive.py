@@ -77,7 +77,8 @@ def request_archive(request: Request, elements: Iterable[Element], given: Mappin
         for element in elements:
             _add_element(archive, element)
         for digest, place in {digest: place for place, digest in request.given.items()}.items():
-            _add(archive, f"given/{digest}", (given or {})[place].read_bytes(), 0o644)
+            if place in (given or {}):  # the others travel when a stage needs them
+                _add(archive, f"given/{digest}", (given or {})[place].read_bytes(), 0o644)
     return buffer.getvalue()
 
 

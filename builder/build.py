@@ -24,6 +24,7 @@ from builder.toolimage import DISK
 from stages.errors import BuildError
 from stages.events import Event, parse
 from stages.request import Output, Request
+from stages.wanted import OFFERED
 
 if TYPE_CHECKING:
     from builder.engines.protocol import Engine
@@ -154,6 +155,7 @@ class Conversation:
     again: Sequence[str]  # the command line of a shell with the same request, for the report of a failure
     beside: Path = Path()  # the folder of the request's lock, whose files the build may ask for
     folders: Mapping[str, Path] = field(default_factory=dict)  # of the request's elements, by name
+    large: Mapping[str, Path] = field(default_factory=dict)  # files that the build may ask for, by digest
     outputs: list[Event] = field(default_factory=list)
     used: Event = field(default_factory=dict)
     vendored: str = ""
@@ -196,7 +198,8 @@ class Conversation:
         if kind == "want":
             from builder.locking import piece
 
-            send(piece(self.beside, event["path"], event["offset"]))
+            file = self.large.get(event["path"].removeprefix(OFFERED)) or self.beside / event["path"]
+            send(piece(file, event["offset"]))
         elif kind == "used":
             self.used = event["used"]
         elif kind == "vendor":

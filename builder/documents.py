@@ -44,6 +44,7 @@ def asked(request: Request, output: Output) -> dict[str, Any]:
     """What was asked for, as the provenance of one output has it: enough to ask for it again."""
     return {
         "elements": list(request.asked),
+        **({"from": request.base["name"]} if request.base else {}),
         "name": request.name,
         "arch": request.arch,
         "packages": list(request.packages),

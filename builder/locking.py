@@ -221,9 +221,9 @@ def offered(folder: Path, used: Used) -> dict[str, str]:
     return here
 
 
-def piece(folder: Path, path: str, offset: int) -> str:
-    """A piece of a file beside a lock as a line for the build container; empty at its end."""
-    with (folder / path).open("rb") as file:
+def piece(path: Path, offset: int) -> str:
+    """A piece of a file as a line for the build container; empty at its end."""
+    with path.open("rb") as file:
         file.seek(offset)
         return base64.b64encode(file.read(PIECE)).decode("ascii")
 

@@ -1,4 +1,4 @@
-"""Asking a registry for manifests and giving it some: what skopeo cannot do.
+"""Asking a registry for manifests and blobs, and giving it manifests: what skopeo cannot do.
 
 skopeo writes a list of manifests anew and drops fields that it does not know, and cannot be asked whether it may push.
 Protocol: OCI distribution specification 1.1; tokens: the bearer scheme of the distribution project; certificates:
@@ -13,7 +13,7 @@ import os
 import re
 import ssl
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import sleep as pause
@@ -31,6 +31,7 @@ from stages.errors import BuildError
 from stages.export import layout
 
 TIMEOUT = 30.0  # seconds
+PIECE = 1 << 20  # bytes of a blob that are asked for at a time
 ATTEMPTS = 4  # with 2, 4, 8 seconds between them
 MANIFESTS = (
     layout.MANIFEST_TYPE,
@@ -164,6 +165,17 @@ class Registry:
         headers = {"Accept": ", ".join(MANIFESTS)}
         answer = self._request("GET", name, f"manifests/{reference}", absent=(404,), headers=headers)
         return answer.content if answer.ok else b""
+
+    def blob(self, name: str, digest: str) -> Iterator[bytes]:
+        """A blob of the repository ``name``, piece by piece; unchecked. Raises PassingError where it breaks off."""
+        answer = self._request("GET", name, f"blobs/{digest}", stream=True)
+        try:
+            yield from answer.iter_content(PIECE)
+        except requests.RequestException as error:
+            what = f"the registry {self.host} broke off: {_reason(error)}"
+            raise PassingError(what, where=self.host, hint="run it again") from error
+        finally:
+            answer.close()
 
     def put_manifest(self, name: str, reference: str, data: bytes, media_type: str) -> None:
         """Give the repository ``name`` a manifest whose blobs it has."""

@@ -21,6 +21,7 @@ from stages.errors import BuildError, UsageError
 from stages.request import CHECKSUMS, COMPRESSION_LEVELS, DISK_TYPES, OUTPUT_TYPES, Output, Request
 
 if TYPE_CHECKING:
+    from builder.baseimage.base import Base
     from builder.disk import Disk
 
 # The options of each output type and, where they are few, their values.
@@ -41,6 +42,8 @@ NO_FINAL_IMAGE = "no-final-image"  # in the name of an element: it makes the ima
 QEMU_OPTION = "qemu."  # options of a disk image that go to qemu-img
 NO_SLIM = "no"
 POLICY_WORDS = ("auto", NO_SLIM)  # all else names a policy
+# The element whose tree an image gives (--from), and where its script finds that.
+BASE_ELEMENT, BASE_PLACE = "base-image", "/dib-ctr/base-image.tar"
 # Settings of this machine, not of the image (all other DIB_CTR_* are dib-ctr's own business).
 MIRRORS = (
     *("DIB_CTR_DEBIAN_MIRROR", "DIB_CTR_DEBIAN_SECURITY_MIRROR", "DIB_CTR_UBUNTU_MIRROR", "DIB_CTR_APT_OPTIONS"),
@@ -85,6 +88,7 @@ class Wish:
     no_documents: bool = False
     locks: LockWish = field(default_factory=LockWish)
     disk: Mapping[str, str] = field(default_factory=dict)  # the fields of builder.disk.DiskWish
+    base: str = ""  # the image to begin with
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class Prepared:
     ``passphrases`` (in base64) are those of encrypted containers by name; they are no part of the request. ``given``
     are the files of this machine that scripts may see, by the path at which they do; ``notes`` are for the user.
     ``files`` says that the files which scripts leave beside the outputs were asked for. ``build_image`` is the one that
-    the elements want ("": any).
+    the elements want ("": any). ``large`` are given files that travel only when a stage needs them, by digest.
     """
 
     request: Request
@@ -106,6 +110,7 @@ class Prepared:
     notes: tuple[str, ...] = ()
     files: bool = False
     build_image: str = ""
+    large: Mapping[str, Path] = field(default_factory=dict)
 
 
 def _one_of(what: str, given: str, known: Iterable[str]) -> UsageError:
@@ -309,11 +314,57 @@ def _disk_of(wish: Wish, request: Request, found: Resolution, environment: Mappi
     return describe(request.name, request.arch, found.elements, request.variables, wished, request.outputs, environment)
 
 
+def _base_of(wish: Wish) -> Base | None:
+    """The image that the build is to begin with, fetched where it is not at hand."""
+    if not wish.base:
+        return None
+    from builder.baseimage.base import (
+        find,  # only now: it brings the client of registries, which takes its time to load
+    )
+
+    return find(wish.base, parse_arch(wish.arch), offline=wish.offline)
+
+
+def _with_base(request: Request, base: Base) -> Request:
+    """The request with what its stages must know of the image that it begins with."""
+    facts = base.facts
+    variables = {
+        "DIB_CTR_BASE_IMAGE": BASE_PLACE,
+        "DIB_CTR_BASE_DISTRIBUTION": facts.distribution,
+        "DIB_CTR_BASE_RELEASE": facts.release,
+        "DIB_CTR_BASE_INIT": facts.init,
+        "DIB_CTR_REPOSITORIES": "\n".join(facts.repositories),
+    }
+    given = {**request.given, BASE_PLACE: base.digest}
+    config = {**facts.config, **request.config}
+    for part in ("env", "labels"):
+        if part in facts.config and part in request.config:
+            config[part] = {**facts.config[part], **request.config[part]}
+    told = {"name": base.pinned, "digest": f"sha256:{base.digest}"}
+    return replace(request, variables={**variables, **request.variables}, given=given, config=config, base=told)
+
+
+def _check_locked_base(request: Request) -> None:
+    """Raise UsageError where a lock says that the build begins with another image."""
+    used = request.locking.used
+    if used is not None and dict(request.base) not in [dict(each) for each in used.base_images]:
+        known = ", ".join(each["name"] for each in used.base_images) or "none"
+        raise UsageError(
+            f"the lock does not begin with the image {request.base['name']}, but with {known}",
+            where="--from",
+            hint="name that one, or make a new lock: --lock FILE",
+        )
+
+
 def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.environ) -> Prepared:
     """Check everything that can be checked before a container runs; raises UsageError."""
     parsed = [parse_output(text) for text in wish.outputs if text != FILES]
+    base = _base_of(wish)
+    if base:
+        added = (BASE_ELEMENT, *filter(None, [base.facts.manager]))
+        wish = replace(wish, elements=tuple(dict.fromkeys((*wish.elements, *added))))
     found, parsed, about_elements = resolve_elements(wish, environment, parsed)
-    name = wish.name or found.operating_system.name
+    name = wish.name or (base.title if base else found.operating_system.name)
     if not NAME.match(name):
         raise UsageError(f"{name!r} cannot be an image's name", hint="letters, digits, '.', '_' and '-'")
     outputs, texts = policies(parsed, wish.slim)
@@ -348,6 +399,9 @@ def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.enviro
         request = with_locks(request, wish.locks, environment)
     given, notes = given_files(request.variables, Path(environment.get("HOME", "/nonexistent")))
     request = replace(request, given={place: file_digest(file) for place, file in sorted(given.items())})
+    if base:
+        request = _with_base(request, base)
+        _check_locked_base(request)
     passphrases = disk.passphrases if disk else {}
     return Prepared(
         request=request,
@@ -359,4 +413,5 @@ def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.enviro
         notes=(*about_elements, *notes),
         files=FILES in wish.outputs,
         build_image=found.build_image,
+        large={base.digest: base.archive} if base else {},
     )

@@ -108,6 +108,7 @@ def wish(provenance: Provenance, folder: Path, *, settings: Sequence[str], eleme
         settings=(*(f"{name}={value}" for name, value in variables.items() if name not in given), *settings),
         elements_path=elements_path,
         packages=tuple(asked["packages"]),
+        base=str(asked.get("from", "")),
         no_cache=True,
         offline=offline,
     )

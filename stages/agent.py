@@ -96,6 +96,7 @@ def capture_environment(work: Work, merged: HooksTree) -> dict[str, str]:
         (scratch / name).mkdir(parents=True)
     hooks = write_hooks(merged, scratch / "hooks")
     given = {path: work.given / digest for path, digest in work.request.given.items()}
+    given = {path: file for path, file in given.items() if file.is_file()}  # the others come when a stage needs them
     tree, cwd, stage = (scratch / name for name in ("tree", "cwd", "stage"))
     view = View(False, tree, cwd, hooks, stage, masked=(work.store.root,), given=given)
     output = bytearray()

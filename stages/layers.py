@@ -37,6 +37,7 @@ from stages.sandbox import Cache, View
 from stages.store import Record, Store, Workplace, disk_full
 from stages.supervise.answers import notes as supervised_notes
 from stages.tree import mounted
+from stages.wanted import bring
 
 TAIL_LINES = 20
 UNMOUNTED = ("pre-finalise", "finalise", "cleanup")  # phases after which diskimage-builder has unmounted the tree
@@ -228,11 +229,16 @@ class Builder:
                         resolv_conf=resolv_conf(),
                         furnished=stage.phase.name != "root",
                         image_cache=self._image_cache() if stage.image_cache else None,
-                        given={path: self.given / self.request.given[path] for path in stage.given},
+                        given={path: self._given(self.request.given[path]) for path in stage.given},
                     )
         finally:
             if not (scratch / "merged").exists():  # never walk into a tree that could not be unmounted
                 shutil.rmtree(scratch, ignore_errors=True)
+
+    def _given(self, digest: str) -> Path:
+        """A given file: it came with the request, or the host sends it now."""
+        file = self.given / digest
+        return file if file.is_file() else bring(digest, self.store, self.control)
 
     def _cache_views(self, stage: Stage, merged: Path, place: Workplace) -> tuple[Cache, ...]:
         views: tuple[Cache, ...] = ()

@@ -24,8 +24,8 @@ from stages.request import DISK_TYPES, Output, Request
 from stages.store import Store, boot_id, remove_tree, write_file
 
 LAST_USE = 3600.0  # seconds
-FORMAT = "3"  # raise it when an exporter's bytes change
-DISK_FORMAT = "1"  # the same for disk images
+FORMAT = "4"  # raise it when an exporter's bytes change
+DISK_FORMAT = "2"  # the same for disk images
 DESCRIBED = "described.json"
 ELSEWHERE = ("dest", "documents")  # options that the host follows, not the build container
 FROM_LAYOUT = ("oci-archive", "docker-archive")

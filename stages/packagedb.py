@@ -15,13 +15,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from stages import rpmdb
 from stages.errors import BuildError
 
 LARGEST = 256 << 20  # bytes; a database is read whole, and no real one comes near
 MOST_LINKS = 40  # on one way, as the kernel has it
 BLANK_LINES = re.compile(r"\n(?:[ \t\r]*\n)+")
 ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
-NAME = re.compile(r"[A-Za-z0-9@_.][A-Za-z0-9@._+-]*\Z")  # what dpkg, apk or pacman can have for a package's name
+NAME = re.compile(r"[A-Za-z0-9@_.][A-Za-z0-9@._+-]*\Z")  # what a package manager can have for a package's name
 ESCAPED = re.compile(r"\\(.)")
 ESCAPED_IN_QUOTES = re.compile(r"\\([\\\"$`])")
 
@@ -30,9 +31,9 @@ ESCAPED_IN_QUOTES = re.compile(r"\\([\\\"$`])")
 class Package:
     """An installed package.
 
-    ``kind`` is the type of its package URL (``deb``, ``apk``, ``alpm``), ``architecture`` its distribution's own name,
-    ``bytes`` what it takes when installed. ``source`` and ``source_version`` name what it was built from. A text that
-    the database does not have is empty.
+    ``kind`` is the type of its package URL (``deb``, ``rpm``, ``apk``, ``alpm``), ``architecture`` its distribution's
+    own name, ``bytes`` what it takes when installed. ``source`` and ``source_version`` name what it was built from. A
+    text that the database does not have is empty.
     """
 
     kind: str
@@ -64,10 +65,10 @@ class Package:
 def read(tree: Path) -> tuple[Package, ...]:
     """The installed packages of the tree by (name, architecture); a tree without a known database has none.
 
-    Raises BuildError for a file that is too large to be one.
+    Raises BuildError for a file that is too large to be one, and for an RPM database that cannot be read.
     """
-    # An RPM database (/usr/lib/sysimage/rpm or /var/lib/rpm) needs librpm; its reader goes here as a fourth one.
-    found = {package for reader in (_dpkg, _apk, _pacman) for package in reader(tree) if NAME.match(package.name)}
+    readers = (_dpkg, _apk, _pacman, _rpm)
+    found = {package for reader in readers for package in reader(tree) if NAME.match(package.name)}
     return tuple(sorted(found, key=lambda package: (package.name, package.architecture, package)))
 
 
@@ -182,6 +183,28 @@ def _pacman(tree: Path) -> Iterator[Package]:
                 homepage=fields.get("%URL%", ""),
                 summary=fields.get("%DESC%", ""),
                 bytes=_number(fields.get("%SIZE%", "")),
+            )
+
+
+def _rpm(tree: Path) -> Iterator[Package]:
+    """Packages of RPM; a version is ``[EPOCH:]VERSION-RELEASE``."""
+    for folder in rpmdb.FOLDERS:
+        place = _inside(tree, folder)
+        for header in rpmdb.read(place, f"/{folder}") if place and place.is_dir() else ():
+            built_from = header.text("source").removesuffix(".src.rpm").removesuffix(".nosrc.rpm")
+            source, _, rest = built_from.rpartition("-")[0].rpartition("-")
+            yield Package(
+                kind="rpm",
+                name=header.text("name"),
+                version=header.version,
+                architecture=header.text("arch"),
+                source=source or header.text("name"),
+                source_version=f"{rest}-{built_from.rpartition('-')[2]}" if source else header.version,
+                maintainer=header.text("packager") or header.text("vendor"),
+                homepage=header.text("url"),
+                summary=header.text("summary"),
+                section=header.text("group"),
+                bytes=header.number("size"),
             )
 
 

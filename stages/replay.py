@@ -6,7 +6,6 @@ from the snapshot service and from the mirror. Each is checked against the lock,
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import time
 import zlib
@@ -20,7 +19,6 @@ from stages import snapshot
 from stages.aptlists import archive_of, folder_of
 from stages.control import Control
 from stages.errors import BuildError, UsageError
-from stages.events import emit
 from stages.indexdates import index_date
 from stages.installed import identities
 from stages.layers import Builder
@@ -28,6 +26,7 @@ from stages.lock import Locking, Used, UsedPackage, UsedRepository
 from stages.repositories import Repository, State, open_address
 from stages.savedlists import CHUNK, INDEX, SavedLists, delivered, file_digest, saved_name, write_checked
 from stages.store import Store
+from stages.wanted import pieces
 
 NAMED = 12  # so many gone packages are named, the others counted
 AT_ONCE = 8  # downloads
@@ -68,13 +67,7 @@ def _listed(names: Sequence[str]) -> str:
 def from_host(control: Control, path: str) -> Iterator[bytes]:
     """A file that the host has offered, in pieces that it sends one by one; one whose name says so is unpacked."""
     unpacker = zlib.decompressobj(wbits=31) if path.endswith(ZIPPED) else None
-    offset = 0
-    while True:
-        emit("want", path=path, offset=offset)
-        data = base64.b64decode(control.line())
-        if not data:
-            return
-        offset += len(data)
+    for data in pieces(control, path):
         yield unpacker.decompress(data) if unpacker else data
 
 

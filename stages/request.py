@@ -42,6 +42,7 @@ class Request:
     has the texts of the policies that outputs name in their option ``slim``. ``locking`` is what it says of locks.
     ``disk`` describes the disk that the tree is for, where it is for one (``stages.disk``). ``given`` has the SHA-256
     of each file of the user's machine that scripts may see, by its path; they travel in the archive's ``given``.
+    ``base`` is the image that the tree begins with, and the digest of its manifest (``name``, ``digest``), if any.
     """
 
     command: str
@@ -66,6 +67,7 @@ class Request:
     locking: Locking = field(default_factory=Locking)
     disk: Mapping[str, Any] = field(default_factory=dict)
     given: Mapping[str, str] = field(default_factory=dict)
+    base: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The request as one JSON document."""

@@ -56,6 +56,7 @@ class Account:
             packages=installed(self._trees(), indices),
             snapshot=locked.snapshot if locked else self.request.locking.snapshot,
             sources=_sources(self.plan.sources),
+            base_images=(self.request.base,) if self.request.base else (),
         )
 
     def vendored(self, used: Used) -> Path:

@@ -17,6 +17,7 @@ from blockdev.filesystems.spec import Spec, Subvolume, Written
 from blockdev.filesystems.tools import workplace
 from blockdev.filesystems.tree import Statistics, measure
 from stages.errors import BuildError
+from stages.selinux import Labels
 
 __all__ = ["KINDS", "Spec", "Statistics", "Subvolume", "Written", "check", "measure", "minimum_size", "write"]
 
@@ -31,16 +32,24 @@ _WRITERS = {
     "xfs": xfs.write,
 }
 KINDS = (*_WRITERS, "swap")
+_UNLABELLED = ("squashfs", "erofs", "btrfs")  # their tools take attributes from the tree alone
 
 
 def write(
-    spec: Spec, image: Path, offset: int, length: int, source: Path | None, without: Collection[str] = ()
+    spec: Spec,
+    image: Path,
+    offset: int,
+    length: int,
+    source: Path | None,
+    without: Collection[str] = (),
+    labels: Labels | None = None,
 ) -> Written:
     """Make a file system in ``length`` bytes of ``image`` from byte ``offset`` on, and put the tree ``source`` in it.
 
     The region must be blank (zeros or a hole); the image is lengthened where it ends before. ``without`` names folders
-    below the source whose content belongs to another file system. Raises BuildError: a tool is missing or failed, the
-    tree has no room or holds what this kind cannot, the region is not blank.
+    below the source whose content belongs to another file system. ``labels`` are the SELinux labels of what is below
+    the source; ext2 to ext4 and xfs keep them, vfat has none, and for the others a remark says so. Raises BuildError:
+    a tool is missing or failed, the tree has no room or holds what this kind cannot, the region is not blank.
     """
     region = Region(image, offset, length)
     writer = _WRITERS.get(spec.kind)
@@ -51,9 +60,11 @@ def write(
     if writer is None:
         size = swap.write(spec, region)
     else:
-        with workplace(region, spec.epoch) as work:
+        with workplace(region, spec.epoch, labels) as work:
             size = writer(spec, work, source, without)
             remarks = work.remarks
+        if labels and spec.kind in _UNLABELLED:
+            remarks.append(f"{spec.kind}: files have no SELinux labels; ext4 and xfs have them")
     return Written(size, holds(region), tuple(remarks))
 
 

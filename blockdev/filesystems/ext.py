@@ -64,7 +64,7 @@ huge = {{
 
 def write(spec: Spec, work: Workplace, source: Path | None, without: Collection[str]) -> int:
     """Make and fill the file system; returns its size in bytes."""
-    entries = list(walk(source, without)) if source else []
+    entries = list(walk(source, without, work.labels)) if source else []
     _make(spec, work, len(entries))
     with _Debugfs(work) as debugfs:
         # mke2fs notes whether the builder's "char" is signed, which it is not on arm64; kernels heed the note.

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from blockdev.filesystems.region import Region, copy_out
 from stages.errors import BuildError
+from stages.selinux import Labels
 
 PACKAGES = {
     "mke2fs": "e2fsprogs",
@@ -60,7 +61,7 @@ class Workplace:
     """A folder for the time of one file system, and in it ``image``: a plain name for the image file.
 
     Several tools give a meaning to ``?``, ``@@`` or spaces in an image's name; behind the link it may have any.
-    ``remarks`` takes sentences on what the file system does not keep of a tree.
+    ``remarks`` takes sentences on what the file system does not keep of a tree; ``labels`` are those of SELinux.
     """
 
     folder: Path
@@ -68,6 +69,7 @@ class Workplace:
     region: Region
     epoch: int
     remarks: list[str] = field(default_factory=list)
+    labels: Labels | None = None
 
     def environment(self, **more: str) -> dict[str, str]:
         """What a tool sees: nothing of the caller's locale, time zone, home or configuration files."""
@@ -127,10 +129,10 @@ class Workplace:
 
 
 @contextlib.contextmanager
-def workplace(region: Region, epoch: int) -> Iterator[Workplace]:
+def workplace(region: Region, epoch: int, labels: Labels | None = None) -> Iterator[Workplace]:
     """A workplace beside the image, so that a file made in it can share its blocks with the image."""
     with tempfile.TemporaryDirectory(prefix=".filesystem-", dir=region.image.resolve().parent) as name:
         folder = Path(name)
         link = folder / "image"
         link.symlink_to(region.image.resolve())
-        yield Workplace(folder, link, region, epoch)
+        yield Workplace(folder, link, region, epoch, labels=labels)

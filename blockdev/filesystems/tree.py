@@ -14,6 +14,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages import selinux
+from stages.selinux import Labels
 from stages.supervise import records
 
 _ATTRIBUTES = ("security.capability", "system.posix_acl_access", "system.posix_acl_default")
@@ -21,11 +23,15 @@ _ATTRIBUTES = ("security.capability", "system.posix_acl_access", "system.posix_a
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing: ``name`` is its path below the root, in bytes (the root's is empty), ``path`` where to read it."""
+    """One thing: ``name`` is its path below the root, in bytes (the root's is empty), ``path`` where to read it.
+
+    ``label`` is its SELinux label, where it has one.
+    """
 
     name: bytes
     path: bytes
     status: os.stat_result
+    label: bytes = b""
 
     @property
     def kind(self) -> int:
@@ -51,7 +57,8 @@ class Entry:
         """The extended attributes that travel, sorted by name."""
         names = {name: records.true_name(name) for name in os.listxattr(self.path, follow_symlinks=False)}
         kept = sorted((true, name) for name, true in names.items() if true and (true != name or travels(name)))
-        return {true: os.getxattr(self.path, name, follow_symlinks=False) for true, name in kept}
+        found = {true: os.getxattr(self.path, name, follow_symlinks=False) for true, name in kept}
+        return {**found, selinux.ATTRIBUTE: self.label} if self.label else found
 
     def flags(self) -> int:
         """The flags (``FS_IMMUTABLE_FL``, ``FS_APPEND_FL``) that a script set on it, for a file system to have."""
@@ -66,15 +73,15 @@ def travels(attribute: str) -> bool:
     return user or attribute in _ATTRIBUTES
 
 
-def walk(source: Path, without: Collection[str] = ()) -> Iterator[Entry]:
-    """The root, then all below it: folders before what is in them, names in bytewise order.
+def walk(source: Path, without: Collection[str] = (), labels: Labels | None = None) -> Iterator[Entry]:
+    """The root, then all below it: folders before what is in them, names in bytewise order; with their ``labels``.
 
     ``without`` names folders (paths below the root, ``boot/efi``) whose content belongs to another file system: they
     are there and empty.
     """
     empty = {os.fsencode(name.strip("/")) for name in without}
     root = os.fsencode(source)
-    folders = [Entry(b"", root, records.true_status(root, os.lstat(root)))]
+    folders = [_entry(b"", root, records.true_status(root, os.lstat(root)), labels)]
     yield folders[0]
     while folders:
         folder = folders.pop()
@@ -86,13 +93,17 @@ def walk(source: Path, without: Collection[str] = ()) -> Iterator[Entry]:
         below = []
         for item in inside:
             status = records.true_status(item.path, item.stat(follow_symlinks=False))
-            entry = Entry(prefix + item.name, item.path, status)
+            entry = _entry(prefix + item.name, item.path, status, labels)
             if entry.kind == stat.S_IFSOCK:
                 continue
             yield entry
             if entry.kind == stat.S_IFDIR:
                 below.append(entry)
         folders += reversed(below)
+
+
+def _entry(name: bytes, path: bytes, status: os.stat_result, labels: Labels | None) -> Entry:
+    return Entry(name, path, status, labels.of(name, stat.S_IFMT(status.st_mode)) if labels else b"")
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ _LINKS = (6, 13)  # the version whose xfs_db can make a name for an inode (some 
 
 def write(spec: Spec, work: Workplace, source: Path | None, without: Collection[str]) -> int:
     """Make the file system and put it in its place; returns its size in bytes."""
-    found = list(walk(source, without)) if source else []
+    found = list(walk(source, without, work.labels)) if source else []
     planned = plan(found, links=whole.version(work, "mkfs.xfs", "-V") >= _LINKS)
     if planned.copies:
         noun = "file with several names is" if planned.copies == 1 else "files with several names are"

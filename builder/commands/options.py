@@ -41,7 +41,14 @@ def engine_options(command: Command) -> Command:
 
 def request_options(command: Command) -> Command:
     for option in (
-        click.argument("elements", nargs=-1, required=True, metavar="ELEMENT..."),
+        click.argument("elements", nargs=-1, metavar="ELEMENT..."),
+        click.option(
+            "--from",
+            "base",
+            default="",
+            metavar="IMAGE",
+            help="Begin with an image: HOST/NAME:TAG, oci:DIR, oci-archive:FILE or docker-archive:FILE.",
+        ),
         click.option("--offline", is_flag=True, help="Cut the network; take repositories as they were seen last."),
         click.option(
             "--snapshot",
@@ -189,7 +196,20 @@ def slim(options: dict[str, Any]) -> str:
 def wish_of(options: dict[str, Any], **more: Any) -> Wish:
     from builder.request import LockWish, Wish
 
-    names = ("elements", "name", "arch", "release", "settings", "elements_path", "packages", "no_cache", "offline")
+    if not options["elements"] and not options["base"]:
+        raise UsageError("no element is named", hint="`dib-ctr elements` lists all there are; or --from IMAGE")
+    names = (
+        "elements",
+        "base",
+        "name",
+        "arch",
+        "release",
+        "settings",
+        "elements_path",
+        "packages",
+        "no_cache",
+        "offline",
+    )
     locks = LockWish(options.get("lock"), options["locked"], options.get("vendor"), options["snapshot"])
     return Wish(**{name: options[name] for name in names}, locks=locks, disk=disk_wish(options), **more)
 
@@ -212,7 +232,8 @@ def converse(prepared: Prepared | None, options: dict[str, Any], *, quiet: bool 
     shown = Plain(out=sys.stderr, github=False) if quiet else reporter(options.get("progress", "plain"))
     beside = prepared.locks.locked.parent if prepared and prepared.locks.locked else Path()
     folders = {element.name: element.path for element in prepared.elements} if prepared else {}
-    return Conversation(agent, shown, log, again(options), beside, folders)
+    large = prepared.large if prepared else {}
+    return Conversation(agent, shown, log, again(options), beside, folders, large)
 
 
 def again(options: dict[str, Any]) -> list[str]:
@@ -221,6 +242,7 @@ def again(options: dict[str, Any]) -> list[str]:
     for name, flag in (
         ("engine", "--engine"),
         ("store", "--store"),
+        ("base", "--from"),
         ("name", "--name"),
         ("arch", "--arch"),
         ("release", "--release"),

@@ -56,6 +56,7 @@ def statement(
         },
         "resolvedDependencies": [
             *_elements(elements),
+            *_base_images(lock),
             *_repositories(described),
             *_packages(described, _checksums(lock)),
         ],
@@ -68,6 +69,11 @@ def statement(
 def _elements(elements: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     for name, digest in sorted(elements.items()):
         yield {"name": f"element {name}", "digest": {"sha256": digest}}
+
+
+def _base_images(lock: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
+    for each in (lock or {}).get("base_images", ()):
+        yield {"name": "base image", "uri": each["name"], "digest": {"sha256": hex_of(each["digest"])}}
 
 
 def _repositories(described: Described) -> Iterator[dict[str, Any]]:

@@ -10,28 +10,33 @@ from builder.describe.image import Described
 from stages.packagedb import Package
 
 # The vendor where the tree does not say which system it is.
-VENDORS = {"deb": "debian", "apk": "alpine", "alpm": "arch"}
+VENDORS = {"deb": "debian", "rpm": "fedora", "apk": "alpine", "alpm": "arch"}
 
 
 def of_package(package: Package, os_release: Mapping[str, str]) -> PackageURL:
     """The URL of an installed package.
 
-    The types deb, apk and alpm have the vendor as namespace. ``distro`` is the vendor with its version; ``upstream``
-    is the source package where it is another one, or of another version: vulnerabilities are recorded by it.
+    All types of ours have the vendor as namespace; of type rpm the epoch is a qualifier. ``distro`` is the vendor with
+    its version; ``upstream`` is the source package where it is another one, or of another version: vulnerabilities are
+    recorded by it.
     """
     vendor = os_release.get("ID", "") or VENDORS.get(package.kind, "")
     version = os_release.get("VERSION_ID", "") or os_release.get("VERSION_CODENAME", "")
+    epoch, number = "", package.version
+    if package.kind == "rpm" and ":" in number:
+        epoch, _, number = number.partition(":")
     upstream = ""
-    if (package.source, package.source_version) != (package.name, package.version):
-        same = package.source_version == package.version
+    if (package.source, package.source_version) != (package.name, number):
+        same = package.source_version == number
         upstream = package.source if same else f"{package.source}@{package.source_version}"
     qualifiers = {
         "arch": package.architecture,
+        "epoch": epoch,
         "distro": f"{vendor}-{version}" if version else vendor,
         "upstream": upstream,
     }
     kept = {name: value for name, value in qualifiers.items() if value}
-    return PackageURL(package.kind, vendor.lower(), package.name.lower(), package.version, kept)
+    return PackageURL(package.kind, vendor.lower(), package.name.lower(), number, kept)
 
 
 def of_image(described: Described, digest: str) -> PackageURL:

@@ -1,7 +1,6 @@
 """Which package owns which file of an image's tree, as the package databases in the tree tell.
 
-Known are dpkg (its lists of files; in images without dpkg the lists of checksums), apk and pacman. An RPM database
-needs librpm, and is not read.
+Known are dpkg (its lists of files; in images without dpkg the lists of checksums), apk, pacman and RPM.
 """
 
 from __future__ import annotations
@@ -10,19 +9,22 @@ import posixpath
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from builder.inspection.tree import FOLDER, Tree
-from stages import packagedb
+from stages import packagedb, rpmdb
+from stages.errors import BuildError
 
 DPKG = "/var/lib/dpkg"
 APK = ("/lib/apk/db/installed", "/usr/lib/apk/db/installed")
 PACMAN = "/var/lib/pacman/local"
-RPM = ("/usr/lib/sysimage/rpm", "/var/lib/rpm")
+RPM = tuple(f"/{folder}" for folder in rpmdb.FOLDERS)
 # The end of the path is enough: on the way may be a link that is not known yet.
 DATABASE = re.compile(
-    r"/dpkg/(status|diversions|status\.d/[^/]+|info/[^/]+\.list)\Z|/apk/db/installed\Z|/pacman/local/[^/]+/(desc|files)\Z"
+    r"/dpkg/(status|diversions|status\.d/[^/]+|info/[^/]+\.list)\Z|/apk/db/installed\Z|/pacman/local/[^/]+/(desc|files)\Z|"
+    r"/rpm/(rpmdb\.sqlite(-wal)?|Packages\.db)\Z"
 )
 
 
@@ -54,10 +56,17 @@ def is_database(path: str) -> bool:
 
 def ownership(tree: Tree) -> Ownership:
     """Read the databases of a tree whose contents were kept as :func:`is_database` says."""
-    found = _found(tree)
+    found: tuple[packagedb.Package, ...] = ()
+    headers: list[rpmdb.Header] = []
+    unread: tuple[str, ...] = ()
+    with _databases(tree) as folder:
+        try:
+            found, headers = packagedb.read(folder), _rpm_headers(folder)
+        except BuildError as error:
+            unread = (error.where,)
     names = _names(found)
     owners: dict[str, str] = {}
-    for kind, name, architecture, paths in (*_dpkg(tree), *_apk(tree), *_pacman(tree)):
+    for kind, name, architecture, paths in (*_dpkg(tree), *_apk(tree), *_pacman(tree), *_rpm(headers)):
         label = names.get((kind, name, architecture)) or names.get((kind, name, ""))
         if label is None:
             continue  # removed, its configuration is still there
@@ -68,7 +77,7 @@ def ownership(tree: Tree) -> Ownership:
                 owners.setdefault(place, label)
     packages = {names[package.kind, package.name, package.architecture]: package for package in found}
     installed = tuple(sorted(Installed(name, each.version, each.kind) for name, each in packages.items()))
-    return Ownership(installed, owners, tuple(path for path in RPM if _below(tree, path)))
+    return Ownership(installed, owners, unread)
 
 
 def _names(found: Iterable[packagedb.Package]) -> dict[tuple[str, str, str], str]:
@@ -100,11 +109,13 @@ def _below(tree: Tree, folder: str) -> list[str]:
     return tree.names(tree.folder(folder))
 
 
-def _found(tree: Tree) -> tuple[packagedb.Package, ...]:
-    """The installed packages, read by what reads them in a build: in a tree that has the databases alone."""
+@contextmanager
+def _databases(tree: Tree) -> Iterator[Path]:
+    """A tree that has the databases alone, for what reads them in a build."""
     paths = [f"{DPKG}/status", *APK]
     paths += [f"{DPKG}/status.d/{name}" for name in _below(tree, f"{DPKG}/status.d")]
     paths += [f"{PACMAN}/{name}/desc" for name in _below(tree, PACMAN)]
+    paths += [f"{place}/{name}" for place in RPM for name in _below(tree, place)]
     with tempfile.TemporaryDirectory(prefix="dib-ctr-packages-") as folder:
         for path in paths:
             content = _content(tree, path)
@@ -112,7 +123,7 @@ def _found(tree: Tree) -> tuple[packagedb.Package, ...]:
                 file = Path(folder + path)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(content)
-        return packagedb.read(Path(folder))
+        yield Path(folder)
 
 
 Owned = tuple[str, str, str, Iterable[str]]  # kind, name, architecture, paths
@@ -158,6 +169,15 @@ def _apk(tree: Tree) -> Iterator[Owned]:
                 elif letter == "R":
                     paths.append(posixpath.join(folder, value))
             yield "apk", name, architecture, paths
+
+
+def _rpm_headers(folder: Path) -> list[rpmdb.Header]:
+    return [header for place in RPM for header in rpmdb.read(Path(f"{folder}{place}"), place)]
+
+
+def _rpm(headers: Iterable[rpmdb.Header]) -> Iterator[Owned]:
+    for header in headers:
+        yield "rpm", header.text("name"), header.text("arch"), header.paths
 
 
 def _pacman(tree: Tree) -> Iterator[Owned]:

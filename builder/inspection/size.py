@@ -78,9 +78,7 @@ def measure(image: ImageFile, depth: int = DEPTH) -> Size:
         packages=by_package(contents.tree, owned),
         directories=directories,
         layers=layers,
-        notes=tuple(
-            f"the package database in {path} is RPM's, which is not read: see directories" for path in owned.unread
-        ),
+        notes=tuple(f"the package database in {path} cannot be read: see directories" for path in owned.unread),
     )
 
 

@@ -20,9 +20,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from stages import selinux
 from stages.errors import BuildError
 from stages.export import tarstream
 from stages.export.tarstream import BlockSink, Member, TarStream, Written
+from stages.selinux import Labels
 from stages.slim.finish import NOTHING, Finish
 from stages.slim.patterns import Selection
 from stages.supervise import records
@@ -131,10 +133,11 @@ def _xattrs(path: bytes, names: list[str]) -> dict[str, bytes]:
 class _Writer:
     """Puts entries into a tar stream; remembers the first name of every inode that has several."""
 
-    def __init__(self, out: BinaryIO | BlockSink, epoch: int, prefix: str = "") -> None:
+    def __init__(self, out: BinaryIO | BlockSink, epoch: int, prefix: str = "", labels: Labels | None = None) -> None:
         self.stream = TarStream(out)
         self.epoch = epoch
         self.prefix = os.fsencode(prefix)
+        self.labels = labels
         self._names: dict[tuple[int, int], bytes] = {}
 
     def put(self, entry: _Entry, attributes: list[str]) -> None:
@@ -153,7 +156,9 @@ class _Writer:
             name = self._placed(name)
             target = self._placed(target) if kind == tarstream.HARD_LINK else target
         status = entry.status
-        xattrs = _xattrs(entry.path, attributes) if attributes and kind != tarstream.HARD_LINK else {}
+        xattrs: dict[str, bytes] = {}
+        if kind != tarstream.HARD_LINK:
+            xattrs = {**(_xattrs(entry.path, attributes) if attributes else {}), **self._label(entry)}
         # The time of a folder tells when a tool last touched it, in whatever order it worked: nothing about the image.
         is_folder = kind == tarstream.DIRECTORY
         mtime = self.epoch if is_folder else min(status.st_mtime_ns // 1_000_000_000, self.epoch)
@@ -167,11 +172,15 @@ class _Writer:
     def _put_content(self, entry: _Entry, attributes: list[str]) -> None:
         """A file with another content than the tree's own; its date is the image's."""
         assert entry.content is not None
-        xattrs = _xattrs(entry.path, attributes) if attributes else {}
+        xattrs = {**(_xattrs(entry.path, attributes) if attributes else {}), **self._label(entry)}
         mode, uid, gid = stat.S_IMODE(entry.status.st_mode), entry.status.st_uid, entry.status.st_gid
         size = len(entry.content)
         name = self._placed(entry.name) if self.prefix else entry.name
         self.stream.add(Member(name, tarstream.FILE, mode, uid, gid, self.epoch, size, b"", xattrs), entry.content)
+
+    def _label(self, entry: _Entry) -> dict[str, bytes]:
+        label = self.labels.of(entry.name, stat.S_IFMT(entry.status.st_mode)) if self.labels else b""
+        return {selinux.ATTRIBUTE: label} if label else {}
 
     def _placed(self, name: bytes) -> bytes:
         return self.prefix + b"/" + (b"" if name == b"./" else name)
@@ -245,7 +254,7 @@ def write_tree(
     ``epoch`` is SOURCE_DATE_EPOCH in seconds. Hard links: the first name in order is the file. ``layer`` says that the
     archive is to be an image layer, where names beginning with ``.wh.`` cannot be (BuildError). ``out`` stays open.
     """
-    writer = _Writer(out, epoch, prefix)
+    writer = _Writer(out, epoch, prefix, finish.labels)
     entries = {entry.name: entry for entry in _walk(os.fsencode(root), finish.selection)}
     entries.update((entry.name, entry) for entry in _written(os.fsencode(root), finish.contents))
     for entry in sorted(entries.values(), key=lambda entry: entry.name) if finish.contents else entries.values():
@@ -257,7 +266,7 @@ def write_tree(
 
 def write_contents(root: Path, out: BinaryIO | BlockSink, *, epoch: int, finish: Finish) -> Written:
     """Only the files that ``finish`` has another content for, as the topmost layer of the tree ``root``."""
-    writer = _Writer(out, epoch)
+    writer = _Writer(out, epoch, labels=finish.labels)
     for entry in sorted(_written(os.fsencode(root), finish.contents), key=lambda entry: entry.name):
         writer.put(entry, _listxattr(entry.path) if entry.path else [])
     return writer.stream.close()
@@ -280,9 +289,7 @@ def _change_name(entry: _Entry, attributes: list[str]) -> bytes:
     return folder + slash + WHITEOUT + name
 
 
-def write_changes(
-    layer_tree: Path, out: BinaryIO | BlockSink, *, epoch: int, selection: Selection = NOTHING.selection
-) -> Written:
+def write_changes(layer_tree: Path, out: BinaryIO | BlockSink, *, epoch: int, finish: Finish = NOTHING) -> Written:
     """One overlay upper directory (mounted with ``userxattr``) as a layer changeset of the OCI image specification.
 
     A whiteout becomes ``.wh.NAME``; the opaque mark ``.wh..wh..opq`` follows its directory at once, before anything in
@@ -292,9 +299,9 @@ def write_changes(
     metadata-only copies must have been off when the upper directory was written. What ``selection`` leaves out is left
     out of every layer, so none needs to hide it. ``out`` stays open.
     """
-    writer = _Writer(out, epoch)
+    writer = _Writer(out, epoch, labels=finish.labels)
     changes = []
-    for entry in _walk(os.fsencode(layer_tree), selection):
+    for entry in _walk(os.fsencode(layer_tree), finish.selection):
         attributes = _listxattr(entry.path)
         whiteout = _change_name(entry, attributes)
         changes.append((whiteout or entry.name, whiteout, entry, attributes))

@@ -97,7 +97,7 @@ def _write_layer(target: Path, source: LayerSource, config: ImageConfig) -> layo
             return write_tree(source.path, out, epoch=epoch, layer=True, finish=finish)
         if source.kind == "contents":
             return write_contents(source.path, out, epoch=epoch, finish=finish)
-        return write_changes(source.path, out, epoch=epoch, selection=finish.selection)
+        return write_changes(source.path, out, epoch=epoch, finish=finish)
 
     blob = write_layer(target, config.compression, config.blocks, write)
     return layout.Layer(config.compression.media_type, blob.digest, blob.bytes, blob.diff_id, source.created_by)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stages.selinux import Labels, labels_of
 from stages.slim.patterns import Selection
 from stages.slim.policy import Policy
 
@@ -20,11 +21,12 @@ class Finish:
     """``selection`` says what is left out; ``contents`` are files by path (relative), as they are to be in the output.
 
     A file of ``contents`` that the tree has keeps owner and mode; a new one is root's with mode 0644, as are folders
-    on the way to it (0755).
+    on the way to it (0755). ``labels`` are the SELinux labels that all of it gets.
     """
 
     selection: Selection = field(default_factory=Selection)
     contents: Mapping[bytes, bytes] = field(default_factory=dict)
+    labels: Labels | None = None
 
 
 NOTHING = Finish()
@@ -97,4 +99,4 @@ def finish(tree: Path, policy: Policy, more: Mapping[str, bytes]) -> Finish:
     for name, data in more.items():
         if _free(_inside(tree, name)):
             contents[os.fsencode(name.lstrip("/"))] = data
-    return Finish(selection, contents)
+    return Finish(selection, contents, labels_of(tree))

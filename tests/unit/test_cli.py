@@ -30,7 +30,7 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     ("arguments", "named"),
     [
         (("bild",), "build"),
-        (("build",), "ELEMENT"),
+        (("build",), "no element is named"),
         (("build", "--ouput", "oci", "debian-minimal"), "--output"),
         (("build", "--engine", "hst", "debian-minimal"), "'host'"),
         (("build", "debian-minmal"), "did you mean 'debian-minimal'?"),

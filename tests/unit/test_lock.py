@@ -264,7 +264,7 @@ def test_a_file_travels_in_pieces(tmp_path: Path) -> None:
     data = bytes(range(256)) * 4000
     (tmp_path / "file").write_bytes(data)
     arrived = b""
-    while line := locking.piece(tmp_path, "file", len(arrived)):
+    while line := locking.piece(tmp_path / "file", len(arrived)):
         assert "\n" not in line
         arrived += base64.b64decode(line)
     assert arrived == data

@@ -231,7 +231,7 @@ def test_layers_and_their_last_one_are_the_squashed_tree(tree: Path) -> None:
     squashed = packed(tree, changed)
     found: dict[str, bytes | None] = {}
     for write in (
-        lambda out: write_changes(tree, out, epoch=EPOCH, selection=changed.selection),
+        lambda out: write_changes(tree, out, epoch=EPOCH, finish=changed),
         lambda out: write_contents(tree, out, epoch=EPOCH, finish=changed),
     ):
         buffer = io.BytesIO()

@@ -1,0 +1,75 @@
+"""An image's layers laid over one another, as one tar archive: what a build's first script unpacks.
+
+Device nodes are left out: an unprivileged build cannot make any, and no distribution's image needs its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+from builder.inspection.image import ImageFile
+from builder.inspection.layers import members
+from builder.inspection.tree import FILE, FOLDER, LINK, Entry, Tree
+from stages.errors import BuildError
+from stages.export import tarstream
+from stages.export.tarstream import Member, TarStream
+
+PIPE = "pipe"
+
+
+def write(image: ImageFile, tree: Tree, target: Path) -> None:
+    """Write the archive of ``tree``, which is the merged tree of ``image``, to ``target``.
+
+    Folders come first, then links and pipes, then files in the order in which the layers have them; times are whole
+    seconds. Raises BuildError for a damaged layer.
+    """
+    sources: dict[tuple[int, int], list[str]] = {}
+    with target.open("wb") as out:
+        stream = TarStream(out)
+        for path, entry in tree.entries.items():
+            if entry.kind == FOLDER and path != "/":
+                stream.add(_member(path, entry, tarstream.DIRECTORY))
+            elif entry.kind == LINK:
+                stream.add(_member(path, entry, tarstream.SYMLINK, target=entry.target))
+            elif entry.kind == PIPE:
+                stream.add(_member(path, entry, tarstream.FIFO))
+            elif entry.kind == FILE:
+                sources.setdefault(entry.source, []).append(path)
+        _write_files(image, tree.entries, sources, stream)
+        stream.close()
+
+
+def _write_files(
+    image: ImageFile, entries: Mapping[str, Entry], sources: Mapping[tuple[int, int], list[str]], stream: TarStream
+) -> None:
+    for layer in image.layers:
+        last = max((number for index, number in sources if index == layer.number), default=-1)
+        with closing(members(image.place, layer)) as found:
+            for number, member in enumerate(found):
+                if number > last:
+                    break
+                paths = sources.get((layer.number, number), [])
+                if not paths:
+                    continue
+                if member.content is None:
+                    raise BuildError(f"{paths[0]} has no content in its layer", where=str(image.path))
+                content = member.content.read()
+                stream.add(_member(paths[0], entries[paths[0]], tarstream.FILE, size=len(content)), content)
+                for other in paths[1:]:
+                    stream.add(_member(other, entries[other], tarstream.HARD_LINK, target=paths[0][1:]))
+
+
+def _member(path: str, entry: Entry, kind: bytes, *, size: int = 0, target: str = "") -> Member:
+    return Member(
+        name=path[1:].encode("utf-8", "surrogateescape"),
+        kind=kind,
+        mode=entry.mode,
+        uid=entry.uid,
+        gid=entry.gid,
+        mtime=entry.mtime // 10**9,
+        size=size,
+        target=target.encode("utf-8", "surrogateescape"),
+        xattrs={} if kind == tarstream.HARD_LINK else entry.xattrs,
+    )

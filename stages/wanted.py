@@ -1,0 +1,39 @@
+"""Files of the user's machine that are too big to travel with every request: sent when a stage needs one."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+from stages.control import Control
+from stages.events import emit
+from stages.store import Store
+
+FOLDER = "given"  # in the store's cache: files by their digest
+OFFERED = "given/"  # before the digest, where the host is asked for it
+
+
+def pieces(control: Control, path: str) -> Iterator[bytes]:
+    """A file that the host has offered, in pieces that it sends one by one; raises StoppedError where it goes away."""
+    offset = 0
+    while True:
+        emit("want", path=path, offset=offset)
+        data = base64.b64decode(control.line())
+        if not data:
+            return
+        offset += len(data)
+        yield data
+
+
+def bring(digest: str, store: Store, control: Control) -> Path:
+    """The given file of this digest, from the store's cache or the host."""
+    kept = store.root / "cache" / FOLDER / digest
+    if not kept.is_file():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with store.workplace() as place:
+            file = place.path / "given"
+            with file.open("wb") as out:
+                out.writelines(pieces(control, f"{OFFERED}{digest}"))
+            file.rename(kept)
+    return kept

@@ -1,0 +1,72 @@
+"""Build the matrix and print its table: ``python -m tests.matrix [WORDS] [--jobs N] [--engine NAME] [--json FILE]``.
+
+Words are distributions, architectures and names of rows. ``--own-mirrors`` builds from what the distributions' own
+settings say instead of synthetic mirrors, which takes a machine that reaches them. ``--readme`` writes the table into
+the README. The exit status is 1 where a row failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+from tests.matrix.results import Result, placed, table
+from tests.matrix.rows import SYNTHETIC, chosen, rows
+from tests.matrix.run import Runner
+from tests.mirrors.catalogue import served
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def main() -> int:
+    """Build what the command line names."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("words", nargs="*", metavar="WORD")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--engine", choices=("podman", "docker", "host"), default="host")
+    parser.add_argument("--json", type=Path, help="write the results here; those of earlier runs in it are kept")
+    parser.add_argument("--own-mirrors", action="store_true")
+    parser.add_argument("--readme", action="store_true", help="write the table into the README")
+    parser.add_argument("--known", action="store_true", help="build nothing: show what the JSON file has")
+    options = parser.parse_args()
+    try:
+        wanted = chosen(options.words, rows())
+    except ValueError as error:
+        parser.error(str(error))
+    kept: dict[str, Result] = {}
+    if options.json and options.json.exists():
+        kept = {name: Result(**entry) for name, entry in json.loads(options.json.read_text()).items()}
+    with contextlib.ExitStack() as held:
+        folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="dib-ctr-matrix-", dir="/var/tmp")))
+        folder.chmod(0o755)
+        synthetic = {row.distribution: row.release for row in wanted if row.mirror == SYNTHETIC}
+        if options.known or options.own_mirrors:
+            synthetic = {}
+        variables = held.enter_context(served(synthetic, folder / "mirrors"))
+        runner = Runner(folder, options.engine, variables)
+
+        def one(name: str) -> None:
+            result = runner.row(next(row for row in wanted if row.name == name))
+            print(f"{name}: {result.image} {result.disk} {result.reason}".rstrip(), file=sys.stderr, flush=True)
+            kept[name] = result
+            if options.json:
+                options.json.write_text(json.dumps({key: asdict(each) for key, each in [*kept.items()]}, indent=1))
+
+        with ThreadPoolExecutor(max_workers=options.jobs) as pool:
+            list(pool.map(one, [] if options.known else [row.name for row in wanted]))
+    made = table(rows(), kept)
+    print(made)
+    if options.readme:
+        README.write_text(placed(README.read_text(encoding="utf-8"), made), encoding="utf-8")
+    return 1 if any(kept[row.name].failed for row in wanted if row.name in kept) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""Building one row with `dib-ctr`, as a user would."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tests.matrix.results import BOOTED, BUILT, FAILED, Result
+from tests.matrix.rows import Row
+
+PACKAGES = {"alpine": "tree", "gentoo": ""}  # what the image with one more package has, where that is not "tree"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one build went: its seconds, the event of its output, and what it said where it failed."""
+
+    seconds: float
+    bytes: int = 0
+    digest: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Builds with one engine below ``folder``; ``variables`` are settings of builds (mirrors, keys) by distribution."""
+
+    folder: Path
+    engine: str
+    variables: Mapping[str, Mapping[str, str]]
+
+    def build(self, row: Row, arguments: Sequence[str], store: str = "store") -> Outcome:
+        """One build of a row's operating system with more arguments."""
+        destination = self.folder / "out" / row.name
+        destination.mkdir(parents=True, exist_ok=True)
+        settings = [f"--set={name}={value}" for name, value in self.variables.get(row.distribution, {}).items()]
+        command = [
+            *(sys.executable, "-m", "builder.cli", "build", "--engine", self.engine, "--progress", "json"),
+            *("--arch", row.arch, "--release", row.release, "--dest", str(destination), *settings),
+            *(("--store", str(self.folder / store)) if self.engine == "host" else ()),
+            *arguments,
+        ]
+        started = time.monotonic()
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        seconds = time.monotonic() - started
+        outputs = [event for event in _events(done.stdout) if event.get("type") == "output"]
+        if done.returncode != 0 or not outputs:
+            return Outcome(seconds, error=_error(done.stderr) or f"exit status {done.returncode}")
+        return Outcome(seconds, int(outputs[0]["bytes"]), str(outputs[0]["digest"]))
+
+    def row(self, row: Row) -> Result:
+        """A row's image, and its disk, which is started, where the row has one."""
+        image = self.build(row, ["-o", "oci", row.element])
+        result = Result(row.name, FAILED if image.error else BUILT, image.seconds, image.bytes, reason=image.error)
+        if image.error or not row.disk:
+            return result
+        disk = self.build(row, ["-o", "qcow2", "--boot-test", row.element, "vm"])
+        state = FAILED if disk.error else BOOTED
+        return replace(result, disk=state, disk_seconds=disk.seconds, disk_bytes=disk.bytes, reason=disk.error)
+
+
+def _events(text: str) -> list[dict[str, Any]]:
+    found = []
+    for line in text.splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict):
+            found.append(event)
+    return found
+
+
+def _error(said: str) -> str:
+    """The error of a build in one line."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    found = next((line for line in lines if re.match(r"(error|failed)\b", line)), lines[-1] if lines else "")
+    return found.removeprefix("error: ")[:300]

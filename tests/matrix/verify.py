@@ -1,0 +1,133 @@
+"""Verify one distribution against its own mirrors, and write a report to send back: ``just verify-distro fedora``.
+
+``python -m tests.matrix.verify DISTRIBUTION [--release R] [--arch A] [--engine E] [--set NAME=VALUE] [--report FILE]``.
+Builds the image twice in stores of their own (the same bytes?), with one more package (does the package manager in
+the tree work?), and as a disk that is started to a login with sshd and cloud-init in it. The exit status is 1 where a
+step failed. The report has what was asked, versions, the repositories with the digests of their indices, times and
+errors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tests.matrix.rows import REAL, Row, rows
+from tests.matrix.run import PACKAGES, Outcome, Runner
+
+SUFFIX = ".provenance.json"  # beside an image
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that is tried; ``says`` is what it shows. ``same_as`` names the step whose digest it must have."""
+
+    name: str
+    says: str
+    arguments: tuple[str, ...]
+    store: str = "store"
+    same_as: str = ""
+
+
+def steps(row: Row) -> tuple[Step, ...]:
+    """What is tried for a distribution, in this order."""
+    package = PACKAGES.get(row.distribution, "tree")
+    made = [
+        Step("image", "bootstraps from the distribution's mirror", ("-o", "oci", row.element)),
+        Step("again", "gives the same bytes in an empty store", ("-o", "oci", row.element), "store-2", "image"),
+    ]
+    if package:
+        arguments = ("-o", "oci", "--name", "package", "-p", package, row.element)
+        made.append(Step("package", "installs a package with the tree's own package manager", arguments))
+    disk = (
+        "-o",
+        "qcow2",
+        "--boot-test",
+        "--name",
+        "disk",
+        row.element,
+        "vm",
+        "openssh-server",
+        "cloud-init",
+        "growroot",
+    )
+    made.append(Step("disk", "boots to a login", disk))
+    return tuple(made)
+
+
+def tried(made: Sequence[Step], build: Callable[[Step], Outcome]) -> list[dict[str, Any]]:
+    """Try every step, whatever becomes of the others; each with what it came to."""
+    digests: dict[str, str] = {}
+    found = []
+    for step in made:
+        outcome = build(step)
+        digests[step.name] = outcome.digest
+        if step.same_as and not outcome.error and outcome.digest != digests[step.same_as]:
+            outcome = replace(outcome, error=f"the digest is another one than that of {step.same_as!r}")
+        found.append({"step": step.name, "shows": step.says, "command": list(step.arguments), **asdict(outcome)})
+    return found
+
+
+def _repositories(folder: Path) -> list[dict[str, Any]]:
+    """The package repositories of the builds, as the provenance beside the images names them."""
+    found = {}
+    for file in sorted(folder.rglob(f"*{SUFFIX}")):
+        definition = json.loads(file.read_text(encoding="utf-8"))["predicate"]["buildDefinition"]
+        for each in definition["resolvedDependencies"]:
+            if each.get("name") == "package repository":
+                found[each["uri"]] = each
+    return list(found.values())
+
+
+def main() -> int:
+    """Verify what the command line names."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("distribution", choices=sorted({row.distribution for row in rows()}))
+    parser.add_argument("--release", default="")
+    parser.add_argument("--arch", default="amd64")
+    parser.add_argument("--engine", choices=("podman", "docker", "host"), default="podman")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
+    parser.add_argument("--report", type=Path)
+    options = parser.parse_args()
+    known = next(row for row in rows() if row.distribution == options.distribution)
+    row = replace(known, release=options.release or known.release, arch=options.arch, mirror=REAL)
+    variables = {row.distribution: dict(text.split("=", 1) for text in options.settings)}
+    with tempfile.TemporaryDirectory(prefix="dib-ctr-verify-", dir="/var/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        runner = Runner(folder, options.engine, variables)
+
+        def build(step: Step) -> Outcome:
+            print(f"{step.name}: {step.says} ...", file=sys.stderr, flush=True)
+            outcome = runner.build(row, step.arguments, step.store)
+            print(f"  {outcome.error or f'yes, in {outcome.seconds:.0f} s'}", file=sys.stderr, flush=True)
+            return outcome
+
+        results = tried(steps(row), build)
+        report = {
+            "distribution": row.distribution,
+            "release": row.release,
+            "architecture": row.arch,
+            "engine": options.engine,
+            "dib-ctr": version("dib-ctr"),
+            "machine": f"{platform.platform()} {platform.machine()}",
+            "settings": sorted(variables[row.distribution]),
+            "steps": results,
+            "repositories": _repositories(folder),
+        }
+    target = options.report or Path(f"verify-{row.name}.json")
+    target.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(f"the report: {target.absolute()}")
+    return 1 if any(each["error"] for each in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

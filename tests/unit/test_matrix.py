@@ -1,0 +1,71 @@
+"""The matrix of distributions: which rows there are, what is tried for each, and the table that tells of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from stages.element import BUILTIN
+from tests.matrix.results import BEGIN, BOOTED, BUILT, END, FAILED, Result, placed, table
+from tests.matrix.rows import REAL, SYNTHETIC, Row, chosen, rows
+from tests.matrix.run import Outcome, Runner
+from tests.matrix.verify import Step, steps, tried
+
+FEDORA = Row("fedora", "fedora-minimal", "43", "amd64", SYNTHETIC, disk=True)
+ARM = Row("debian", "debian-minimal", "trixie", "arm64", REAL, disk=False)
+
+
+def test_every_row_names_an_element_and_no_row_is_there_twice() -> None:
+    names = [row.name for row in rows()]
+    assert len(names) == len(set(names))
+    assert [row.element for row in rows() if not (BUILTIN / row.element).is_dir()] == []
+
+
+def test_words_choose_rows() -> None:
+    table_ = (FEDORA, ARM, dataclasses.replace(ARM, arch="amd64"))
+    assert chosen([], table_) == table_
+    assert chosen(["debian"], table_) == table_[1:]
+    assert chosen(["amd64"], table_) == (FEDORA, table_[2])
+    assert chosen(["debian", "arm64"], table_) == (ARM,)
+    assert chosen(["fedora-43-amd64"], table_) == (FEDORA,)
+    with pytest.raises(ValueError, match="'suse' is in no row"):
+        chosen(["suse"], table_)
+
+
+def test_the_table_tells_of_each_row_that_was_tried() -> None:
+    found = {
+        FEDORA.name: Result(FEDORA.name, BUILT, 31.4, 40_000_000, BOOTED, 95.0, 300_000_000),
+        ARM.name: Result(ARM.name, FAILED, 2.0, reason="a | b"),
+    }
+    lines = table((FEDORA, ARM, dataclasses.replace(ARM, arch="s390x")), found).splitlines()
+    assert lines[2:] == [
+        "| fedora | 43 | amd64 | synthetic | built, 40.0 MB | 31 | booted, 300.0 MB | 95 |",
+        "| debian | trixie | arm64 | real | failed: a \\| b | 2 |  |  |",
+    ]
+    assert placed(f"before\n{BEGIN}\nold\n{END}\nafter", "new") == f"before\n{BEGIN}\nnew\n{END}\nafter"
+    with pytest.raises(ValueError, match="has no"):
+        placed("nothing", "new")
+
+
+def test_a_verification_goes_on_after_a_failure_and_compares_digests() -> None:
+    said = {"image": Outcome(1, digest="a"), "again": Outcome(2, digest="b"), "package": Outcome(3, error="no")}
+
+    def build(step: Step) -> Outcome:
+        return said.get(step.name, Outcome(4, digest="c"))
+
+    found = tried(steps(FEDORA), build)
+    assert [(each["step"], each["error"]) for each in found] == [
+        ("image", ""),
+        ("again", "the digest is another one than that of 'image'"),
+        ("package", "no"),
+        ("disk", ""),
+    ]
+    assert {each.store for each in steps(FEDORA)} == {"store", "store-2"}
+
+
+def test_a_failed_build_is_told_in_one_line(tmp_path: Path) -> None:
+    runner = Runner(tmp_path, "host", {"fedora": {"DIB_RELEASE": "no"}})
+    outcome = runner.build(FEDORA, ["-o", "oic", "debian-minimal"])
+    assert (outcome.error, outcome.bytes) == ("'oic' is no output type", 0)
