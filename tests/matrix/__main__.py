@@ -46,9 +46,10 @@ def main() -> int:
     with contextlib.ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="dib-ctr-matrix-", dir="/var/tmp")))
         folder.chmod(0o755)
-        synthetic = {row.distribution: row.release for row in wanted if row.mirror == SYNTHETIC}
-        if options.known or options.own_mirrors:
-            synthetic = {}
+        synthetic: dict[str, set[str]] = {}
+        for row in () if options.known or options.own_mirrors else wanted:
+            if row.mirror == SYNTHETIC:
+                synthetic.setdefault(row.distribution, set()).add(row.release)
         variables = held.enter_context(served(synthetic, folder / "mirrors"))
         runner = Runner(folder, options.engine, variables)
 

@@ -30,17 +30,19 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Runner:
-    """Builds with one engine below ``folder``; ``variables`` are settings of builds (mirrors, keys) by distribution."""
+    """Builds with one engine below ``folder``; ``variables`` (mirrors, keys) are those of distribution and release."""
 
     folder: Path
     engine: str
-    variables: Mapping[str, Mapping[str, str]]
+    variables: Mapping[tuple[str, str], Mapping[str, str]]
 
     def build(self, row: Row, arguments: Sequence[str], store: str = "store") -> Outcome:
         """One build of a row's operating system with more arguments."""
         destination = self.folder / "out" / row.name
         destination.mkdir(parents=True, exist_ok=True)
-        settings = [f"--set={name}={value}" for name, value in self.variables.get(row.distribution, {}).items()]
+        settings = [
+            f"--set={name}={value}" for name, value in self.variables.get((row.distribution, row.release), {}).items()
+        ]
         command = [
             *(sys.executable, "-m", "builder.cli", "build", "--engine", self.engine, "--progress", "json"),
             *("--arch", row.arch, "--release", row.release, "--dest", str(destination), *settings),

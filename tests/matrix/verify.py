@@ -99,11 +99,11 @@ def main() -> int:
     options = parser.parse_args()
     known = next(row for row in rows() if row.distribution == options.distribution)
     row = replace(known, release=options.release or known.release, arch=options.arch, mirror=REAL)
-    variables = {row.distribution: dict(text.split("=", 1) for text in options.settings)}
+    settings = dict(text.split("=", 1) for text in options.settings)
     with tempfile.TemporaryDirectory(prefix="dib-ctr-verify-", dir="/var/tmp") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        runner = Runner(folder, options.engine, variables)
+        runner = Runner(folder, options.engine, {(row.distribution, row.release): settings})
 
         def build(step: Step) -> Outcome:
             print(f"{step.name}: {step.says} ...", file=sys.stderr, flush=True)
@@ -119,7 +119,7 @@ def main() -> int:
             "engine": options.engine,
             "dib-ctr": version("dib-ctr"),
             "machine": f"{platform.platform()} {platform.machine()}",
-            "settings": sorted(variables[row.distribution]),
+            "settings": sorted(settings),
             "steps": results,
             "repositories": _repositories(folder),
         }

@@ -5,21 +5,44 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
+
+from tests.mirrors import rpm
+from tests.mirrors.debian import bootstrap
+from tests.mirrors.rpmnames import DISTRIBUTIONS
+from tests.mirrors.serve import serve
 
 # A mirror of one release, made below a folder and served while it is held; what a build is told to use it.
 Serve = Callable[[Path, str], AbstractContextManager[Mapping[str, str]]]
-SERVERS: dict[str, Serve] = {}
 
 
 @contextlib.contextmanager
-def served(releases: Mapping[str, str], folder: Path) -> Iterator[dict[str, Mapping[str, str]]]:
-    """The settings for builds of each distribution, whose mirrors (one release each) are there as long as this is held.
+def _rpm(distribution: str, folder: Path, release: str) -> Iterator[Mapping[str, str]]:
+    tree = bootstrap(folder.parent / "debian-tree", rpm.PACKAGES)
+    mirror = rpm.make(folder, distribution, release, tree)
+    with serve(mirror.folder) as address:
+        yield {
+            "DIB_DISTRIBUTION_MIRROR": address,
+            "DIB_RPM_KEYS": str(mirror.key),
+            "DIB_BOOTLOADER_SIGNED": "False",  # the mirror has no shim
+        }
+
+
+SERVERS: dict[str, Serve] = {name: partial(_rpm, name) for name in DISTRIBUTIONS}
+
+
+@contextlib.contextmanager
+def served(releases: Mapping[str, set[str]], folder: Path) -> Iterator[dict[tuple[str, str], Mapping[str, str]]]:
+    """The settings for builds by distribution and release, whose mirrors are there as long as this is held.
 
     Raises KeyError for a distribution that there is no synthetic mirror of.
     """
     with contextlib.ExitStack() as held:
         yield {
-            distribution: held.enter_context(SERVERS[distribution](folder / distribution, release))
-            for distribution, release in releases.items()
+            (distribution, release): held.enter_context(
+                SERVERS[distribution](folder / f"{distribution}-{release}", release)
+            )
+            for distribution, known in releases.items()
+            for release in sorted(known)
         }

@@ -41,6 +41,8 @@ AutoReqProv: no
 %description
 All packages of a synthetic mirror.
 """
+# None of these distributions has init scripts; Debian's systemctl would look after them by a tool that is not there.
+_SYSV = re.compile(r"etc/(init|rc[0-9S])\.d/|usr/lib/systemd/systemd-sysv-install$")
 _EXTRA = "extra-tool"  # a package of no use, for tests that install one
 
 
@@ -98,7 +100,8 @@ class _Pack:
             version = re.sub(r"[^A-Za-z0-9.]", "_", part.version.rpartition(":")[2])
             group = self.groups.setdefault(self.name(name), _Group(version, part.description))
             group.depends |= {self.name(other) for other in part.depends if other not in LEFT_OUT}
-            group.paths += [path for path in part.paths if os.path.lexists(self.root / path)]
+            kept = [path for path in part.paths if not _SYSV.match(path)]
+            group.paths += [path for path in kept if os.path.lexists(self.root / path)]
         self._kernel()
         self._shell()
         self._rename_grub()

@@ -132,7 +132,7 @@ def test_all_elements_fit_into_one_image(system: str, layout: str) -> None:
 
 def test_two_systems_do_not_fit() -> None:
     with pytest.raises(UsageError, match="two operating systems"):
-        resolve(["debian-minimal", "ubuntu-minimal"], ELEMENTS)
+        resolve(SYSTEMS, ELEMENTS)
 
 
 def source(snippet: str, variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:

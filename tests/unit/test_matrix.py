@@ -66,6 +66,6 @@ def test_a_verification_goes_on_after_a_failure_and_compares_digests() -> None:
 
 
 def test_a_failed_build_is_told_in_one_line(tmp_path: Path) -> None:
-    runner = Runner(tmp_path, "host", {"fedora": {"DIB_RELEASE": "no"}})
+    runner = Runner(tmp_path, "host", {("fedora", "43"): {"DIB_RELEASE": "no"}})
     outcome = runner.build(FEDORA, ["-o", "oic", "debian-minimal"])
     assert (outcome.error, outcome.bytes) == ("'oic' is no output type", 0)

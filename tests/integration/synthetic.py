@@ -1,0 +1,73 @@
+"""Builds from a synthetic RPM mirror that is served on loopback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.integration.command import Command, Outcome
+from tests.mirrors import rpm
+from tests.mirrors.debian import DebianTree
+from tests.mirrors.serve import serve
+
+EXTRA = "extra-tool"  # a package of the mirrors that nothing needs
+BOOT_TIME = 600  # seconds; without KVM, beside other tests
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """Builds from a synthetic mirror at ``address``, with a store of their own."""
+
+    command: Command
+    mirror: rpm.Mirror
+    address: str
+    release: str
+
+    def build(self, *arguments: str, key: Path | None = None, status: int = 0) -> Outcome:
+        """Run ``dib-ctr build`` with the settings for the mirror; ``key`` takes the place of the mirror's own.
+
+        Fails where it ends with another status.
+        """
+        settings = {
+            "DIB_RELEASE": self.release,
+            "DIB_DISTRIBUTION_MIRROR": self.address,
+            "DIB_RPM_KEYS": str(key or self.mirror.key),
+            "DIB_BOOTLOADER_SIGNED": "False",  # the mirror has no shim
+        }
+        options = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+        outcome = self.command("build", *options, *arguments)
+        assert outcome.status == status, f"{outcome.stdout}\n{outcome.stderr}"
+        return outcome
+
+
+def mirrors_folder(open_folder: Path, name: str) -> Iterator[Path]:
+    """A folder for mirrors and stores, gone at the end."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can bootstrap the tree that the synthetic mirror is made of")
+    made = open_folder / name
+    made.mkdir()
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+def synthetic(folder: Path, debian: DebianTree, distribution: str, release: str) -> Iterator[Synthetic]:
+    """The synthetic mirror of a distribution's release, served."""
+    mirror = rpm.make(folder / distribution, distribution, release, debian)
+    command = Command("host", folder / f"{distribution}-store", folder / f"{distribution}-out", ())
+    with serve(mirror.folder) as address:
+        yield Synthetic(command, mirror, address, release)
+
+
+def login(disk: Path) -> str:
+    """Start a machine from the disk by BIOS and wait for its login; what its console said."""
+    words = ("boot", "--firmware", "bios", "--timeout", str(BOOT_TIME), str(disk))
+    done = subprocess.run([sys.executable, "-m", "builder.cli", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    return done.stdout

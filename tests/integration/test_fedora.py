@@ -1,0 +1,92 @@
+"""Fedora and CentOS Stream from a synthetic mirror: containers, a machine that boots, and the same bytes twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.synthetic import EXTRA, Synthetic, login, mirrors_folder, synthetic
+from tests.mirrors import rpm
+from tests.mirrors.debian import DebianTree, bootstrap
+from tests.mirrors.keys import Key
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folder(open_folder: Path) -> Iterator[Path]:
+    yield from mirrors_folder(open_folder, "fedora")
+
+
+@pytest.fixture(scope="module")
+def debian(folder: Path) -> DebianTree:
+    """The tree that the synthetic mirrors' packages are made of."""
+    return bootstrap(folder / "debian-tree", rpm.PACKAGES)
+
+
+@pytest.fixture(scope="module")
+def fedora(folder: Path, debian: DebianTree) -> Iterator[Synthetic]:
+    yield from synthetic(folder, debian, "fedora", "43")
+
+
+@pytest.fixture(scope="module")
+def centos(folder: Path, debian: DebianTree) -> Iterator[Synthetic]:
+    yield from synthetic(folder, debian, "centos", "9-stream")
+
+
+def test_a_container(fedora: Synthetic) -> None:
+    """The tree's own dnf installs too, the image has the distribution's package sources, and times are the mirror's."""
+    fedora.build("--output", "dir,slim=no", "-p", EXTRA, "--name", "plain", "fedora-minimal")
+    tree = fedora.command.destination / "plain.dir"
+    assert os.access(tree / f"usr/bin/{EXTRA}", os.X_OK)
+    assert [file.name for file in (tree / "etc/yum.repos.d").iterdir()] == ["fedora.repo"]
+    assert not [*(tree / "etc/pki/rpm-gpg").glob("dib-*"), *(tree / "etc/rpm").glob("*dib-ctr*")]
+    assert "dib-ctr" not in (tree / "etc/dnf/dnf.conf").read_text(encoding="utf-8")
+    assert (tree / "etc/locale.conf").read_text(encoding="utf-8") == "LANG=C.UTF-8\n"
+    assert not [*(tree / "var/cache/dnf").iterdir(), *(tree / "var/lib/dnf").glob("history*")]
+    query = ["rpm", "--root", str(tree), "--dbpath", "/usr/lib/sysimage/rpm", "-qa", "--queryformat"]
+    listed = subprocess.run([*query, "%{NAME} %{INSTALLTID}\n"], capture_output=True, text=True, check=True).stdout
+    packages = dict(line.rpartition(" ")[::2] for line in listed.splitlines())
+    assert {EXTRA, "dnf", "fedora-release", "glibc", "gpg-pubkey"} <= packages.keys()
+    assert set(packages.values()) == {str(rpm.EPOCH)}
+
+
+def test_the_same_bytes(fedora: Synthetic) -> None:
+    """A machine's tree, kernel and ram disk with it, from nothing but the packages' cache."""
+    ask = ("--output", "tar", "--name", "again", "fedora-minimal", "vm")
+    first = fedora.build(*ask).digest("tar")
+    assert fedora.build("--no-cache", *ask).digest("tar") == first
+
+
+def test_a_machine_boots(fedora: Synthetic) -> None:
+    """A disk comes up by BIOS, with NetworkManager enabled and the serial line's login."""
+    fedora.build("--output", "raw", "--name", "machine", "fedora-minimal", "vm", "growroot")
+    disk = fedora.command.destination / "machine.raw"
+    console = login(disk)
+    assert "fedora login:" in console
+    assert "Started NetworkManager.service" in console
+
+
+def test_a_package_of_another_key_is_refused(fedora: Synthetic, tmp_path: Path) -> None:
+    key = Key.make(tmp_path / "gnupg", "Somebody else")
+    other = tmp_path / "other.key"
+    other.write_bytes(key.public())
+    failed = fedora.build("--output", "dir", "--name", "refused", "fedora-minimal", key=other, status=1)
+    assert "08-yum-minimal" in failed.stderr
+    assert not (fedora.command.destination / "refused.dir").exists()
+
+
+def test_centos_stream(centos: Synthetic) -> None:
+    """Manifest, and what shared elements install under the family's names."""
+    elements = ("centos-minimal", "base", "devuser", "manifests")
+    centos.build("--output", "dir,slim=no", "--name", "centos", *elements)
+    tree = centos.command.destination / "centos.dir"
+    assert "devuser:" in (tree / "etc/passwd").read_text(encoding="utf-8")
+    manifest = json.loads((tree / "etc/dib-manifests/dib-manifest-rpm-centos").read_text(encoding="utf-8"))
+    names = {package["package"] for package in manifest["packages"]}
+    assert {"centos-stream-release", "shadow-utils", "sudo"} <= names

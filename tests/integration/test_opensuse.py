@@ -1,0 +1,86 @@
+"""openSUSE Leap from a synthetic mirror: a container, a machine that boots, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.synthetic import EXTRA, Synthetic, login, mirrors_folder, synthetic
+from tests.mirrors import rpm
+from tests.mirrors.debian import DebianTree, bootstrap
+from tests.mirrors.keys import Key
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folder(open_folder: Path) -> Iterator[Path]:
+    yield from mirrors_folder(open_folder, "opensuse")
+
+
+@pytest.fixture(scope="module")
+def debian(folder: Path) -> DebianTree:
+    """The tree that the synthetic mirror's packages are made of."""
+    return bootstrap(folder / "debian-tree", rpm.PACKAGES)
+
+
+@pytest.fixture(scope="module")
+def leap(folder: Path, debian: DebianTree) -> Iterator[Synthetic]:
+    yield from synthetic(folder, debian, "opensuse", "15.6")
+
+
+def test_a_container(leap: Synthetic) -> None:
+    """The tree's own zypper installs too, and the image has the distribution's package sources."""
+    leap.build("--output", "dir,slim=no", "-p", EXTRA, "--name", "plain", "opensuse-minimal")
+    tree = leap.command.destination / "plain.dir"
+    assert os.access(tree / f"usr/bin/{EXTRA}", os.X_OK)
+    assert [file.name for file in (tree / "etc/zypp/repos.d").iterdir()] == ["opensuse-leap.repo"]
+    assert not [*(tree / "etc").glob("pki/rpm-gpg/dib-*"), *(tree / "etc").glob("*/*dib-ctr*")]
+    assert not [*(tree / "var/cache/zypp").iterdir(), *(tree / "var/log/zypp").glob("*")]
+    query = ["rpm", "--root", str(tree), "--dbpath", "/usr/lib/sysimage/rpm", "-qa", "--queryformat", "%{NAME}\n"]
+    names = subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()
+    assert {EXTRA, "zypper", "openSUSE-release", "glibc", "gpg-pubkey"} <= {*names}
+
+
+def test_the_same_bytes(leap: Synthetic) -> None:
+    ask = ("--output", "tar", "--name", "again", "opensuse-minimal")
+    first = leap.build(*ask).digest("tar")
+    assert leap.build("--no-cache", *ask).digest("tar") == first
+
+
+def test_a_machine_boots(leap: Synthetic) -> None:
+    """A disk comes up by BIOS, with NetworkManager enabled and the serial line's login."""
+    leap.build("--output", "raw", "--name", "machine", "opensuse-minimal", "vm")
+    console = login(leap.command.destination / "machine.raw")
+    assert "login:" in console
+    assert "Network Manager" in console
+
+
+@pytest.mark.parametrize("signed", ["lists", "packages"])
+def test_another_key_is_refused(leap: Synthetic, tmp_path: Path, signed: str) -> None:
+    """Whether it is the lists that somebody else signed, or a package in lists that are right."""
+    other = Key.make(tmp_path / "gnupg", "Somebody else")
+    key = leap.mirror.key
+    if signed == "lists":
+        key = tmp_path / "other.key"
+        key.write_bytes(other.public())
+        failed = leap.build("--output", "dir", "--name", "refused", "opensuse-minimal", key=key, status=1)
+        assert "08-zypper-minimal" in failed.stderr
+    else:
+        package = leap.mirror.package(EXTRA)
+        before = package.read_bytes()
+        repository = leap.mirror.folder / leap.mirror.places[0]
+        own = Key(leap.mirror.folder.with_name("opensuse.work") / "gnupg", "Synthetic Mirror")
+        try:
+            rpm.sign([package], other)
+            rpm.index(repository, own)
+            failed = leap.build("--output", "dir", "--name", "refused", "-p", EXTRA, "opensuse-minimal", status=1)
+            assert "named-packages" in failed.stderr
+        finally:
+            package.write_bytes(before)
+            rpm.index(repository, own)
+    assert not (leap.command.destination / "refused.dir").exists()
