@@ -11,7 +11,7 @@ class Architecture:
     """One architecture: Debian's name, the kernel's names for a machine of it, and QEMU's.
 
     ``machine`` is e_machine and ``bits``, ``little`` the class and byte order of its programs (ELF specification, the
-    file header). ``also`` are the architectures whose programs such a machine normally runs too. ``cpu`` is the processor
+    file header). ``also`` are architectures whose programs such a machine normally runs too. ``cpu`` is the processor
     that QEMU plays for single programs (the empty string: its own choice).
     """
 
