@@ -61,6 +61,12 @@ fmt:
 bench *ARGS:
     python -m tests.bench {{ARGS}}
 
+# debian-minimal of each architecture, into /var/tmp/dib-ctr-foreign (minutes each); ARGS are more options of dib-ctr build
+foreign *ARGS:
+    for arch in i386 arm64 armhf ppc64el riscv64 s390x; do \
+        dib-ctr build --arch "$arch" --dest /var/tmp/dib-ctr-foreign/"$arch" -o oci {{ARGS}} debian-minimal || exit; \
+    done
+
 # upstream's elements built through dib-ctr; --compare also makes trees with diskimage-builder itself (as root)
 compat *ARGS:
     #!/bin/bash

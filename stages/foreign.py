@@ -10,6 +10,15 @@ from stages.errors import BuildError
 from stages.syscalls import mount
 
 
+def settings(wanted: str) -> dict[str, str]:
+    """Variables for the interpreter of this architecture's programs; none where they need no interpreter.
+
+    They make programs faster and change no result, so they are in no stage's key.
+    """
+    cpu = ARCHITECTURES[wanted].cpu
+    return {} if runs(native(), wanted) or not cpu else {"QEMU_CPU": cpu}
+
+
 def ensure(wanted: str, at: Path) -> None:
     """Make programs of the architecture run in this user namespace; ``at`` is an empty folder for the mount.
 

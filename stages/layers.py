@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stages import breaks, caches, keptmounts, provided, sandbox, sourcecache
+from stages import breaks, caches, foreign, keptmounts, provided, sandbox, sourcecache
 from stages.caches import CacheRule
 from stages.control import Control, StoppedError
 from stages.environment import SERVICES
@@ -151,11 +151,14 @@ class Builder:
         emit("done", number=stage.number, seconds=round(seconds, 3), bytes=record.bytes)
         return record
 
+    def _environment(self, stage: Stage) -> dict[str, str]:
+        return {**stage_environment(stage, self.plan), **foreign.settings(self.request.arch)}
+
     def _execute(self, stage: Stage, chain: tuple[str, ...], place: Workplace) -> tuple[int, list[str]]:
         lines = Lines(stage.number)
         with self._fetching(stage), self._stage_view(stage, chain, place) as view:
             argv = [f"{HOOKS_INSIDE if stage.phase.inside else HOOKS_OUTSIDE}/{stage.script.path}"]
-            environment = stage_environment(stage, self.plan)
+            environment = self._environment(stage)
             left: list[keptmounts.KeptMount] = []
             keep = left.extend if stage.image_cache else None
             answers: dict[str, int] = {}
@@ -314,7 +317,7 @@ class Builder:
                     "chain": list(chain),
                     "inside": stage.phase.inside,
                     "network": stage.network and not self.request.offline,
-                    "environment": stage_environment(stage, self.plan),
+                    "environment": self._environment(stage),
                     "script": f"{HOOKS_INSIDE if stage.phase.inside else HOOKS_OUTSIDE}/{stage.script.path}",
                     "title": stage.title,
                     "command": ["/bin/bash", "-c", command] if command else [],

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from qemu.architecture import native
 from stages import aptsources
 from tests.bench.disks import disks, peak
 from tests.bench.figures import Bench, Figure, run
@@ -237,8 +238,21 @@ def memory_and_store(bench: Bench) -> dict[str, str]:
     }
 
 
+def foreign(bench: Bench) -> list[Figure]:
+    """debian-minimal of another architecture with its packages in the cache; beside it this machine's own."""
+    wanted = "arm64" if native() != "arm64" else "ppc64el"
+    command = bench.command("host")
+    seconds = {}
+    for arch in (native(), wanted):
+        command.build("--arch", arch, "debian-minimal")
+        seconds[arch] = bench.median(functools.partial(command.build, "--no-cache", "--arch", arch, "debian-minimal"))
+    own = seconds[native()]
+    return [Figure(f"packages cached, {wanted}", seconds[wanted], f"{native()}", own, 4 * own, bench.repeat)]
+
+
 PARTS: dict[str, Callable[[Bench], list[Figure]]] = {
     "cold": cold,
+    "foreign": foreign,
     "nothing-changed": nothing_changed,
     "machinery": machinery,
     "one-script": one_script,

@@ -1,0 +1,61 @@
+"""A program of an architecture that this machine does not have runs in a stage, in no more than seconds.
+
+Whole trees of other architectures are built in ``test_two_architectures``; here the operating system is the tests' tiny
+one, and the foreign program is written by hand, so nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from qemu.architecture import ARCHITECTURES, native
+from qemu.binfmt import interpreter_for
+from tests.integration.command import ELEMENTS, Command, script, write_element
+from tests.integration.engine_cases import missing
+
+GREETING = b"a riscv64 program ran\n"
+_BASE = 0x10000
+_HEADERS = 64 + 56
+
+
+def riscv64_program() -> bytes:
+    """An executable that writes the greeting to standard output and ends with status 0 (ELF and RISC-V manuals)."""
+    a0, a1, a2, a7 = 10, 11, 12, 17
+
+    def addi(register: int, source: int, value: int) -> int:
+        return value << 20 | source << 15 | register << 7 | 0x13
+
+    ecall, auipc_a1 = 0x73, a1 << 7 | 0x17
+    code = [addi(a0, 0, 1), auipc_a1, 0, addi(a2, 0, len(GREETING)), addi(a7, 0, 64), ecall]
+    code += [addi(a0, 0, 0), addi(a7, 0, 93), ecall]
+    code[2] = addi(a1, a1, 4 * (len(code) - 1))
+    text = struct.pack(f"<{len(code)}I", *code) + GREETING
+    size = _HEADERS + len(text)
+    ident = b"\x7fELF\x02\x01\x01" + bytes(9)
+    header = ident + struct.pack(
+        "<HHIQQQIHHHHHH", 2, ARCHITECTURES["riscv64"].machine, 1, _BASE + _HEADERS, 64, 0, 0, 64, 56, 1, 0, 0, 0
+    )
+    return header + struct.pack("<IIQQQQQQ", 1, 5, 0, _BASE, _BASE, size, size, 0x1000) + text
+
+
+@pytest.mark.skipif(native() == "riscv64", reason="the program is this machine's own")
+def test_a_foreign_program_runs_in_a_stage(open_folder: Path) -> None:
+    if interpreter_for(ARCHITECTURES["riscv64"]) is None:
+        missing("there is no QEMU for programs of riscv64")
+    folder = open_folder / "foreign"
+    escaped = "".join(f"\\x{byte:02x}" for byte in riscv64_program())
+    files = {
+        "extra-data.d/50-greet": script(
+            f"printf '{escaped}' > \"$TARGET_ROOT/greet\"", 'chmod 0755 "$TARGET_ROOT/greet"'
+        ),
+        "install.d/50-greet": script("/greet > /greeting"),
+    }
+    write_element(folder / "elements", "greet", files)
+    command = Command("host", folder / "store", folder / "out", (folder / "elements", ELEMENTS))
+    command.build("--arch", "riscv64", "--name", "foreign", "-o", "tar", "tiny-os", "greet")
+    unpack = ["tar", "-xOf", str(command.destination / "foreign.tar"), "--wildcards", "*greeting"]
+    assert subprocess.run(unpack, capture_output=True, check=True).stdout == GREETING
