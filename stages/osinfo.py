@@ -18,6 +18,7 @@ class System:
     folder: str
     files: str
     layout: str
+    below: str = ""
 
 
 # By DISTRO_NAME.
@@ -27,7 +28,7 @@ SYSTEMS = {
     "almalinux": System("almalinux.org", "almalinux-[0-9]*.xml", r"/\d+(\.\d+)?/(isos|BaseOS)/"),
     "opensuse": System("opensuse.org", "opensuse-[0-9]*.xml", "/distribution/"),
     "arch": System("archlinux.org", "archlinux-*.xml", "/iso/"),
-    "alpine": System("alpinelinux.org", "alpinelinux-[0-9]*.xml", r"/v\d+\.\d+/"),
+    "alpine": System("alpinelinux.org", "alpinelinux-[0-9]*.xml", r"/v\d+\.\d+/", "/alpine"),
 }
 
 
@@ -46,7 +47,9 @@ def _ubuntu(architecture: str, root: Path) -> str | None:
     except OSError:
         return None
     main = architecture in ("amd64", "i386")
-    return next((address for address in found if ("ports" not in address) == main), None)
+    # The script also names the archive of releases that are no longer kept.
+    kept = [address for address in found if "old-" not in address]
+    return next((address for address in kept if ("ports" not in address) == main), None)
 
 
 def default_mirror(name: str, architecture: str, root: Path = Path("/")) -> str | None:
@@ -60,5 +63,6 @@ def default_mirror(name: str, architecture: str, root: Path = Path("/")) -> str 
     for address in _addresses(system, root):
         found = re.search(system.layout, address)
         if found and (name != "fedora" or ("-secondary/" in address) == secondary):
-            return address[: found.start()]
+            base = address[: found.start()]
+            return base if base.endswith(system.below) else base + system.below
     return None
