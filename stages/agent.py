@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages import aptsources, breaks, foreign, locked, pinned, provided, sandbox, sources
+from stages import aptsources, breaks, foreign, locked, osinfo, pinned, provided, sandbox, sources
 from stages.caches import read_cache_rules
 from stages.cleaning import prune, verify
 from stages.control import Control, StoppedError
@@ -83,6 +83,7 @@ def capture_environment(work: Work, merged: HooksTree) -> dict[str, str]:
     """Source the elements' environment.d snippets in a sandbox without network and return what they export."""
     variables = {
         **own_mirror(),
+        **osinfo.fallbacks((folder for _, folder in work.elements), work.request.arch),
         **initial(work.request, 0),
         "PATH": PATH,
         "HOME": "/root",

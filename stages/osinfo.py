@@ -1,7 +1,12 @@
-"""The distributions' own default mirrors, as the package osinfo-db and debootstrap's scripts name them."""
+"""The distributions' own default mirrors, as the package osinfo-db and debootstrap's scripts name them.
+
+An operating system's element says in its file ``distribution`` (one word) which one it is of.
+"""
+
+from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,12 +29,16 @@ class System:
 # By DISTRO_NAME.
 SYSTEMS = {
     "fedora": System("fedoraproject.org", "fedora-[0-9]*.xml", "/releases/"),
+    "centos": System("centos.org", "centos-stream-[0-9]*.xml", r"/\d+-stream/BaseOS/"),
     "rocky": System("rockylinux.org", "rocky-[0-9]*.xml", r"/\d+(\.\d+)?/(isos|BaseOS)/"),
     "almalinux": System("almalinux.org", "almalinux-[0-9]*.xml", r"/\d+(\.\d+)?/(isos|BaseOS)/"),
     "opensuse": System("opensuse.org", "opensuse-[0-9]*.xml", "/distribution/"),
     "arch": System("archlinux.org", "archlinux-*.xml", "/iso/"),
     "alpine": System("alpinelinux.org", "alpinelinux-[0-9]*.xml", r"/v\d+\.\d+/", "/alpine"),
 }
+
+
+FILE = "distribution"
 
 
 def _newest_first(path: Path) -> list[int]:
@@ -53,7 +62,10 @@ def _ubuntu(architecture: str, root: Path) -> str | None:
 
 
 def default_mirror(name: str, architecture: str, root: Path = Path("/")) -> str | None:
-    """Return the default mirror's base address of the distribution `name` for a Debian architecture, if it is known."""
+    """The base address of a distribution's default mirror for an architecture (Debian's name), where it is known.
+
+    ``name`` is a distribution as elements call it (``DISTRO_NAME``).
+    """
     if name == "ubuntu":
         return _ubuntu(architecture, root)
     system = SYSTEMS.get(name)
@@ -61,8 +73,21 @@ def default_mirror(name: str, architecture: str, root: Path = Path("/")) -> str 
         return None
     secondary = name == "fedora" and architecture in ("ppc64el", "s390x")
     for address in _addresses(system, root):
-        found = re.search(system.layout, address)
+        found = re.search(system.layout, address) if "?" not in address else None
         if found and (name != "fedora" or ("-secondary/" in address) == secondary):
             base = address[: found.start()]
             return base if base.endswith(system.below) else base + system.below
     return None
+
+
+def fallbacks(elements: Iterable[Path], architecture: str, root: Path = Path("/")) -> dict[str, str]:
+    """``DIB_CTR_<NAME>_MIRROR`` of the distribution that an element of these folders names, where it has a default."""
+    found = {}
+    for folder in elements:
+        file = folder / FILE
+        if file.is_file():
+            name = file.read_text(encoding="utf-8").strip()
+            address = default_mirror(name, architecture, root)
+            if address:
+                found[f"DIB_CTR_{name.upper()}_MIRROR"] = address
+    return found
