@@ -78,6 +78,7 @@ def test_a_package_of_another_key_is_refused(fedora: Synthetic, tmp_path: Path) 
     other.write_bytes(key.public())
     failed = fedora.build("--output", "dir", "--name", "refused", "fedora-minimal", key=other, status=1)
     assert "08-yum-minimal" in failed.stderr
+    assert "GPG" in failed.stderr
     assert not (fedora.command.destination / "refused.dir").exists()
 
 

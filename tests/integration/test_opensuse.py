@@ -69,7 +69,7 @@ def test_another_key_is_refused(leap: Synthetic, tmp_path: Path, signed: str) ->
         key = tmp_path / "other.key"
         key.write_bytes(other.public())
         failed = leap.build("--output", "dir", "--name", "refused", "opensuse-minimal", key=key, status=1)
-        assert "08-zypper-minimal" in failed.stderr
+        assert "Signature verification failed for repomd.xml" in failed.stderr
     else:
         package = leap.mirror.package(EXTRA)
         before = package.read_bytes()
@@ -79,7 +79,7 @@ def test_another_key_is_refused(leap: Synthetic, tmp_path: Path, signed: str) ->
             rpm.sign([package], other)
             rpm.index(repository, own)
             failed = leap.build("--output", "dir", "--name", "refused", "-p", EXTRA, "opensuse-minimal", status=1)
-            assert "named-packages" in failed.stderr
+            assert "Signature verification failed" in failed.stderr
         finally:
             package.write_bytes(before)
             rpm.index(repository, own)

@@ -150,6 +150,8 @@ class _Pack:
         folder = "etc/zypp/repos.d" if own.startswith("opensuse") else "etc/yum.repos.d"
         text = f"[{own}]\nname={own}\nbaseurl=http://mirror.invalid/{own}\nenabled=1\ngpgcheck=1\n"
         self._add(self.distribution.repos, {f"{folder}/{own}.repo": text})
+        if own.startswith("opensuse"):
+            self.groups[self.distribution.repos].lines.append("Provides: openSUSE-repos")
         self._add(_EXTRA, {f"usr/bin/{_EXTRA}": "#!/bin/sh\necho extra\n"}, ("bash",))
         macros = f"%_dbpath {self.distribution.database}\n%_db_backend sqlite\n"
         self._write("usr/lib/rpm/macros.d/macros.distribution", macros)

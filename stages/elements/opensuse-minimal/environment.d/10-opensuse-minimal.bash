@@ -22,7 +22,7 @@ esac
 export DIB_RPM_DBPATH=/usr/lib/sysimage/rpm
 export DIB_RPM_DEFAULT_KEYS="/usr/share/distribution-gpg-keys/opensuse/RPM-GPG-KEY-openSUSE*"
 export DIB_RPM_DEFAULT_MIRROR="${DIB_CTR_OPENSUSE_MIRROR:-}"
-export DIB_RPM_RELEASE_PACKAGES="aaa_base bash coreutils filesystem findutils gawk grep gzip openSUSE-release rpm sed shadow tar zypper"
+export DIB_RPM_RELEASE_PACKAGES="aaa_base bash coreutils filesystem findutils gawk grep gzip openSUSE-release openSUSE-repos rpm sed shadow tar zypper"
 case "$DIB_RELEASE" in
     tumbleweed)
         if [ -n "$dib_opensuse_port" ]; then
@@ -41,3 +41,10 @@ case "$DIB_RELEASE" in
     *) DIB_RPM_LAYOUT="repo-oss distribution/leap/$DIB_RELEASE/repo/oss" ;; # updates are in it, too
 esac
 export DIB_RPM_LAYOUT
+case "$DIB_RELEASE/$ARCH" in
+    tumbleweed/* | */amd64 | */x86_64 | */arm64 | */aarch64 | */ppc64el | */ppc64le | */s390x) ;;
+    *)
+        echo "opensuse-minimal: openSUSE Leap is not made for $ARCH; Tumbleweed is (DIB_RELEASE=tumbleweed)." >&2
+        exit 1
+        ;;
+esac
