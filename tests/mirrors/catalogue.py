@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
-from tests.mirrors import rpm
+from tests.mirrors import pacman, rpm
 from tests.mirrors.debian import bootstrap
 from tests.mirrors.rpmnames import DISTRIBUTIONS
 from tests.mirrors.serve import serve
@@ -29,7 +29,15 @@ def _rpm(distribution: str, folder: Path, release: str) -> Iterator[Mapping[str,
         }
 
 
-SERVERS: dict[str, Serve] = {name: partial(_rpm, name) for name in DISTRIBUTIONS}
+@contextlib.contextmanager
+def _arch(folder: Path, release: str) -> Iterator[Mapping[str, str]]:
+    assert release == "rolling"
+    mirror = pacman.make(folder, bootstrap(folder.with_name("debian-tree-for-arch"), pacman.PACKAGES))
+    with serve(mirror.folder) as address:
+        yield {"DIB_DISTRIBUTION_MIRROR": address, "DIB_ARCH_KEYRING": str(mirror.keyring), "DIB_ARCH_REVOKED": ""}
+
+
+SERVERS: dict[str, Serve] = {**{name: partial(_rpm, name) for name in DISTRIBUTIONS}, "arch": _arch}
 
 
 @contextlib.contextmanager

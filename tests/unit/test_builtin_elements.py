@@ -111,7 +111,8 @@ def test_data_files_parse() -> None:
         assert set(json.loads(path.read_text(encoding="utf-8"))) <= {"default", "family", "distro", "release"}
 
 
-INIT = {"debian": "systemd-sysv", "redhat": "systemd", "suse": "systemd", "alpine": "openrc"}  # the package, by family
+INIT = dict.fromkeys(("redhat", "suse", "arch"), "systemd")  # the package, by family
+INIT |= {"debian": "systemd-sysv", "alpine": "openrc"}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

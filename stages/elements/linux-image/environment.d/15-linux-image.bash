@@ -2,6 +2,7 @@
 dib_linux_image=""
 case "${DISTRO_NAME:-}" in
     fedora | centos | rocky | almalinux | rhel) dib_linux_image="kernel-core dracut" ;;
+    arch) dib_linux_image="linux mkinitcpio" ;;
     opensuse) dib_linux_image="kernel-default dracut" ;;
     alpine)
         case "$ARCH" in

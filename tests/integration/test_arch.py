@@ -1,0 +1,105 @@
+"""Arch Linux from a synthetic mirror: a container, the same bytes twice, a machine that boots, and what is refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from stages import packagedb
+from tests.integration.command import Command, Outcome
+from tests.integration.synthetic import login, mirrors_folder
+from tests.mirrors import pacman
+from tests.mirrors.debian import bootstrap
+from tests.mirrors.keys import Key
+from tests.mirrors.serve import serve
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Arch:
+    """Builds from the synthetic mirror at ``address``, with a store of their own."""
+
+    command: Command
+    mirror: pacman.Mirror
+    address: str
+
+    def build(self, *arguments: str, keyring: Path | None = None, status: int = 0) -> Outcome:
+        """Run ``dib-ctr build``; fails where it ends with another status."""
+        settings = {
+            "DIB_DISTRIBUTION_MIRROR": self.address,
+            "DIB_ARCH_KEYRING": str(keyring or self.mirror.keyring),
+            "DIB_ARCH_REVOKED": "",
+        }
+        options = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+        outcome = self.command("build", *options, *arguments)
+        assert outcome.status == status, f"{outcome.stdout}\n{outcome.stderr}"
+        return outcome
+
+
+@pytest.fixture(scope="module")
+def folder(open_folder: Path) -> Iterator[Path]:
+    yield from mirrors_folder(open_folder, "arch")
+
+
+@pytest.fixture(scope="module")
+def arch(folder: Path) -> Iterator[Arch]:
+    mirror = pacman.make(folder / "mirror", bootstrap(folder / "debian-tree", pacman.PACKAGES))
+    with serve(mirror.folder) as address:
+        yield Arch(Command("host", folder / "store", folder / "out", ()), mirror, address)
+
+
+def test_a_container(arch: Arch) -> None:
+    """The tree's own pacman installs too; nothing of the build's keys and settings is left, but the image's mirror."""
+    arch.build("--output", "dir,slim=no", "-p", pacman.EXTRA, "--name", "plain", "arch-minimal")
+    tree = arch.command.destination / "plain.dir"
+    assert os.access(tree / f"usr/bin/{pacman.EXTRA}", os.X_OK)
+    assert sorted(file.name for file in (tree / "etc/pacman.d").iterdir()) == ["mirrorlist"]
+    assert f"Server = {arch.address}/$repo/os/$arch" in (tree / "etc/pacman.d/mirrorlist").read_text()
+    assert not [*(tree / "var/lib/pacman/sync").iterdir(), *(tree / "var/cache/pacman/pkg").iterdir()]
+    found = {package.name: package.version for package in packagedb.read(tree)}
+    assert found[pacman.EXTRA] == "1-1"
+    assert {"base", "glibc", "pacman"} <= found.keys()
+    described = (tree / f"var/lib/pacman/local/{pacman.EXTRA}-1-1/desc").read_text()
+    assert f"%INSTALLDATE%\n{pacman.EPOCH}\n" in described
+
+
+def test_the_same_bytes(arch: Arch) -> None:
+    """A machine's tree, with kernel and ram disk."""
+    ask = ("--output", "tar", "--name", "again", "arch-minimal", "vm")
+    first = arch.build(*ask).digest("tar")
+    assert arch.build("--no-cache", *ask).digest("tar") == first
+
+
+def test_a_machine_boots(arch: Arch) -> None:
+    arch.build("--output", "raw", "--name", "machine", "arch-minimal", "vm")
+    assert "arch login:" in login(arch.command.destination / "machine.raw")
+
+
+@pytest.mark.parametrize("wrong", ["keyring", "package"])
+def test_what_is_signed_by_nobody_known_is_refused(arch: Arch, tmp_path: Path, wrong: str) -> None:
+    """Whether the build knows other keys, or a package was changed after it was signed."""
+    other = Key.make(tmp_path / "gnupg", "Somebody else")
+    package = arch.mirror.package(pacman.EXTRA)
+    before = package.read_bytes()
+    try:
+        if wrong == "keyring":
+            keyring = tmp_path / "other.gpg"
+            keyring.write_bytes(other.public(armor=False))
+            failed = arch.build("--output", "dir", "--name", "refused", "arch-minimal", keyring=keyring, status=1)
+            assert "08-arch-minimal" in failed.stderr
+        else:
+            other.sign(package, package.with_name(f"{package.name}.sig"), armor=False)
+            pacman.index(package.parent)
+            ask = ("--output", "dir", "--name", "refused", "--no-cache", "-p", pacman.EXTRA, "arch-minimal")
+            failed = arch.build(*ask, status=1)
+            assert "named-packages" in failed.stderr
+        assert "required key missing from keyring" in failed.stderr
+        assert "dirmngr" not in failed.stderr  # no key is asked for elsewhere
+    finally:
+        package.write_bytes(before)
+    assert not (arch.command.destination / "refused.dir").exists()

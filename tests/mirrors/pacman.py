@@ -1,0 +1,244 @@
+"""A synthetic mirror of Arch Linux: Debian's programs as signed pacman packages under Arch's names, in its layout.
+
+The kernel's ram disk is made by dracut, which a pacman hook runs: Debian has no mkinitcpio.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.mirrors.debian import DebianTree
+from tests.mirrors.keys import Key
+
+EPOCH = 1_760_000_000  # when all packages were built, in seconds
+PACKAGES = (  # of Debian, with all that they need
+    *("systemd-sysv", "udev", "libpam-systemd", "dbus", "kmod", "login", "passwd", "iproute2", "procps", "e2fsprogs"),
+    *("linux-image-cloud-amd64", "dracut", "grub2-common", "grub-pc-bin", "grub-efi-amd64-bin", "openssh-server"),
+    *("sudo", "ca-certificates", "curl", "cpio", "hostname", "less", "tzdata", "xz-utils", "zstd", "gpg", "gpgconf"),
+    *("pacman-package-manager", "libarchive-tools", "bash"),
+)
+LINK = "->"  # begins the text of a file that is a link
+EXTRA = "extra-tool"  # a package of no use, for tests that install one
+OF_DEBIAN = ("etc/init.d", "etc/rc", "etc/localtime", "usr/bin/sh")  # paths that Arch's packages have not
+LEFT_OUT = frozenset(("apt", "dpkg", "debconf", "ucf", "sqv", "libapt-pkg7.0", "linux-image-cloud-amd64"))
+NAMES = {
+    "libc6": "glibc",
+    "libc-bin": "glibc",
+    "base-files": "filesystem",
+    "base-passwd": "filesystem",
+    "bsdutils": "util-linux",
+    "fdisk": "util-linux",
+    "mount": "util-linux",
+    "login": "util-linux",
+    "login.defs": "shadow",
+    "passwd": "shadow",
+    "procps": "procps-ng",
+    "udev": "systemd",
+    "libpam-systemd": "systemd",
+    "libsystemd-shared": "systemd",
+    "systemd-sysv": "systemd-sysvcompat",
+    "dbus-bin": "dbus",
+    "dbus-daemon": "dbus",
+    "dbus-system-bus-common": "dbus",
+    "dbus-session-bus-common": "dbus",
+    "dracut-core": "dracut",
+    "dracut-install": "dracut",
+    "grub-common": "grub",
+    "grub2-common": "grub",
+    "grub-pc-bin": "grub",
+    "grub-efi-amd64-bin": "grub",
+    "openssh-server": "openssh",
+    "openssh-client": "openssh",
+    "openssh-sftp-server": "openssh",
+    "xz-utils": "xz",
+    "mawk": "gawk",
+    "gpg": "gnupg",
+    "gpgconf": "gnupg",
+    "pacman-package-manager": "pacman",
+}
+BASE = (
+    *(
+        "bash",
+        "coreutils",
+        "filesystem",
+        "findutils",
+        "gawk",
+        "glibc",
+        "grep",
+        "gzip",
+        "pacman",
+        "sed",
+        "shadow",
+        "tar",
+    ),
+    "util-linux",
+)
+_HOOK = """\
+[Trigger]
+Type = Path
+Operation = Install
+Operation = Upgrade
+Target = usr/lib/modules/*/vmlinuz
+
+[Action]
+Description = Putting the kernel and its ram disk into /boot...
+When = PostTransaction
+Exec = /usr/share/libalpm/scripts/kernel-install
+"""
+_HOOK_SCRIPT = """\
+#!/bin/bash
+set -eu
+for kernel in /usr/lib/modules/*/vmlinuz; do
+    version="$(basename "$(dirname "$kernel")")"
+    cp "$kernel" /boot/vmlinuz-linux
+    depmod "$version"
+    dracut --force --no-hostonly --reproducible /boot/initramfs-linux.img "$version"
+done
+"""
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """A mirror in ``folder``, and the packagers' public keys (``keyring``, not armored)."""
+
+    folder: Path
+    keyring: Path
+
+    def package(self, name: str) -> Path:
+        """The file of a package."""
+        (found,) = self.folder.glob(f"*/os/x86_64/{name}-[0-9]*.pkg.tar.zst")
+        return found
+
+
+@dataclass
+class _Package:
+    version: str
+    description: str
+    depends: set[str] = field(default_factory=set)
+    paths: list[str] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)  # what is not in the tree
+
+
+def make(folder: Path, tree: DebianTree) -> Mirror:
+    """Make the mirror in ``folder`` from a tree with :data:`PACKAGES`."""
+    shutil.rmtree(folder, ignore_errors=True)
+    packages = _packages(tree)
+    core, extra = (folder / name / "os/x86_64" for name in ("core", "extra"))
+    key = Key.make(folder.with_name(f"{folder.name}.gnupg"), "Synthetic Packager")
+    for repository, names in ((core, packages.keys() - {EXTRA}), (extra, {EXTRA})):
+        repository.mkdir(parents=True)
+        for name in sorted(names):
+            write(repository, tree.root, name, packages[name], key)
+        index(repository)
+    keyring = folder / "synthetic.gpg"
+    keyring.write_bytes(key.public(armor=False))
+    return Mirror(folder, keyring)
+
+
+def _packages(tree: DebianTree) -> dict[str, _Package]:
+    def name_of(debian: str) -> str:
+        return "linux" if debian.startswith("linux-image-") else NAMES.get(debian, debian)
+
+    found: dict[str, _Package] = {}
+    for name, part in tree.slices.items():
+        if name in LEFT_OUT:
+            continue
+        version = re.sub(r"[^A-Za-z0-9.+_]", "_", part.version.rpartition(":")[2])
+        package = found.setdefault(name_of(name), _Package(version, part.description))
+        package.depends |= {name_of(other) for other in part.depends if other not in LEFT_OUT}
+        package.paths += [path for path in part.paths if not path.startswith(OF_DEBIAN)]
+    kernel = found["linux"]
+    kernel.depends = {"dracut", "filesystem"}
+    kernel.files = {
+        "usr/share/libalpm/hooks/90-kernel.hook": _HOOK,
+        "usr/share/libalpm/scripts/kernel-install": _HOOK_SCRIPT,
+    }
+    found["dracut"].depends |= {"grep", "sed", "cpio", "gzip", "zstd", "findutils", "util-linux", "kmod", "systemd"}
+    found["glibc"].depends.discard("filesystem")
+    found["bash"].files = {"usr/bin/sh": f"{LINK}bash"}
+    title = 'NAME="Arch Linux"\nID=arch\nPRETTY_NAME="Arch Linux (synthetic mirror)"\nBUILD_ID=rolling\n'
+    found["filesystem"].files = {"usr/lib/os-release": title, "etc/pacman.d/mirrorlist": "# No mirror is chosen.\n"}
+    found["filesystem"].files["etc/issue"] = "Arch Linux (synthetic mirror) \\r (\\l)\n"
+    for name, depends in {"base": BASE, "mkinitcpio": ("dracut",), "efibootmgr": ()}.items():
+        found.setdefault(name, _Package("1", name, set(depends)))
+    found[EXTRA] = _Package("1", EXTRA, {"bash"}, files={f"usr/bin/{EXTRA}": "#!/bin/sh\necho extra\n"})
+    for package in found.values():
+        package.depends &= found.keys()
+    return found
+
+
+def write(repository: Path, root: Path, name: str, package: _Package, key: Key) -> None:
+    """Write a package (PKGBUILD(5), BUILDINFO left out) and its signature into a repository's folder."""
+    target = repository / f"{name}-{package.version}-1-x86_64.pkg.tar.zst"
+    told = {
+        "pkgname": name,
+        "pkgbase": name,
+        "pkgver": f"{package.version}-1",
+        "pkgdesc": package.description,
+        "url": "http://mirror.invalid",
+        "builddate": str(EPOCH),
+        "packager": "Synthetic Packager <synthetic@mirror.invalid>",
+        "size": str(sum((root / path).lstat().st_size for path in package.paths)),
+        "arch": "x86_64",
+    }
+    lines = [f"{field} = {text}\n" for field, text in told.items()]
+    lines += [f"depend = {other}\n" for other in sorted(package.depends - {name})]
+    packer = subprocess.Popen(["zstd", "-1", "-q", "-o", str(target)], stdin=subprocess.PIPE)
+    assert packer.stdin is not None
+    with tarfile.open(fileobj=packer.stdin, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+        _add_text(archive, ".PKGINFO", "".join(lines))
+        for path, text in sorted(package.files.items()):
+            _add_text(archive, path, text)
+        for path in sorted({*package.paths} - package.files.keys()):
+            _add(archive, root, path)
+    packer.stdin.close()
+    assert packer.wait() == 0
+    key.sign(target, target.with_name(f"{target.name}.sig"), armor=False)
+
+
+def _add_text(archive: tarfile.TarFile, name: str, text: str) -> None:
+    member = tarfile.TarInfo(name)
+    member.mtime = EPOCH
+    if text.startswith(LINK):
+        member.type, member.linkname = tarfile.SYMTYPE, text.removeprefix(LINK)
+        archive.addfile(member)
+        return
+    member.size = len(text.encode())
+    member.mode = 0o755 if text.startswith("#!") else 0o644
+    archive.addfile(member, io.BytesIO(text.encode()))
+
+
+def _add(archive: tarfile.TarFile, root: Path, path: str) -> None:
+    place = root / path
+    if path.startswith("boot/vmlinuz-"):  # Arch's kernel lies with its modules; a hook puts it into /boot
+        path = f"usr/lib/modules/{Path(path).name.partition('-')[2]}/vmlinuz"
+    elif path.startswith("boot/"):
+        return
+    member = archive.gettarinfo(str(place), path)
+    member.type = tarfile.REGTYPE if member.islnk() else member.type
+    member.size = place.stat().st_size if member.isreg() else 0
+    member.uname = member.gname = ""
+    member.mtime = min(int(member.mtime), EPOCH)
+    if member.isreg():
+        with place.open("rb") as file:
+            archive.addfile(member, file)
+    else:
+        archive.addfile(member)
+
+
+def index(repository: Path) -> None:
+    """Write a repository's database, signed by nobody, as Arch has it."""
+    name = repository.parents[1].name
+    packages: Iterable[Path] = sorted(repository.glob("*.pkg.tar.zst"))
+    command = ["repo-add", "--quiet", "--nocolor", str(repository / f"{name}.db.tar.gz"), *map(str, packages)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        message = f"repo-add failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        raise RuntimeError(message)
