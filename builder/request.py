@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder.destination import check_targets, target_of
 from builder.given import file_digest, given_files
+from builder.releases import check as releases
 from qemu.architecture import ARCHITECTURES, canonical, native
 from stages import aptsources
 from stages.breaks import WANTED, is_point
@@ -367,6 +368,8 @@ def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.enviro
     name = wish.name or (base.title if base else found.operating_system.name)
     if not NAME.match(name):
         raise UsageError(f"{name!r} cannot be an image's name", hint="letters, digits, '.', '_' and '-'")
+    settings = variables(wish.settings, wish.release, environment, mirrors(environment))
+    about_release = releases.about(found.elements, settings, parse_arch(wish.arch))
     outputs, texts = policies(parsed, wish.slim)
     if wish.no_documents:
         outputs = tuple(replace(output, options={**output.options, "documents": "no"}) for output in outputs)
@@ -379,7 +382,7 @@ def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.enviro
         asked=wish.elements,
         elements=found.names,
         builtin=tuple(element.name for element in found.elements if element.path.is_relative_to(BUILTIN)),
-        variables=variables(wish.settings, wish.release, environment, mirrors(environment)),
+        variables=settings,
         packages=_packages(wish.packages),
         outputs=outputs,
         no_cache=wish.no_cache,
@@ -410,7 +413,7 @@ def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.enviro
         locks=wish.locks,
         passphrases=passphrases,
         given=given,
-        notes=(*about_elements, *notes),
+        notes=(*about_elements, *about_release, *notes),
         files=FILES in wish.outputs,
         build_image=found.build_image,
         large={base.digest: base.archive} if base else {},
