@@ -54,9 +54,16 @@ def judge(name: str, release: str, arch: str, today: date, *, own: bool = False)
         if not own:
             raise error
         notes.append(f"{error.what}: your own source is asked for it")
-    if found and _is_over(found, today):
-        notes.append(f"{distribution.title} {release} is at the end of its life: no security updates since {found.end}")
-    return tuple(notes)
+    return (*notes, *ended(name, release, today))
+
+
+def ended(name: str, release: str, today: date) -> tuple[str, ...]:
+    """A sentence where a known release is past its end."""
+    distribution = DISTRIBUTIONS.get(name)
+    found = _find(distribution, release) if distribution else None
+    if distribution is None or found is None or not _is_over(found, today):
+        return ()
+    return (f"{distribution.title} {release} is at the end of its life: no security updates since {found.end}",)
 
 
 def described(name: str) -> list[str]:

@@ -23,9 +23,11 @@ from stages.packages import FAMILIES, package_installs, read_pkg_maps, render_pk
 
 ELEMENTS = find_elements([BUILTIN])
 NAMES = sorted(ELEMENTS)
-SYSTEMS = tuple(name for name in NAMES if OPERATING_SYSTEM in ELEMENTS[name].provides)
+FROM_IMAGE = ("base-image", "containerfile")  # any distribution's
+SYSTEMS = tuple(name for name in NAMES if OPERATING_SYSTEM in ELEMENTS[name].provides and name not in FROM_IMAGE)
+FROM_IMAGES = tuple(name for name in NAMES if FROM_IMAGE[1] in ELEMENTS[name].deps)
 # What belongs to the distributions of a family: all that its operating systems' elements need.
-NEEDED = {system: set(resolve([system], ELEMENTS).names) for system in SYSTEMS}
+NEEDED = {system: set(resolve([system], ELEMENTS).names) for system in (*SYSTEMS, *FROM_IMAGES)}
 LAYOUTS = tuple(name for name in NAMES if "block-device" in ELEMENTS[name].provides)
 SCRIPTS = sorted(
     path
@@ -115,15 +117,17 @@ INIT = dict.fromkeys(("redhat", "suse", "arch"), "systemd")  # the package, by f
 INIT |= {"debian": "systemd-sysv", "alpine": "openrc"}
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("system", [name for name in SYSTEMS if name != "base-image"])
+@pytest.mark.parametrize(
+    ("system", "layout"),
+    [*((name, layout) for name in SYSTEMS for layout in LAYOUTS), *((name, LAYOUTS[0]) for name in FROM_IMAGES)],
+)
 def test_all_elements_fit_into_one_image(system: str, layout: str) -> None:
     """No two elements bring the same file, all scripts would run, and every package has a name."""
     elsewhere = set().union(*NEEDED.values()) - NEEDED[system]
     others = [name for name in NAMES if name not in elsewhere and (name not in LAYOUTS or name == layout)]
     elements = [(element.name, element.path) for element in resolve([system, *others], ELEMENTS).elements]
     assert refuse_odd(merge(elements).values(), dict(elements)) == []
-    distribution = system.removesuffix("-minimal")
+    distribution = system.removesuffix("-minimal").removesuffix("-container")
     environment = {"ARCH": "amd64", "DISTRO_NAME": distribution, "DIB_RELEASE": "any"}
     environment["DIB_SOURCE_GIT"] = "full"  # (source-repositories/environment.d sets it)
     plan = package_installs(elements, environment)
