@@ -28,6 +28,7 @@ from stages.key import digest as short_digest
 
 FORMAT = "1"  # of what is kept: another one makes all anew
 ARCHIVE, FACTS = "tree.tar", "facts.json"
+CONTAINERFILES = ("Containerfile", "Dockerfile")  # what they are called where they have no name of their own
 
 Note = Callable[[str], None]
 
@@ -52,7 +53,10 @@ class Base:
 
     @property
     def title(self) -> str:
-        """What a build of nothing else is called: the last part of the image's name."""
+        """What a build of nothing else is called: the last part of the image's name, or a Containerfile's folder."""
+        kind, _, path = self.name.partition(":")
+        if kind == named.ON_DISK[-1] and Path(path).name in CONTAINERFILES:
+            return Path(path).absolute().parent.name
         last = re.split(r"[@]|:(?!.*/)", self.name.rstrip("/").removeprefix("docker://"))
         word = (last[1] if last[0] in named.ON_DISK else last[0]).rpartition("/")[2].partition(":")[0]
         return re.sub(r"\.(oci|docker|tar)\b.*$", "", word)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.baseimage import containerfile, context
+from builder.baseimage.base import CONTAINERFILES
 from builder.baseimage.containerfile import BUILD_PLATFORM, Containerfile, Image
 from builder.baseimage.context import Context
 from qemu.architecture import canonical, native
@@ -21,7 +22,6 @@ from stages.errors import BuildError, UsageError
 
 FORMAT = "1"  # of what is made: another one makes all anew
 KIND = "containerfile:"
-NAMES = ("Containerfile", "Dockerfile")
 PODMAN, DOCKER = "podman", "docker"
 BUILD_OPTIONS, NETWORK = "DIB_CONTAINERFILE_BUILDOPTS", "DIB_CONTAINERFILE_NETWORK_DRIVER"
 RUNTIME, CONTEXT = "DIB_CONTAINERFILE_RUNTIME", "DIB_CONTAINER_CONTEXT"
@@ -58,9 +58,9 @@ class Recipe:
 
 def file_of(path: Path) -> Path:
     """The Containerfile that a path names: itself, or the one in that folder; raises UsageError."""
-    found = next((path / name for name in NAMES if (path / name).is_file()), path)
+    found = next((path / name for name in CONTAINERFILES if (path / name).is_file()), path)
     if not found.is_file():
-        what = f"there is no {' and no '.join(NAMES)} in {path}" if path.is_dir() else f"there is no {path}"
+        what = f"there is no {' and no '.join(CONTAINERFILES)} in {path}" if path.is_dir() else f"there is no {path}"
         raise UsageError(what, where=f"{KIND}{path}", hint="name a Containerfile, or a folder that has one")
     return found
 

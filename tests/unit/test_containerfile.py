@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from builder.baseimage import begin, context, recipe
+from builder.baseimage.base import Base
 from builder.baseimage.containerfile import Image, instructions, read
+from builder.baseimage.facts import Facts
 from builder.request import Wish, resolve_elements
 from stages.element import BUILTIN, Element, find_elements
 from stages.errors import BuildError, UsageError
@@ -214,3 +216,17 @@ def test_a_containerfile_element_that_calls_an_engine_is_stood_in_for(tmp_path: 
     found, _, notes = resolve_elements(Wish(("containerfile",), elements_path=str(tmp_path)), {})
     assert found.operating_system.name == "base-image"
     assert any("no container engine is in a build container" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("containerfile:/srv/web/Containerfile", "web"),
+        ("containerfile:/srv/web/Dockerfile", "web"),
+        ("containerfile:/srv/web/api", "api"),
+        ("containerfile:web/43", "43"),
+    ],
+)
+def test_the_name_of_what_a_containerfile_gives(name: str, title: str) -> None:
+    found = Base(name, "0" * 64, Path("/nowhere"), Facts("", "", "", ""))
+    assert (found.title, found.pinned) == (title, f"containerfile:{Path(name).name}")
