@@ -47,7 +47,8 @@ def request_options(command: Command) -> Command:
             "base",
             default="",
             metavar="IMAGE",
-            help="Begin with an image: HOST/NAME:TAG, oci:DIR, oci-archive:FILE, docker-archive:FILE, containerfile:PATH.",
+            help="Begin with an image: HOST/NAME:TAG, oci:DIR, oci-archive:FILE, docker-archive:FILE;"
+            " or with what a Containerfile gives: containerfile:PATH.",
         ),
         click.option("--offline", is_flag=True, help="Cut the network; take repositories as they were seen last."),
         click.option(
