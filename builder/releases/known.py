@@ -185,8 +185,8 @@ DISTRIBUTIONS = {
             "gentoo",
             "Gentoo",
             ALL,
-            rolling=("gentoo", "rolling", "latest", "stable"),
-            days=r"\d{8}(T\d{6}Z)?",
+            rolling=("gentoo",),
+            days=r"\d{8}T\d{6}Z",  # the time of a stage 3
         ),
     )
 }
