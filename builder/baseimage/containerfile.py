@@ -114,8 +114,10 @@ def read(text: str, arguments: Mapping[str, str], base: str = "") -> Containerfi
         raise UsageError("there is no FROM in this Containerfile", hint="begin it with FROM IMAGE")
     for each in found:
         if each.name == "ARG" and not stages:
-            name, _, default = each.text.partition("=")
-            known[name.strip()] = arguments.get(name.strip(), _filled(default.strip("\"'"), known))
+            for word in each.text.split():
+                name, separator, default = word.partition("=")
+                if separator or name in arguments:
+                    known[name] = arguments.get(name, _filled(default.strip("\"'"), known))
         elif each.name == "FROM":
             flags, words = _flags(each.text)
             name = base if base and each is froms[0] else _filled(words[0], known)

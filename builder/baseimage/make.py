@@ -7,10 +7,13 @@ asks no registry and needs no credentials. docker's daemon pulls by digest itsel
 from __future__ import annotations
 
 import os
+import re
+import secrets
 import shlex
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from builder.baseimage.recipe import DOCKER, Recipe
@@ -23,9 +26,9 @@ from builder.engines.ranges import closed_folder, root_range
 from stages.errors import BuildError
 from stages.export.oci import platform
 
-STALE = "720h"  # layers that no build has used for so long are removed
 LINES = 12  # of what a failed build said are shown
 BASE = "localhost/dib-ctr-base"
+NO_OVERLAY = re.compile(r"driver not supported|graph ?driver|does not support overlay|mounting overlay", re.IGNORECASE)
 ROOTS_OWN = Path("/var/lib/dib-ctr")  # what root keeps for a user namespace's root, whom /root is closed to
 
 Fetch = Callable[[str, Path], None]
@@ -40,9 +43,15 @@ def build(recipe: Recipe, texts: Mapping[str, str], arch: str, epoch: int, fetch
     """
     with tempfile.TemporaryDirectory(prefix="dib-ctr-", dir=_roomy()) as folder:
         work = Path(folder)
-        recipe.context.copy(work / "context")
+        try:
+            recipe.context.copy(work / "context")
+        except OSError as error:
+            what = f"what the Containerfile copies cannot be read: {error}"
+            raise BuildError(
+                what, where=str(recipe.context.root), hint="let it stand still while it is built"
+            ) from error
         (work / "Containerfile").write_text(texts[recipe.runtime], encoding="utf-8")
-        name = f"localhost/dib-ctr-containerfile:{work.name.lower()}"
+        name = f"localhost/dib-ctr-containerfile:{secrets.token_hex(8)}"
         command = _build(recipe, arch, name, work)
         if recipe.runtime == DOCKER:
             _docker(recipe, command, name, target)
@@ -107,7 +116,7 @@ def _podman(recipe: Recipe, command: list[str], name: str, work: Path, fetch: Fe
             )
         except EngineError as error:
             last = _failed(recipe, error.text)
-            if "driver" in error.text and driver != "vfs":
+            if driver != "vfs" and NO_OVERLAY.search(error.text):
                 continue
             raise last from error
         return
@@ -124,23 +133,32 @@ def _storage() -> Path:
     place = place / "containerfiles"
     place.mkdir(parents=True, exist_ok=True, mode=0o700)
     if os.getuid() == 0:
+        if place.parent == ROOTS_OWN:
+            ROOTS_OWN.chmod(0o755)  # whatever the umask says
         os.chown(place, root_range()[0], root_range()[0])
     return place
+
+
+def _months() -> tuple[str, str]:
+    """This month and the last one, as names of podman's storage end: steps' results are kept so long."""
+    first = datetime.now(UTC).date().replace(day=1)
+    return f"{first:%Y-%m}", f"{first - timedelta(days=1):%Y-%m}"
 
 
 class _Podman:
     """podman with a storage of its own: root's in a user namespace, an ordinary user's in the one it opens itself."""
 
     def __init__(self, recipe: Recipe, driver: str, place: Path, work: Path) -> None:
-        self._recipe, self._work = recipe, work
+        self._recipe, self._work, self._place = recipe, work, place
         self._nested = os.getuid() == 0
+        root = place / f"{driver}-{_months()[0]}"
         options: tuple[str, ...]
         if self._nested:
-            options = ("--storage-driver", driver, "--root", str(place / driver), "--runroot", "/tmp/run")
+            options = ("--storage-driver", driver, "--root", str(root), "--runroot", "/tmp/run")
             options += ("--tmpdir", "/tmp/tmp", "--cgroup-manager=cgroupfs", "--events-backend=none")
         else:
             claim_state_folder()
-            options = own_storage(driver, place / driver)
+            options = own_storage(driver, root)
         self._podman = shlex.join(["podman", "--remote=false", *options])
 
     def take_images(self, fetch: Fetch) -> None:
@@ -152,23 +170,28 @@ class _Podman:
         ask = [f"{self._podman} image exists {name} || echo {name}" for name in wanted]
         lines = []
         for name in self._said("\n".join(ask)).split() if wanted else []:
-            layout = self._work / name.rpartition(":")[2]
-            fetch(name.rpartition(":")[2], layout)
-            lines.append(f"{self._podman} tag $({self._podman} pull -q oci:{layout}) {name}")
-        if lines:
-            self._said("\n".join(lines))
+            start = name.rpartition(":")[2]
+            fetch(start, self._work / start)
+            lines.append(f"{self._podman} tag $({self._podman} pull -q oci:{start}) {name}")
+        if lines:  # podman makes an image's name of the path, and not every path can be one
+            self._said("\n".join((f"cd {shlex.quote(str(self._work))}", *lines)))
 
     def make(self, command: list[str], name: str, target: Path) -> None:
-        """Build, and write the image to ``target``; old layers are removed."""
+        """Build, and write the image to ``target``; what was kept in earlier months is removed."""
         steps = (
+            *self._tidy(),
             f"{self._podman} {shlex.join(command)} >&2",
             f"{self._podman} save -q --format=oci-archive -o {self._work}/image.tar {name} >&2",
             f"{self._podman} untag {name} >&2",
-            f"{self._podman} image prune --force --filter until={STALE} >&2 || true",
             f"cat {self._work}/image.tar",
         )
         with target.open("wb") as output:
             self._run("\n".join(steps), output.fileno())
+
+    def _tidy(self) -> list[str]:
+        stale = [path for path in self._place.iterdir() if not path.name.endswith(_months())]
+        enter = [] if self._nested else ["podman", "unshare"]  # layers belong to the namespace's users
+        return [shlex.join([*enter, "rm", "-rf", *map(str, stale)])] if stale else []
 
     def _said(self, script: str) -> str:
         with tempfile.TemporaryFile() as output:

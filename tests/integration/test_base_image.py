@@ -129,11 +129,11 @@ def test_what_cannot_be_is_said(
 CONTAINERFILE = """# Built with podman.
 ARG TAG=none
 FROM {host}/bases/debian:$TAG AS base
+RUN apt-get update && apt-get install -y --no-install-recommends sl && rm -r /var/lib/apt/lists /var/log/apt
+FROM base
 COPY greeting /etc/
 RUN cat /proc/self/uid_map > /etc/uid-map \\
  && echo 33 > /etc/owned && chown 33:33 /etc/owned
-FROM base
-RUN apt-get update && apt-get install -y --no-install-recommends sl && rm -r /var/lib/apt/lists /var/log/apt
 LABEL made=here
 """
 BUILDING = "building /"
