@@ -15,6 +15,7 @@ from builder.destination import check_targets, target_of
 from builder.given import file_digest, given_files
 from builder.releases import check as releases
 from builder.releases.judge import ended
+from builder.standin import CONTAINERFILE, for_engines, stand_ins, with_stand_ins
 from qemu.architecture import ARCHITECTURES, canonical, native
 from stages import aptsources
 from stages.breaks import WANTED, is_point
@@ -292,8 +293,6 @@ def resolve_elements(
         more = added_elements(found.names, found.elements, kept, parse_arch(wish.arch))
         asked += more
         found = resolve(asked, universe) if more else found
-    from builder.standin import for_engines, stand_ins, with_stand_ins
-
     instead = for_engines(found.elements)
     if not wish.disk.get("privileged"):
         instead |= stand_ins(found.elements)
@@ -392,7 +391,7 @@ def prepare(
     found, outputs_left, about_elements = resolve_elements(wish, environment, parsed)
     about_release = releases.about(found.elements, settings, parse_arch(wish.arch))
     if base is None and (base := _base_of(wish, found, settings, on_note)):
-        name = name or wish.elements[0]
+        name = name or next((each.name for each in found.elements if CONTAINERFILE in each.deps), CONTAINERFILE)
         wish = _and(wish, BASE_ELEMENT, base.facts.manager)
         found, outputs_left, about_elements = resolve_elements(wish, environment, parsed)
     parsed = outputs_left
