@@ -202,10 +202,11 @@ def test_elements_bring_containerfiles_and_images(
 ) -> None:
     small = f"FROM {running.host}/bases/debian:trixie\nRUN echo small > /etc/small\n"
     (open_folder / "Small").write_text(small)
-    one = command.build(
-        "--name", "small", "containerfile", variables={"DIB_CONTAINERFILE_DOCKERFILE": str(open_folder / "Small")}
-    )
-    assert _files(_opened(command.destination / "small.oci"), "/etc/small") == [b"small\n"]
+    variables = {"DIB_CONTAINERFILE_DOCKERFILE": str(open_folder / "Small")}
+    command.build("--name", "small", "containerfile", variables=variables)
+    image = _opened(command.destination / "small.oci")
+    assert _files(image, "/etc/small") == [b"small\n"]
+    content = image.config["rootfs"]
 
     elements = open_folder / "more-elements"
     files = {"README.md": "# own\n", "element-deps": "containerfile\n", "containerfiles/trixie": small}
@@ -213,7 +214,8 @@ def test_elements_bring_containerfiles_and_images(
     monkeypatch.setenv("XDG_CACHE_HOME", str(open_folder / "another-cache"))
     again = replace(command, elements=(elements,)).build("--name", "small", "--release", "trixie", "own")
     assert BUILDING in again.stderr
-    assert again.digest() == one.digest(), "the same Containerfile gave something else in another cache"
+    same = _opened(command.destination / "small.oci").config["rootfs"] == content
+    assert same, "the same Containerfile gave something else in another cache"
 
     settings = {"DIB_CONTAINER_REGISTRY": f"{running.host}/bases"}
     plain = command.build("debian-container", "marked", variables=settings)
