@@ -63,6 +63,10 @@ def test_lines_tell_of_the_mirror(lines: tuple[str, ...]) -> None:
 def test_other_failures_are_not_the_mirrors() -> None:
     assert explain(["/tmp/in_target.d/install.d/50-motd: line 3: /etc/motdd/x: No such file or directory"]) is None
     assert explain(["Error: Unable to find a match: no-such-package"], [M]) is None
+    assert (
+        explain(["Retrieving: bash.rpm (404/502) [done]", "(503/812) installing x", "Problem: nothing provides y"])
+        is None
+    )
     assert explain([]) is None
 
 

@@ -1,0 +1,109 @@
+"""dnf, zypper and pacman with bad mirrors, and what their caches keep; from small synthetic mirrors, faultily served.
+
+The whole catalogue of faults takes long: DIB_CTR_ALL_FAULTS=1, or ``just faults``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.integration.command import Command, Outcome, write_element
+from tests.integration.synthetic import mirrors_folder
+from tests.mirrors import small
+from tests.mirrors.debian import DebianTree, bootstrap
+from tests.mirrors.faulty import Fault, FaultyMirror, serving
+
+pytestmark = pytest.mark.slow
+whole_catalogue = pytest.mark.skipif(not os.environ.get("DIB_CTR_ALL_FAULTS"), reason="takes long: just faults")
+
+
+@dataclass(frozen=True)
+class Served:
+    """A family's mirror, its server, and builds from it."""
+
+    family: small.Family
+    settings: Mapping[str, str]
+    server: FaultyMirror
+    folder: Path
+
+    def command(self, store: str) -> Command:
+        """dib-ctr with a store of this name."""
+        return Command("host", self.folder / store, self.folder / f"{store}-out", (self.folder / "elements",))
+
+    def arguments(self, *options: str, **more: str) -> list[str]:
+        """A build of two elements that ask for a package each, in one phase."""
+        settings = {**self.settings, "DIB_DISTRIBUTION_MIRROR": self.server.address, **more}
+        words = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+        return ["build", *words, "-o", "tar", *options, self.family.element, "asks-one", "asks-more"]
+
+    def build(self, *options: str, store: str, status: int = 0, **more: str) -> Outcome:
+        """Build; fails where it ends with another status."""
+        outcome = self.command(store)(*self.arguments(*options, **more))
+        assert outcome.status == status, f"{outcome.stdout[-6000:]}\n{outcome.stderr}"
+        return outcome
+
+
+@pytest.fixture(scope="module")
+def folder(open_folder: Path) -> Iterator[Path]:
+    yield from mirrors_folder(open_folder, "bad-mirrors")
+
+
+@pytest.fixture(scope="module")
+def debian(folder: Path) -> DebianTree:
+    return bootstrap(folder / "debian-tree", small.PACKAGES)
+
+
+@pytest.fixture(scope="module", params=[*small.FAMILIES])
+def served(request: pytest.FixtureRequest, folder: Path, debian: DebianTree) -> Iterator[Served]:
+    family = small.FAMILIES[request.param]
+    place = folder / family.name
+    place.mkdir()
+    for name, package in (("asks-one", small.EXTRA), ("asks-more", family.more)):
+        write_element(place / "elements", name, {"package-installs.yaml": f"{package}:\n"})
+    settings = small.make(family, place / "mirror", debian)
+    with serving(place / "mirror") as server:
+        yield Served(family, settings, server, place)
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def faults(family: small.Family) -> list[tuple[Fault, str]]:
+    """Faults that end a build, and what is said of each."""
+    broken = "does not answer, is too slow, or breaks off"
+    lies = "does not match its index"
+    found = [(Fault(family.package, "wrong"), lies), (Fault(family.package, "cut", 1000), broken)]
+    if family.name == "arch":  # its lists are signed by nobody; each package is
+        return [(Fault(family.package, "wrong"), "is not what was signed"), *found[1:]]
+    return [(Fault(family.index, "wrong"), lies), (Fault(family.index, "hang"), broken), *found]
+
+
+def test_faults_are_named_and_poison_nothing(served: Served) -> None:
+    """After builds that failed the store gives what a fresh one does, whose mirror fails once at each thing."""
+    family, server = served.family, served.server
+    for fault, what in faults(family):
+        with server.failing(fault):
+            failed = served.build(store="store", status=1, DIB_MIRROR_TIMEOUT="1")
+        assert fault.met, fault
+        assert f"why:   the mirror {server.address}: " in failed.stderr, (fault, failed.stderr)
+        assert what in failed.stderr, (fault, failed.stderr)
+    once = [Fault(family.package, "cut", 1000, times=1), Fault(family.index, "status", 503, times=1)]
+    with server.failing(*once):
+        fresh = served.build(store="fresh").digest("tar")
+    assert [fault.met for fault in once] == [1, 1]
+    server.asked.clear()
+    again = served.build(store="store")
+    assert again.digest("tar") == fresh
+    # Lists and packages are fetched once for all stages; the plan asks for the signed index, before and afterwards.
+    assert server.count(family.index) <= 1 + 2 * (family.name == "arch")
+    assert server.count(family.package) <= 1
+    transactions = [event["number"] for event in again.events if family.transaction in str(event.get("text"))]
+    assert len(transactions) == len(set(transactions)) + (family.name == "opensuse"), "one transaction a phase"
+    server.asked.clear()
+    if family.name != "arch":  # pacman's lists are in the tree, from the bootstrap on
+        assert served.build("--offline", "--no-cache", store="store").digest("tar") == fresh
+        assert not server.asked
