@@ -32,6 +32,7 @@ PARTIAL = "partial"  # where apt has what it is still downloading
 APT_ARCHIVES = "var/cache/apt/archives"
 LISTS = "-lists"  # how folders of lists are called, after the cache
 SOLVER = "solv"  # in the names of what libsolv made of lists; each says of which
+INSTALLED = "@System"  # ... and how those begin that it made of the packages in one tree
 _Seen = tuple[int, int, int]
 
 
@@ -219,7 +220,10 @@ def _keep_lists(rule: CacheRule, view: Cache, kept: Path, state: ListsState) -> 
     def wanted(file: Path) -> bool:
         if fnmatch.fnmatchcase(file.name, rule.files):
             return False
-        made = any(SOLVER in part for part in file.relative_to(view.source).parts)
+        parts = file.relative_to(view.source).parts
+        if any(part.startswith(INSTALLED) for part in parts):
+            return False
+        made = any(SOLVER in part for part in parts)
         return made or not folders.isdisjoint(file.parents)
 
     if folders - {view.source}:
