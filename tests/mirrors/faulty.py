@@ -101,27 +101,36 @@ def _handler(mirror: FaultyMirror) -> type[BaseHTTPRequestHandler]:
                 data = _spoilt(data)
             elif fault and fault.kind == "instead":
                 data = fault.content
-            self.send_response(200)
+            begun = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+            if begun and int(begun[1]) < len(data):  # a download goes on
+                self.send_response(206)
+                self.send_header("Content-Range", f"bytes {begun[1]}-{len(data) - 1}/{len(data)}")
+                data = data[int(begun[1]) :]
+            else:
+                self.send_response(200)
             self.send_header("Content-Length", str(len(data)))
             self.send_header("ETag", f'"{file.stat().st_mtime_ns:x}-{file.stat().st_size:x}"')
             self.end_headers()
             if not body:
                 return
-            if fault and fault.kind == "cut":
-                data = data[: fault.number]
             with contextlib.suppress(OSError):
-                if fault and fault.kind == "trickle":
-                    for place in range(min(len(data), SMALL)):
-                        self.wfile.write(data[place : place + 1])
-                        if mirror.over.wait(DRIP):
-                            return
-                    return
-                self.wfile.write(data)
+                _send(self, mirror, fault, data)
 
         def log_message(self, format: str, *args: object) -> None:
             """Nothing: ``asked`` has it."""
 
     return Handler
+
+
+def _send(handler: BaseHTTPRequestHandler, mirror: FaultyMirror, fault: Fault | None, data: bytes) -> None:
+    """The data, or as much of it, and as fast, as a fault lets through."""
+    if fault and fault.kind == "trickle":
+        for byte in data[:SMALL]:
+            handler.wfile.write(bytes([byte]))
+            if mirror.over.wait(DRIP):
+                break
+    else:
+        handler.wfile.write(data[: fault.number] if fault and fault.kind == "cut" else data)
 
 
 def _status(handler: BaseHTTPRequestHandler, _: FaultyMirror, fault: Fault) -> None:
