@@ -21,7 +21,7 @@ from tests.mirrors.debian import DebianTree, bootstrap
 from tests.mirrors.faulty import Fault, FaultyMirror, serving
 
 pytestmark = pytest.mark.slow
-whole_catalogue = pytest.mark.skipif(not os.environ.get("DIB_CTR_ALL_FAULTS"), reason="takes long: just faults")
+WHOLE_CATALOGUE = bool(os.environ.get("DIB_CTR_ALL_FAULTS"))
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,16 @@ class Served:
         """dib-ctr with a store of this name."""
         return Command("host", self.folder / store, self.folder / f"{store}-out", (self.folder / "elements",))
 
-    def build(self, *options: str, store: str, status: int = 0, proxy: str = "", **more: str) -> Outcome:
-        """Build with two elements that ask for a package each in one phase; fails where it ends with another status."""
+    def arguments(self, *options: str, **more: str) -> list[str]:
+        """The words of a build with two elements that ask for a package each, in one phase."""
         settings = {**self.settings, "DIB_DISTRIBUTION_MIRROR": self.server.address, **more}
         words = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-        arguments = ["build", *words, "-o", "tar", *options, self.family.element, "asks-one", "asks-more"]
-        outcome = self.command(store)(*arguments, variables={"http_proxy": proxy} if proxy else None)
+        return ["build", *words, "-o", "tar", *options, self.family.element, "asks-one", "asks-more"]
+
+    def build(self, *options: str, store: str, status: int = 0, proxy: str = "", **more: str) -> Outcome:
+        """Build; fails where it ends with another status."""
+        variables = {"http_proxy": proxy} if proxy else None
+        outcome = self.command(store)(*self.arguments(*options, **more), variables=variables)
         assert outcome.status == status, f"{outcome.stdout[-6000:]}\n{outcome.stderr}"
         return outcome
 
@@ -80,8 +84,7 @@ def faults(family: small.Family) -> list[tuple[Fault, str]]:
     return [(Fault(family.index, "wrong"), lies), (Fault(family.index, "hang"), broken), *found]
 
 
-def test_faults_are_named_and_poison_nothing(served: Served) -> None:
-    """After builds that failed the store gives what a fresh one does, whose mirror fails once at each thing."""
+def test_faults_are_named(served: Served) -> None:
     family, server = served.family, served.server
     for fault, what in faults(family):
         with server.failing(fault):
@@ -89,13 +92,21 @@ def test_faults_are_named_and_poison_nothing(served: Served) -> None:
         assert fault.met, fault
         assert f"why:   the mirror {server.address}: " in failed.stderr, (fault, failed.stderr)
         assert what in failed.stderr, (fault, failed.stderr)
+    assert not list((served.folder / "store/cache").rglob("bash-*")), "what a failed stage downloads is thrown away"
+
+
+def test_a_store_that_met_faults_is_as_good_as_a_fresh_one(served: Served) -> None:
+    """After builds that failed it gives what a fresh one does, whose mirror fails once at each thing."""
+    family, server = served.family, served.server
+    if family.name != "opensuse" and not WHOLE_CATALOGUE:
+        pytest.skip("takes long: just faults")
     once = [Fault(family.package, "cut", 1000, times=1), Fault(family.index, "status", 503, times=1)]
     with server.failing(*once):
         if family.name == "arch":  # its mirror's address stays in the image
             fresh = served.build(store="fresh").digest("tar")
         else:  # nobody but the proxy knows the name
-            settings = {"DIB_DISTRIBUTION_MIRROR": "http://mirror.invalid"}
-            fresh = served.build(store="fresh", proxy=server.address, **settings).digest("tar")
+            name = "http://mirror.invalid"
+            fresh = served.build(store="fresh", proxy=server.address, DIB_DISTRIBUTION_MIRROR=name).digest("tar")
             assert [address for address in server.through if re.search(family.package, address)]
     assert [fault.met for fault in once] == [1, 1]
     server.asked.clear()
@@ -110,3 +121,18 @@ def test_faults_are_named_and_poison_nothing(served: Served) -> None:
     if family.name != "arch":  # pacman's lists are in the tree, from the bootstrap on
         assert served.build("--offline", "--no-cache", store="store").digest("tar") == fresh
         assert not server.asked
+
+
+def test_two_builds_at_once_share_the_caches(served: Served) -> None:
+    """Every key of theirs differs, so that both run every stage; none waits for the other one, none is in its way."""
+    if not WHOLE_CATALOGUE:
+        pytest.skip("takes long: just faults")
+    command = served.command("at-once")
+    running = [
+        command.start(*served.arguments("--name", f"build-{number}", SOURCE_DATE_EPOCH=str(1_770_000_000 + number)))
+        for number in range(2)
+    ]
+    for process in running:
+        stdout, stderr = process.communicate()
+        assert process.returncode == 0, f"{stdout[-3000:]}\n{stderr}"
+        assert '"type": "wait"' not in stdout
