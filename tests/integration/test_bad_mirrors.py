@@ -81,7 +81,9 @@ def faults(family: small.Family) -> list[tuple[Fault, str]]:
     found = [(Fault(family.package, "wrong"), lies), (Fault(family.package, "cut", 1000), broken)]
     if family.name == "arch":  # its lists are signed by nobody; each package is
         return [(Fault(family.package, "wrong"), "is not what was signed"), *found[1:]]
-    return [(Fault(family.index, "wrong"), lies), (Fault(family.index, "hang"), broken), *found]
+    if family.name != "opensuse" or WHOLE_CATALOGUE:  # zypper waits for a minute, always, three times
+        found.append((Fault(family.index, "hang"), broken))
+    return [(Fault(family.index, "wrong"), lies), *found]
 
 
 def test_faults_are_named(served: Served) -> None:
