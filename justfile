@@ -79,6 +79,10 @@ compat *ARGS:
 matrix *WORDS:
     python -m tests.matrix {{WORDS}}
 
+# dnf, zypper and pacman with every fault that a mirror can have (synthetic mirrors)
+faults *ARGS:
+    DIB_CTR_ALL_FAULTS=1 pytest -q '{{justfile_directory()}}'/tests/integration/test_bad_mirrors.py {{ARGS}}
+
 # build and boot one distribution from its own mirrors (this takes a network that reaches them) and write a report
 verify-distro *ARGS:
     python -m tests.matrix.verify {{ARGS}}

@@ -8,13 +8,14 @@ import shutil
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages import aptsources, breaks, foreign, locked, osinfo, pinned, provided, sandbox, sources
+from stages import aptsources, breaks, foreign, locked, osinfo, pinned, provided, repositories, sandbox, sources
 from stages.caches import read_cache_rules
 from stages.cleaning import prune, verify
 from stages.control import Control, StoppedError
@@ -182,6 +183,22 @@ def _check_mirrors(work: Work, plan: Plan, builder: Builder) -> None:
             raise MirrorMovedError
 
 
+@contextmanager
+def _remembering(work: Work, plan: Plan, builder: Builder) -> Iterator[None]:
+    """Record the repositories' states once a stage has installed from them, or the build needs nothing of them.
+
+    Not before: what a mirror says whose lists nobody could use is no state that ``--offline`` can build from.
+    """
+    finished = False
+    try:
+        yield
+        finished = True
+    finally:
+        installed = any(stage.packages and stage.key in builder.kept for stage in plan.stages)
+        if (finished or installed) and not work.request.offline and work.request.locking.used is None:
+            repositories.remember(plan.repositories, work.store.root / "repositories")
+
+
 def _build_tree(work: Work) -> tuple[Plan, Builder, tuple[str, ...]]:
     """Plan and build up to the request's stop; again from the start where a mirror moves meanwhile."""
     foreign.ensure(work.request.arch, work.scratch / "binfmt")
@@ -194,7 +211,8 @@ def _build_tree(work: Work) -> tuple[Plan, Builder, tuple[str, ...]]:
         locked.prepare(work.request, work.store, work.control, builder)
         emit("plan", stages=rows(builder))
         try:
-            chain = builder.build(stop)
+            with _remembering(work, plan, builder):
+                chain = builder.build(stop)
             _check_mirrors(work, plan, builder)
             _check_sources(work, plan, builder)
             locked.save_lists(work.request, work.store, plan, builder, chain)

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stages import breaks, caches, foreign, keptmounts, provided, sandbox, sourcecache
-from stages.caches import CacheRule
+from stages import breaks, caches, foreign, keptmounts, mirrorfaults, provided, sandbox, sourcecache
+from stages.caches import CacheRule, ListsState
 from stages.control import Control, StoppedError
 from stages.environment import SERVICES
 from stages.errors import BuildError
@@ -176,16 +176,19 @@ class Builder:
                 lines.add(f"dib-ctr: {note}\n".encode())
             if not stage.phase.inside:
                 sandbox.remove_stand_ins(view.tree / "dev")
+            caches.let_go_of_changed(view.caches)
             if status == 0:
                 self._keep_hooks(stage, view, place)
                 keptmounts.write(set(left) - set(keptmounts.read(view.tree.parent)), place.upper)
-                caches.keep_new(self.store, self.caches, self.request.arch, view.caches)
+                caches.keep_new(self.store, self.caches, self.request.arch, self._lists_state(), view.caches)
                 if stage.sources:
                     sourcecache.remember(self._image_cache(), stage.sources)
         return status, list(lines.tail)
 
     def _failed(self, stage: Stage, chain: tuple[str, ...], place: Workplace, status: int, tail: list[str]) -> None:
         full = self._no_room()
+        indices = [state.source for state in self.plan.repositories]
+        fault = mirrorfaults.explain(tail, indices) if stage.packages and not full else None
         emit(
             "failed",
             number=stage.number,
@@ -194,6 +197,7 @@ class Builder:
             phase=stage.phase.name,
             element=stage.script.element,
             script=stage.name,
+            **({"why": fault.what, "hint": fault.hint} if fault else {}),
         )
         if breaks.ERROR in self.request.breaks:
             self._shell("error", stage, chain, place)
@@ -246,12 +250,17 @@ class Builder:
     def _cache_views(self, stage: Stage, merged: Path, place: Workplace) -> tuple[Cache, ...]:
         views: tuple[Cache, ...] = ()
         if stage.packages:
-            views = caches.open_views(self.store, self.caches, self.request.arch, place)
+            views = caches.open_views(self.store, self.caches, self.request.arch, self._lists_state(), place)
             caches.add_lists(views, self.lists)
         if stage.phase.name not in UNMOUNTED:
             cache = self._image_cache()
             views += tuple(caches.open_kept(cache, mount, place) for mount in keptmounts.read(merged))
         return views
+
+    def _lists_state(self) -> ListsState:
+        """What package lists hang on: the repositories' state, and the keys that stages which install are given."""
+        given = {self.request.given[path] for stage in self.plan.stages if stage.packages for path in stage.given}
+        return ListsState.of(self.plan.repositories, self.request.image, *given)
 
     def _image_cache(self) -> Path:
         """The scripts' own cache (DIB_IMAGE_CACHE), which outlives builds; they lock in it themselves."""

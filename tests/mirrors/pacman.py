@@ -154,13 +154,14 @@ def _packages(tree: DebianTree) -> dict[str, _Package]:
         package = found.setdefault(name_of(name), _Package(version, part.description))
         package.depends |= {name_of(other) for other in part.depends if other not in LEFT_OUT}
         package.paths += [path for path in part.paths if not path.startswith(OF_DEBIAN)]
-    kernel = found["linux"]
-    kernel.depends = {"dracut", "filesystem"}
-    kernel.files = {
-        "usr/share/libalpm/hooks/90-kernel.hook": _HOOK,
-        "usr/share/libalpm/scripts/kernel-install": _HOOK_SCRIPT,
-    }
-    found["dracut"].depends |= {"grep", "sed", "cpio", "gzip", "zstd", "findutils", "util-linux", "kmod", "systemd"}
+    if kernel := found.get("linux"):
+        kernel.depends = {"dracut", "filesystem"}
+        kernel.files = {
+            "usr/share/libalpm/hooks/90-kernel.hook": _HOOK,
+            "usr/share/libalpm/scripts/kernel-install": _HOOK_SCRIPT,
+        }
+    if dracut := found.get("dracut"):
+        dracut.depends |= {"grep", "sed", "cpio", "gzip", "zstd", "findutils", "util-linux", "kmod", "systemd"}
     found["glibc"].depends.discard("filesystem")
     found["bash"].files = {"usr/bin/sh": f"{LINK}bash"}
     title = 'NAME="Arch Linux"\nID=arch\nPRETTY_NAME="Arch Linux (synthetic mirror)"\nBUILD_ID=rolling\n'

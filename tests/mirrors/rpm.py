@@ -102,12 +102,15 @@ class _Pack:
             group.depends |= {self.name(other) for other in part.depends if other not in LEFT_OUT}
             kept = [path for path in part.paths if not _SYSV.match(path)]
             group.paths += [path for path in kept if os.path.lexists(self.root / path)]
-        self._kernel()
+        if self.distribution.kernel in self.groups:
+            self._kernel()
         self._shell()
-        self._rename_grub()
+        if self.name("grub2-common") in self.groups:
+            self._rename_grub()
         self._add_own()
         self.groups["glibc"].lines.append("%post -n glibc -p /usr/sbin/ldconfig")
-        self.groups["dracut"].depends |= {"grep", "sed", "cpio", "gzip", "zstd", "findutils", "util-linux", "kmod"}
+        if "dracut" in self.groups:
+            self.groups["dracut"].depends |= {"grep", "sed", "cpio", "gzip", "zstd", "findutils", "util-linux", "kmod"}
         if "logger" in self.groups:
             del self.groups["logger"]
 

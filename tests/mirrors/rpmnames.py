@@ -92,6 +92,7 @@ class Distribution:
 
 
 _REDHAT_EMPTY = {
+    "util-linux-core": ("util-linux",),
     "glibc-minimal-langpack": ("glibc",),
     "kernel": ("kernel-core", "kernel-modules"),
     "kernel-modules": ("kernel-core",),
