@@ -50,6 +50,21 @@ set -e
 update-alternatives --install /usr/lib/shim/shimx64.efi.signed shimx64.efi.signed \\
     /usr/lib/shim/shimx64.efi.signed.latest 100
 """
+# The hooks of /etc/kernel run once all packages of a transaction are set up, the ram disk's maker among them.
+_KERNEL_POSTINST = """\
+#!/bin/sh
+set -e
+case "$1" in
+    configure)
+        depmod @VERSION@
+        linux-update-symlinks install @VERSION@ /boot/vmlinuz-@VERSION@
+        dpkg-trigger --no-await linux-update-@VERSION@
+        ;;
+    triggered)
+        run-parts --exit-on-error --arg=@VERSION@ --arg=/boot/vmlinuz-@VERSION@ /etc/kernel/postinst.d
+        ;;
+esac
+"""
 
 
 @dataclass(frozen=True)
@@ -200,6 +215,10 @@ class _Archive:
             Depends=lambda _: f"kmod, linux-base, linux-modules-{version}",
             Recommends=lambda _: "grub-pc | grub-efi-amd64, initramfs-tools | linux-initramfs-tool",
         )
+        (root / "DEBIAN/postinst").write_text(_KERNEL_POSTINST.replace("@VERSION@", version))
+        (root / "DEBIAN/triggers").write_text(f"interest linux-update-{version}\n")
+        for script in ("preinst", "prerm", "config", "templates"):
+            (root / "DEBIAN" / script).unlink(missing_ok=True)
         for each in (root, modules):
             pack(each, self.pool / "main")
         self._new("linux-firmware", number, ())
