@@ -7,16 +7,15 @@ GRUB that wants one of the packages writing to a disk, the shim behind an altern
 
 from __future__ import annotations
 
-import lzma
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages import aptsources
+from tests.mirrors.apt import control, fields, pack, publish, relate, run
 from tests.mirrors.debian import SUITE
 from tests.mirrors.keys import Key
 
@@ -41,9 +40,9 @@ MINIMAL = (  # what the metapackage of the minimal system asks for, as far as De
 LEFT_OUT = re.compile(r"(debian-archive-keyring|linux-image-cloud-amd64|shim-.*)_")
 # What the signed GRUB has built in: it finds and reads its menu without a module from the disk.
 GRUB_MODULES = (
-    "all_video boot cat chain configfile echo efifwsetup ext2 fat font gfxterm gzio halt linux loadenv normal "  # noqa: SIM905
-    "part_gpt part_msdos reboot search search_fs_file search_fs_uuid search_label serial sleep terminal test true"
-).split()
+    *("all_video", "boot", "configfile", "echo", "ext2", "fat", "gzio", "linux", "normal", "part_gpt", "part_msdos"),
+    *("search", "search_fs_file", "search_fs_uuid", "search_label", "serial", "sleep", "terminal", "test", "true"),
+)
 _SHIM_POSTINST = """\
 #!/bin/sh
 set -e
@@ -125,8 +124,9 @@ def make(folder: Path, release: str, packages: Iterable[Path]) -> Mirror:
             (folder / "pool" / f"{release}{pocket}" / component).mkdir(parents=True)
     _Archive(work, folder / "pool" / release, release, tuple(packages)).fill(keyring)
     _extra(work, folder / f"pool/{release}-updates/universe", "2")
+    about = {"Origin": "Ubuntu", "Label": "Ubuntu", "Version": RELEASES[release][0], "Codename": release}
     for pocket in POCKETS:
-        publish(folder, f"{release}{pocket}", release, key)
+        publish(folder, f"{release}{pocket}", COMPONENTS, about, key)
     return Mirror(folder, keyring, key)
 
 
@@ -231,7 +231,8 @@ class _Archive:
         target = root / "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"
         command = ["grub-mkimage", "--directory", str(modules), "--format", "x86_64-efi", "--prefix", "/EFI/ubuntu"]
         run([*command, "--output", str(target), *GRUB_MODULES])
-        relate(root, Depends=lambda _: "grub-efi-amd64-bin, grub-efi-amd64 | grub-pc, grub2-common", Recommends=_nothing)
+        needs = "grub-efi-amd64-bin, grub-efi-amd64 | grub-pc, grub2-common"
+        relate(root, Depends=lambda _: needs, Recommends=lambda _: "")
 
     def _shim(self) -> None:
         """The shim's name without a suffix is an alternative, which the package's script makes."""
@@ -254,10 +255,6 @@ class _Archive:
         self._new("ubuntu-keyring", "2023.11.28.1", (), files)
 
 
-def _nothing(_: str) -> str:
-    return ""
-
-
 def _extra(work: Path, target: Path, version: str) -> None:
     root = work / f"{EXTRA}-{version}"
     (root / "usr/bin").mkdir(parents=True)
@@ -265,74 +262,3 @@ def _extra(work: Path, target: Path, version: str) -> None:
     (root / "usr/bin" / EXTRA).chmod(0o755)
     control(root, EXTRA, version, ())
     pack(root, target)
-
-
-def fields(root: Path) -> dict[str, str]:
-    """The control file of an unpacked package (deb-control(5))."""
-    found: dict[str, str] = {}
-    key = ""
-    for line in (root / "DEBIAN/control").read_text().splitlines():
-        if line[0] == " ":
-            found[key] += f"\n{line}"
-        else:
-            key, _, value = line.partition(":")
-            found[key] = value.strip()
-    return found
-
-
-def relate(root: Path, **changes: object) -> None:
-    """Change fields of an unpacked package: each by a function of what it was; a field that becomes empty goes."""
-    found = fields(root)
-    for name, change in changes.items():
-        assert callable(change)
-        found[name] = change(found.get(name, ""))
-    (root / "DEBIAN/control").write_text("".join(f"{name}: {text}\n" for name, text in found.items() if text))
-
-
-def control(root: Path, name: str, version: str, depends: Iterable[str]) -> None:
-    """Write the control file of a new package."""
-    (root / "DEBIAN").mkdir(parents=True, exist_ok=True)
-    needs = f"Depends: {', '.join(depends)}\n" if depends else ""
-    (root / "DEBIAN/control").write_text(
-        f"Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: Nobody <nobody@mirror.invalid>\n{needs}"
-        f"Section: misc\nPriority: optional\nDescription: {name} of a synthetic archive\n"
-    )
-
-
-def pack(root: Path, target: Path) -> None:
-    """Build the package of an unpacked one into a folder, compressed as Ubuntu does."""
-    run(["dpkg-deb", "-Zzstd", "-z1", "--build", str(root), str(target)])
-
-
-def publish(folder: Path, suite: str, codename: str, key: Key) -> None:
-    """Write the lists of a suite's packages, and the index of them signed by ``key``."""
-    dists = folder / "dists" / suite
-    shutil.rmtree(dists, ignore_errors=True)
-    for component in COMPONENTS:
-        lists = dists / component / "binary-amd64"
-        lists.mkdir(parents=True)
-        text = run(["apt-ftparchive", "packages", f"pool/{suite}/{component}"], cwd=folder)
-        (lists / "Packages").write_bytes(text)
-        (lists / "Packages.xz").write_bytes(lzma.compress(text, preset=0))
-    release = {
-        "Origin": "Ubuntu",
-        "Label": "Ubuntu",
-        "Suite": suite,
-        "Version": RELEASES[codename][0],
-        "Codename": codename,
-        "Architectures": "amd64",
-        "Components": " ".join(COMPONENTS),
-    }
-    options = [word for name, text in release.items() for word in ("-o", f"APT::FTPArchive::Release::{name}={text}")]
-    text = run(["apt-ftparchive", *options, "release", str(dists)])
-    (dists / "Release").write_bytes(text)
-    (dists / "InRelease").write_bytes(key.clear_sign(text))
-
-
-def run(command: list[str], cwd: Path | None = None, **variables: str) -> bytes:
-    """Run a command; what it prints. Raises RuntimeError with what it said where it fails."""
-    done = subprocess.run(command, cwd=cwd, env={**os.environ, **variables}, capture_output=True, check=False)
-    if done.returncode != 0:
-        message = f"{' '.join(command[:3])} failed:\n{done.stderr.decode(errors='replace')[-3000:]}"
-        raise RuntimeError(message)
-    return done.stdout

@@ -196,6 +196,14 @@ def test_ubuntu_sources() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("release", "file"), [("jammy", ""), ("noble", "ubuntu.sources"), ("resolute", "ubuntu.sources")]
+)
+def test_later_ubuntus_have_their_sources_in_one_file(release: str, file: str) -> None:
+    said = source(UBUNTU, {**MIRRORS, "DIB_RELEASE": release}).stdout
+    assert (f"DIB_CTR_APT_SOURCES_FILE={file}" in said) is bool(file)
+
+
 def test_given_sources_are_taken_as_they_are() -> None:
     given = {"DIB_APT_SOURCES_CONF": "mine:deb http://mirror.invalid/x suite main"}
     for snippet in (DEBIAN, UBUNTU):
@@ -232,6 +240,14 @@ def test_kernel_of_the_architecture(arch: str, kernel: str) -> None:
         unknown = source(snippet, {"DIB_LINUX_IMAGE": ""})
         assert unknown.returncode == 1
         assert f"set DIB_{name}_KERNEL" in unknown.stderr
+
+
+def test_ubuntus_kernel_comes_with_what_makes_its_ram_disk() -> None:
+    variables = {"DISTRO_NAME": "ubuntu", "ARCH": "amd64"}
+    snippet = "linux-image/environment.d/15-linux-image.bash"
+    assert "DIB_LINUX_IMAGE=linux-image-generic initramfs-tools\n" in source(snippet, variables).stdout
+    chosen = source(snippet, {**variables, "DIB_UBUNTU_KERNEL": "linux-image-virtual"})
+    assert "DIB_LINUX_IMAGE=linux-image-virtual initramfs-tools\n" in chosen.stdout
 
 
 LAYOUT = "{}/environment.d/15-block-device.bash"
