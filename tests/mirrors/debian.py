@@ -130,6 +130,14 @@ class DebianTree:
             yield entry["Package"], entry
 
 
+def cloud_config(text: str, distribution: str, renderers: Iterable[str]) -> str:
+    """Debian's cloud.cfg as a distribution has it: its name for cloud-init, its user, and who sets up its network."""
+    found, count = re.subn(r"(?m)^( +distro:|( +)name:) debian$", rf"\1 {distribution}", text)
+    assert count == 2, text
+    network = f"network:\n      renderers: [{', '.join(renderers)}]"
+    return re.sub(r"(?m)^( +)(distro: .*)$", rf"\1\2\n\1{network}", found)
+
+
 def _provided(name: str, entry: Mapping[str, str]) -> list[str]:
     return [
         name,

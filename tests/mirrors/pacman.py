@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.mirrors.debian import DebianTree
+from tests.mirrors.debian import DebianTree, cloud_config
 from tests.mirrors.keys import Key
 
 EPOCH = 1_760_000_000  # when all packages were built, in seconds
@@ -22,7 +22,7 @@ PACKAGES = (  # of Debian, with all that they need
     *("systemd-sysv", "udev", "libpam-systemd", "dbus", "kmod", "login", "passwd", "iproute2", "procps", "e2fsprogs"),
     *("linux-image-cloud-amd64", "dracut", "grub2-common", "grub-pc-bin", "grub-efi-amd64-bin", "openssh-server"),
     *("sudo", "ca-certificates", "curl", "cpio", "hostname", "less", "tzdata", "xz-utils", "zstd", "gpg", "gpgconf"),
-    *("pacman-package-manager", "libarchive-tools", "bash"),
+    *("pacman-package-manager", "libarchive-tools", "bash", "cloud-init", "cloud-guest-utils", "python3"),
 )
 LINK = "->"  # begins the text of a file that is a link
 EXTRA = "extra-tool"  # a package of no use, for tests that install one
@@ -166,6 +166,8 @@ def _packages(tree: DebianTree) -> dict[str, _Package]:
     title = 'NAME="Arch Linux"\nID=arch\nPRETTY_NAME="Arch Linux (synthetic mirror)"\nBUILD_ID=rolling\n'
     found["filesystem"].files = {"usr/lib/os-release": title, "etc/pacman.d/mirrorlist": "# No mirror is chosen.\n"}
     found["filesystem"].files["etc/issue"] = "Arch Linux (synthetic mirror) \\r (\\l)\n"
+    cloud = "etc/cloud/cloud.cfg"
+    found["cloud-init"].files = {cloud: cloud_config((tree.root / cloud).read_text(), "arch", ("networkd",))}
     for name, depends in {"base": BASE, "mkinitcpio": ("dracut",), "efibootmgr": ()}.items():
         found.setdefault(name, _Package("1", name, set(depends)))
     found[EXTRA] = _Package("1", EXTRA, {"bash"}, files={f"usr/bin/{EXTRA}": "#!/bin/sh\necho extra\n"})

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tests.mirrors.debian import DebianTree, bootstrap
+from tests.mirrors.debian import DebianTree, bootstrap, cloud_config
 from tests.mirrors.keys import Key
 from tests.mirrors.rpmnames import DISTRIBUTIONS, KERNEL, LEFT_OUT, Distribution
 
@@ -43,6 +43,7 @@ All packages of a synthetic mirror.
 """
 # None of these distributions has init scripts; Debian's systemctl would look after them by a tool that is not there.
 _SYSV = re.compile(r"etc/(init|rc[0-9S])\.d/|usr/lib/systemd/systemd-sysv-install$")
+_CLOUD = "etc/cloud/cloud.cfg"
 _EXTRA = "extra-tool"  # a package of no use, for tests that install one
 
 
@@ -160,6 +161,8 @@ class _Pack:
         contexts = "/.* system_u:object_r:default_t:s0\n/etc(/.*)? system_u:object_r:etc_t:s0\n"
         where = "etc/selinux/targeted/contexts/files/file_contexts"
         self._add("selinux-policy-targeted", {"etc/selinux/config": config, where: contexts})
+        config = (self.root / _CLOUD).read_text()
+        self._replace(_CLOUD, cloud_config(config, own.removesuffix("-leap"), ("network-manager",)))
         for name, depends in self.distribution.empty.items():
             if name not in self.groups:
                 self._add(name, {}, depends)
@@ -169,6 +172,11 @@ class _Pack:
             self._write(path, text)
         version = re.sub(r"[^0-9.]", "", self.release) or "1"
         self.groups[name] = _Group(version, name, set(depends), list(files))
+
+    def _replace(self, path: str, text: str) -> None:
+        """Change a file in its package. The tree's is a link to the other mirrors' one."""
+        (self.root / path).unlink()
+        (self.root / path).write_text(text)
 
     def _write(self, path: str, text: str) -> None:
         place = self.root / path

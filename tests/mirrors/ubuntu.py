@@ -16,7 +16,7 @@ from pathlib import Path
 
 from stages import aptsources
 from tests.mirrors.apt import control, fields, pack, publish, relate, run
-from tests.mirrors.debian import SUITE
+from tests.mirrors.debian import SUITE, cloud_config
 from tests.mirrors.keys import Key
 
 RELEASES = {"jammy": ("22.04", "Jammy Jellyfish"), "noble": ("24.04", "Noble Numbat")}
@@ -196,10 +196,7 @@ class _Archive:
 
     def _cloud_init(self, root: Path) -> None:
         file = root / "etc/cloud/cloud.cfg"
-        text = file.read_text()
-        found, count = re.subn(r"(?m)^(\s+distro:|\s+name:) debian$", r"\1 ubuntu", text)
-        assert count == 2, text
-        file.write_text(re.sub(r"renderers: .*", "renderers: ['netplan', 'eni', 'sysconfig']", found))
+        file.write_text(cloud_config(file.read_text(), "ubuntu", ("netplan", "eni", "sysconfig")))
         relate(root, Depends=lambda text: f"{text}, netplan.io", Version=lambda text: f"{text}ubuntu1")
 
     def _kernel(self, package: Path, version: str) -> None:
