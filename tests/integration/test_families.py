@@ -13,13 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.integration.command import Command
-from tests.integration.synthetic import boot, mirrors_folder
+from tests.integration.synthetic import boot, by_families, mirrors_folder
 from tests.mirrors.catalogue import SERVERS
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not os.environ.get("DIB_CTR_TEST_FAMILIES"), reason="by `just families` only: half an hour"),
-]
+pytestmark = [pytest.mark.slow, by_families]
 
 SYSTEMS = {"fedora": "43", "opensuse": "15.6", "arch": "rolling", "ubuntu": "noble"}
 ELEMENTS = (
