@@ -25,7 +25,6 @@ URIs: {address}
 Suites: noble noble-updates noble-security noble-backports
 Components: main universe
 Signed-By: /etc/apt/keyrings/ubuntu-archive-keyring.gpg
-
 """
 MACHINE = ("ubuntu-minimal", "vm", "cloud-init", "openssh-server", "growroot", "devuser")
 

@@ -204,6 +204,23 @@ def test_later_ubuntus_have_their_sources_in_one_file(release: str, file: str) -
     assert (f"DIB_CTR_APT_SOURCES_FILE={file}" in said) is bool(file)
 
 
+def test_a_snapshots_addresses_leave_the_sources(tmp_path: Path) -> None:
+    """In both forms that a file of sources has, with a slash behind the address and without."""
+    folder = tmp_path / "etc/apt/sources.list.d"
+    folder.mkdir(parents=True)
+    one_line, paragraph = "deb [signed-by=/k] {0} noble main\ndeb {0}/ noble main\n", "URIs: {0}\nURIs: {0}/\n"
+    for name, text in (("a.list", one_line), ("b.sources", paragraph)):
+        (folder / name).write_text(text.format("http://snapshot.invalid/1"))
+    variables = {
+        "TARGET_ROOT": str(tmp_path),
+        "DIB_CTR_SNAPSHOT_ADDRESSES": "http://a.invalid http://snapshot.invalid/1",
+    }
+    script = BUILTIN / "dpkg/cleanup.d/60-undo-build-settings"
+    subprocess.run([script], env={"PATH": os.environ["PATH"], **variables}, check=True)
+    assert (folder / "a.list").read_text() == one_line.format("http://a.invalid")
+    assert (folder / "b.sources").read_text() == paragraph.format("http://a.invalid")
+
+
 def test_given_sources_are_taken_as_they_are() -> None:
     given = {"DIB_APT_SOURCES_CONF": "mine:deb http://mirror.invalid/x suite main"}
     for snippet in (DEBIAN, UBUNTU):
