@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.mirrors.debian import DebianTree, cloud_config
+from tests.mirrors.debian import SSH_ENABLED, SSH_UNIT, DebianTree, cloud_config
 from tests.mirrors.keys import Key
 
 EPOCH = 1_760_000_000  # when all packages were built, in seconds
@@ -153,7 +153,7 @@ def _packages(tree: DebianTree) -> dict[str, _Package]:
         version = re.sub(r"[^A-Za-z0-9.+_]", "_", part.version.rpartition(":")[2])
         package = found.setdefault(name_of(name), _Package(version, part.description))
         package.depends |= {name_of(other) for other in part.depends if other not in LEFT_OUT}
-        package.paths += [path for path in part.paths if not path.startswith(OF_DEBIAN)]
+        package.paths += [path for path in part.paths if not path.startswith(OF_DEBIAN) and not SSH_ENABLED.match(path)]
     kernel = found["linux"]
     kernel.depends = {"dracut", "filesystem"}
     kernel.files = {
@@ -223,6 +223,8 @@ def _add(archive: tarfile.TarFile, root: Path, path: str) -> None:
         path = f"usr/lib/modules/{Path(path).name.partition('-')[2]}/vmlinuz"
     elif path.startswith("boot/"):
         return
+    elif path == SSH_UNIT:
+        path = path.replace("/ssh.", "/sshd.")
     member = archive.gettarinfo(str(place), path)
     member.type = tarfile.REGTYPE if member.islnk() else member.type
     member.size = place.stat().st_size if member.isreg() else 0

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tests.mirrors.debian import DebianTree, bootstrap, cloud_config
+from tests.mirrors.debian import SSH_ENABLED, SSH_UNIT, DebianTree, bootstrap, cloud_config
 from tests.mirrors.keys import Key
 from tests.mirrors.rpmnames import DISTRIBUTIONS, KERNEL, LEFT_OUT, Distribution
 
@@ -101,11 +101,12 @@ class _Pack:
             version = re.sub(r"[^A-Za-z0-9.]", "_", part.version.rpartition(":")[2])
             group = self.groups.setdefault(self.name(name), _Group(version, part.description))
             group.depends |= {self.name(other) for other in part.depends if other not in LEFT_OUT}
-            kept = [path for path in part.paths if not _SYSV.match(path)]
+            kept = [path for path in part.paths if not _SYSV.match(path) and not SSH_ENABLED.match(path)]
             group.paths += [path for path in kept if os.path.lexists(self.root / path)]
         self._kernel()
         self._shell()
         self._rename_grub()
+        self._rename_sshd()
         self._add_own()
         self.groups["glibc"].lines.append("%post -n glibc -p /usr/sbin/ldconfig")
         self.groups["dracut"].depends |= {"grep", "sed", "cpio", "gzip", "zstd", "findutils", "util-linux", "kmod"}
@@ -143,6 +144,12 @@ class _Pack:
                 place = path.replace("/grub-", "/grub2-")
                 (self.root / path).rename(self.root / place)
                 group.paths[number] = place
+
+    def _rename_sshd(self) -> None:
+        paths = self.groups[self.name("openssh-server")].paths
+        place = SSH_UNIT.replace("/ssh.", "/sshd.")
+        (self.root / SSH_UNIT).rename(self.root / place)
+        paths[paths.index(SSH_UNIT)] = place
 
     def _add_own(self) -> None:
         own, release = self.distribution.identity, self.release.removesuffix("-stream")
