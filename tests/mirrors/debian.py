@@ -23,7 +23,7 @@ LEFT_OUT = re.compile(
     r"etc/(hostname|resolv\.conf|machine-id|\.pwd\.lock|(passwd|group|g?shadow)-|apt|dpkg|kernel-img\.conf)($|/)|"
     r"etc/ssh/ssh_host_|(boot/initrd|initrd|vmlinuz)[^/]*$|usr/share/(doc|man|info|locale|lintian|bug)/."
 )
-# Only Debian's family calls the server's unit so; all others call it sshd.service, and enable it when they are asked to.
+# Only Debian's family calls the server's unit so, and enables it; all others call it sshd.service.
 SSH_UNIT = "usr/lib/systemd/system/ssh.service"
 SSH_ENABLED = re.compile(r"etc/systemd/system/(sshd\.service$|[^/]+\.(wants|requires)/ssh\.service$)")
 _RELATION = re.compile(r"([a-z0-9][a-z0-9+.-]+)")
