@@ -83,6 +83,10 @@ matrix *WORDS:
 faults *ARGS:
     DIB_CTR_ALL_FAULTS=1 pytest -q '{{justfile_directory()}}'/tests/integration/test_bad_mirrors.py {{ARGS}}
 
+# the shared elements together on each family's synthetic mirror, each machine set up by a seed and logged in to; older releases (half an hour)
+families *ARGS:
+    DIB_CTR_TEST_FAMILIES=1 pytest --numprocesses=0 --durations=0 {{ARGS}} tests/integration/test_{families,ubuntu}.py
+
 # build and boot one distribution from its own mirrors (this takes a network that reaches them) and write a report
 verify-distro *ARGS:
     python -m tests.matrix.verify {{ARGS}}

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
-from tests.mirrors import pacman, rpm
+from tests.mirrors import pacman, rpm, ubuntu
 from tests.mirrors.debian import bootstrap
 from tests.mirrors.rpmnames import DISTRIBUTIONS
 from tests.mirrors.serve import serve
@@ -37,7 +37,18 @@ def _arch(folder: Path, release: str) -> Iterator[Mapping[str, str]]:
         yield {"DIB_DISTRIBUTION_MIRROR": address, "DIB_ARCH_KEYRING": str(mirror.keyring), "DIB_ARCH_REVOKED": ""}
 
 
-SERVERS: dict[str, Serve] = {**{name: partial(_rpm, name) for name in DISTRIBUTIONS}, "arch": _arch}
+@contextlib.contextmanager
+def _ubuntu(folder: Path, release: str) -> Iterator[Mapping[str, str]]:
+    mirror = ubuntu.make(folder, release, ubuntu.download(folder.with_name("packages-for-ubuntu")))
+    with serve(mirror.folder) as address:
+        yield {"DIB_DISTRIBUTION_MIRROR": address, "DIB_APT_KEYRING": str(mirror.keyring)}
+
+
+SERVERS: dict[str, Serve] = {
+    **{name: partial(_rpm, name) for name in DISTRIBUTIONS},
+    "arch": _arch,
+    "ubuntu": _ubuntu,
+}
 
 
 @contextlib.contextmanager

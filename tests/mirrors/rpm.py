@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tests.mirrors.debian import DebianTree, bootstrap
+from tests.mirrors.debian import SSH_ENABLED, SSH_UNIT, DebianTree, bootstrap, cloud_config
 from tests.mirrors.keys import Key
 from tests.mirrors.rpmnames import DISTRIBUTIONS, KERNEL, LEFT_OUT, Distribution
 
@@ -43,6 +43,7 @@ All packages of a synthetic mirror.
 """
 # None of these distributions has init scripts; Debian's systemctl would look after them by a tool that is not there.
 _SYSV = re.compile(r"etc/(init|rc[0-9S])\.d/|usr/lib/systemd/systemd-sysv-install$")
+_CLOUD = "etc/cloud/cloud.cfg"
 _EXTRA = "extra-tool"  # a package of no use, for tests that install one
 
 
@@ -100,13 +101,14 @@ class _Pack:
             version = re.sub(r"[^A-Za-z0-9.]", "_", part.version.rpartition(":")[2])
             group = self.groups.setdefault(self.name(name), _Group(version, part.description))
             group.depends |= {self.name(other) for other in part.depends if other not in LEFT_OUT}
-            kept = [path for path in part.paths if not _SYSV.match(path)]
+            kept = [path for path in part.paths if not _SYSV.match(path) and not SSH_ENABLED.match(path)]
             group.paths += [path for path in kept if os.path.lexists(self.root / path)]
         if self.distribution.kernel in self.groups:
             self._kernel()
         self._shell()
         if self.name("grub2-common") in self.groups:
             self._rename_grub()
+        self._rename_sshd()
         self._add_own()
         self.groups["glibc"].lines.append("%post -n glibc -p /usr/sbin/ldconfig")
         if "dracut" in self.groups:
@@ -146,6 +148,12 @@ class _Pack:
                 (self.root / path).rename(self.root / place)
                 group.paths[number] = place
 
+    def _rename_sshd(self) -> None:
+        paths = self.groups[self.name("openssh-server")].paths
+        place = SSH_UNIT.replace("/ssh.", "/sshd.")
+        (self.root / SSH_UNIT).rename(self.root / place)
+        paths[paths.index(SSH_UNIT)] = place
+
     def _add_own(self) -> None:
         own, release = self.distribution.identity, self.release.removesuffix("-stream")
         title = f'NAME="{own}"\nID="{own}"\nVERSION_ID="{release}"\nPRETTY_NAME="{own} {release} (synthetic mirror)"\n'
@@ -163,6 +171,8 @@ class _Pack:
         contexts = "/.* system_u:object_r:default_t:s0\n/etc(/.*)? system_u:object_r:etc_t:s0\n"
         where = "etc/selinux/targeted/contexts/files/file_contexts"
         self._add("selinux-policy-targeted", {"etc/selinux/config": config, where: contexts})
+        config = (self.root / _CLOUD).read_text()
+        self._replace(_CLOUD, cloud_config(config, own.removesuffix("-leap"), ("network-manager",)))
         for name, depends in self.distribution.empty.items():
             if name not in self.groups:
                 self._add(name, {}, depends)
@@ -172,6 +182,11 @@ class _Pack:
             self._write(path, text)
         version = re.sub(r"[^0-9.]", "", self.release) or "1"
         self.groups[name] = _Group(version, name, set(depends), list(files))
+
+    def _replace(self, path: str, text: str) -> None:
+        """Change a file in its package. The tree's is a link to the other mirrors' one."""
+        (self.root / path).unlink()
+        (self.root / path).write_text(text)
 
     def _write(self, path: str, text: str) -> None:
         place = self.root / path

@@ -50,6 +50,7 @@ REDHAT = {
 }
 SUSE = {
     **COMMON,
+    "systemd-sysv": "systemd-sysvinit",
     "libc-bin": "glibc",
     "base-passwd": "system-user-root",
     "mount": "util-linux-systemd",
@@ -129,6 +130,8 @@ DISTRIBUTIONS = {
         ("distribution/leap/@R@/repo/oss", *(f"update/leap/@R@/{part}" for part in ("oss", "backports", "sle"))),
         {
             "aaa_base": ("filesystem",),
+            "ca-certificates-mozilla": ("ca-certificates",),
+            "cloud-init-config-suse": (),
             "efibootmgr": (),
             "openssh": ("openssh-server", "openssh-clients"),
             "patterns-base-minimal_base": ("zypper",),

@@ -200,6 +200,31 @@ def test_ubuntu_sources() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("release", "file"), [("jammy", ""), ("noble", "ubuntu.sources"), ("resolute", "ubuntu.sources")]
+)
+def test_later_ubuntus_have_their_sources_in_one_file(release: str, file: str) -> None:
+    said = source(UBUNTU, {**MIRRORS, "DIB_RELEASE": release}).stdout
+    assert (f"DIB_CTR_APT_SOURCES_FILE={file}" in said) is bool(file)
+
+
+def test_a_snapshots_addresses_leave_the_sources(tmp_path: Path) -> None:
+    """In both forms that a file of sources has, with a slash behind the address and without."""
+    folder = tmp_path / "etc/apt/sources.list.d"
+    folder.mkdir(parents=True)
+    one_line, paragraph = "deb [signed-by=/k] {0} noble main\ndeb {0}/ noble main\n", "URIs: {0}\nURIs: {0}/\n"
+    for name, text in (("a.list", one_line), ("b.sources", paragraph)):
+        (folder / name).write_text(text.format("http://snapshot.invalid/1"))
+    variables = {
+        "TARGET_ROOT": str(tmp_path),
+        "DIB_CTR_SNAPSHOT_ADDRESSES": "http://a.invalid http://snapshot.invalid/1",
+    }
+    script = BUILTIN / "dpkg/cleanup.d/60-undo-build-settings"
+    subprocess.run([script], env={"PATH": os.environ["PATH"], **variables}, check=True)
+    assert (folder / "a.list").read_text() == one_line.format("http://a.invalid")
+    assert (folder / "b.sources").read_text() == paragraph.format("http://a.invalid")
+
+
 def test_given_sources_are_taken_as_they_are() -> None:
     given = {"DIB_APT_SOURCES_CONF": "mine:deb http://mirror.invalid/x suite main"}
     for snippet in (DEBIAN, UBUNTU):
@@ -236,6 +261,14 @@ def test_kernel_of_the_architecture(arch: str, kernel: str) -> None:
         unknown = source(snippet, {"DIB_LINUX_IMAGE": ""})
         assert unknown.returncode == 1
         assert f"set DIB_{name}_KERNEL" in unknown.stderr
+
+
+def test_ubuntus_kernel_comes_with_what_makes_its_ram_disk() -> None:
+    variables = {"DISTRO_NAME": "ubuntu", "ARCH": "amd64"}
+    snippet = "linux-image/environment.d/15-linux-image.bash"
+    assert "DIB_LINUX_IMAGE=linux-image-generic initramfs-tools\n" in source(snippet, variables).stdout
+    chosen = source(snippet, {**variables, "DIB_UBUNTU_KERNEL": "linux-image-virtual"})
+    assert "DIB_LINUX_IMAGE=linux-image-virtual initramfs-tools\n" in chosen.stdout
 
 
 LAYOUT = "{}/environment.d/15-block-device.bash"

@@ -10,7 +10,8 @@ case "${DISTRO_NAME:-}" in
             *) dib_linux_image="linux-virt mkinitfs" ;;
         esac
         ;;
-    ubuntu) dib_linux_image="${DIB_UBUNTU_KERNEL:-linux-image-generic}" ;;
+    # Ubuntu's kernels only recommend what makes their initial ram disk.
+    ubuntu) dib_linux_image="${DIB_UBUNTU_KERNEL:-linux-image-generic} initramfs-tools" ;;
     debian)
         case "$ARCH" in
             amd64 | x86_64) dib_linux_image=linux-image-amd64 ;;
