@@ -23,9 +23,8 @@ def _rpm(distribution: str, folder: Path, release: str) -> Iterator[Mapping[str,
     mirror = rpm.make(folder, distribution, release, tree)
     with serve(mirror.folder) as address:
         yield {
-            "DIB_DISTRIBUTION_MIRROR": address,
+            "DIB_DISTRIBUTION_MIRROR": f"{address}/{mirror.base}",
             "DIB_RPM_KEYS": str(mirror.key),
-            "DIB_BOOTLOADER_SIGNED": "False",  # the mirror has no shim
         }
 
 
