@@ -37,9 +37,8 @@ class Synthetic:
         """
         settings = {
             "DIB_RELEASE": self.release,
-            "DIB_DISTRIBUTION_MIRROR": self.address,
+            "DIB_DISTRIBUTION_MIRROR": f"{self.address}/{self.mirror.base}",
             "DIB_RPM_KEYS": str(key or self.mirror.key),
-            "DIB_BOOTLOADER_SIGNED": "False",  # the mirror has no shim
         }
         options = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
         outcome = self.command("build", *options, *arguments)
@@ -65,9 +64,9 @@ def synthetic(folder: Path, debian: DebianTree, distribution: str, release: str)
         yield Synthetic(command, mirror, address, release)
 
 
-def login(disk: Path) -> str:
-    """Start a machine from the disk by BIOS and wait for its login; what its console said."""
-    words = ("boot", "--firmware", "bios", "--timeout", str(BOOT_TIME), str(disk))
+def login(disk: Path, firmware: str = "bios") -> str:
+    """Start a machine from the disk and wait for its login; what its console said."""
+    words = ("boot", "--firmware", firmware, "--timeout", str(BOOT_TIME), str(disk))
     done = subprocess.run([sys.executable, "-m", "builder.cli", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     return done.stdout

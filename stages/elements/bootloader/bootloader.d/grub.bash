@@ -48,11 +48,12 @@ find_itself() {
 
 # make_image PLATFORM FILE MODULE...
 make_image() {
-    local platform="$1" file="$2" early
+    local platform="$1" file="$2" early folder
     shift 2
+    folder="$(modules_of "$platform")"
     early="$(mktemp)"
     find_itself > "$early"
-    "$grub_mkimage" --directory "$grub_folder/$platform" --format "$platform" --config "$early" \
+    "$grub_mkimage" --directory "$folder" --format "$platform" --config "$early" \
         --prefix "$kernels_path/${grub_folder#/boot/}" --output "$file" "${modules[@]}" "$@"
     rm "$early"
     chmod 0644 "$file"
