@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -58,7 +59,13 @@ class Runner:
         return Outcome(seconds, int(outputs[0]["bytes"]), str(outputs[0]["digest"]))
 
     def row(self, row: Row) -> Result:
-        """A row's image, and its disk, which is started, where the row has one."""
+        """A row's image, and its disk, which is started, where the row has one; of the outputs nothing stays."""
+        try:
+            return self._row(row)
+        finally:
+            shutil.rmtree(self.folder / "out" / row.name, ignore_errors=True)
+
+    def _row(self, row: Row) -> Result:
         image = self.build(row, ["-o", "oci", row.element])
         result = Result(row.name, FAILED if image.error else BUILT, image.seconds, image.bytes, reason=image.error)
         if image.error or not row.disk:

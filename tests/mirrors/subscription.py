@@ -4,6 +4,13 @@ While it is registered there is a package source with the packages that are for 
 Red Hat's servers are, as it does for the real one.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+KEY = "a-secret-key"
+
 SUBSCRIPTION_MANAGER = r"""#!/bin/bash
 set -eu
 settings=/etc/rhsm/rhsm.conf
@@ -16,7 +23,7 @@ case "$1" in
         done
         ;;
     register)
-        [[ " $* " == *" --org "*" --activationkey a-secret-key "* ]] || { echo "Invalid Activation Keys" >&2; exit 70; }
+        [[ " $* " == *" --org "*" --activationkey @KEY@ "* ]] || { echo "Invalid Activation Keys" >&2; exit 70; }
         . /etc/os-release
         mkdir -p /etc/pki/consumer /etc/pki/entitlement
         echo identity > /etc/pki/consumer/key.pem
@@ -30,4 +37,15 @@ case "$1" in
         ;;
     unregister) rm -f /etc/pki/consumer/key.pem /etc/yum.repos.d/redhat.repo ;;
 esac
-"""
+""".replace("@KEY@", KEY)
+
+
+def registration(key: Path, address: str) -> Mapping[str, str]:
+    """What a build is told, to register at ``address``; the activation key is written into the file ``key``."""
+    key.write_text(f"{KEY}\n", encoding="utf-8")
+    return {
+        "REG_METHOD": "portal",
+        "REG_ORG": "12345",
+        "REG_ACTIVATION_KEY": str(key),
+        "REG_BASE_URL": address,
+    }
