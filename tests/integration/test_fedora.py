@@ -64,10 +64,10 @@ def test_the_same_bytes(fedora: Synthetic) -> None:
 
 
 def test_a_machine_boots(fedora: Synthetic) -> None:
-    """A disk comes up by BIOS, with NetworkManager enabled and the serial line's login."""
+    """A disk comes up by UEFI with shim, with NetworkManager enabled and the serial line's login."""
     fedora.build("--output", "raw", "--name", "machine", "fedora-minimal", "vm", "growroot")
     disk = fedora.command.destination / "machine.raw"
-    console = login(disk)
+    console = login(disk, "uefi")
     assert "fedora login:" in console
     assert "Started NetworkManager.service" in console
 

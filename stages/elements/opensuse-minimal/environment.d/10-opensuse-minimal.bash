@@ -21,6 +21,7 @@ esac
 # For zypper-minimal; what lies where below a mirror.
 export DIB_RPM_DBPATH=/usr/lib/sysimage/rpm
 dib_opensuse_keys=/usr/share/distribution-gpg-keys
+DIB_RPM_DEFAULT_KEYS="$dib_opensuse_keys/opensuse/RPM-GPG-KEY-openSUSE-2022"
 dib_opensuse_release=openSUSE-release
 export DIB_RPM_DEFAULT_MIRROR="${DIB_CTR_OPENSUSE_MIRROR:-}"
 export DIB_RPM_RELEASE_PACKAGES="aaa_base bash coreutils filesystem findutils gawk grep gzip @RELEASE@ openSUSE-repos rpm sed shadow tar zypper"
@@ -33,7 +34,6 @@ case "$DIB_RELEASE" in
             DIB_RPM_LAYOUT="repo-oss tumbleweed/repo/oss"
             DIB_RPM_LAYOUT+=$'\n'"repo-update update/tumbleweed"
         fi
-        DIB_RPM_DEFAULT_KEYS="$dib_opensuse_keys/opensuse/RPM-GPG-KEY-openSUSE*"
         ;;
     15.*)
         DIB_RPM_LAYOUT="repo-oss distribution/leap/$DIB_RELEASE/repo/oss"
@@ -41,13 +41,15 @@ case "$DIB_RELEASE" in
             DIB_RPM_LAYOUT+=$'\n'"update-$dib_opensuse_part update/leap/$DIB_RELEASE/$dib_opensuse_part"
         done
         # Half of its packages are SUSE's own, with SUSE's signature.
-        DIB_RPM_DEFAULT_KEYS="$dib_opensuse_keys/opensuse/RPM-GPG-KEY-openSUSE* $dib_opensuse_keys/suse/RPM-GPG-KEY-SuSE-SLE-15"
+        DIB_RPM_DEFAULT_KEYS+=" $dib_opensuse_keys/opensuse/RPM-GPG-KEY-openSUSE-Backports-2023"
+        DIB_RPM_DEFAULT_KEYS+=" $dib_opensuse_keys/suse/RPM-GPG-KEY-SuSE-SLE-15"
         DIB_RPM_DEFAULT_KEYS+=" $dib_opensuse_keys/suse/RPM-GPG-KEY-SuSE-SLE-Main-2023"
         ;;
     *)
         # Since 16 each architecture has a repository of its own, which updates are in, too.
         DIB_RPM_LAYOUT="repo-oss distribution/leap/$DIB_RELEASE/repo/oss/$DIB_RPM_ARCHITECTURE"
-        DIB_RPM_DEFAULT_KEYS="$dib_opensuse_keys/opensuse/RPM-GPG-KEY-openSUSE* $dib_opensuse_keys/suse/RPM-GPG-KEY-SuSE-ALP-Main"
+        DIB_RPM_DEFAULT_KEYS+=" $dib_opensuse_keys/opensuse/RPM-GPG-KEY-openSUSE-16-Backports"
+        DIB_RPM_DEFAULT_KEYS+=" $dib_opensuse_keys/suse/RPM-GPG-KEY-SuSE-ALP-Main"
         dib_opensuse_release=Leap-release
         ;;
 esac
