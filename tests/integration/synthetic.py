@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -30,18 +30,21 @@ class Synthetic:
     address: str
     release: str
 
-    def build(self, *arguments: str, key: Path | None = None, status: int = 0) -> Outcome:
+    def build(
+        self, *arguments: str, key: Path | None = None, more_keys: str = "", status: int = 0, engine: str = ""
+    ) -> Outcome:
         """Run ``dib-ctr build`` with the settings for the mirror; ``key`` takes the place of the mirror's own.
 
-        Fails where it ends with another status.
+        ``more_keys`` are files of the build image, blank-separated, before it. Fails where it ends with another status.
         """
+        command = replace(self.command, engine=engine) if engine else self.command
         settings = {
             "DIB_RELEASE": self.release,
             "DIB_DISTRIBUTION_MIRROR": f"{self.address}/{self.mirror.base}",
-            "DIB_RPM_KEYS": str(key or self.mirror.key),
+            "DIB_RPM_KEYS": f"{more_keys} {key or self.mirror.key}".strip(),
         }
         options = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-        outcome = self.command("build", *options, *arguments)
+        outcome = command("build", *options, *arguments)
         assert outcome.status == status, f"{outcome.stdout}\n{outcome.stderr}"
         return outcome
 
