@@ -29,6 +29,7 @@ def main() -> int:
     parser.add_argument("words", nargs="*", metavar="WORD")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--engine", choices=("podman", "docker", "host"), default="host")
+    parser.add_argument("--firmware", choices=("bios", "uefi"), default="", help="start disks with this one alone")
     parser.add_argument("--json", type=Path, help="write the results here; those of earlier runs in it are kept")
     parser.add_argument("--own-mirrors", action="store_true")
     parser.add_argument("--readme", action="store_true", help="write the table into the README")
@@ -47,7 +48,7 @@ def main() -> int:
             if row.mirror == SYNTHETIC:
                 synthetic.setdefault(row.distribution, set()).add(row.release)
         mirrors = held.enter_context(served(synthetic, folder / "mirrors", options.jobs))
-        runner = Runner(folder, options.engine, mirrors.variables)
+        runner = Runner(folder, options.engine, mirrors.variables, options.firmware)
 
         def one(name: str) -> None:
             row = next(row for row in wanted if row.name == name)

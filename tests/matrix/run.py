@@ -31,11 +31,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Runner:
-    """Builds with one engine below ``folder``; ``variables`` (mirrors, keys) are those of distribution and release."""
+    """Builds with one engine below ``folder``; ``variables`` (mirrors, keys) are those of distribution and release.
+
+    ``firmware`` is what disks are started with; "": whatever they are made for.
+    """
 
     folder: Path
     engine: str
     variables: Mapping[tuple[str, str], Mapping[str, str]]
+    firmware: str = ""
 
     def build(self, row: Row, arguments: Sequence[str], store: str = "store") -> Outcome:
         """One build of a row's operating system with more arguments."""
@@ -70,7 +74,8 @@ class Runner:
         result = Result(row.name, FAILED if image.error else BUILT, image.seconds, image.bytes, reason=image.error)
         if image.error or not row.disk:
             return result
-        disk = self.build(row, ["-o", "qcow2", "--boot-test", row.element, "vm"])
+        boot = ["--boot-test", *(["--firmware", self.firmware] if self.firmware else [])]
+        disk = self.build(row, ["-o", "qcow2", *boot, row.element, "vm"])
         state = FAILED if disk.error else BOOTED
         return replace(result, disk=state, disk_seconds=disk.seconds, disk_bytes=disk.bytes, reason=disk.error)
 
