@@ -157,7 +157,7 @@ class Pack:
         self._add(self.distribution.release, {"usr/lib/os-release": title, "etc/os-release": "->../usr/lib/os-release"})
         folder = "etc/zypp/repos.d" if own.startswith("opensuse") else "etc/yum.repos.d"
         text = f"[{own}]\nname={own}\nbaseurl=http://mirror.invalid/{own}\nenabled=1\ngpgcheck=1\n"
-        self._add(self.distribution.repos, {f"{folder}/{own}.repo": text})
+        self._add(self.distribution.repos, {f"{folder}/{'ubi' if own == 'rhel' else own}.repo": text})
         if own.startswith("opensuse"):
             self.groups[self.distribution.repos].lines.append("Provides: openSUSE-repos")
         elif own == "rhel":
