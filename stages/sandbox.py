@@ -20,7 +20,7 @@ from pathlib import Path
 
 from stages import init, syscalls
 from stages.keptmounts import KeptMount, kept_mounts
-from stages.places import BUILD_DIR, HOOKS_INSIDE
+from stages.places import BUILD_DIR, HOOKS_INSIDE, SECRETS
 from stages.supervise import listener, records
 from stages.syscalls import bind, mount
 
@@ -145,10 +145,20 @@ def _enter_inside(view: View) -> None:
         _place(root / name, folder=True)
     _kernel_folders(root, own_network=not view.network)
     _devices(root / "dev")
+    _show_secrets(view, root / SECRETS[1:])
     if _place(root / HOOKS_INSIDE[1:], folder=True):
         bind(view.hooks, root / HOOKS_INSIDE[1:], recursive=True, read_only=True)
     _mount_caches(view, root)
     syscalls.pivot_root(root)
+
+
+def _show_secrets(view: View, folder: Path) -> None:
+    """Given files below a folder of the stage's own /dev: no layer gets a trace of them."""
+    for path, source in view.given.items():
+        place = folder / path.lstrip("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
+        bind(source, place, read_only=True)
 
 
 def _mount_caches(view: View, root: Path) -> None:

@@ -54,9 +54,9 @@ def test_the_same_bytes(leap: Synthetic) -> None:
 
 
 def test_a_machine_boots(leap: Synthetic) -> None:
-    """A disk comes up by BIOS, with NetworkManager enabled and the serial line's login."""
+    """A disk comes up by UEFI with shim, with NetworkManager enabled and the serial line's login."""
     leap.build("--output", "raw", "--name", "machine", "opensuse-minimal", "vm")
-    console = login(leap.command.destination / "machine.raw")
+    console = login(leap.command.destination / "machine.raw", "uefi")
     assert "login:" in console
     assert "Network Manager" in console
 
