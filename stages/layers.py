@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from stages import breaks, caches, foreign, keptmounts, provided, sandbox, sourcecache
@@ -233,10 +234,15 @@ class Builder:
                         furnished=stage.phase.name != "root",
                         image_cache=self._image_cache() if stage.image_cache else None,
                         given={path: self._given(self.request.given[path]) for path in stage.given},
+                        native=self._native if stage.phase.inside else None,
                     )
         finally:
             if not (scratch / "merged").exists():  # never walk into a tree that could not be unmounted
                 shutil.rmtree(scratch, ignore_errors=True)
+
+    @cached_property
+    def _native(self) -> Path | None:
+        return foreign.programs(self.request.arch, self.scratch / "native")
 
     def _given(self, digest: str) -> Path:
         """A given file: it came with the request, or the host sends it now."""

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stages import init, syscalls
+from stages import init, nativetools, syscalls
 from stages.keptmounts import KeptMount, kept_mounts
 from stages.places import BUILD_DIR, HOOKS_INSIDE
 from stages.supervise import listener, records
@@ -54,7 +54,8 @@ class View:
     the user's machine by the path at which an outside stage sees them. ``supervised``: system calls that a user
     namespace refuses are answered (see ``stages.supervise``), where the kernel has what that takes. ``furnished``: an
     outside stage has the kernel's file systems in the tree, too, as diskimage-builder mounts them after ``root.d``;
-    without, just the devices that programs in the tree cannot do without.
+    without, just the devices that programs in the tree cannot do without. ``native``: this machine's programs for an
+    inside stage of a foreign tree (``stages.nativetools``).
     """
 
     inside: bool
@@ -71,6 +72,7 @@ class View:
     given: Mapping[str, Path] = field(default_factory=dict)
     supervised: bool = True
     furnished: bool = False
+    native: Path | None = None
 
 
 def _devices(dev: Path) -> None:
@@ -144,6 +146,10 @@ def _enter_inside(view: View) -> None:
         _place(root / name, folder=True)
     _kernel_folders(root, own_network=not view.network)
     _devices(root / "dev")
+    if view.native:
+        place = root / nativetools.PLACE[1:]
+        place.mkdir()
+        bind(view.native, place, read_only=True)
     if _place(root / HOOKS_INSIDE[1:], folder=True):
         bind(view.hooks, root / HOOKS_INSIDE[1:], recursive=True, read_only=True)
     _mount_caches(view, root)
