@@ -6,8 +6,8 @@ from pathlib import Path
 
 from qemu.architecture import ARCHITECTURES, native, runs
 from qemu.binfmt import interpreter_for, registered_on_host, registration
-from stages import nativetools
 from stages.errors import BuildError
+from stages.nativetools import Programs, prepare
 from stages.syscalls import mount
 
 
@@ -20,9 +20,9 @@ def settings(wanted: str) -> dict[str, str]:
     return {} if runs(native(), wanted) or not cpu else {"QEMU_CPU": cpu}
 
 
-def programs(wanted: str, at: Path) -> Path | None:
+def programs(wanted: str, at: Path) -> Programs | None:
     """This machine's programs for stages of such a tree, put into ``at``; None where there are none."""
-    return None if runs(native(), wanted) else nativetools.prepare(at)
+    return None if runs(native(), wanted) else prepare(at)
 
 
 def ensure(wanted: str, at: Path) -> None:
