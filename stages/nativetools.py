@@ -46,17 +46,25 @@ TOOLS = (
     Tool("dpkg-deb", "dpkg", any_version=True),
     Tool("dpkg-split", "dpkg", any_version=True),
     Tool("tar", "tar", any_version=True),
-    Tool("cp", "coreutils", initramfs=True),
+    *(Tool(name, "coreutils", initramfs=True) for name in ("basename", "cp", "dirname", "ln", "mkdir", "readlink")),
+    Tool("realpath", "coreutils", initramfs=True),
+    Tool("sed", "sed", initramfs=True),
     Tool("rm", "coreutils", any_version=True, initramfs=True),
     Tool("cpio", "cpio", late=True),
     Tool("depmod", "kmod", late=True),
     Tool("gzip", "gzip", late=True),
+    Tool("modinfo", "kmod", late=True),
+    Tool("modprobe", "kmod", late=True),
     Tool("xz", "xz-utils", late=True),
     Tool("zstd", "zstd", late=True),
 )
+_SAME = """\
+#!/bin/sh
+[ "$(dpkg-query -W -f '${{source:Upstream-Version}}' {tool.package} 2> /dev/null)" = '{version}' ]
+"""
 _LATE = """\
 #!/bin/sh
-if [ "$(dpkg-query -W -f '${{source:Upstream-Version}}' {tool.package} 2> /dev/null)" = '{version}' ]; then
+if {own}/same/{tool.name}; then
     exec {own}/programs/{tool.name} "$@"
 fi
 PATH="${{PATH#{place}/bin:}}"
@@ -104,7 +112,7 @@ def prepare(folder: Path) -> Programs | None:
     """Put the programs that this machine has into ``folder``; None where they cannot be changed as it takes."""
     if not all(shutil.which(name) for name in ("ldd", "dpkg-query", "patchelf")):
         return None
-    for name in ("late", "lib", "programs"):
+    for name in ("late", "lib", "programs", "same"):
         (folder / name).mkdir(parents=True)
     versions = {tool.name: version for tool in TOOLS if (version := _add(tool, folder))}
     return Programs(folder, versions) if versions else None
@@ -129,10 +137,11 @@ def _add(tool: Tool, folder: Path) -> str:
     if subprocess.run(["patchelf", *change, str(program)], capture_output=True, check=False).returncode != 0:
         return ""
     if tool.late:
-        script = folder / "late" / tool.name
         theirs = _ask("dpkg-query", "-W", "-f", "${source:Upstream-Version}", tool.package)
-        script.write_text(_LATE.format(tool=tool, version=theirs, own=_OWN, place=PLACE))
-        script.chmod(0o755)
+        for name, text in (("same", _SAME), ("late", _LATE)):
+            script = folder / name / tool.name
+            script.write_text(text.format(tool=tool, version=theirs, own=_OWN, place=PLACE))
+            script.chmod(0o755)
     return version
 
 
