@@ -31,8 +31,8 @@ class Tool:
     """A program and the Debian package that it is in.
 
     ``any_version``: dpkg unpacks packages with it, which every version does in the same way. ``late``: its package may
-    come in the very stage that calls it.
-    ``initramfs``: mkinitramfs and what that runs call it for each file.
+    come in the very stage that calls it. ``initramfs``: mkinitramfs and what that runs call it for each file.
+    ``loads``: libraries that it loads when it meets a compressed module. ldd does not tell of them; dpkg-deb has them.
     """
 
     name: str
@@ -40,8 +40,10 @@ class Tool:
     any_version: bool = False
     late: bool = False
     initramfs: bool = False
+    loads: tuple[str, ...] = ()
 
 
+_KMOD = ("liblzma.so.5", "libzstd.so.1")
 TOOLS = (
     Tool("dpkg-deb", "dpkg", any_version=True),
     Tool("dpkg-split", "dpkg", any_version=True),
@@ -51,10 +53,10 @@ TOOLS = (
     Tool("sed", "sed", initramfs=True),
     Tool("rm", "coreutils", any_version=True, initramfs=True),
     Tool("cpio", "cpio", late=True),
-    Tool("depmod", "kmod", late=True),
+    Tool("depmod", "kmod", late=True, loads=_KMOD),
     Tool("gzip", "gzip", late=True),
-    Tool("modinfo", "kmod", late=True),
-    Tool("modprobe", "kmod", late=True),
+    Tool("modinfo", "kmod", late=True, loads=_KMOD),
+    Tool("modprobe", "kmod", late=True, loads=_KMOD),
     Tool("xz", "xz-utils", late=True),
     Tool("zstd", "zstd", late=True),
 )
@@ -128,6 +130,8 @@ def _add(tool: Tool, folder: Path) -> str:
         return ""
     for path in libraries:
         shutil.copyfile(path, folder / ("loader" if path == loader else f"lib/{path.name}"))
+    if not all((folder / "lib" / name).is_file() for name in tool.loads):
+        return ""
     (folder / "loader").chmod(0o755)
     program = folder / "programs" / tool.name
     shutil.copyfile(found, program)
