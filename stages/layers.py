@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from stages import breaks, caches, foreign, keptmounts, mirrorfaults, provided, sandbox, sourcecache
@@ -21,6 +22,7 @@ from stages.errors import BuildError
 from stages.events import emit
 from stages.hooksfolder import add_earlier, same_as_given, write_hooks
 from stages.key import digest, why_missed
+from stages.nativetools import Programs, Tool
 from stages.places import (
     BUILD_DIR,
     CACHES,
@@ -237,10 +239,18 @@ class Builder:
                         furnished=stage.phase.name != "root",
                         image_cache=self._image_cache() if stage.image_cache else None,
                         given={path: self._given(self.request.given[path]) for path in stage.given},
+                        native=self._native(merged / "tree"),
                     )
         finally:
             if not (scratch / "merged").exists():  # never walk into a tree that could not be unmounted
                 shutil.rmtree(scratch, ignore_errors=True)
+
+    @cached_property
+    def _programs(self) -> Programs | None:
+        return foreign.programs(self.request.arch, self.scratch / "native")
+
+    def _native(self, tree: Path) -> tuple[Path, tuple[Tool, ...]] | None:
+        return (self._programs.folder, self._programs.serving(tree)) if self._programs else None
 
     def _given(self, digest: str) -> Path:
         """A given file: it came with the request, or the host sends it now."""

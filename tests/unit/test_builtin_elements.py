@@ -271,6 +271,12 @@ def test_ubuntus_kernel_comes_with_what_makes_its_ram_disk() -> None:
     assert "DIB_LINUX_IMAGE=linux-image-virtual initramfs-tools\n" in chosen.stdout
 
 
+@pytest.mark.parametrize(("release", "kernel"), [("bookworm", "linux-image-686-pae"), ("trixie", "")])
+def test_debian_has_no_kernel_for_i386_any_more(release: str, kernel: str) -> None:
+    known = {"DISTRO_NAME": "debian", "ARCH": "i386", "DIB_RELEASE": release}
+    assert f"DIB_LINUX_IMAGE={kernel}\n" in source("linux-image/environment.d/15-linux-image.bash", known).stdout
+
+
 LAYOUT = "{}/environment.d/15-block-device.bash"
 LOADER = "bootloader/environment.d/50-bootloader.bash"
 
@@ -320,6 +326,8 @@ def test_a_layout_can_be_laid_out(name: str, arch: str) -> None:
         ({"ARCH": "amd64", "DIB_BLOCK_DEVICE": "mbr"}, "i386-pc"),
         ({"ARCH": "arm64", "DIB_BLOCK_DEVICE": "efi"}, "arm64-efi"),
         ({"ARCH": "ppc64el", "DIB_BLOCK_DEVICE": "gpt"}, "powerpc-ieee1275"),
+        ({"ARCH": "armhf", "DIB_BLOCK_DEVICE": "hybrid"}, "arm-efi"),
+        ({"ARCH": "riscv64", "DIB_BLOCK_DEVICE": "hybrid"}, "riscv64-efi"),
         ({"ARCH": "amd64", "DIB_BLOCK_DEVICE": "efi", "DIB_BOOTLOADER": "systemd-boot"}, "x86_64-efi"),
         ({"ARCH": "amd64"}, ""),
     ],
@@ -352,6 +360,7 @@ def test_loaders_are_signed_where_the_distribution_signs_them(distribution: str,
         ({"DIB_BOOTLOADER": "uki", "DIB_BLOCK_DEVICE": "mbr"}, "needs a layout with an EFI system partition"),
         ({"DIB_EXTLINUX": "1"}, "extlinux"),
         ({"DIB_BLOCK_DEVICE": "floppy"}, "expected mbr, gpt, efi or hybrid"),
+        ({"ARCH": "s390x"}, "no boot loader for s390x"),
     ],
 )
 def test_a_boot_loader_that_cannot_be_is_refused(variables: dict[str, str], said: str) -> None:
