@@ -140,7 +140,7 @@ def write_repository(folder: Path, tree: DebianTree, distfile: Path) -> None:
         "metadata/timestamp.x": f"{EPOCH} synthetic\n",
         "profiles/repo_name": "gentoo\n",
         "profiles/arch.list": "amd64\n",
-        "profiles/categories": "".join(f"{name}\n" for name in sorted({name.partition('/')[0] for name in found})),
+        "profiles/categories": "".join(f"{name}\n" for name in sorted({name.partition("/")[0] for name in found})),
         "profiles/profiles.desc": "amd64 default/linux/amd64/23.0/systemd stable\n",
         "profiles/thirdpartymirrors": "gentoo http://nowhere.invalid/distfiles\n",
         "profiles/default/linux/amd64/23.0/systemd/make.defaults": _DEFAULTS,

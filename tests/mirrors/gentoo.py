@@ -122,14 +122,29 @@ def _write_stage(stage: Path, tree: DebianTree) -> None:
     copy.stdin.close()
     assert copy.wait() == 0
     assert unpack.wait() == 0
-    for name in ("dev", "proc", "sys", "run", "tmp", "var/tmp", "mnt", "var/cache/distfiles", "var/cache/binpkgs", "root"):
+    for name in (
+        "dev",
+        "proc",
+        "sys",
+        "run",
+        "tmp",
+        "var/tmp",
+        "mnt",
+        "var/cache/distfiles",
+        "var/cache/binpkgs",
+        "root",
+    ):
         (stage / name).mkdir(parents=True, exist_ok=True)
     for name in ("tmp", "var/tmp"):
         (stage / name).chmod(0o1777)
-    for file, line in (("passwd", "portage:x:250:250:portage:/var/lib/portage/home:/bin/false"), ("group", "portage::250:portage")):
+    for file, line in (
+        ("passwd", "portage:x:250:250:portage:/var/lib/portage/home:/bin/false"),
+        ("group", "portage::250:portage"),
+    ):
         with (stage / "etc" / file).open("a") as text:
             text.write(f"{line}\n")
-    (stage / "usr/bin/python").symlink_to("python3")
+    for link, command in (("python", "python3"), ("gtar", "tar")):
+        (stage / "usr/bin" / link).symlink_to(command)
     vardb.install_portage(stage)
     title = 'NAME=Gentoo\nID=gentoo\nPRETTY_NAME="Gentoo Linux (synthetic mirror)"\nVERSION_ID="2.18"\n'
     (stage / "usr/lib/os-release").write_text(title)

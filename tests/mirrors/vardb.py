@@ -105,7 +105,9 @@ def _record(stage: Path, name: str, number: str, counter: int, contents: Iterabl
         (folder / key).write_text(f"{value}\n")
     (folder / "CONTENTS").write_text("".join(f"{line}\n" for line in contents))
     (folder / f"{package}-{number}.ebuild").write_text(ebuilds.plain(name))
-    (folder / "environment.bz2").write_bytes(bz2.compress(f"declare -- EAPI=8\ndeclare -- PF={package}-{number}\n".encode()))
+    (folder / "environment.bz2").write_bytes(
+        bz2.compress(f"declare -- EAPI=8\ndeclare -- PF={package}-{number}\n".encode())
+    )
 
 
 def _contents(root: Path, paths: Iterable[str]) -> Iterable[str]:

@@ -59,15 +59,6 @@ class Keys:
 
     home: Path
 
-    @classmethod
-    @contextmanager
-    def of(cls, file: Path) -> Iterator[Keys]:
-        """The keys of a file; raises Refused where it has none."""
-        with tempfile.TemporaryDirectory(prefix="keys-") as folder:
-            keys = cls(Path(folder))
-            keys.add(file)
-            yield keys
-
     def run(self, *arguments: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """Run gpg, which asks nobody for keys."""
         command = ["gpg", "--homedir", str(self.home), "--batch", "--quiet", "--no-tty", "--no-autostart"]
@@ -246,18 +237,15 @@ def main(what: str, file: str, *arguments: str) -> str:
     try:
         if what == "keyring":
             return keyring(Path(file), Path(arguments[0]))
-        with at(file):
-            opened = Keys.of(Path(file))
-            keys = opened.__enter__()
-    except Refused as refused:
-        sys.exit(f"gentoo: {refused}.\nSet DIB_GENTOO_KEYS to a file with the public keys that sign Gentoo's releases.")
-    try:
-        return {"stage3": stage3, "snapshot": snapshot}[what](keys, arguments[0], Path(arguments[1]))
+        with tempfile.TemporaryDirectory(prefix="keys-") as folder:
+            keys = Keys(Path(folder))
+            with at(file):
+                keys.add(Path(file))
+            address, target = arguments
+            return {"stage3": stage3, "snapshot": snapshot}[what](keys, address, Path(target))
     except Refused as refused:
         hint = "Try another mirror (DIB_DISTRIBUTION_MIRROR) or newer keys (DIB_GENTOO_KEYS)."
         sys.exit(f"gentoo: {refused}.\n{hint}")
-    finally:
-        opened.__exit__(None, None, None)
 
 
 if __name__ == "__main__":
