@@ -36,9 +36,9 @@ ESCAPED_IN_QUOTES = re.compile(r"\\([\\\"$`])")
 class Package:
     """An installed package.
 
-    ``kind`` is the type of its package URL (``deb``, ``rpm``, ``apk``, ``alpm``, ``ebuild``), ``architecture`` its distribution's
-    own name, ``bytes`` what it takes when installed. ``source`` and ``source_version`` name what it was built from. A
-    text that the database does not have is empty.
+    ``kind`` is the type of its package URL (``deb``, ``rpm``, ``apk``, ``alpm``, ``ebuild``), ``architecture`` its
+    distribution's own name, ``bytes`` what it takes when installed. ``source`` and ``source_version`` name what it was
+    built from. A text that the database does not have is empty.
     """
 
     kind: str

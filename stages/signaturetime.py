@@ -7,7 +7,8 @@ import binascii
 import re
 
 _ARMOR = re.compile(
-    rb"-----BEGIN PGP SIGNATURE-----\r?\n(?:[^\r\n]+\r?\n)*\r?\n([A-Za-z0-9+/=\s]+?)(?:\r?\n=[A-Za-z0-9+/]{4})?\s*-----END"
+    rb"-----BEGIN PGP SIGNATURE-----\r?\n(?:[^\r\n]+\r?\n)*\r?\n"
+    rb"([A-Za-z0-9+/=\s]+?)(?:\r?\n=[A-Za-z0-9+/]{4})?\s*-----END"
 )
 _SIGNATURE, _CREATION_TIME = 2, 2  # types of a packet and of a subpacket
 

@@ -15,7 +15,10 @@ from typing import Any
 from tests.matrix.results import BOOTED, BUILT, FAILED, Result
 from tests.matrix.rows import Row
 
-PACKAGES = {"alpine": "tree", "gentoo": ""}  # what the image with one more package has, where that is not "tree"
+PACKAGES = {
+    "alpine": "tree",
+    "gentoo": "app-text/tree",
+}  # what the image with one more package has, where that is not "tree"
 
 
 @dataclass(frozen=True)

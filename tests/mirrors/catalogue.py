@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
-from tests.mirrors import pacman, rpm
+from tests.mirrors import gentoo, pacman, rpm
 from tests.mirrors.debian import bootstrap
 from tests.mirrors.rpmnames import DISTRIBUTIONS
 from tests.mirrors.serve import serve
@@ -37,7 +37,19 @@ def _arch(folder: Path, release: str) -> Iterator[Mapping[str, str]]:
         yield {"DIB_DISTRIBUTION_MIRROR": address, "DIB_ARCH_KEYRING": str(mirror.keyring), "DIB_ARCH_REVOKED": ""}
 
 
-SERVERS: dict[str, Serve] = {**{name: partial(_rpm, name) for name in DISTRIBUTIONS}, "arch": _arch}
+@contextlib.contextmanager
+def _gentoo(folder: Path, release: str) -> Iterator[Mapping[str, str]]:
+    assert release == "gentoo"
+    mirror = gentoo.make(folder, bootstrap(folder.with_name("debian-tree-for-gentoo"), gentoo.PACKAGES))
+    with serve(mirror.folder) as address:
+        yield {
+            "DIB_DISTRIBUTION_MIRROR": address,
+            "DIB_GENTOO_KEYS": str(mirror.keys),
+            "GENTOO_PROFILE": gentoo.PROFILE,
+        }
+
+
+SERVERS: dict[str, Serve] = {**{name: partial(_rpm, name) for name in DISTRIBUTIONS}, "arch": _arch, "gentoo": _gentoo}
 
 
 @contextlib.contextmanager

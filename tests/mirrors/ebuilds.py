@@ -1,4 +1,4 @@
-"""A small ebuild repository for a synthetic Gentoo: a profile, and ebuilds that take Debian's files or build from source."""
+"""A small ebuild repository for a synthetic Gentoo: ebuilds that take Debian's files, and one that has a source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A synthetic mirror of Gentoo: a stage 3 of Debian's programs with a real portage, an ebuild repository and a binary package host.
+"""A synthetic mirror of Gentoo: a stage 3 of Debian's programs with a real portage, ebuilds, and binary packages.
 
 portage is PyPI's, as it is; all that it is asked to install it has made itself from ebuilds, in the stage 3's own tree.
 """
@@ -6,8 +6,10 @@ portage is PyPI's, as it is; all that it is asked to install it has made itself 
 from __future__ import annotations
 
 import hashlib
+import io
 import shutil
 import subprocess
+import tarfile
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -59,6 +61,39 @@ class Mirror:
         text = f"# Latest as of {date}\n# ts={EPOCH}\n{place} {size}\n"
         (self.folder / LIST).write_bytes(key.clear_sign(text.encode()))
 
+    def package(self, name: str) -> Path:
+        """The file of a binary package."""
+        (found,) = (self.folder / BINHOST / name).glob("*.gpkg.tar")
+        return found
+
+    def sign_package(self, file: Path, key: Key) -> None:
+        """Sign a binary package anew (GLEP 78), and write its checksums into the index."""
+        with tarfile.open(file) as archive:
+            members = {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
+        folder = next(iter(members)).partition("/")[0]
+        for name in members:
+            if f"{name}.sig" in members:
+                members[f"{name}.sig"] = key.run("--armor", "--detach-sign", "--output", "-", data=members[name])
+        sums = [
+            f"DATA {name.partition('/')[2]} {len(data)} "
+            f"BLAKE2B {hashlib.blake2b(data).hexdigest()} SHA512 {hashlib.sha512(data).hexdigest()}\n"
+            for name, data in members.items()
+            if not name.endswith("/Manifest")
+        ]
+        members[f"{folder}/Manifest"] = key.clear_sign("".join(sums).encode())
+        before = file.read_bytes()
+        with tarfile.open(file, "w", format=tarfile.USTAR_FORMAT) as archive:
+            for name, data in members.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+        after, index = file.read_bytes(), self.folder / BINHOST / "Packages"
+        text = index.read_text()
+        for name in ("md5", "sha1"):
+            text = text.replace(hashlib.new(name, before).hexdigest(), hashlib.new(name, after).hexdigest())
+        index.write_text(text.replace(f"SIZE: {len(before)}", f"SIZE: {len(after)}"))
+        index.with_name("Packages.gz").unlink(missing_ok=True)
+
 
 def make(folder: Path, tree: DebianTree) -> Mirror:
     """Make the mirror in ``folder`` from a tree with :data:`PACKAGES`."""
@@ -102,8 +137,8 @@ def _pack_stage(stage: Path, folder: Path, key: Key) -> None:
     _pack(stage, ["."], target)
     key.sign(target, target.with_name(f"{target.name}.asc"))
     data = target.read_bytes()
-    digests = {"BLAKE2B": hashlib.blake2b(data), "SHA512": hashlib.sha512(data)}
-    text = "".join(f"# {name} HASH\n{sum_.hexdigest()}  {target.name}\n" for name, sum_ in digests.items())
+    digests = {"BLAKE2B": hashlib.blake2b(data).hexdigest(), "SHA512": hashlib.sha512(data).hexdigest()}
+    text = "".join(f"# {name} HASH\n{sum_}  {target.name}\n" for name, sum_ in digests.items())
     target.with_name(f"{target.name}.DIGESTS").write_bytes(key.clear_sign(text.encode()))
 
 

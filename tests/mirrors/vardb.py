@@ -14,7 +14,7 @@ from tests.mirrors import ebuilds
 from tests.mirrors.debian import DebianTree
 
 BASE = "sys-apps/baselayout"  # has whatever has no name of its own
-OF_DEBIAN = ("etc/init.d", "etc/rc", "etc/localtime")  # paths that Gentoo's packages have not
+OF_DEBIAN = ("etc/init.d", "etc/rc", "etc/localtime", "usr/sbin/installkernel")  # paths that Gentoo's packages have not
 NAMES = {  # Gentoo's package of each of Debian's
     "bash": "app-shells/bash",
     "bzip2": "app-arch/bzip2",
@@ -123,7 +123,7 @@ def _contents(root: Path, paths: Iterable[str]) -> Iterable[str]:
 
 
 def install_portage(stage: Path) -> None:
-    """Copy the portage that is installed here into the tree, set up as its own build system would for a whole system."""
+    """Copy the portage that is installed here into the tree, set up as its own build system does."""
     distribution = importlib.metadata.distribution("portage")
     modules = stage / "usr/lib/python3/dist-packages"
     for file in distribution.files or ():

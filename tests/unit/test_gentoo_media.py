@@ -1,4 +1,4 @@
-"""What Gentoo releases, fetched from a synthetic mirror's folder by the program that the element `gentoo` bootstraps with."""
+"""What Gentoo releases, fetched from a synthetic mirror's folder by the program that the element `gentoo` uses."""
 
 from __future__ import annotations
 

@@ -1,18 +1,20 @@
 """Fetches what Gentoo releases, believing nothing that a key does not vouch for.
 
-    release_media.py stage3 KEYS LIST FILE       the tarball that a list names; LIST is the address of latest-stage3-NAME.txt, or
-                                                 of the checksums (NAME.tar.xz.DIGESTS) of one tarball
+    release_media.py stage3 KEYS LIST FILE       the tarball that a list names; LIST is the address of
+                                                 latest-stage3-NAME.txt, or of one tarball's checksums
+                                                 (NAME.tar.xz.DIGESTS)
     release_media.py snapshot KEYS TARBALL FILE  the ebuild repository at the address TARBALL
     release_media.py keyring KEYS FOLDER         a folder for GnuPG that trusts these keys and no other
 
-KEYS is a file of public keys, armored or not. The list and the checksums are signed texts, tarballs have signatures beside them
-(NAME.asc, NAME.gpgsig). Exit status 1, with a sentence, where one is not right.
+KEYS is a file of public keys, armored or not. The list and the checksums are signed texts, tarballs have signatures
+beside them (NAME.asc, NAME.gpgsig). Exit status 1, with a sentence, where one is not right.
 """
 
 from __future__ import annotations
 
 import hashlib
 import http.client
+import itertools
 import os
 import re
 import subprocess
@@ -79,7 +81,7 @@ class Keys:
     def fingerprints(self) -> list[str]:
         """The fingerprints of the keys themselves, without those of their subkeys."""
         lines = self.run("--with-colons", "--list-keys").stdout.decode("utf-8", "replace").splitlines()
-        return [after.split(":")[9] for line, after in zip(lines, lines[1:], strict=False) if line.startswith("pub:")]
+        return [after.split(":")[9] for line, after in itertools.pairwise(lines) if line.startswith("pub:")]
 
     def trust(self) -> None:
         """Mark all keys as fully trusted, for programs that ask for it."""
