@@ -13,6 +13,7 @@ from tests.mirrors.debian import DebianTree
 EPOCH = 1_760_000_000  # when everything was built, in seconds
 EXTRA, FROM_SOURCE = "app-misc/extra-tool", "app-misc/source-tool"
 KERNEL, INSTALLKERNEL = "sys-kernel/gentoo-kernel-bin", "sys-kernel/installkernel"
+EMPTY = "sys-boot/efibootmgr"  # which a disk that boots by UEFI asks for, and Debian's GRUB needs not
 LEFT_OUT = frozenset(("apt", "dpkg", "debconf", "ucf", "sqv", "libapt-pkg7.0", "linux-image-cloud-amd64"))
 FROM_DEBIAN = {  # Debian's packages of each of Gentoo's; all that they need is in the stage 3
     KERNEL: (),
@@ -123,6 +124,7 @@ def _ebuilds(tree: DebianTree) -> dict[str, tuple[str, str]]:
         number = kernel_version(tree) if name == KERNEL else vardb.version(tree.slices[parts[0]].version)
         found[name] = (number, plain(name, body=body))
     found[INSTALLKERNEL] = ("1", plain(INSTALLKERNEL, body=_INSTALLKERNEL))
+    found[EMPTY] = ("1", plain(EMPTY))
     found[EXTRA] = ("1", plain(EXTRA, body=_EXTRA))
     found[FROM_SOURCE] = ("1", plain(FROM_SOURCE, body=_FROM_SOURCE, source='SRC_URI="mirror://gentoo/${P}.tar.xz"\n'))
     return found
