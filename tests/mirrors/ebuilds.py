@@ -18,7 +18,7 @@ LEFT_OUT = frozenset(("apt", "dpkg", "debconf", "ucf", "sqv", "libapt-pkg7.0", "
 FROM_DEBIAN = {  # Debian's packages of each of Gentoo's; all that they need is in the stage 3
     KERNEL: (),
     "sys-kernel/dracut": ("dracut", "dracut-core", "dracut-install"),
-    "sys-boot/grub": ("grub-common", "grub2-common", "grub-pc-bin"),
+    "sys-boot/grub": ("grub-common", "grub2-common", "grub-pc-bin", "grub-efi-amd64-bin"),
     "net-misc/openssh": ("openssh-server", "openssh-client", "openssh-sftp-server"),
     "app-admin/sudo": ("sudo",),
 }

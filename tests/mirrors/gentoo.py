@@ -25,9 +25,9 @@ PROFILE = "default/linux/amd64/23.0/systemd"
 FLAVOUR = "amd64-systemd"
 PACKAGES = (  # of Debian, with all that they need
     *("systemd-sysv", "udev", "libpam-systemd", "dbus", "kmod", "login", "passwd", "iproute2", "procps", "e2fsprogs"),
-    *("linux-image-cloud-amd64", "dracut", "grub2-common", "grub-pc-bin", "openssh-server", "sudo"),
+    *("linux-image-cloud-amd64", "dracut", "grub2-common", "grub-pc-bin", "grub-efi-amd64-bin", "openssh-server"),
     *("ca-certificates", "curl", "cpio", "hostname", "less", "tzdata", "xz-utils", "zstd", "bzip2", "wget"),
-    *("gpg", "gpgconf", "gpg-agent", "python3"),
+    *("sudo", "gpg", "gpgconf", "gpg-agent", "python3"),
 )
 AUTOBUILDS = "releases/amd64/autobuilds"
 BINHOST = "releases/amd64/binpackages/23.0/x86-64"

@@ -65,7 +65,9 @@ class Keys:
         """Run gpg, which asks nobody for keys."""
         command = ["gpg", "--homedir", str(self.home), "--batch", "--quiet", "--no-tty", "--no-autostart"]
         command += ["--disable-dirmngr", "--no-auto-key-retrieve", "--no-permission-warning", *arguments]
-        return subprocess.run(command, input=data, capture_output=True, check=False, env={**os.environ, "LC_ALL": "C"})
+        # (Not the whole environment: then each of its variables would count for the stage's key.)
+        environment = {"PATH": os.environ["PATH"], "LC_ALL": "C"}
+        return subprocess.run(command, input=data, capture_output=True, check=False, env=environment)
 
     def add(self, file: Path) -> None:
         """Add the keys of a file; raises Refused."""
