@@ -18,7 +18,10 @@ from tests.matrix.results import BOOTED, BUILT, FAILED, Result
 from tests.matrix.rows import Row
 
 BOOT_TIME = 900  # seconds; without KVM, beside other machines
-PACKAGES = {"alpine": "tree", "gentoo": ""}  # what the image with one more package has, where that is not "tree"
+PACKAGES = {
+    "alpine": "tree",
+    "gentoo": "app-text/tree",
+}  # what the image with one more package has, where that is not "tree"
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def test_data_files_parse() -> None:
 
 
 INIT = dict.fromkeys(("redhat", "suse", "arch"), "systemd")  # the package, by family
-INIT |= {"debian": "systemd-sysv", "alpine": "openrc"}
+INIT |= {"debian": "systemd-sysv", "alpine": "openrc", "gentoo": "sys-apps/dbus"}  # (Gentoo's is in its stage 3)
 
 
 @pytest.mark.parametrize(
@@ -128,10 +128,10 @@ def test_all_elements_fit_into_one_image(system: str, layout: str) -> None:
     elements = [(element.name, element.path) for element in resolve([system, *others], ELEMENTS).elements]
     assert refuse_odd(merge(elements).values(), dict(elements)) == []
     distribution = system.removesuffix("-minimal").removesuffix("-container")
-    environment = {"ARCH": "amd64", "DISTRO_NAME": distribution, "DIB_RELEASE": "any"}
+    environment = {"ARCH": "amd64", "DISTRO_NAME": distribution, "DIB_RELEASE": "any", "DIB_INIT_SYSTEM": "any"}
     environment["DIB_SOURCE_GIT"] = "full"  # (source-repositories/environment.d sets it)
     plan = package_installs(elements, environment)
-    assert {"openssh-server", "openssh"} & set(plan["install.d"].install)
+    assert {"openssh-server", "openssh", "net-misc/openssh"} & set(plan["install.d"].install)
     assert INIT[FAMILIES[distribution]] in plan["install.d"].install
 
 
@@ -420,7 +420,7 @@ def test_pkg_map_command_agrees_with_the_plan(tmp_path: Path) -> None:
     tables = {f"pkg-map.d/{name}": render_pkg_map(data) for name, data in maps.items()}
     command = hooks_with(tmp_path, "pkg-map/bin/pkg-map", tables)
     for distribution in ("debian", "ubuntu"):
-        environment = {"ARCH": "amd64", "DISTRO_NAME": distribution, "DIB_RELEASE": "any"}
+        environment = {"ARCH": "amd64", "DISTRO_NAME": distribution, "DIB_RELEASE": "any", "DIB_INIT_SYSTEM": "any"}
         for name, folder in elements:
             if (folder / "package-installs.yaml").exists() and name in maps:
                 wanted = list(yaml.safe_load((folder / "package-installs.yaml").read_text(encoding="utf-8")))

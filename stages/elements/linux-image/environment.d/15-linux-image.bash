@@ -3,6 +3,14 @@ dib_linux_image=""
 case "${DISTRO_NAME:-}" in
     fedora | centos | rocky | almalinux | rhel) dib_linux_image="kernel-core dracut" ;;
     arch) dib_linux_image="linux mkinitcpio" ;;
+    gentoo)
+        case "$ARCH" in # there are ready-made kernels for these
+            amd64 | x86_64 | arm64 | aarch64 | i386 | i686 | ppc64el | ppc64le)
+                dib_linux_image="sys-kernel/installkernel sys-kernel/dracut sys-kernel/gentoo-kernel-bin"
+                ;;
+            *) dib_linux_image="sys-kernel/installkernel sys-kernel/dracut sys-kernel/gentoo-kernel" ;;
+        esac
+        ;;
     opensuse) dib_linux_image="kernel-default dracut" ;;
     alpine)
         case "$ARCH" in
