@@ -8,11 +8,11 @@ import shutil
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stages import aptsources, breaks, foreign, locked, osinfo, pinned, provided, sandbox, sources
 from stages.caches import read_cache_rules
@@ -27,7 +27,7 @@ from stages.layers import Builder, StageFailedError
 from stages.oddities import refuse_odd
 from stages.outputs import Exporter, FinishedTree, layer_titles
 from stages.places import BUILD_DIR, HOOKS_OUTSIDE
-from stages.plan import Plan, make_plan
+from stages.plan import Plan, Stage, make_plan
 from stages.request import Request
 from stages.sandbox import View
 from stages.shell import enter as enter_session
@@ -35,6 +35,10 @@ from stages.shell import finished_session, set_command
 from stages.sourcestates import Question
 from stages.store import Store, disk_full
 from stages.tree import copy_tree, mounted
+
+if TYPE_CHECKING:
+    from stages.elsewhere import Elsewhere
+    from stages.packing import Packer
 
 REPLANS = 3  # how often a mirror may move while a build installs from it
 SCRATCH = "scratch"
@@ -182,17 +186,26 @@ def _check_mirrors(work: Work, plan: Plan, builder: Builder) -> None:
             raise MirrorMovedError
 
 
-def _build_tree(work: Work) -> tuple[Plan, Builder, tuple[str, ...]]:
+def _build_tree(work: Work, packer: Packer | None = None) -> Built:
     """Plan and build up to the request's stop; again from the start where a mirror moves meanwhile."""
     foreign.ensure(work.request.arch, work.scratch / "binfmt")
     for attempt in range(1, REPLANS + 1):
         plan = plan_request(work)
         builder = _builder(work, plan)
+        if packer:
+            builder.on_kept = packer.add
         for sentence in breaks.check(plan, work.request.breaks):
             emit("note", text=sentence)
         stop = plan.find(work.request.stop_at) if work.request.stop_at else None
-        locked.prepare(work.request, work.store, work.control, builder)
+        stages = plan.stages[: stop.number - 1] if stop else plan.stages
+        elsewhere = _look_elsewhere(work, builder, stages)
         emit("plan", stages=rows(builder))
+        if elsewhere and len(elsewhere.steps) == len(plan.stages) and _needs_no_tree(work, plan, elsewhere):
+            builder.pass_over()
+            return Built(plan, builder, elsewhere.chain, elsewhere.held, only_looked=True)
+        if elsewhere:
+            elsewhere.fetch(stages)
+        locked.prepare(work.request, work.store, work.control, builder)
         try:
             chain = builder.build(stop)
             _check_mirrors(work, plan, builder)
@@ -202,36 +215,109 @@ def _build_tree(work: Work) -> tuple[Plan, Builder, tuple[str, ...]]:
             if attempt < REPLANS:
                 emit("note", text="a repository moved during the build: planning again from its new state")
             continue
-        return plan, builder, chain
+        return Built(plan, builder, chain, elsewhere.held if elsewhere else frozenset())
     raise BuildError(
         "the repositories keep moving while the build takes from them",
         hint="try again later, or name a mirror that stands still",
     )
 
 
+@dataclass(frozen=True)
+class Built:
+    """A tree: its plan, who built it, its layers (lowest first), and the (key, layer) that caches elsewhere hold.
+
+    ``only_looked``: all layers are known, and some of them are elsewhere.
+    """
+
+    plan: Plan
+    builder: Builder
+    chain: tuple[str, ...]
+    held: frozenset[tuple[str, str]] = frozenset()
+    only_looked: bool = False
+
+
+def _look_elsewhere(work: Work, builder: Builder, stages: Sequence[Stage]) -> Elsewhere | None:
+    """What the host's caches have of these stages; None where it has no caches."""
+    if not work.request.caches:
+        return None
+    from stages.elsewhere import Elsewhere
+
+    elsewhere = Elsewhere(work.store, work.control, builder)
+    elsewhere.look(stages, read="read" in work.request.caches and not work.request.no_cache)
+    return elsewhere
+
+
+def _needs_no_tree(work: Work, plan: Plan, elsewhere: Elsewhere) -> bool:
+    """Is everything that is asked for at its destination already: then no layer is fetched."""
+    request = work.request
+    if not elsewhere.offered or request.locking.report or request.locking.used or request.breaks:
+        return False
+    beside = any("cwd" in step.parts for step in elsewhere.steps)
+    return (
+        not beside and Exporter(request, work.store, FinishedTree(plan, elsewhere.chain, {}), work.scratch).unchanged()
+    )
+
+
 def build(work: Work) -> None:
     """The command ``build``: tree and outputs."""
     started = time.monotonic()
-    plan, builder, chain = _build_tree(work)
+    if not work.request.caches.get("write"):
+        _end(started, _build(work, None))
+        return
+    from stages.packing import Packer
+
+    with work.store.workplace() as place:
+        packer = Packer(work.store, place)
+        try:
+            built = _build(work, packer)
+        finally:
+            packer.close()
+        emit("shared")
+        work.control.line()
+    _end(started, built)
+
+
+def _build(work: Work, packer: Packer | None) -> Built:
+    built = _build_tree(work, packer)
+    plan, builder, chain = built.plan, built.builder, built.chain
+    if built.only_looked:
+        Exporter(work.request, work.store, FinishedTree(plan, chain, {}), work.scratch).tell()
+        return built
     for kind, fields in locked.settle(work.request, work.store, plan, chain):
         emit(kind, **fields)
     # The layers go to the disk while the outputs are written; those can be written again after a power loss.
     syncing = threading.Thread(target=work.store.sync, args=(list(builder.kept),))
     syncing.start()
-    titles = layer_titles(work.store, builder.kept)
-    exporter = Exporter(work.request, work.store, FinishedTree(plan, chain, titles), work.scratch)
     try:
-        exporter.write_all()
+        if packer:
+            _share(work, packer, built)
+        titles = layer_titles(work.store, builder.kept)
+        Exporter(work.request, work.store, FinishedTree(plan, chain, titles), work.scratch).write_all()
         side_files(work, chain, plan.tree_key)
     finally:
         syncing.join()
-    emit(
-        "end",
-        seconds=round(time.monotonic() - started, 3),
-        hits=builder.hits,
-        misses=builder.misses,
-        tree=plan.tree_key,
-    )
+    return built
+
+
+def _share(work: Work, packer: Packer, built: Built) -> None:
+    """Have the host fetch the layers that its caches do not hold; where that cannot be, the build goes on."""
+    records = [work.store.find(key) for key in built.builder.kept]
+    if work.request.caches["write"] == "max":
+        records += work.store.records()
+    wanted = {(record.key, record.layer): record for record in records if record}
+    try:
+        folder = packer.finish(record for name, record in wanted.items() if name not in built.held)
+    except OSError as error:
+        emit("note", text=f"no layer goes to a cache: they cannot be packed ({error.strerror or error})")
+        return
+    if folder:
+        emit("share", path=str(folder))
+
+
+def _end(started: float, built: Built) -> None:
+    builder = built.builder
+    seconds = round(time.monotonic() - started, 3)
+    emit("end", seconds=seconds, hits=builder.hits, misses=builder.misses, tree=built.plan.tree_key)
 
 
 def side_files(work: Work, chain: tuple[str, ...], tree_key: str) -> None:
@@ -251,12 +337,16 @@ def side_files(work: Work, chain: tuple[str, ...], tree_key: str) -> None:
 
 def plan(work: Work) -> None:
     """The command ``plan``: the stages with hits, misses and reasons."""
-    emit("result", data={"stages": rows(_builder(work, plan_request(work)))})
+    made = plan_request(work)
+    builder = _builder(work, made)
+    _look_elsewhere(work, builder, made.stages)
+    emit("result", data={"stages": rows(builder)})
 
 
 def shell(work: Work) -> None:
     """The command ``shell``: build up to the stage asked for and leave a session to enter."""
-    made, builder, chain = _build_tree(work)
+    built = _build_tree(work)
+    made, builder, chain = built.plan, built.builder, built.chain
     if work.request.stop_at:
         session = builder.open_session(made.find(work.request.stop_at), chain)
     else:
