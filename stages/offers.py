@@ -21,7 +21,15 @@ _SHORT = 32  # hexadecimal digits of the digest over a chain
 
 def chain_digest(chain: Iterable[str]) -> str:
     """One name for a chain of layers, lowest first."""
-    return digest(" ".join(chain))[:_SHORT]
+    name = ""
+    for layer in chain:
+        name = on_top(name, layer)
+    return name
+
+
+def on_top(below: str, layer: str) -> str:
+    """The name of the chain with one more layer on top ("": the same)."""
+    return digest(f"{below} {layer}")[:_SHORT] if layer else below
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stages.export import layout
+from stages.offers import on_top
 
 INDEX_ARTIFACT = "application/vnd.dib-ctr.cache.v1"
 ARTIFACT = "application/vnd.dib-ctr.layer.v1"
@@ -59,6 +60,11 @@ class Entry:
     def identity(self) -> tuple[str, str, str]:
         """What makes it another entry: a key may have several layers, on several chains."""
         return self.key, self.below, self.layer
+
+    @property
+    def above(self) -> str:
+        """The chain that it leads to."""
+        return on_top(self.below, self.layer)
 
     def manifest(self) -> bytes:
         """The entry's manifest; the same bytes from the same entry, always."""
@@ -115,7 +121,7 @@ class Entry:
             parts = tuple(notes["parts"].split("+")) if notes.get("parts") else ()
             entry = cls(
                 key=notes["key"],
-                below=notes["below"],
+                below=notes.get("below", ""),
                 layer=notes.get("layer", ""),
                 blob=notes["blob"],
                 size=int(notes["size"]),
