@@ -92,7 +92,7 @@ def layers(store: Path) -> dict[str, dict[str, Any]]:
 def content(store: Path) -> str:
     """Digest, attributes and links of everything in a store's layers, as other programs see them."""
     base = store / "layers"
-    names = "find . ! -path ./base* -printf '%P %y %m %U %G %T@ %l %n\\n' | grep -v '^[^ ]* d .*-[0-9]*$' | sort"
+    names = "find . -mindepth 1 ! -path './base*' -printf '%P %y %m %U %G %T@ %l %n\\n' | sort"
     data = "find . -type f ! -path './base*' -exec sha256sum {} + | sort -k 2"
     attributes = "find . ! -path './base*' -print0 | sort -z | xargs -0 getfattr -hd -m '^(user|security)' -e hex"
     plain = subprocess.run(["bash", "-c", f"{names}; {data}"], cwd=base, capture_output=True, text=True, check=True)
