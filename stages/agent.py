@@ -8,13 +8,13 @@ import shutil
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages import aptsources, breaks, foreign, locked, osinfo, pinned, provided, sandbox, sources
+from stages import aptsources, breaks, foreign, locked, osinfo, pinned, provided, sandbox, sharing, sources
 from stages.caches import read_cache_rules
 from stages.cleaning import prune, verify
 from stages.control import Control, StoppedError
@@ -27,7 +27,7 @@ from stages.layers import Builder, StageFailedError
 from stages.oddities import refuse_odd
 from stages.outputs import Exporter, FinishedTree, layer_titles
 from stages.places import BUILD_DIR, HOOKS_OUTSIDE
-from stages.plan import Plan, Stage, make_plan
+from stages.plan import Plan, make_plan
 from stages.request import Request
 from stages.sandbox import View
 from stages.shell import enter as enter_session
@@ -37,7 +37,6 @@ from stages.store import Store, disk_full
 from stages.tree import copy_tree, mounted
 
 if TYPE_CHECKING:
-    from stages.elsewhere import Elsewhere
     from stages.packing import Packer
 
 REPLANS = 3  # how often a mirror may move while a build installs from it
@@ -198,9 +197,9 @@ def _build_tree(work: Work, packer: Packer | None = None) -> Built:
             emit("note", text=sentence)
         stop = plan.find(work.request.stop_at) if work.request.stop_at else None
         stages = plan.stages[: stop.number - 1] if stop else plan.stages
-        elsewhere = _look_elsewhere(work, builder, stages)
+        elsewhere = sharing.look(work.request, work.store, work.control, builder, stages)
         emit("plan", stages=rows(builder))
-        if elsewhere and len(elsewhere.steps) == len(plan.stages) and _needs_no_tree(work, plan, elsewhere):
+        if elsewhere and sharing.needs_no_tree(work.request, work.store, work.scratch, plan, elsewhere):
             builder.pass_over()
             return Built(plan, builder, elsewhere.chain, elsewhere.held, only_looked=True)
         if elsewhere:
@@ -232,30 +231,8 @@ class Built:
     plan: Plan
     builder: Builder
     chain: tuple[str, ...]
-    held: frozenset[tuple[str, str]] = frozenset()
+    held: sharing.Held = frozenset()
     only_looked: bool = False
-
-
-def _look_elsewhere(work: Work, builder: Builder, stages: Sequence[Stage]) -> Elsewhere | None:
-    """What the host's caches have of these stages; None where it has no caches."""
-    if not work.request.caches:
-        return None
-    from stages.elsewhere import Elsewhere
-
-    elsewhere = Elsewhere(work.store, work.control, builder)
-    elsewhere.look(stages, read="read" in work.request.caches and not work.request.no_cache)
-    return elsewhere
-
-
-def _needs_no_tree(work: Work, plan: Plan, elsewhere: Elsewhere) -> bool:
-    """Is everything that is asked for at its destination already: then no layer is fetched."""
-    request = work.request
-    if not elsewhere.offered or request.locking.report or request.locking.used or request.breaks:
-        return False
-    beside = any("cwd" in step.parts for step in elsewhere.steps)
-    return (
-        not beside and Exporter(request, work.store, FinishedTree(plan, elsewhere.chain, {}), work.scratch).unchanged()
-    )
 
 
 def build(work: Work) -> None:
@@ -290,28 +267,13 @@ def _build(work: Work, packer: Packer | None) -> Built:
     syncing.start()
     try:
         if packer:
-            _share(work, packer, built)
+            sharing.share(work.request, work.store, packer, builder.kept, built.held)
         titles = layer_titles(work.store, builder.kept)
         Exporter(work.request, work.store, FinishedTree(plan, chain, titles), work.scratch).write_all()
         side_files(work, chain, plan.tree_key)
     finally:
         syncing.join()
     return built
-
-
-def _share(work: Work, packer: Packer, built: Built) -> None:
-    """Have the host fetch the layers that its caches do not hold; where that cannot be, the build goes on."""
-    records = [work.store.find(key) for key in built.builder.kept]
-    if work.request.caches["write"] == "max":
-        records += work.store.records()
-    wanted = {(record.key, record.layer): record for record in records if record}
-    try:
-        folder = packer.finish(record for name, record in wanted.items() if name not in built.held)
-    except OSError as error:
-        emit("note", text=f"no layer goes to a cache: they cannot be packed ({error.strerror or error})")
-        return
-    if folder:
-        emit("share", path=str(folder))
 
 
 def _end(started: float, built: Built) -> None:
@@ -339,7 +301,7 @@ def plan(work: Work) -> None:
     """The command ``plan``: the stages with hits, misses and reasons."""
     made = plan_request(work)
     builder = _builder(work, made)
-    _look_elsewhere(work, builder, made.stages)
+    sharing.look(work.request, work.store, work.control, builder, made.stages)
     emit("result", data={"stages": rows(builder)})
 
 

@@ -21,6 +21,9 @@ from stages.errors import BuildError
 Note = Callable[[str], None]
 
 
+PATIENCE = 60.0  # seconds for all indices
+
+
 def open_place(spec: Spec) -> Place:
     """The place of a cache. Raises UsageError."""
     if spec.kind == "dir":
@@ -97,7 +100,16 @@ class Asked:
 
     def all(self) -> list[tuple[Cache, list[Entry]]]:
         """Each cache with its entries, in order."""
-        return [(cache, future.result()) for cache, future in self._futures]
+        end = time.monotonic() + PATIENCE
+        return [(cache, self._answer(cache, future, end)) for cache, future in self._futures]
+
+    @staticmethod
+    def _answer(cache: Cache, future: Future[list[Entry]], end: float) -> list[Entry]:
+        try:
+            return future.result(max(0.0, end - time.monotonic()))
+        except TimeoutError:
+            cache.give_up(BuildError("it is too slow to be of use"))
+            return []
 
 
 def open_caches(

@@ -115,7 +115,7 @@ class Exchange:
             finally:
                 self._read.set()
 
-        self._thread = threading.Thread(target=work)
+        self._thread = threading.Thread(target=work, daemon=True)
         self._thread.start()
 
     def finish(self) -> list[str]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
 from builder.layercache.caches import Cache
 from builder.layercache.entries import Entry
-from builder.layercache.places import PAUSES, within
+from builder.layercache.places import PATIENCE, PAUSES, SLOWEST, scratch, within
 from builder.registry import PassingError, persistently
 from stages.errors import BuildError
 
@@ -34,16 +35,17 @@ class Fetching:
     """Brings blobs in the order in which they will be wanted; each is kept until it has been handed on."""
 
     def __init__(self, wanted: Sequence[str], candidates: Mapping[str, Sequence[Candidate]]) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="dib-ctr-cache-")
+        self._folder = tempfile.TemporaryDirectory(prefix="cache-", dir=scratch(), ignore_cleanup_errors=True)
         self._wanted = list(wanted)
         self._candidates = candidates
-        self._pool = ThreadPoolExecutor(AT_ONCE)
+        self._at_once = threading.Semaphore(AT_ONCE)
+        self._closed = False
         self._begun: dict[str, Future[Path | None]] = {}
 
     def piece(self, digest: str, offset: int) -> str:
         """A piece of a blob as a line for the build container; GONE where the blob cannot be had."""
         self._begin(digest)
-        file = self._begun[digest].result()
+        file = self._arrived(digest)
         if file is None:
             return GONE
         with file.open("rb") as data:
@@ -53,12 +55,32 @@ class Fetching:
                 file.unlink()
         return base64.b64encode(piece).decode("ascii")
 
+    def _arrived(self, digest: str) -> Path | None:
+        """The file of a blob, as soon as it is whole; None where it does not come, or not in time."""
+        sources = self._candidates.get(digest, ())
+        patience = PATIENCE + max((source.entry.size for source in sources), default=0) / SLOWEST
+        try:
+            return self._begun[digest].result(patience)
+        except TimeoutError:
+            for source in sources:
+                source.cache.give_up(BuildError("it is too slow to be of use"))
+            return None
+
     def _begin(self, digest: str) -> None:
         """Begin to fetch a blob, and those that come after it."""
         place = self._wanted.index(digest) if digest in self._wanted else len(self._wanted)
         for each in [digest, *self._wanted[place + 1 : place + 1 + AHEAD]]:
             if each not in self._begun:
-                self._begun[each] = self._pool.submit(self._fetch, each)
+                self._begun[each] = Future()
+                # Of no executor, which would have the command wait in the end for a server that never comes to one.
+                threading.Thread(target=self._work, args=(each, self._begun[each]), daemon=True).start()
+
+    def _work(self, digest: str, future: Future[Path | None]) -> None:
+        with self._at_once:
+            try:
+                future.set_result(None if self._closed else self._fetch(digest))
+            except BaseException as error:  # noqa: BLE001 - whoever waits for it gets it
+                future.set_exception(error)
 
     def _fetch(self, digest: str) -> Path | None:
         for candidate in self._candidates.get(digest, ()):
@@ -79,7 +101,7 @@ class Fetching:
 
     def close(self) -> None:
         """Fetch no more, and leave nothing behind."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._closed = True
         self._folder.cleanup()
 
 

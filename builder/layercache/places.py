@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
+from builder.engines.memory import cache_folder
 from builder.layercache.entries import EMPTY, Entry, digest_of
 from builder.layercache.signatures import documents
 from stages.errors import BuildError
@@ -46,6 +47,13 @@ class Place(Protocol):
 
         ``added`` are the manifests (digests) that must be listed afterwards.
         """
+
+
+def scratch() -> Path:
+    """Where blobs lie for a moment: not in /tmp, which may be memory."""
+    folder = cache_folder() / "tmp"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def within(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from builder.layercache.caches import Cache, now
 from builder.layercache.entries import Entry, merged, read_index, write_index
+from builder.layercache.places import scratch
 from builder.layercache.signatures import sign
 from builder.registry import PassingError, persistently
 from stages.errors import BuildError
@@ -61,7 +62,7 @@ class Sending:
         ``on_read`` is called when all has come. ``used`` are the entries whose layers the build has used. What goes
         wrong with a cache is said, and ends what goes there.
         """
-        with tempfile.TemporaryDirectory(prefix="dib-ctr-cache-") as folder:
+        with tempfile.TemporaryDirectory(prefix="cache-", dir=scratch()) as folder:
             try:
                 entries, blobs = _received(pieces, Path(folder)) if pieces is not None else ([], {})
             finally:
