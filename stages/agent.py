@@ -37,6 +37,7 @@ from stages.store import Store, disk_full
 from stages.tree import copy_tree, mounted
 
 if TYPE_CHECKING:
+    from stages.elsewhere import Elsewhere
     from stages.packing import Packer
 
 REPLANS = 3  # how often a mirror may move while a build installs from it
@@ -201,7 +202,7 @@ def _build_tree(work: Work, packer: Packer | None = None) -> Built:
         emit("plan", stages=rows(builder))
         if elsewhere and sharing.needs_no_tree(work.request, work.store, work.scratch, plan, elsewhere):
             builder.pass_over()
-            return Built(plan, builder, elsewhere.chain, elsewhere.held, only_looked=True)
+            return Built(plan, builder, elsewhere.chain, elsewhere, only_looked=True)
         if elsewhere:
             elsewhere.fetch(stages)
         locked.prepare(work.request, work.store, work.control, builder)
@@ -214,7 +215,7 @@ def _build_tree(work: Work, packer: Packer | None = None) -> Built:
             if attempt < REPLANS:
                 emit("note", text="a repository moved during the build: planning again from its new state")
             continue
-        return Built(plan, builder, chain, elsewhere.held if elsewhere else frozenset())
+        return Built(plan, builder, chain, elsewhere)
     raise BuildError(
         "the repositories keep moving while the build takes from them",
         hint="try again later, or name a mirror that stands still",
@@ -223,7 +224,7 @@ def _build_tree(work: Work, packer: Packer | None = None) -> Built:
 
 @dataclass(frozen=True)
 class Built:
-    """A tree: its plan, who built it, its layers (lowest first), and the (key, layer) that caches elsewhere hold.
+    """A tree: its plan, who built it, its layers (lowest first), and what caches elsewhere have of it.
 
     ``only_looked``: all layers are known, and some of them are elsewhere.
     """
@@ -231,7 +232,7 @@ class Built:
     plan: Plan
     builder: Builder
     chain: tuple[str, ...]
-    held: sharing.Held = frozenset()
+    elsewhere: Elsewhere | None = None
     only_looked: bool = False
 
 
@@ -266,10 +267,11 @@ def _build(work: Work, packer: Packer | None) -> Built:
     syncing = threading.Thread(target=work.store.sync, args=(list(builder.kept),))
     syncing.start()
     try:
-        if packer:
-            sharing.share(work.request, work.store, packer, builder.kept, built.held)
         titles = layer_titles(work.store, builder.kept)
-        Exporter(work.request, work.store, FinishedTree(plan, chain, titles), work.scratch).write_all()
+        exporter = Exporter(work.request, work.store, FinishedTree(plan, chain, titles), work.scratch)
+        exporter.write_all()
+        if packer and built.elsewhere:
+            sharing.share(work.request, work.store, packer, builder.kept, exporter, built.elsewhere)
         side_files(work, chain, plan.tree_key)
     finally:
         syncing.join()

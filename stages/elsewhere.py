@@ -21,9 +21,10 @@ from stages.errors import BuildError
 from stages.events import emit
 from stages.layers import Builder
 from stages.layertar import BadLayerError, unpack
-from stages.offers import Offer, Step, longest
+from stages.offers import Offer, Step, chain_digest, longest
+from stages.outputs import DONE
 from stages.plan import Stage
-from stages.store import Record, Store, Workplace
+from stages.store import Record, Store, Workplace, boot_id, measure, remove_tree, write_file
 
 WANTED = "cache/"  # before the digest, where the host is asked for a blob
 GONE = b"!"  # the host's answer in place of a piece: this blob is not to be had
@@ -44,17 +45,22 @@ class Elsewhere:
     steps: list[Step] = field(default_factory=list)
     held: frozenset[tuple[str, str]] = frozenset()
 
-    def look(self, stages: Sequence[Stage], *, read: bool) -> None:
-        """Ask the host, once, what it knows of all stages, and decide what of it is of use; ``read`` False: nothing."""
-        emit("lookup", keys=[stage.key for stage in stages])
+    def ask(self, keys: Sequence[str]) -> dict[str, list[Offer]]:
+        """What the caches have of these keys; the host has asked them once, and answers from what it knows."""
+        emit("lookup", keys=list(keys))
         answer = json.loads(self.control.line())
-        self.held = frozenset((key, layer) for key, layer in answer["held"])
+        self.held |= {(key, layer) for key, layer in answer["held"]}
         offers: dict[str, list[Offer]] = {}
-        for data in answer["offers"] if read else ():
+        for data in answer["offers"]:
             offer = Offer.read(data)
             if offer:
                 offers.setdefault(offer.key, []).append(offer)
-        if offers:
+        return offers
+
+    def look(self, stages: Sequence[Stage], *, read: bool) -> None:
+        """Ask what there is of all stages, and decide what of it is of use; ``read`` False: nothing."""
+        offers = self.ask([stage.key for stage in stages])
+        if offers and read:
             self.steps = longest([stage.key for stage in stages], self.store.find, offers)
         self.builder.sources = {offer.key: offer.source for offer in self.offered}
 
@@ -70,6 +76,40 @@ class Elsewhere:
         for step in self.steps:
             chain = step.chain(chain) if isinstance(step, Offer) else step.chain()
         return chain
+
+    def fetch_outputs(self, keys: Sequence[str]) -> bool:
+        """Bring finished outputs of these keys into the store; tells whether all are there now."""
+        offers = self.ask(keys)
+        below = chain_digest(self.chain)
+        found = [next((each for each in offers.get(key, ()) if each.below == below), None) for key in keys]
+        wanted = [offer for offer in found if offer]
+        if len(wanted) < len(keys):
+            return False
+        emit("fetch", blobs=[offer.blob for offer in wanted])
+        return all(self._fetch_output(offer) for offer in wanted)
+
+    def _fetch_output(self, offer: Offer) -> bool:
+        with self.store.lock(f"output-{offer.key[:32]}"), self.store.workplace() as place:
+            folder = self.store.root / "outputs" / offer.key
+            try:
+                file = self._bring(offer, place)
+                record = _unpack(file, offer, place)
+                if measure(place.upper).fingerprint != record.get("fingerprint"):
+                    raise BadLayerError("its files are not those that were kept")
+                done = json.loads((place.upper / DONE).read_text(encoding="utf-8"))
+                write_file(place.upper / DONE, json.dumps({**done, "boot": boot_id()}))
+                if folder.exists():
+                    remove_tree(folder)
+                place.upper.rename(folder)
+            except GoneError:
+                return False
+            except OSError as error:
+                emit("bad", blob=offer.blob, why=f"there is no room for it here ({error.strerror})")
+                return False
+            except (BuildError, ValueError, TypeError) as error:
+                emit("bad", blob=offer.blob, why=error.what if isinstance(error, BuildError) else "it makes no sense")
+                return False
+        return True
 
     def fetch(self, stages: Sequence[Stage]) -> None:
         """Bring the layers of all offers decided upon into the store, as far as that goes; from there on stages run."""
@@ -103,15 +143,20 @@ class Elsewhere:
             return record
         place = held.enter_context(self.store.workplace())
         try:
-            file = place.path / "blob"
-            with file.open("wb") as out:
-                out.writelines(self._pieces(offer))
+            file = self._bring(offer, place)
         except GoneError:
             return None
         except OSError as error:
             emit("bad", blob=offer.blob, why=f"there is no room for it here ({error.strerror})")
             return None
         return _Coming(stage, offer, chain, place, pool.submit(_unpack, file, offer, place))
+
+    def _bring(self, offer: Offer, place: Workplace) -> Path:
+        """The blob as a file in a place; raises GoneError, OSError."""
+        file = place.path / "blob"
+        with file.open("wb") as out:
+            out.writelines(self._pieces(offer))
+        return file
 
     def _pieces(self, offer: Offer) -> Iterator[bytes]:
         """The blob, piece by piece; the next one is on its way while this one is written."""

@@ -1,4 +1,4 @@
-"""Layers packed for caches elsewhere, while the stages after them run.
+"""Layers, and finished outputs, packed for caches elsewhere while the build goes on.
 
 A folder in the store with a file for each blob, named after the hexadecimal digits of its digest, and ``entries.json``:
 a list of {key, below, layer, blob, size, unpacked, parts, title, created}. The host fetches it whole.
@@ -11,7 +11,8 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any, BinaryIO, cast
 
 from stages.layertar import NotPortableError, pack
 from stages.offers import chain_digest
-from stages.store import Record, Store, Workplace
+from stages.store import Record, Store, Workplace, measure
 
 ENTRIES = "entries.json"
 LEVEL = "-3"  # of zstd: what takes longer to compress would take longer than what it saves
@@ -42,6 +43,7 @@ class Packer:
     place: Workplace
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     _packed: dict[tuple[str, str], Future[dict[str, Any] | None]] = field(default_factory=dict)
+    _outputs: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, record: Record) -> None:
         """Begin to pack a stage's layer."""
@@ -49,12 +51,27 @@ class Packer:
         if name not in self._packed:
             self._packed[name] = self._pool.submit(self._pack, record)
 
+    def add_output(self, key: str, kind: str, chain: Sequence[str]) -> None:
+        """Begin to pack a finished output of the store, made from this chain of layers."""
+        folder = self.store.root / "outputs" / key
+        about = {
+            "key": key,
+            "below": chain_digest(chain),
+            "layer": "",
+            "parts": ["output"],
+            "title": f"output/{kind}",
+            "created": time.time(),
+        }
+        self._packed[key, ""] = self._pool.submit(self._pack_output, folder, about)
+        self._outputs.append((key, ""))
+
     def finish(self, records: Iterable[Record]) -> Path | None:
         """The folder, with the layers of these records and no others; None where there are none. Raises OSError."""
         wanted = list(records)
         for record in wanted:
             self.add(record)
-        found = [self._packed[record.key, record.layer].result() for record in wanted]
+        names_of = [*((record.key, record.layer) for record in wanted), *self._outputs]
+        found = [self._packed[name].result() for name in names_of]
         entries = [entry for entry in found if entry is not None]
         names = {entry["blob"].removeprefix("sha256:") for entry in entries}
         for file in self.place.upper.iterdir():  # of a plan that was given up: a mirror moved
@@ -69,10 +86,17 @@ class Packer:
         """Pack no more."""
         self._pool.shutdown(cancel_futures=True)
 
+    def _pack_output(self, folder: Path, about: dict[str, Any]) -> dict[str, Any] | None:
+        extent = measure(folder)
+        return self._write(folder, {**about, "fingerprint": extent.fingerprint}, extent.bytes)
+
     def _pack(self, record: Record) -> dict[str, Any] | None:
-        """Pack one layer; None where it cannot travel."""
         layer = self.store.root / "layers" / record.layer if record.layer else None
-        threads = "-T0" if record.bytes > SMALL else "--single-thread"
+        return self._write(layer, described(record), record.bytes)
+
+    def _write(self, folder: Path | None, about: Mapping[str, Any], length: int) -> dict[str, Any] | None:
+        """Pack one folder of about ``length`` bytes; its entry, or None where it cannot travel."""
+        threads = "-T0" if length > SMALL else "--single-thread"
         partial = self.place.path / "partial"
         environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
         with (
@@ -84,7 +108,7 @@ class Packer:
             assert zstd.stdin is not None
             try:
                 with zstd.stdin:
-                    written = pack(layer, described(record), cast("BinaryIO", zstd.stdin))
+                    written = pack(folder, about, cast("BinaryIO", zstd.stdin))
             except NotPortableError:
                 zstd.kill()
                 return None
@@ -94,14 +118,5 @@ class Packer:
             found = hashlib.file_digest(data, "sha256").hexdigest()
         size = partial.stat().st_size
         partial.rename(self.place.upper / found)
-        return {
-            "key": record.key,
-            "below": chain_digest(record.below),
-            "layer": record.layer,
-            "blob": f"sha256:{found}",
-            "size": size,
-            "unpacked": written.bytes,
-            "parts": list(record.parts),
-            "title": record.title,
-            "created": record.created,
-        }
+        same = {name: about[name] for name in ("key", "below", "layer", "parts", "title", "created")}
+        return {**same, "blob": f"sha256:{found}", "size": size, "unpacked": written.bytes}

@@ -10,15 +10,13 @@ from stages.control import Control
 from stages.events import emit
 from stages.outputs import Exporter, FinishedTree
 from stages.plan import Plan, Stage
-from stages.request import Request
+from stages.request import DISK_TYPES, Request
 from stages.store import Store
 
 if TYPE_CHECKING:
     from stages.elsewhere import Elsewhere
     from stages.layers import Builder
     from stages.packing import Packer
-
-Held = frozenset[tuple[str, str]]
 
 
 def look(
@@ -35,24 +33,40 @@ def look(
 
 
 def needs_no_tree(request: Request, store: Store, scratch: Path, plan: Plan, elsewhere: Elsewhere) -> bool:
-    """Is everything that is asked for at its destination already: then no layer is fetched."""
+    """Can everything that is asked for be had without the tree: from its destination, the store, or a cache.
+
+    Then no layer is fetched.
+    """
     if len(elsewhere.steps) < len(plan.stages) or not elsewhere.offered:
         return False
     if request.locking.report or request.locking.used or request.breaks or request.stop_at:
         return False
     if any("cwd" in step.parts for step in elsewhere.steps):  # what scripts leave beside the image is fetched anew
         return False
-    return Exporter(request, store, FinishedTree(plan, elsewhere.chain, {}), scratch).unchanged()
+    lacking = Exporter(request, store, FinishedTree(plan, elsewhere.chain, {}), scratch).lacking()
+    if not request.outputs or any(output.type in DISK_TYPES for _, output in lacking):
+        return False
+    return not lacking or elsewhere.fetch_outputs([key for key, _ in lacking])
 
 
-def share(request: Request, store: Store, packer: Packer, keys: Sequence[str], held: Held) -> None:
-    """Have the host fetch the layers of these keys that its caches do not hold; where that cannot be, it is said."""
+def share(
+    request: Request, store: Store, packer: Packer, keys: Sequence[str], exporter: Exporter, elsewhere: Elsewhere
+) -> None:
+    """Have the host fetch the layers of these keys, and the outputs, that its caches do not hold.
+
+    Disk images stay: they are large, and soon written from the tree. Where nothing can be packed, it is said.
+    """
     records = [store.find(key) for key in keys]
     if request.caches["write"] == "max":
         records += store.records()
     wanted = {(record.key, record.layer): record for record in records if record}
+    outputs = {exporter.key(output): output.type for output in request.outputs if output.type not in DISK_TYPES}
+    elsewhere.ask(list(outputs))
+    for key, kind in outputs.items():
+        if (key, "") not in elsewhere.held:
+            packer.add_output(key, kind, exporter.tree.chain)
     try:
-        folder = packer.finish(record for name, record in wanted.items() if name not in held)
+        folder = packer.finish(record for name, record in wanted.items() if name not in elsewhere.held)
     except OSError as error:
         emit("note", text=f"no layer goes to a cache: they cannot be packed ({error.strerror or error})")
         return

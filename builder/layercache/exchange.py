@@ -54,6 +54,7 @@ class Exchange:
         if kind == "lookup":
             send(json.dumps(self._look(frozenset(event["keys"]))))
         elif kind == "fetch":
+            self.close()
             self._fetching = Fetching(event["blobs"], self._candidates)
         elif kind == "want" and event["path"].startswith(BEFORE):
             assert self._fetching is not None
@@ -74,7 +75,7 @@ class Exchange:
     def _look(self, keys: frozenset[str]) -> dict[str, Any]:
         """What the caches offer for these keys, and which entries all that are written to have already."""
         assert self._asked is not None
-        self._listed, self._keys = self._asked.all(), keys
+        self._listed, self._keys = self._asked.all(), self._keys | keys
         offers: list[dict[str, Any]] = []
         candidates: dict[str, list[Candidate]] = {}
         seen: set[tuple[Identity, str]] = set()
@@ -86,8 +87,7 @@ class Exchange:
                 if (entry.identity, entry.blob) not in seen:
                     seen.add((entry.identity, entry.blob))
                     offers.append(_offer(cache, entry))
-        self.close()
-        self._candidates = candidates
+        self._candidates |= candidates
         held: set[tuple[str, str]] | None = None
         for _, entries in self._listed[len(self.sources) :]:
             names = {(entry.key, entry.layer) for entry in entries}
@@ -125,7 +125,7 @@ class Exchange:
             return []
         self._thread.join()
         return [
-            f"cache: {sent} layers ({length / 1e6:.1f} MB) to {cache.spec.name}"
+            f"cache: {sent} layers and outputs sent to {cache.spec.name} ({length / 1e6:.1f} MB)"
             for cache, sent, length in zip(self.targets, self._sending.sent, self._sending.bytes, strict=True)
             if sent
         ]
