@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +13,11 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from builder.layercache import entries, signatures
+from builder.layercache import entries, fetching, signatures
+from builder.layercache.caches import Cache
 from builder.layercache.entries import MOST, Entry, merged, read_index, write_index
 from builder.layercache.forks import is_from_fork
+from builder.layercache.places import Folder
 from builder.layercache.pruning import to_go
 from builder.layercache.spec import parse
 from stages.errors import UsageError
@@ -238,3 +242,29 @@ def test_by_size_goes_the_oldest_and_of_one_chain_the_topmost_first() -> None:
 def test_blobs_that_several_entries_share_count_once() -> None:
     same = [entry(number, blob="sha256:" + "a" * 64) for number in range(1, 9)]
     assert to_go(same, older_than=None, keep_size=1000, now=NOW) == []
+
+
+# -- patience ------------------------------------------------------------------------------------------------------
+
+
+class Trickling(Folder):
+    """A place that never comes to an end."""
+
+    def blob(self, digest: str) -> Iterator[bytes]:
+        yield b"x"
+        threading.Event().wait()
+
+
+def test_a_blob_that_trickles_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "PATIENCE", 0.2)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    said: list[str] = []
+    slow = Cache(parse(f"type=dir,path={tmp_path}", writing=False), Trickling(tmp_path), said.append)
+    wanted = [entry(1).blob, entry(2).blob]
+    both = {blob: [fetching.Candidate(slow, entry(number))] for number, blob in enumerate(wanted, 1)}
+    found = fetching.Fetching(wanted, both)
+    assert [found.piece(blob, 0) for blob in wanted] == [fetching.GONE] * 2
+    assert len(said) == 1
+    assert "too slow" in said[0]
+    found.close()
+    assert list((tmp_path / "dib-ctr/tmp").iterdir()) == []
