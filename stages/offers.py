@@ -59,7 +59,7 @@ class Offer:
         except (KeyError, TypeError):
             return None
         named = not offer.layer or _LAYER.match(offer.layer)
-        return offer if named and _DIGEST.match(offer.blob) and offer.size >= 0 and offer.unpacked >= 0 else None
+        return offer if named and _DIGEST.match(offer.blob) and offer.size > 0 and offer.unpacked >= 0 else None
 
     def chain(self, below: tuple[str, ...]) -> tuple[str, ...]:
         """The chain with this layer on top."""

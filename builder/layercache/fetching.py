@@ -48,11 +48,15 @@ class Fetching:
         file = self._arrived(digest)
         if file is None:
             return GONE
-        with file.open("rb") as data:
-            data.seek(offset)
-            piece = data.read(PIECE)
-            if data.tell() >= file.stat().st_size:
-                file.unlink()
+        try:
+            with file.open("rb") as data:
+                data.seek(offset)
+                piece = data.read(PIECE)
+                if data.tell() >= file.stat().st_size:  # handed on: who wants it once more has it fetched once more
+                    file.unlink()
+                    del self._begun[digest]
+        except OSError:
+            return GONE
         return base64.b64encode(piece).decode("ascii")
 
     def _arrived(self, digest: str) -> Path | None:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -368,7 +369,7 @@ def test_a_poisoned_layer_is_refused_and_its_stage_runs(
         outcome = machine.build("--cache-from", f"type=dir,path={place / 'poisoned'}", *FIRST)
         assert outcome.titles("hit") == STAGES[:2]
         assert outcome.digest() == filled[1]
-        assert len(warnings(outcome)) == 1
+        assert len(warnings(outcome)) == bool(data), "what has no bytes is not even asked for"
         assert machine("cache", "verify").status == 0
         shutil.rmtree(place / "poisoned")
 
@@ -383,7 +384,7 @@ def test_clocks_of_other_machines_may_be_wrong(machines: Machines, place: Path) 
         outcome = machines().build(*both, *FIRST)
         assert outcome.titles("start") == []
         assert outcome.digest() == first.digest()
-        assert max(abs(each.used - each.created + shift) for each in listed(folder)) < 86400, "the use is noted anew"
+        assert max(abs(each.used - time.time()) for each in listed(folder)) < 86400, "the use is noted anew"
 
 
 @pytest.fixture
@@ -398,7 +399,8 @@ def small_disk(place: Path) -> Iterator[Path]:
 
 
 def test_a_disk_that_is_full_while_layers_come(machines: Machines, place: Path, small_disk: Path) -> None:
-    fat = {"install.d/60-fat": script("head -c 60M /dev/urandom > /etc/fat"), **stage_scripts([70])}
+    write = script('head -c 60M /dev/urandom > "$TARGET_ROOT/etc/fat"')
+    fat = {"extra-data.d/60-fat": write, **stage_scripts([70])}
     write_element(place / "elements", "fat", fat)
     folder = f"type=dir,path={place / 'shared'}"
     machines().build("--cache-to", folder, "-o", "tar", "tiny-os", "fat")
