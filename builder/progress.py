@@ -41,6 +41,11 @@ def stage_title(stage: Event) -> str:
     return f"{stage['phase']}/{stage['element']}/{stage['script']}"
 
 
+def _source(event: Event) -> str:
+    """Where a hit came from, unless from the store."""
+    return f" in {event['source']}" if event.get("source") else ""
+
+
 def plan_table(stages: Sequence[Event]) -> str:
     """The plan as an aligned table, a stage a line."""
     head = ("#", "phase", "element", "script", "where", "key", "", "why")
@@ -164,7 +169,7 @@ class Plain:
     def _stage_line(self, kind: str, event: Event) -> str | None:
         title = f"[{event['number']}/{len(self._stages)}] {stage_title(self._stages[event['number']])}"
         if kind == "hit":
-            return f"{title}  cached"
+            return f"{title}  cached{_source(event)}"
         if kind == "wait":
             return f"{title}  another build runs it, waiting"
         if kind == "start":
@@ -232,7 +237,7 @@ class Live:
             if kind == "wait":
                 self._last = "another build runs it, waiting"
         elif kind == "hit":
-            self._line(event, "[green]cached[/green]")
+            self._line(event, f"[green]cached[/green]{_source(event)}")
         elif kind == "done":
             self._line(event, f"{event['seconds']:.1f} s, {size(event['bytes'])}")
         elif kind == "failed":

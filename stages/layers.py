@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -63,6 +63,9 @@ class Builder:
     lists: Mapping[str, Path] = field(default_factory=dict)  # what a locked build gives its stages (``stages.replay``)
     kept: list[str] = field(default_factory=list)
     ran: list[str] = field(default_factory=list)
+    fetched: list[str] = field(default_factory=list)  # keys of stages that came from a cache elsewhere
+    sources: Mapping[str, str] = field(default_factory=dict)  # the names of those caches, by key
+    on_kept: Callable[[Record], None] = lambda _: None  # told of every stage that ran
     hits: int = 0
     misses: int = 0
     _place: int = 0
@@ -84,8 +87,8 @@ class Builder:
         for stage in self.plan.stages:
             record = None if chain is None or self.request.no_cache else self.find(stage, chain)
             chain = record.chain() if record else None
-            why = "" if record else self._why(stage)
-            yield stage, record is not None, why
+            hit = record is not None or stage.key in self.sources
+            yield stage, hit, "" if hit else self._why(stage)
 
     def _why(self, stage: Stage) -> str:
         if self.request.no_cache:
@@ -126,9 +129,18 @@ class Builder:
     def _hit(self, stage: Stage, record: Record) -> Record:
         os.utime(self.store.root / "keys" / f"{stage.key}.json")
         self.kept.append(stage.key)
-        self.hits += 1
-        emit("hit", number=stage.number)
+        self._count_hit(stage)
         return record
+
+    def _count_hit(self, stage: Stage) -> None:
+        self.hits += 1
+        source = self.sources.get(stage.key, "")
+        emit("hit", number=stage.number, **({"source": source} if source else {}))
+
+    def pass_over(self) -> None:
+        """Every stage is in a cache elsewhere, and nobody needs its layer here."""
+        for stage in self.plan.stages:
+            self._count_hit(stage)
 
     def _run(self, stage: Stage, chain: tuple[str, ...]) -> Record:
         emit("start", number=stage.number)
@@ -150,6 +162,7 @@ class Builder:
                 raise self._no_room() or error from error
         self.kept.append(stage.key)
         self.ran.append(stage.key)
+        self.on_kept(record)
         emit("done", number=stage.number, seconds=round(seconds, 3), bytes=record.bytes)
         return record
 

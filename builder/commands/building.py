@@ -12,6 +12,8 @@ import click
 
 from builder.commands.images import pushing_of
 from builder.commands.options import (
+    cache_from_option,
+    cache_options,
     converse,
     disk_options,
     log_options,
@@ -54,6 +56,7 @@ def _check_load(engine: str, *, load: bool) -> None:
 @log_options
 @output_options
 @disk_options
+@cache_options
 @click.option(
     "--lock",
     type=click.Path(path_type=Path),
@@ -152,6 +155,7 @@ def _build_several(wish: Wish, options: dict[str, Any], say: Callable[[str], Non
 @request_options
 @output_options
 @disk_options
+@cache_from_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plan(*, as_json: bool, **options: Any) -> None:
     """Show the stages of a build: which are in the cache, and why the others are not."""
@@ -169,6 +173,7 @@ def plan(*, as_json: bool, **options: Any) -> None:
 
 @click.command(cls=CommandAfterDashes)
 @request_options
+@cache_from_option
 @click.option(
     "--at",
     default="",

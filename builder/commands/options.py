@@ -15,6 +15,7 @@ from stages.request import OUTPUT_TYPES
 
 if TYPE_CHECKING:
     from builder.build import Conversation
+    from builder.layercache.exchange import Exchange
     from builder.request import Prepared, Wish
 
 ENGINES = ("auto", "podman", "docker", "podman-socket", "docker-socket", "host")
@@ -91,6 +92,51 @@ def request_options(command: Command) -> Command:
     ):
         command = option(command)
     return engine_options(command)
+
+
+CACHE_EXAMPLE = "type=registry,ref=HOST/NAME:TAG or type=dir,path=DIR or type=gha"
+
+
+def cache_options(command: Command) -> Command:
+    """Caches elsewhere, to read from and to write to (``builder.layercache.spec``)."""
+    for option in (
+        click.option(
+            "--cache-to",
+            multiple=True,
+            metavar="SPEC",
+            help=f"Send the layers of the build to a cache (repeatable): {CACHE_EXAMPLE}.",
+        ),
+        cache_from_option,
+    ):
+        command = option(command)
+    return command
+
+
+cache_from_option = click.option(
+    "--cache-from",
+    multiple=True,
+    metavar="SPEC",
+    help=f"Take layers from a cache before running a stage (repeatable, asked in order): {CACHE_EXAMPLE}.",
+)
+
+
+def exchange_of(options: dict[str, Any]) -> Exchange | None:
+    """The caches that the options name; UsageError for what cannot be."""
+    read, write = options.get("cache_from", ()), options.get("cache_to", ())
+    if not read and not write:
+        return None
+    from builder.layercache.caches import open_caches
+    from builder.layercache.exchange import Exchange
+    from builder.layercache.spec import parse_all
+
+    reading, writing = parse_all(read, writing=False), parse_all(write, writing=True)
+    if options.get("offline"):
+        for spec in (*reading, *writing):
+            if spec.kind != "dir":
+                note(f"--offline: the cache {spec.name} is not asked")
+        reading = tuple(spec for spec in reading if spec.kind == "dir")
+        writing = tuple(spec for spec in writing if spec.kind == "dir")
+    return Exchange(*open_caches(reading, writing, note), note)
 
 
 def output_options(command: Command) -> Command:
@@ -234,7 +280,9 @@ def converse(prepared: Prepared | None, options: dict[str, Any], *, quiet: bool 
     beside = prepared.locks.locked.parent if prepared and prepared.locks.locked else Path()
     folders = {element.name: element.path for element in prepared.elements} if prepared else {}
     large = prepared.large if prepared else {}
-    return Conversation(agent, shown, log, again(options), beside, folders, large)
+    return Conversation(
+        agent, shown, log, again(options), beside, folders, large, exchange=exchange_of(options) if prepared else None
+    )
 
 
 def again(options: dict[str, Any]) -> list[str]:
@@ -256,7 +304,7 @@ def again(options: dict[str, Any]) -> list[str]:
             words += [flag, str(value)]
     if options.get("offline"):
         words.append("--offline")
-    for name, flag in (("settings", "--set"), ("packages", "-p")):
+    for name, flag in (("settings", "--set"), ("packages", "-p"), ("cache_from", "--cache-from")):
         for value in options.get(name, ()):
             words += [flag, value]
     return [*words, *options.get("elements", ())]
