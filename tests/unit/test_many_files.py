@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
+from builder.cli import main
 from builder.many import schema
 from builder.many.image import Image, Needs, Retries, chosen, images_of
 from builder.many.load import checked, load
@@ -265,3 +266,29 @@ SHAPES = [
 @pytest.mark.parametrize(("text", "what"), SHAPES)
 def test_the_schema_refuses_shapes_that_the_reader_refuses(text: str, what: str) -> None:
     assert not _validator().is_valid(yaml.safe_load(text)), what
+
+
+# -- the command line --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("build", "--jobs", "2", "debian-minimal"), "--jobs is for images files"),
+        (("plan", "--stages", "debian-minimal"), "--stages is for images files"),
+        (("build", "-f", "FILE", "--name", "x"), "--name does not go with -f"),
+        (("build", "-f", "FILE", "-o", "tar"), "does not go with -f"),
+        (("plan", "-f", "FILE", "--release", "sid"), "--release does not go with -f"),
+        (("build", "-f", "FILE", "sever"), "did you mean 'server'"),
+        (("build", "-f", "FILE.no"), "cannot be read"),
+        (("build", "-f", "FILE", "--push", "r.example.org/x:1"), "with a / at the end"),
+        (("build", "--host", "unix:///x", "debian-minimal"), "the engine auto is not told where"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    arguments: tuple[str, ...], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "images.yaml"
+    file.write_text("images: {server: {elements: [debian-minimal]}}\n")
+    assert main([word.replace("FILE", str(file)) for word in arguments]) == 2
+    assert named in capsys.readouterr().err
