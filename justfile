@@ -91,6 +91,14 @@ families *ARGS:
 verify-distro *ARGS:
     python -m tests.matrix.verify {{ARGS}}
 
+# the container image of dib-ctr itself (containerfiles/dib-ctr.Containerfile) as NAME, on BASE; ARGS go to podman build
+container NAME='localhost/dib-ctr:latest' BASE='docker.io/library/debian:trixie-slim' *ARGS='':
+    podman build --network=host --build-arg BASE='{{BASE}}' -f containerfiles/dib-ctr.Containerfile -t '{{NAME}}' {{ARGS}} .
+
+# the pods of `dib-ctr k8s`'s MANIFESTS, run by podman (as root) with what they may and may not; their volumes in FOLDER
+pods MANIFESTS FOLDER:
+    python -m tests.pod '{{MANIFESTS}}' '{{FOLDER}}'
+
 # try each engine for real and say what is wrong
 doctor:
     dib-ctr doctor
