@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from builder.commands import boot, building, compat, disk, diskplan, images, launchers, store, survey
+from builder.commands import boot, building, compat, disk, diskplan, github, images, launchers, store, survey
 from builder.commands.options import note
 from stages.errors import BuildError
 
@@ -27,7 +27,7 @@ for command in (
     *(building.build, building.plan, building.shell),
     *(images.verify_image, images.image_size, images.push_image),
     *(compat.disk_image_create, compat.ramdisk_image_create, compat.diskimage_builder, launchers.launchers),
-    *(boot.boot, disk.disk, survey.elements, store.cache, survey.doctor),
+    *(boot.boot, disk.disk, survey.elements, store.cache, survey.doctor, github.github_action),
 ):
     cli.add_command(command)
 disk.disk.add_command(diskplan.plan)
