@@ -30,6 +30,8 @@ lint:
     ruff check
     ruff format --check
     mypy
+    actionlint
+    check-jsonschema --builtin-schema vendor.github-actions action.yml
 
 # every shell script, told by its first line (elements' scripts have no suffix) or by its name
 shellcheck:
@@ -106,3 +108,8 @@ doctor:
 # the README's first command on fresh Debian machines, as root and as an ordinary user
 fresh-machine *SUITES='bookworm trixie':
     tests/fresh-machine.sh {{SUITES}}
+
+# the GitHub Action's steps as they stand, on a fresh machine that has what GitHub's runners have; ARGS are --with NAME=VALUE
+action *ARGS='--with elements=debian-minimal --with cache= --with upload=image':
+    FRESH_USERS=person FRESH_PACKAGES='ca-certificates curl git jq podman python3 python3-yaml' \
+        FRESH_COMMAND='python3 -m tests.actions.run {{ARGS}}' tests/fresh-machine.sh trixie

@@ -82,7 +82,8 @@ class Pack:
             self._kernel()
         self._shell()
         if self.name("grub2-common") in self.groups:
-            loaders = uefi.files(self.root, self.distribution.loaders)  # while GRUB's programs are where Debian has them
+            # While GRUB's programs are where Debian has them.
+            loaders = uefi.files(self.root, self.distribution.loaders)
             self._rename_grub()
             self._add_files(loaders)
         if self.name("openssh-server") in self.groups:
