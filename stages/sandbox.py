@@ -20,7 +20,7 @@ from pathlib import Path
 
 from stages import init, nativetools, syscalls
 from stages.keptmounts import KeptMount, kept_mounts
-from stages.places import BUILD_DIR, HOOKS_INSIDE
+from stages.places import BUILD_DIR, HOOKS_INSIDE, SECRETS
 from stages.supervise import listener, records
 from stages.syscalls import bind, mount
 
@@ -35,13 +35,14 @@ class Cache:
     """A package cache: ``source`` is its private view, ``path`` where the tree's package tool looks for it.
 
     What is new in the view is kept in ``keep``, or in the shared folder of ``name``. Without a name it is seen in the
-    tree only.
+    tree only. ``linked`` are the shared files that the view has links to, as they were: inode, size, time of change.
     """
 
     name: str
     source: Path
     path: str
     keep: Path | None = None
+    linked: Mapping[Path, tuple[int, int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -146,12 +147,22 @@ def _enter_inside(view: View) -> None:
         _place(root / name, folder=True)
     _kernel_folders(root, own_network=not view.network)
     _devices(root / "dev")
+    _show_secrets(view, root / SECRETS[1:])
     if view.native:
         nativetools.furnish(root / nativetools.PLACE[1:], *view.native)
     if _place(root / HOOKS_INSIDE[1:], folder=True):
         bind(view.hooks, root / HOOKS_INSIDE[1:], recursive=True, read_only=True)
     _mount_caches(view, root)
     syscalls.pivot_root(root)
+
+
+def _show_secrets(view: View, folder: Path) -> None:
+    """Given files below a folder of the stage's own /dev: no layer gets a trace of them."""
+    for path, source in view.given.items():
+        place = folder / path.lstrip("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
+        bind(source, place, read_only=True)
 
 
 def _mount_caches(view: View, root: Path) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from qemu.architecture import native
 from stages import aptsources
+from tests.bench.cache import cache
 from tests.bench.disks import disks, peak
 from tests.bench.figures import Bench, Figure, run, spent
 from tests.bench.upstream import upstream_elements
@@ -268,6 +269,7 @@ PARTS: dict[str, Callable[[Bench], list[Figure]]] = {
     "machinery": machinery,
     "one-script": one_script,
     "disks": disks,
+    "cache": cache,
 }
 ON_WISH = {"upstream": upstream_elements}  # needs root and diskimage-builder: tests/compat/setup
 

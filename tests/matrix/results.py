@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from tests.matrix.rows import Row
 
@@ -32,6 +35,21 @@ class Result:
     def failed(self) -> bool:
         """Did anything fail."""
         return FAILED in (self.image, self.disk)
+
+
+def known(file: Path) -> dict[str, Result]:
+    """The results in a file, by their rows' names; none where it is not there."""
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    return {name: Result(**entry) for name, entry in json.loads(text or "{}").items()}
+
+
+def add(file: Path, result: Result) -> None:
+    """Write one result into a file, in the place of an older one; other runs may be writing theirs."""
+    with file.open("a", encoding="utf-8") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        found = {**known(file), result.name: result}
+        held.truncate(0)
+        held.write(json.dumps({name: asdict(each) for name, each in sorted(found.items())}, indent=1) + "\n")
 
 
 def _size(count: int) -> str:

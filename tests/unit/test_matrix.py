@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from stages.element import BUILTIN
-from tests.matrix.results import BEGIN, BOOTED, BUILT, END, FAILED, Result, placed, table
+from tests.matrix.results import BEGIN, BOOTED, BUILT, END, FAILED, Result, add, known, placed, table
 from tests.matrix.rows import REAL, SYNTHETIC, Row, chosen, rows
 from tests.matrix.run import Outcome, Runner
 from tests.matrix.verify import Step, steps, tried
+from tests.mirrors.catalogue import served
 
 FEDORA = Row("fedora", "fedora-minimal", "43", "amd64", SYNTHETIC, disk=True)
 ARM = Row("debian", "debian-minimal", "trixie", "arm64", REAL, disk=False)
@@ -72,3 +73,19 @@ def test_a_failed_build_is_told_in_one_line(tmp_path: Path) -> None:
     runner = Runner(tmp_path, "host", {("fedora", "43"): {"DIB_RELEASE": "no"}})
     outcome = runner.build(FEDORA, ["-o", "oic", "debian-minimal"])
     assert (outcome.error, outcome.bytes) == ("'oic' is no output type", 0)
+
+
+def test_results_of_several_runs_are_kept_in_one_file(tmp_path: Path) -> None:
+    file = tmp_path / "matrix.json"
+    assert known(file) == {}
+    fedora, arm = Result(FEDORA.name, FAILED, reason="no"), Result(ARM.name, BUILT, 2.0)
+    add(file, fedora)
+    add(file, arm)
+    add(file, dataclasses.replace(fedora, image=BUILT, reason=""))
+    assert known(file) == {FEDORA.name: Result(FEDORA.name, BUILT), ARM.name: arm}
+
+
+def test_a_mirror_that_cannot_be_made_fails_its_rows_alone(tmp_path: Path) -> None:
+    with served({"arch": {"no-such-release"}}, tmp_path) as found:
+        assert found.variables == {}
+        assert list(found.failures) == [("arch", "no-such-release")]

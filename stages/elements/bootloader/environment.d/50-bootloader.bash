@@ -27,7 +27,7 @@ case "$ARCH" in
         ;;
 esac
 case "${DISTRO_NAME:-}" in
-    debian | ubuntu | fedora | centos | rocky | almalinux | rhel) ;;
+    debian | ubuntu | fedora | centos | rocky | almalinux | rhel | opensuse) ;;
     *) dib_bootloader_signed=False ;;
 esac
 export DIB_BOOTLOADER_SERIAL_CONSOLE="${DIB_BOOTLOADER_SERIAL_CONSOLE:-$dib_bootloader_serial}"
