@@ -422,6 +422,7 @@ def test_pkg_map_command_agrees_with_the_plan(tmp_path: Path) -> None:
     command = hooks_with(tmp_path, "pkg-map/bin/pkg-map", tables)
     for distribution in ("debian", "ubuntu"):
         environment = {"ARCH": "amd64", "DISTRO_NAME": distribution, "DIB_RELEASE": "any", "DIB_INIT_SYSTEM": "any"}
+        environment |= {"DIB_BOOTLOADER": "grub", "DIB_SKIP_GRUB_PACKAGE_INSTALL": "False"}
         for name, folder in elements:
             if (folder / "package-installs.yaml").exists() and name in maps:
                 wanted = list(yaml.safe_load((folder / "package-installs.yaml").read_text(encoding="utf-8")))
