@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from builder.documents import Describer
 
 
+TOLD = ("digest", "image", "bytes", "more")  # of an output's event
+
+
 class AbandonedError(Exception):
     """The build failed while one of its outputs was on its way."""
 
@@ -35,7 +38,7 @@ class Arrivals:
         self._describer = describer
         self._succeeded: Future[bool] = Future()
         self._pool = ThreadPoolExecutor(max_workers=2)
-        self._begun: list[tuple[Path, str, Future[None]]] = []
+        self._begun: list[tuple[Path, Event, Future[None]]] = []
 
     def begin(self, event: Event) -> None:
         """Fetch a changed output, in a thread of its own."""
@@ -51,7 +54,7 @@ class Arrivals:
             for disk in event.get("more", [])
         }
         arrival = self._pool.submit(destination.place, stream, event["output"], target, self._wait, beside, more)
-        self._begun.append((target, event["key"], arrival))
+        self._begun.append((target, event, arrival))
 
     def _beside(self, event: Event, folder: Path) -> Mapping[Path, bytes]:
         target = self._targets[event["index"]]
@@ -71,9 +74,9 @@ class Arrivals:
     def finish(self, memory: destination.Memory) -> None:
         """The build has succeeded: let all outputs appear, and remember them."""
         self._succeeded.set_result(True)
-        for target, key, arrival in self._begun:
+        for target, event, arrival in self._begun:
             arrival.result()
-            memory.remember(target, key)
+            memory.remember(target, event["key"], {name: event[name] for name in TOLD if name in event})
 
     def __enter__(self) -> Arrivals:
         return self

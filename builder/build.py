@@ -28,6 +28,7 @@ from stages.wanted import OFFERED
 
 if TYPE_CHECKING:
     from builder.engines.protocol import Engine
+    from builder.layercache.exchange import Exchange
 
 BOOT = Path(str(stages.__file__)).with_name("boot.py")
 INTERRUPTED = 130
@@ -81,7 +82,7 @@ class Agent:
                 f"the engine {self.engine.name} has no privileged containers, and this disk needs one: {why}",
                 hint=f"--engine {' or '.join(PRIVILEGED_ENGINES)}",
             )
-        if self.engine.name == "podman" and os.getuid() != 0:
+        if self.engine.name == "podman" and not self.engine.found.root:  # type: ignore[attr-defined]
             raise BuildError(
                 f"a container of an ordinary user's podman has no loop devices, and this disk needs some: {why}",
                 hint="run the same command as root, or with --engine docker",
@@ -165,9 +166,17 @@ class Conversation:
     failed: Event | None = None
     error: Event | None = None
     on_output: Callable[[Event], None] = lambda _: None
+    exchange: Exchange | None = None  # the caches elsewhere, where there are any
+
+    @property
+    def caches(self) -> dict[str, str]:
+        """What a request says of caches elsewhere."""
+        return self.exchange.wishes() if self.exchange else {}
 
     def on_event(self, event: Event, send: Callable[[str], None]) -> None:
         """Take one event."""
+        if self.exchange and self.exchange.handle(event, send):
+            return
         if self._of_locks(event, send):  # of no use to a person
             return
         if event["type"] == "error":
@@ -211,6 +220,9 @@ class Conversation:
 
         After an answer without a fault ``then`` may name another agent and what to ask it.
         """
+        if self.exchange:
+            self.exchange.fetch = self.agent.fetch
+            self.exchange.begin()
         try:
             status = self.agent.ask(archive, self.on_event, self.log.line)
             if status == 0 and (following := then()):
@@ -219,6 +231,8 @@ class Conversation:
         finally:
             self.reporter.close()
             self.log.close()
+            if self.exchange:
+                self.exchange.close()
         if self.failed:
             self.agent.note(failure(self.failed, self.log.path, self.again))
         if self.error:
@@ -253,14 +267,14 @@ def produce(
     memory = destination.memory()
     request = prepared.request
     known = [
-        dataclasses.replace(output, have=memory.recall(target) if documents.are_there(output, target) else "")
+        dataclasses.replace(output, **memory.recall_all(target)) if documents.are_there(output, target) else output
         for output, target in zip(request.outputs, prepared.targets, strict=True)
     ]
     wanted = [*known, Output("docker-archive", {"tag": _loaded_name(request)})] if load else known
     for output, target in zip(request.outputs, prepared.targets, strict=True):
         documents.check(output, target)
     agent = conversation.agent
-    request = dataclasses.replace(request, outputs=tuple(wanted), image=agent.digest())
+    request = dataclasses.replace(request, outputs=tuple(wanted), image=agent.digest(), caches=conversation.caches)
     for sentence in prepared.notes:
         agent.note(sentence)
     if reasons := request.disk.get("privileged"):
@@ -295,6 +309,8 @@ def produce(
     places = [str(target) for target in prepared.targets]
     if load:
         places.append(_load(agent, finished[-1], request))
+    for sentence in conversation.exchange.finish() if conversation.exchange else ():
+        say(sentence)
     say(closing(conversation.end, finished, places))
 
 
@@ -351,14 +367,20 @@ def _scratch() -> Path:
 def shell(prepared: Prepared, conversation: Conversation, at: str, command: Sequence[str]) -> int:
     """Build up to a stage, then open a shell or run a command there; returns its exit status."""
     arguments = {"command": json.dumps(list(command))} if command else {}
-    request = dataclasses.replace(prepared.request, stop_at=at, image=conversation.agent.digest(), arguments=arguments)
+    request = dataclasses.replace(
+        prepared.request,
+        stop_at=at,
+        image=conversation.agent.digest(),
+        arguments=arguments,
+        caches=conversation.caches,
+    )
     conversation.ask(request_archive(request, prepared.elements, prepared.given))
     return conversation.agent.enter(conversation.result["session"])
 
 
 def plan(prepared: Prepared, conversation: Conversation) -> list[Event]:
     """The plan's stages, with hits, misses and reasons."""
-    request = dataclasses.replace(prepared.request, image=conversation.agent.digest())
+    request = dataclasses.replace(prepared.request, image=conversation.agent.digest(), caches=conversation.caches)
     conversation.ask(request_archive(request, prepared.elements, prepared.given))
     found: list[Event] = conversation.result["stages"]
     return found

@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from builder.engines.memory import cache_folder
 from stages.errors import BuildError, UsageError
@@ -102,26 +103,32 @@ class Memory:
 
     file: Path
 
-    def _read(self) -> dict[str, dict[str, str]]:
+    def _read(self) -> dict[str, dict[str, Any]]:
         try:
-            data: dict[str, dict[str, str]] = json.loads(self.file.read_text(encoding="utf-8"))
+            data: dict[str, dict[str, Any]] = json.loads(self.file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return data
 
     def recall(self, target: Path) -> str:
         """The key of the output that still lies at ``target`` unchanged, or ""."""
+        return str(self.recall_all(target)["have"])
+
+    def recall_all(self, target: Path) -> dict[str, Any]:
+        """The same as ``have``, and what was told of that output as ``known`` (empty where nothing was)."""
         known = self._read().get(str(target))
-        return known["key"] if known and known["fingerprint"] == fingerprint(target) else ""
+        if not known or known["fingerprint"] != fingerprint(target):
+            return {"have": "", "known": {}}
+        return {"have": known["key"], "known": known.get("known", {})}
 
     def knows(self, target: Path) -> bool:
         """Did a build write to ``target``, whatever lies there now?"""
         return str(target) in self._read()
 
-    def remember(self, target: Path, key: str) -> None:
-        """Note what was just written; forgets paths that are gone."""
+    def remember(self, target: Path, key: str, known: Mapping[str, Any] | None = None) -> None:
+        """Note what was just written, and what was told of it; forgets paths that are gone."""
         data = {path: known for path, known in self._read().items() if Path(path).exists()}
-        data[str(target)] = {"key": key, "fingerprint": fingerprint(target)}
+        data[str(target)] = {"key": key, "fingerprint": fingerprint(target), "known": dict(known or {})}
         self.file.parent.mkdir(parents=True, exist_ok=True)
         write_file(self.file, json.dumps(data, indent=1, sort_keys=True))
 

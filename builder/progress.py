@@ -41,6 +41,11 @@ def stage_title(stage: Event) -> str:
     return f"{stage['phase']}/{stage['element']}/{stage['script']}"
 
 
+def _source(event: Event) -> str:
+    """Where a hit came from, unless from the store."""
+    return f" in {event['source']}" if event.get("source") else ""
+
+
 def plan_table(stages: Sequence[Event]) -> str:
     """The plan as an aligned table, a stage a line."""
     head = ("#", "phase", "element", "script", "where", "key", "", "why")
@@ -78,7 +83,9 @@ def failure(event: Event, log: Path, again: Sequence[str]) -> str:
             f"error: the stage {title} failed with status {event['status']}",
             f"  phase: {event['phase']}, element: {event['element']}, script: {event['script']}",
             *(f"  | {line}" for line in event["tail"]),
+            *([f"  why:   {event['why']}"] if "why" in event else []),
             f"  log:   {log}",
+            *([f"  next:  {event['hint']}"] if "hint" in event else []),
             f"  next:  {shlex.join([*again, '--at', title])}",
         ]
     )
@@ -162,7 +169,7 @@ class Plain:
     def _stage_line(self, kind: str, event: Event) -> str | None:
         title = f"[{event['number']}/{len(self._stages)}] {stage_title(self._stages[event['number']])}"
         if kind == "hit":
-            return f"{title}  cached"
+            return f"{title}  cached{_source(event)}"
         if kind == "wait":
             return f"{title}  another build runs it, waiting"
         if kind == "start":
@@ -230,7 +237,7 @@ class Live:
             if kind == "wait":
                 self._last = "another build runs it, waiting"
         elif kind == "hit":
-            self._line(event, "[green]cached[/green]")
+            self._line(event, f"[green]cached[/green]{_source(event)}")
         elif kind == "done":
             self._line(event, f"{event['seconds']:.1f} s, {size(event['bytes'])}")
         elif kind == "failed":

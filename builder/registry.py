@@ -13,11 +13,11 @@ import os
 import re
 import ssl
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import sleep as pause
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -32,7 +32,6 @@ from stages.export import layout
 
 TIMEOUT = 30.0  # seconds
 PIECE = 1 << 20  # bytes of a blob that are asked for at a time
-ATTEMPTS = 4  # with 2, 4, 8 seconds between them
 MANIFESTS = (
     layout.MANIFEST_TYPE,
     layout.INDEX_TYPE,
@@ -48,9 +47,14 @@ class PassingError(BuildError):
     """A failure that may be over when the same is tried again."""
 
 
-def persistently(work: Callable[[], Result], on_note: Callable[[str], None]) -> Result:
-    """Do ``work``, again after a pause where it fails with PassingError; says so with ``on_note``."""
-    for seconds in (2**number for number in range(1, ATTEMPTS)):
+PAUSES: tuple[float, ...] = (2, 4, 8)  # seconds
+
+
+def persistently(
+    work: Callable[[], Result], on_note: Callable[[str], None], pauses: Sequence[float] = PAUSES
+) -> Result:
+    """Do ``work``, again after each of the ``pauses`` where it fails with PassingError; says so with ``on_note``."""
+    for seconds in pauses:
         try:
             return work()
         except PassingError as error:
@@ -114,11 +118,15 @@ def is_loopback(host: str) -> bool:
 
 @dataclass
 class Registry:
-    """A registry at ``host``; ``insecure`` allows plain HTTP and certificates that nobody vouches for."""
+    """A registry at ``host``; ``insecure`` allows plain HTTP and certificates that nobody vouches for.
+
+    ``timeout`` is how long it may be silent, in seconds.
+    """
 
     host: str
     insecure: bool = False
     authfile: Path | None = None
+    timeout: float = TIMEOUT
     _base: str = ""
     _session: requests.Session = field(default_factory=requests.Session)
 
@@ -181,6 +189,42 @@ class Registry:
         """Give the repository ``name`` a manifest whose blobs it has."""
         self._request("PUT", name, f"manifests/{reference}", data=data, headers={"Content-Type": media_type})
 
+    def has_blob(self, name: str, digest: str) -> bool:
+        """Does the repository ``name`` have this blob."""
+        return self._request("HEAD", name, f"blobs/{digest}", absent=(404,)).ok
+
+    def has_manifest(self, name: str, reference: str) -> bool:
+        """Does the repository ``name`` have this manifest."""
+        headers = {"Accept": ", ".join(MANIFESTS)}
+        return self._request("HEAD", name, f"manifests/{reference}", absent=(404,), headers=headers).ok
+
+    def put_blob(self, name: str, digest: str, data: IO[bytes] | bytes) -> None:
+        """Give the repository ``name`` a blob ("Pushing a blob monolithically"); a file is read from its beginning."""
+        answer = self._request("POST", name, "blobs/uploads/")
+        place = urlsplit(urljoin(answer.url, answer.headers.get("Location", "")))
+        query = f"{place.query}&digest={digest}" if place.query else f"digest={digest}"
+        if not isinstance(data, bytes):
+            data.seek(0)
+        headers = {"Content-Type": "application/octet-stream"}
+        try:
+            answer = self._send("PUT", place._replace(query=query).geturl(), data=data, headers=headers)
+        except requests.RequestException as error:
+            what = f"the registry {self.host} broke off: {_reason(error)}"
+            raise PassingError(what, where=self.host, hint="run it again") from error
+        self._check(answer, name)
+
+    def delete_manifest(self, name: str, digest: str) -> bool:
+        """Delete a manifest of the repository ``name`` by its digest; False where the registry deletes nothing."""
+        answer = self._request("DELETE", name, f"manifests/{digest}", absent=(400, 404, 405))
+        return answer.ok or answer.status_code == 404
+
+    def another(self) -> Registry:
+        """The same registry for another thread, logged in as this one is."""
+        session = requests.Session()
+        session.headers.update(self._session.headers)
+        session.auth = self._session.auth
+        return replace(self, _session=session)
+
     def lists_referrers(self, name: str, digest: str) -> bool:
         """Does it say by itself what refers to a manifest ("Listing Referrers")."""
         headers = {"Accept": layout.INDEX_TYPE}
@@ -192,7 +236,7 @@ class Registry:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", InsecureRequestWarning)  # it was asked for
             return self._session.request(
-                method, url, timeout=TIMEOUT, verify=not self.insecure, proxies=proxies, **arguments
+                method, url, timeout=self.timeout, verify=not self.insecure, proxies=proxies, **arguments
             )
 
     def _request(

@@ -8,13 +8,26 @@ import shutil
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stages import aptsources, breaks, foreign, locked, osinfo, pinned, provided, sandbox, sources
+from stages import (
+    aptsources,
+    breaks,
+    foreign,
+    locked,
+    osinfo,
+    pinned,
+    provided,
+    repositories,
+    sandbox,
+    sharing,
+    sources,
+)
 from stages.caches import read_cache_rules
 from stages.cleaning import prune, verify
 from stages.control import Control, StoppedError
@@ -35,6 +48,10 @@ from stages.shell import finished_session, set_command
 from stages.sourcestates import Question
 from stages.store import Store, disk_full
 from stages.tree import copy_tree, mounted
+
+if TYPE_CHECKING:
+    from stages.elsewhere import Elsewhere
+    from stages.packing import Packer
 
 REPLANS = 3  # how often a mirror may move while a build installs from it
 SCRATCH = "scratch"
@@ -182,19 +199,46 @@ def _check_mirrors(work: Work, plan: Plan, builder: Builder) -> None:
             raise MirrorMovedError
 
 
-def _build_tree(work: Work) -> tuple[Plan, Builder, tuple[str, ...]]:
+@contextmanager
+def _remembering(work: Work, plan: Plan, builder: Builder) -> Iterator[None]:
+    """Record the repositories' states once a stage has installed from them, or the build needs nothing of them.
+
+    Not before: what a mirror says whose lists nobody could use is no state that ``--offline`` can build from.
+    """
+    finished = False
+    try:
+        yield
+        finished = True
+    finally:
+        installed = any(stage.packages and stage.key in builder.kept for stage in plan.stages)
+        if (finished or installed) and not work.request.offline and work.request.locking.used is None:
+            repositories.remember(plan.repositories, work.store.root / "repositories")
+
+
+def _build_tree(work: Work, packer: Packer | None = None) -> Built:
     """Plan and build up to the request's stop; again from the start where a mirror moves meanwhile."""
     foreign.ensure(work.request.arch, work.scratch / "binfmt")
     for attempt in range(1, REPLANS + 1):
         plan = plan_request(work)
         builder = _builder(work, plan)
+        if packer:
+            builder.on_kept = packer.add
         for sentence in breaks.check(plan, work.request.breaks):
             emit("note", text=sentence)
         stop = plan.find(work.request.stop_at) if work.request.stop_at else None
-        locked.prepare(work.request, work.store, work.control, builder)
+        stages = plan.stages[: stop.number - 1] if stop else plan.stages
+        elsewhere = sharing.look(work.request, work.store, work.control, builder, stages)
         emit("plan", stages=rows(builder))
+        if elsewhere and sharing.needs_no_tree(work.request, work.store, work.scratch, plan, elsewhere):
+            builder.pass_over()
+            with _remembering(work, plan, builder):
+                return Built(plan, builder, elsewhere.chain, elsewhere, only_looked=True)
+        if elsewhere:
+            elsewhere.fetch(stages)
+        locked.prepare(work.request, work.store, work.control, builder)
         try:
-            chain = builder.build(stop)
+            with _remembering(work, plan, builder):
+                chain = builder.build(stop)
             _check_mirrors(work, plan, builder)
             _check_sources(work, plan, builder)
             locked.save_lists(work.request, work.store, plan, builder, chain)
@@ -202,36 +246,73 @@ def _build_tree(work: Work) -> tuple[Plan, Builder, tuple[str, ...]]:
             if attempt < REPLANS:
                 emit("note", text="a repository moved during the build: planning again from its new state")
             continue
-        return plan, builder, chain
+        return Built(plan, builder, chain, elsewhere)
     raise BuildError(
         "the repositories keep moving while the build takes from them",
         hint="try again later, or name a mirror that stands still",
     )
 
 
+@dataclass(frozen=True)
+class Built:
+    """A tree: its plan, who built it, its layers (lowest first), and what caches elsewhere have of it.
+
+    ``only_looked``: all layers are known, and some of them are elsewhere.
+    """
+
+    plan: Plan
+    builder: Builder
+    chain: tuple[str, ...]
+    elsewhere: Elsewhere | None = None
+    only_looked: bool = False
+
+
 def build(work: Work) -> None:
     """The command ``build``: tree and outputs."""
     started = time.monotonic()
-    plan, builder, chain = _build_tree(work)
+    if not work.request.caches.get("write"):
+        _end(started, _build(work, None))
+        return
+    from stages.packing import Packer
+
+    with work.store.workplace() as place:
+        packer = Packer(work.store, place)
+        try:
+            built = _build(work, packer)
+        finally:
+            packer.close()
+        emit("shared")
+        work.control.line()
+    _end(started, built)
+
+
+def _build(work: Work, packer: Packer | None) -> Built:
+    built = _build_tree(work, packer)
+    plan, builder, chain = built.plan, built.builder, built.chain
+    if built.only_looked:
+        Exporter(work.request, work.store, FinishedTree(plan, chain, {}), work.scratch).tell()
+        return built
     for kind, fields in locked.settle(work.request, work.store, plan, chain):
         emit(kind, **fields)
     # The layers go to the disk while the outputs are written; those can be written again after a power loss.
     syncing = threading.Thread(target=work.store.sync, args=(list(builder.kept),))
     syncing.start()
-    titles = layer_titles(work.store, builder.kept)
-    exporter = Exporter(work.request, work.store, FinishedTree(plan, chain, titles), work.scratch)
     try:
+        titles = layer_titles(work.store, builder.kept)
+        exporter = Exporter(work.request, work.store, FinishedTree(plan, chain, titles), work.scratch)
         exporter.write_all()
+        if packer and built.elsewhere:
+            sharing.share(work.request, work.store, packer, builder.kept, exporter, built.elsewhere)
         side_files(work, chain, plan.tree_key)
     finally:
         syncing.join()
-    emit(
-        "end",
-        seconds=round(time.monotonic() - started, 3),
-        hits=builder.hits,
-        misses=builder.misses,
-        tree=plan.tree_key,
-    )
+    return built
+
+
+def _end(started: float, built: Built) -> None:
+    builder = built.builder
+    seconds = round(time.monotonic() - started, 3)
+    emit("end", seconds=seconds, hits=builder.hits, misses=builder.misses, tree=built.plan.tree_key)
 
 
 def side_files(work: Work, chain: tuple[str, ...], tree_key: str) -> None:
@@ -251,12 +332,16 @@ def side_files(work: Work, chain: tuple[str, ...], tree_key: str) -> None:
 
 def plan(work: Work) -> None:
     """The command ``plan``: the stages with hits, misses and reasons."""
-    emit("result", data={"stages": rows(_builder(work, plan_request(work)))})
+    made = plan_request(work)
+    builder = _builder(work, made)
+    sharing.look(work.request, work.store, work.control, builder, made.stages)
+    emit("result", data={"stages": rows(builder)})
 
 
 def shell(work: Work) -> None:
     """The command ``shell``: build up to the stage asked for and leave a session to enter."""
-    made, builder, chain = _build_tree(work)
+    built = _build_tree(work)
+    made, builder, chain = built.plan, built.builder, built.chain
     if work.request.stop_at:
         session = builder.open_session(made.find(work.request.stop_at), chain)
     else:

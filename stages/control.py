@@ -43,10 +43,11 @@ class Control:
         """The next line from the host, without its end; raises StoppedError where it goes away instead."""
         if self.descriptor is None:
             raise StoppedError
-        while b"\n" not in self._buffer:
-            data = os.read(self.descriptor, 1 << 16)
+        parts, data = [], self._buffer
+        while b"\n" not in data:  # (pieces of files are long lines: each byte is looked at once)
+            parts.append(data)
+            data = os.read(self.descriptor, 1 << 20)
             if not data:
                 raise StoppedError
-            self._buffer += data
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return line
+        last, _, self._buffer = data.partition(b"\n")
+        return b"".join((*parts, last))

@@ -6,7 +6,7 @@
 plan                ``stages``: list of {number, phase, element, script, where, key, hit, why}
 start               ``number``: a stage begins to run (it was a miss)
 log                 ``number``, ``text``: one line that the stage's script printed
-hit                 ``number``: a stage was found in the store
+hit                 ``number``, perhaps ``source``: a stage was found in the store, or in the cache of this name
 done                ``number``, ``seconds``, ``bytes`` (of its layer): a stage ran and was kept
 wait                ``number``: another build is running this stage; this one waits for it
 output              ``output`` (type), ``index`` (place in the request), ``key``, ``path`` (in the store), ``changed``
@@ -14,10 +14,18 @@ output              ``output`` (type), ``index`` (place in the request), ``key``
                     beside the image
 assemble            ``job``: what the block-device stage needs to make disk images (``stages.disk``)
 break               ``session``, ``number``, ``point`` (before, after, error): wants a shell, waits for ``continue``
-failed              ``number``, ``status``, ``tail`` (last lines), ``phase``, ``element``, ``script``
+failed              ``number``, ``status``, ``tail`` (last lines), ``phase``, ``element``, ``script``; where the last
+                    lines tell of a bad mirror ``why`` and ``hint``
 error               ``what``, ``where``, ``hint``, ``status`` (1 or 2), ``trace`` (for --debug)
 want                ``path``, ``offset``: the next piece of a file that the host has offered (``stages.replay``); a
                     line in base64 answers, an empty one where the file ends
+                    (or, below ``cache/``, the next piece of a layer; ``!`` answers where it is not to be had)
+lookup              ``keys`` of all stages: which of them do the host's caches have; a line of JSON answers:
+                    ``offers`` (``stages.offers``) and ``held``, the [key, layer] that need not be sent to them
+fetch               ``blobs``: the digests of the layers that will be wanted, in this order
+bad                 ``blob``, ``why``: this layer of a cache was refused; its stage runs
+share               ``path`` (in the store) of a folder with layers for caches elsewhere (``stages.packing``)
+shared              the folder will go now: a line answers when it has been fetched
 used                ``used``: what the build used (``stages.lock``)
 vendor              ``path`` (in the store) of the folder with the lists and packages that the host does not hold
 note                ``text``: something worth a line

@@ -8,19 +8,21 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-from stages import breaks, caches, foreign, keptmounts, provided, sandbox, sourcecache
-from stages.caches import CacheRule
+from stages import breaks, caches, foreign, keptmounts, mirrorfaults, provided, sandbox, sourcecache
+from stages.caches import CacheRule, ListsState
 from stages.control import Control, StoppedError
 from stages.environment import SERVICES
 from stages.errors import BuildError
 from stages.events import emit
 from stages.hooksfolder import add_earlier, same_as_given, write_hooks
 from stages.key import digest, why_missed
+from stages.nativetools import Programs, Tool
 from stages.places import (
     BUILD_DIR,
     CACHES,
@@ -61,6 +63,9 @@ class Builder:
     lists: Mapping[str, Path] = field(default_factory=dict)  # what a locked build gives its stages (``stages.replay``)
     kept: list[str] = field(default_factory=list)
     ran: list[str] = field(default_factory=list)
+    fetched: list[str] = field(default_factory=list)  # keys of stages that came from a cache elsewhere
+    sources: Mapping[str, str] = field(default_factory=dict)  # the names of those caches, by key
+    on_kept: Callable[[Record], None] = lambda _: None  # told of every stage that ran
     hits: int = 0
     misses: int = 0
     _place: int = 0
@@ -82,8 +87,8 @@ class Builder:
         for stage in self.plan.stages:
             record = None if chain is None or self.request.no_cache else self.find(stage, chain)
             chain = record.chain() if record else None
-            why = "" if record else self._why(stage)
-            yield stage, record is not None, why
+            hit = record is not None or stage.key in self.sources
+            yield stage, hit, "" if hit else self._why(stage)
 
     def _why(self, stage: Stage) -> str:
         if self.request.no_cache:
@@ -124,9 +129,18 @@ class Builder:
     def _hit(self, stage: Stage, record: Record) -> Record:
         os.utime(self.store.root / "keys" / f"{stage.key}.json")
         self.kept.append(stage.key)
-        self.hits += 1
-        emit("hit", number=stage.number)
+        self._count_hit(stage)
         return record
+
+    def _count_hit(self, stage: Stage) -> None:
+        self.hits += 1
+        source = self.sources.get(stage.key, "")
+        emit("hit", number=stage.number, **({"source": source} if source else {}))
+
+    def pass_over(self) -> None:
+        """Every stage is in a cache elsewhere, and nobody needs its layer here."""
+        for stage in self.plan.stages:
+            self._count_hit(stage)
 
     def _run(self, stage: Stage, chain: tuple[str, ...]) -> Record:
         emit("start", number=stage.number)
@@ -148,6 +162,7 @@ class Builder:
                 raise self._no_room() or error from error
         self.kept.append(stage.key)
         self.ran.append(stage.key)
+        self.on_kept(record)
         emit("done", number=stage.number, seconds=round(seconds, 3), bytes=record.bytes)
         return record
 
@@ -176,16 +191,19 @@ class Builder:
                 lines.add(f"dib-ctr: {note}\n".encode())
             if not stage.phase.inside:
                 sandbox.remove_stand_ins(view.tree / "dev")
+            caches.let_go_of_changed(view.caches)
             if status == 0:
                 self._keep_hooks(stage, view, place)
                 keptmounts.write(set(left) - set(keptmounts.read(view.tree.parent)), place.upper)
-                caches.keep_new(self.store, self.caches, self.request.arch, view.caches)
+                caches.keep_new(self.store, self.caches, self.request.arch, self._lists_state(), view.caches)
                 if stage.sources:
                     sourcecache.remember(self._image_cache(), stage.sources)
         return status, list(lines.tail)
 
     def _failed(self, stage: Stage, chain: tuple[str, ...], place: Workplace, status: int, tail: list[str]) -> None:
         full = self._no_room()
+        indices = [state.source for state in self.plan.repositories]
+        fault = mirrorfaults.explain(tail, indices) if stage.packages and not full else None
         emit(
             "failed",
             number=stage.number,
@@ -194,6 +212,7 @@ class Builder:
             phase=stage.phase.name,
             element=stage.script.element,
             script=stage.name,
+            **({"why": fault.what, "hint": fault.hint} if fault else {}),
         )
         if breaks.ERROR in self.request.breaks:
             self._shell("error", stage, chain, place)
@@ -233,10 +252,18 @@ class Builder:
                         furnished=stage.phase.name != "root",
                         image_cache=self._image_cache() if stage.image_cache else None,
                         given={path: self._given(self.request.given[path]) for path in stage.given},
+                        native=self._native(merged / "tree"),
                     )
         finally:
             if not (scratch / "merged").exists():  # never walk into a tree that could not be unmounted
                 shutil.rmtree(scratch, ignore_errors=True)
+
+    @cached_property
+    def _programs(self) -> Programs | None:
+        return foreign.programs(self.request.arch, self.scratch / "native")
+
+    def _native(self, tree: Path) -> tuple[Path, tuple[Tool, ...]] | None:
+        return (self._programs.folder, self._programs.serving(tree)) if self._programs else None
 
     def _given(self, digest: str) -> Path:
         """A given file: it came with the request, or the host sends it now."""
@@ -246,12 +273,17 @@ class Builder:
     def _cache_views(self, stage: Stage, merged: Path, place: Workplace) -> tuple[Cache, ...]:
         views: tuple[Cache, ...] = ()
         if stage.packages:
-            views = caches.open_views(self.store, self.caches, self.request.arch, place)
+            views = caches.open_views(self.store, self.caches, self.request.arch, self._lists_state(), place)
             caches.add_lists(views, self.lists)
         if stage.phase.name not in UNMOUNTED:
             cache = self._image_cache()
             views += tuple(caches.open_kept(cache, mount, place) for mount in keptmounts.read(merged))
         return views
+
+    def _lists_state(self) -> ListsState:
+        """What package lists hang on: the repositories' state, and the keys that stages which install are given."""
+        given = {self.request.given[path] for stage in self.plan.stages if stage.packages for path in stage.given}
+        return ListsState.of(self.plan.repositories, self.request.image, *given)
 
     def _image_cache(self) -> Path:
         """The scripts' own cache (DIB_IMAGE_CACHE), which outlives builds; they lock in it themselves."""

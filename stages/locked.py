@@ -29,8 +29,9 @@ def prepare(request: Request, store: Store, control: Control, builder: Builder) 
 
 
 def save_lists(request: Request, store: Store, plan: Plan, builder: Builder, chain: tuple[str, ...]) -> None:
-    """After stages that installed packages have run: keep the package lists they used, for locked builds."""
-    if not request.locking.report and not any(stage.packages for stage in plan.stages if stage.key in builder.ran):
+    """After stages that installed packages have run, here or elsewhere: keep the package lists that they used."""
+    new = {*builder.ran, *builder.fetched}
+    if not request.locking.report and not any(stage.packages for stage in plan.stages if stage.key in new):
         return
     from stages.savedlists import SavedLists
     from stages.used import Account

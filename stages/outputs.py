@@ -27,6 +27,7 @@ LAST_USE = 3600.0  # seconds
 FORMAT = "4"  # raise it when an exporter's bytes change
 DISK_FORMAT = "2"  # the same for disk images
 DESCRIBED = "described.json"
+DONE = "done.json"
 ELSEWHERE = ("dest", "documents")  # options that the host follows, not the build container
 FROM_LAYOUT = ("oci-archive", "docker-archive")
 
@@ -72,6 +73,23 @@ class Exporter:
             from stages.disk import job
 
             emit("assemble", job=job(self.request, self.store, self.tree, self.scratch, missing))
+
+    def _lies_there(self, output: Output, key: str) -> bool:
+        return bool(output.known) and output.have == key
+
+    def lacking(self) -> list[tuple[str, Output]]:
+        """The outputs, with their keys, that are neither at their destination already nor in the store."""
+        keyed = [(self.key(output), output) for output in self.request.outputs]
+        return [(key, output) for key, output in keyed if not self._lies_there(output, key) and not self.find(key)]
+
+    def tell(self) -> None:
+        """Report each output, none of which is lacking: as what lies at its destination, or in the store."""
+        for index, output in enumerate(self.request.outputs):
+            key = self.key(output)
+            if self._lies_there(output, key):
+                emit("output", output=output.type, index=index, key=key, path="", changed=False, **output.known)
+            else:
+                self._output(index)
 
     def _disks(self) -> tuple[list[int], list[tuple[int, str]]]:
         """The places of disk images that are in the store, and those of the others with their keys."""
@@ -142,9 +160,7 @@ class Exporter:
     def find(self, key: str) -> dict[str, Any] | None:
         """What is known of a finished output, or None."""
         try:
-            done: dict[str, Any] = json.loads(
-                (self.store.root / "outputs" / key / "done.json").read_text(encoding="utf-8")
-            )
+            done: dict[str, Any] = json.loads((self.store.root / "outputs" / key / DONE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         return done if done["boot"] == boot_id() else None  # nobody notes whether it reached the disk
@@ -175,11 +191,11 @@ class Exporter:
             artifact = place.path / "artifact"
             done: dict[str, Any] = {"boot": boot_id(), "type": output.type, "name": self.request.name}
             done |= self._artifact(artifact, output)
-            write_file(place.path / "done.json", json.dumps(done))
+            write_file(place.path / DONE, json.dumps(done))
             for name in ("layer", "work"):
                 (place.path / name).rmdir()
             folder.mkdir()
-            for path in (*place.path.glob("artifact*"), place.path / DESCRIBED, place.path / "done.json"):
+            for path in (*place.path.glob("artifact*"), place.path / DESCRIBED, place.path / DONE):
                 path.rename(folder / path.name)
         return done
 

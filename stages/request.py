@@ -23,11 +23,15 @@ OUTPUT_TYPES = (*TREE_TYPES, *DISK_TYPES)
 
 @dataclass(frozen=True)
 class Output:
-    """One output: its type, its options (``layers=stages`` ...) and the key of what already lies at its destination."""
+    """One output: its type, its options (``layers=stages`` ...) and the key of what already lies at its destination.
+
+    ``known`` is what was told of that when it was written: ``digest``, ``bytes``, ``image``, ``more``.
+    """
 
     type: str
     options: Mapping[str, str] = field(default_factory=dict)
     have: str = ""
+    known: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Request:
     ``disk`` describes the disk that the tree is for, where it is for one (``stages.disk``). ``given`` has the SHA-256
     of each file of the user's machine that scripts may see, by its path; they travel in the archive's ``given``.
     ``base`` is the image that the tree begins with, and the digest of its manifest (``name``, ``digest``), if any.
+    ``caches`` says whether the host has caches elsewhere: ``read`` (yes) and ``write`` (``min`` or ``max``).
     """
 
     command: str
@@ -68,6 +73,7 @@ class Request:
     disk: Mapping[str, Any] = field(default_factory=dict)
     given: Mapping[str, str] = field(default_factory=dict)
     base: Mapping[str, str] = field(default_factory=dict)
+    caches: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The request as one JSON document."""

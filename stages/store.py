@@ -49,6 +49,7 @@ FOLDERS = (
     "sessions",
     "agent",
 )
+PARTS = ("tree", "cwd", "hooks")  # of a layer
 _ID_BYTES = 5  # ten digits a layer: 300 of them fit in the page that mount options may have
 
 
@@ -217,11 +218,7 @@ class Store:
 
     def keep(self, place: Workplace, record: Record, plan_place: str) -> Record:
         """Make the work folder's content the layer of ``record.key``; an empty one becomes no layer."""
-        parts = []
-        for part in ("tree", "cwd", "hooks"):
-            folder = place.upper / part
-            if folder.is_dir():
-                parts.append(part)
+        parts = [part for part in PARTS if (place.upper / part).is_dir()]
         layer = ""
         if parts:
             layer = secrets.token_hex(_ID_BYTES)
@@ -229,10 +226,29 @@ class Store:
             place.upper.rename(self.root / "layers" / layer)
             record = dataclasses.replace(record, bytes=extent.bytes, fingerprint=extent.fingerprint)
         record = dataclasses.replace(record, layer=layer, parts=tuple(parts), boot=self._boot)
+        self._note(record, plan_place)
+        return record
+
+    def adopt(self, place: Workplace, record: Record, plan_place: str) -> Record:
+        """Keep a layer that was made in another store, under the id it has there: it is what it was, or BuildError."""
+        extent, parts = measure(place.upper), tuple(part for part in PARTS if (place.upper / part).is_dir())
+        right = parts == record.parts and (not record.layer or extent.fingerprint == record.fingerprint)
+        if not right or bool(record.layer) != bool(parts):
+            raise BuildError("its files are not those that were kept")
+        if record.layer:
+            folder = self.root / "layers" / record.layer
+            if not folder.exists():
+                place.upper.rename(folder)
+            elif measure(folder).fingerprint != record.fingerprint:  # (the same one may be left over from earlier)
+                raise BuildError("another layer has its name here")
+        kept = dataclasses.replace(record, bytes=extent.bytes if record.layer else 0, boot=self._boot)
+        self._note(kept, plan_place)
+        return kept
+
+    def _note(self, record: Record, plan_place: str) -> None:
         (self.root / "synced" / record.key).unlink(missing_ok=True)
         write_file(self.root / "keys" / f"{record.key}.json", json.dumps(dataclasses.asdict(record)))
         write_file(self.root / "last" / f"{plan_place}.json", json.dumps(dict(record.inputs)))
-        return record
 
     def forget(self, key: str) -> None:
         """Let a record go; its layer stays until the next prune, for builds that use it now."""

@@ -15,6 +15,7 @@ from stages.request import OUTPUT_TYPES
 
 if TYPE_CHECKING:
     from builder.build import Conversation
+    from builder.layercache.exchange import Exchange
     from builder.request import Prepared, Wish
 
 ENGINES = ("auto", "podman", "docker", "podman-socket", "docker-socket", "host")
@@ -30,9 +31,20 @@ def note(text: str, end: str = "\n") -> None:
 def engine_options(command: Command) -> Command:
     for option in (
         click.option("--debug", is_flag=True, help="Show tracebacks."),
+        click.option(
+            "--host",
+            default="",
+            metavar="ADDRESS",
+            help="Where the engine is: unix://, tcp://, ssh://, or the name of podman's connection, docker's context.",
+        ),
         click.option("--store", metavar="DIR", help="Where the store of the host engine is [env: DIB_CTR_STORE]."),
         click.option(
-            "--engine", type=click.Choice(ENGINES), default="auto", show_default=True, help="What runs the build."
+            "--engine",
+            type=click.Choice(ENGINES),
+            default="auto",
+            show_default=True,
+            envvar="DIB_CTR_ENGINE",
+            help="What runs the build [env: DIB_CTR_ENGINE].",
         ),
     ):
         command = option(command)
@@ -47,7 +59,8 @@ def request_options(command: Command) -> Command:
             "base",
             default="",
             metavar="IMAGE",
-            help="Begin with an image: HOST/NAME:TAG, oci:DIR, oci-archive:FILE or docker-archive:FILE.",
+            help="Begin with an image: HOST/NAME:TAG, oci:DIR, oci-archive:FILE, docker-archive:FILE;"
+            " or with what a Containerfile gives: containerfile:PATH.",
         ),
         click.option("--offline", is_flag=True, help="Cut the network; take repositories as they were seen last."),
         click.option(
@@ -90,6 +103,51 @@ def request_options(command: Command) -> Command:
     ):
         command = option(command)
     return engine_options(command)
+
+
+CACHE_EXAMPLE = "type=registry,ref=HOST/NAME:TAG or type=dir,path=DIR or type=gha"
+
+
+def cache_options(command: Command) -> Command:
+    """Caches elsewhere, to read from and to write to (``builder.layercache.spec``)."""
+    for option in (
+        click.option(
+            "--cache-to",
+            multiple=True,
+            metavar="SPEC",
+            help=f"Send the layers of the build to a cache (repeatable): {CACHE_EXAMPLE}.",
+        ),
+        cache_from_option,
+    ):
+        command = option(command)
+    return command
+
+
+cache_from_option = click.option(
+    "--cache-from",
+    multiple=True,
+    metavar="SPEC",
+    help=f"Take layers from a cache before running a stage (repeatable, asked in order): {CACHE_EXAMPLE}.",
+)
+
+
+def exchange_of(options: dict[str, Any]) -> Exchange | None:
+    """The caches that the options name; UsageError for what cannot be."""
+    read, write = options.get("cache_from", ()), options.get("cache_to", ())
+    if not read and not write:
+        return None
+    from builder.layercache.caches import open_caches
+    from builder.layercache.exchange import Exchange
+    from builder.layercache.spec import parse_all
+
+    reading, writing = parse_all(read, writing=False), parse_all(write, writing=True)
+    if options.get("offline"):
+        for spec in (*reading, *writing):
+            if spec.kind != "dir":
+                note(f"--offline: the cache {spec.name} is not asked")
+        reading = tuple(spec for spec in reading if spec.kind == "dir")
+        writing = tuple(spec for spec in writing if spec.kind == "dir")
+    return Exchange(*open_caches(reading, writing, note), note)
 
 
 def output_options(command: Command) -> Command:
@@ -219,21 +277,25 @@ def converse(prepared: Prepared | None, options: dict[str, Any], *, quiet: bool 
     from builder import engines
     from builder.build import Agent, Conversation
     from builder.progress import Log, Plain, reporter
+    from builder.telling import tell, told
     from builder.toolimage import purpose_of
     from qemu.architecture import native, runs
 
     if options["store"]:
         os.environ["DIB_CTR_STORE"] = options["store"]
-    engine = engines.select(options["engine"])
+    engine = engines.select(options["engine"], options.get("host", ""))
     foreign = prepared is not None and not runs(native(), prepared.request.arch)
     purpose = purpose_of(prepared.build_image if prepared else "", foreign=foreign)
     agent = Agent(engine, purpose, note, options["debug"])
     log = Log.open(options.get("log"), prepared.request.name if prepared else "cache")
-    shown = Plain(out=sys.stderr, github=False) if quiet else reporter(options.get("progress", "plain"))
+    tell(type="log-file", path=str(log.path))
+    shown = Plain(out=sys.stderr, github=False) if quiet else told(reporter(options.get("progress", "plain")))
     beside = prepared.locks.locked.parent if prepared and prepared.locks.locked else Path()
     folders = {element.name: element.path for element in prepared.elements} if prepared else {}
     large = prepared.large if prepared else {}
-    return Conversation(agent, shown, log, again(options), beside, folders, large)
+    return Conversation(
+        agent, shown, log, again(options), beside, folders, large, exchange=exchange_of(options) if prepared else None
+    )
 
 
 def again(options: dict[str, Any]) -> list[str]:
@@ -241,6 +303,7 @@ def again(options: dict[str, Any]) -> list[str]:
     words = ["dib-ctr", "shell"]
     for name, flag in (
         ("engine", "--engine"),
+        ("host", "--host"),
         ("store", "--store"),
         ("base", "--from"),
         ("name", "--name"),
@@ -255,7 +318,7 @@ def again(options: dict[str, Any]) -> list[str]:
             words += [flag, str(value)]
     if options.get("offline"):
         words.append("--offline")
-    for name, flag in (("settings", "--set"), ("packages", "-p")):
+    for name, flag in (("settings", "--set"), ("packages", "-p"), ("cache_from", "--cache-from")):
         for value in options.get(name, ()):
             words += [flag, value]
     return [*words, *options.get("elements", ())]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -67,16 +68,38 @@ def ls(*, as_json: bool, **options: Any) -> None:
 
 @cache.command()
 @engine_options
-@click.option("--older-than", type=float, metavar="DAYS", help="Let go of what was not used for so long.")
-@click.option("--max-size", metavar="SIZE", help="Let go of the oldest until the rest fits: 500M, 20G.")
+@click.option("--older-than", metavar="DAYS", help="Let go of what was not used for so long: 14, 14d, 12h.")
+@click.option("--max-size", "--keep-size", metavar="SIZE", help="Let go of the oldest until the rest fits: 500M, 20GB.")
 @click.option("--all", "everything", is_flag=True, help="Let go of everything, downloaded packages too.")
-def prune(*, older_than: float | None, max_size: str | None, everything: bool, **options: Any) -> None:
+@click.option(
+    "--registry", metavar="REF", help="Clean a cache elsewhere instead: HOST/NAME:TAG, or as --cache-to has it."
+)
+@click.option(
+    "--insecure", is_flag=True, help="With --registry: without TLS, or with a certificate nobody vouches for."
+)
+def prune(
+    *,
+    older_than: str | None,
+    max_size: str | None,
+    everything: bool,
+    registry: str | None,
+    insecure: bool,
+    **options: Any,
+) -> None:
     """Remove what is old or left over; without options only what no build can use any more."""
     from builder.progress import size
 
+    if registry:
+        if everything:
+            raise UsageError("--all is for the store", hint="--older-than 0 empties a registry's cache")
+        _prune_elsewhere(registry, older_than, max_size, insecure=insecure)
+        return
+    if insecure:
+        raise UsageError("--insecure is of use with --registry only", hint="--registry HOST/NAME:TAG")
+
     arguments = {"action": "prune", "all": "1" if everything else ""}
     if older_than is not None:
-        arguments["older_than"] = str(older_than * 86400)
+        arguments["older_than"] = str(seconds_of(older_than))
     if max_size is not None:
         arguments["max_bytes"] = str(bytes_of(max_size))
     data = _ask_cache(options, **arguments)
@@ -84,9 +107,38 @@ def prune(*, older_than: float | None, max_size: str | None, everything: bool, *
     click.echo(f"removed {removed}: {size(data['freed'])} freed")
 
 
+def _prune_elsewhere(place: str, older_than: str | None, keep_size: str | None, *, insecure: bool) -> None:
+    from builder.layercache.pruning import prune as clean
+    from builder.layercache.spec import parse
+    from builder.progress import size
+
+    spec = replace(parse(place, writing=True), insecure=True) if insecure else parse(place, writing=True)
+    age = seconds_of(older_than) if older_than is not None else None
+    done = clean(spec, older_than=age, keep_size=bytes_of(keep_size) if keep_size is not None else None)
+    left = f"{done.left} are left ({size(done.left_bytes)})"
+    click.echo(f"removed {done.entries} layers ({size(done.bytes)}) from {spec.name}: {left}")
+    if not done.deleted:
+        click.echo("the registry deletes no manifests: they are not listed any more, and it must remove them by itself")
+    elif done.entries and spec.kind == "registry":
+        click.echo("the room comes back when the registry collects its garbage")
+
+
+def seconds_of(text: str) -> float:
+    units = {"": 86400.0, "d": 86400.0, "h": 3600.0, "m": 60.0, "w": 7 * 86400.0}
+    number, unit = text.rstrip("dhmw"), text.lstrip("0123456789.")
+    try:
+        return float(number) * units[unit]
+    except (ValueError, KeyError) as error:
+        raise UsageError(f"{text!r} is no age", hint="--older-than 14, --older-than 14d, --older-than 12h") from error
+
+
 def bytes_of(text: str) -> int:
-    units = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-    number, unit = text.rstrip("KMGTkmgt"), text.lstrip("0123456789.").upper()
+    units = {
+        "": 1,
+        "B": 1,
+        **{f"{unit}{end}": 1000**power for power, unit in enumerate("KMGT", 1) for end in ("", "B")},
+    }
+    number, unit = text.rstrip("KMGTBkmgtb"), text.lstrip("0123456789.").upper()
     try:
         return int(float(number) * units[unit])
     except (ValueError, KeyError) as error:

@@ -40,7 +40,7 @@ class Written:
 class Member:
     """One member; ``mtime`` in whole seconds, ``size`` in bytes (files only), ``target`` for the two kinds of link.
 
-    ``device``: major and minor number of the two kinds of device.
+    ``device``: major and minor number of the two kinds of device. ``records`` are PAX records of other kinds.
     """
 
     name: bytes
@@ -53,6 +53,7 @@ class Member:
     target: bytes = b""
     xattrs: Mapping[str, bytes] = field(default_factory=dict)
     device: tuple[int, int] = (0, 0)
+    records: Mapping[bytes, bytes] = field(default_factory=dict)
 
 
 def _header(member: Member, *, name: bytes, target: bytes, uid: int, gid: int, size: int, mtime: int) -> bytes:
@@ -106,6 +107,7 @@ def header(member: Member) -> bytes:
         records[b"mtime"], mtime = b"%d" % mtime, 0
     for attribute, value in member.xattrs.items():
         records[b"SCHILY.xattr." + os.fsencode(attribute)] = value
+    records.update(member.records)
     block = _header(member, name=name, target=target, uid=uid, gid=gid, size=size, mtime=mtime)
     if not records:
         return block

@@ -126,11 +126,19 @@ class Answer:
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    cut: int = -1  # the connection ends after so many bytes of the body (-1: all of it, and it stays)
 
 
 @contextlib.contextmanager
-def proxy(target: str, answer: Callable[[Asked], Answer | None]) -> Iterator[str]:
-    """A way to the registry at ``target`` (host and port) that answers by itself where ``answer`` does; its address."""
+def proxy(
+    target: str,
+    answer: Callable[[Asked], Answer | None],
+    changed: Callable[[Asked, Answer], Answer] = lambda _, answered: answered,
+) -> Iterator[str]:
+    """A way to the registry at ``target`` (host and port) that answers by itself where ``answer`` does; its address.
+
+    ``changed`` may make something else of what the registry answers.
+    """
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -142,7 +150,7 @@ def proxy(target: str, answer: Callable[[Asked], Answer | None]) -> Iterator[str
             length = int(self.headers.get("Content-Length") or 0)
             body = self.rfile.read(length) if length else self._chunks()
             own = answer(Asked(self.command, self.path, dict(self.headers.items())))
-            self._answer(own or self._onward(body))
+            self._answer(own or changed(Asked(self.command, self.path, {}), self._onward(body)))
 
         def _onward(self, body: bytes) -> Answer:
             onward = http.client.HTTPConnection(target, timeout=WAIT)
@@ -154,12 +162,17 @@ def proxy(target: str, answer: Callable[[Asked], Answer | None]) -> Iterator[str
             return Answer(answered.status, passed, answered.read())
 
         def _answer(self, given: Answer) -> None:
+            if given.status == 0:  # nothing at all comes back
+                self.close_connection = True
+                return
             self.send_response(given.status)
             for name, value in {"Content-Length": str(len(given.body)), **given.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(given.body)
+                self.wfile.write(given.body if given.cut < 0 else given.body[: given.cut])
+            if given.cut >= 0:
+                self.close_connection = True
 
         def _chunks(self) -> bytes:
             if self.headers.get("Transfer-Encoding", "").lower() != "chunked":

@@ -18,6 +18,8 @@ from tests.mirrors.debian import DebianTree
 from tests.mirrors.serve import serve
 
 EXTRA = "extra-tool"  # a package of the mirrors that nothing needs
+# Tests that take too long to be among the others.
+by_families = pytest.mark.skipif(not os.environ.get("DIB_CTR_TEST_FAMILIES"), reason="run by `just families` only")
 BOOT_TIME = 600  # seconds; without KVM, beside other tests
 
 
@@ -69,7 +71,12 @@ def synthetic(folder: Path, debian: DebianTree, distribution: str, release: str)
 
 def login(disk: Path, firmware: str = "bios") -> str:
     """Start a machine from the disk and wait for its login; what its console said."""
-    words = ("boot", "--firmware", firmware, "--timeout", str(BOOT_TIME), str(disk))
+    return boot(disk, "--firmware", firmware)
+
+
+def boot(disk: Path, *options: str) -> str:
+    """``dib-ctr boot`` with options; what the machine's console said. Fails where the machine does not come up."""
+    words = ("boot", "--timeout", str(BOOT_TIME), *options, str(disk))
     done = subprocess.run([sys.executable, "-m", "builder.cli", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     return done.stdout

@@ -56,6 +56,31 @@ def test_lines_and_exit_status(case: Case) -> None:
     assert lines == ["first", "x" * 300000, "\u00e4", "no end"]
 
 
+def run_with_pieces(engine: Engine, image: str, piece: str, count: int) -> list[str]:
+    """Have a build container ask for a piece of a file several times; what it printed of each."""
+    lines: list[str] = []
+
+    def on_line(line: str, send: Callable[[str], None]) -> None:
+        if line == "want":
+            send(piece)
+        else:
+            lines.append(line)
+
+    code = (
+        "import hashlib\nfor _ in range(int(sys.argv[1])):\n    print('want', flush=True)\n"
+        "    print(hashlib.sha256(sys.stdin.buffer.readline().rstrip()).hexdigest(), flush=True)\n"
+    )
+    assert engine.run(Container(image, (*PYTHON, TAKE + code, str(count))), b"", on_line) == 0
+    return lines
+
+
+def test_pieces_of_layers_arrive_whole(case: Case) -> None:
+    """Lines of four megabytes on the way in, as layers of a cache come."""
+    piece = "".join(chr(33 + number % 90) for number in range(4 << 20))
+    expected = hashlib.sha256(piece.encode()).hexdigest()
+    assert case.call(run_with_pieces, case.image, piece, 5) == [expected] * 5
+
+
 def test_standard_error_arrives_too(case: Case) -> None:
     """What goes wrong inside is not lost."""
     _, lines = case.call(run, case.image, "print('said on stderr', file=sys.stderr)")

@@ -74,7 +74,8 @@ def table(rows: Sequence[Row], results: Mapping[str, Result]) -> str:
             image += reason
         elif found.disk == FAILED:
             disk += reason
-        cells = (row.distribution, row.release, row.arch, row.mirror, image, _seconds(found.image_seconds), disk)
+        mirror = f"{row.mirror}, main suite alone" if row.main_only else row.mirror
+        cells = (row.distribution, row.release, row.arch, mirror, image, _seconds(found.image_seconds), disk)
         lines.append(f"| {' | '.join(cells)} | {_seconds(found.disk_seconds)} |")
     return "\n".join(lines)
 

@@ -13,11 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from stages.aptsources import debian_mirror
 from tests.matrix.results import BOOTED, BUILT, FAILED, Result
 from tests.matrix.rows import Row
 
 BOOT_TIME = 900  # seconds; without KVM, beside other machines
-PACKAGES = {"alpine": "tree", "gentoo": ""}  # what the image with one more package has, where that is not "tree"
+PACKAGES = {
+    "alpine": "tree",
+    "gentoo": "app-text/tree",
+}  # what the image with one more package has, where that is not "tree"
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,10 @@ class Runner:
         """One build of a row's operating system with more arguments."""
         destination = self.folder / "out" / row.name
         destination.mkdir(parents=True, exist_ok=True)
-        settings = [
-            f"--set={name}={value}" for name, value in self.variables.get((row.distribution, row.release), {}).items()
-        ]
+        variables = dict(self.variables.get((row.distribution, row.release), {}))
+        if row.main_only:
+            variables["DIB_APT_SOURCES_CONF"] = f"default:deb {debian_mirror().archive} {row.release} main"
+        settings = [f"--set={name}={value}" for name, value in variables.items()]
         command = [
             *(sys.executable, "-m", "builder.cli", "build", "--engine", self.engine, "--progress", "json"),
             *("--arch", row.arch, "--release", row.release, "--dest", str(destination), *settings),

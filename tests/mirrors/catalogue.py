@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from tests.mirrors import pacman, rpm
+from tests.mirrors import gentoo, pacman, rpm, ubuntu
 from tests.mirrors.debian import DebianTree, bootstrap
 from tests.mirrors.rpmnames import DISTRIBUTIONS
 from tests.mirrors.serve import serve
@@ -45,7 +45,31 @@ def _arch(folder: Path, release: str) -> Iterator[Mapping[str, str]]:
         yield {"DIB_DISTRIBUTION_MIRROR": address, "DIB_ARCH_KEYRING": str(mirror.keyring), "DIB_ARCH_REVOKED": ""}
 
 
-SERVERS: dict[str, Serve] = {**{name: partial(_rpm, name) for name in DISTRIBUTIONS}, "arch": _arch}
+@contextlib.contextmanager
+def _ubuntu(folder: Path, release: str) -> Iterator[Mapping[str, str]]:
+    mirror = ubuntu.make(folder, release, ubuntu.download(folder.with_name("packages-for-ubuntu")))
+    with serve(mirror.folder) as address:
+        yield {"DIB_DISTRIBUTION_MIRROR": address, "DIB_APT_KEYRING": str(mirror.keyring)}
+
+
+@contextlib.contextmanager
+def _gentoo(folder: Path, release: str) -> Iterator[Mapping[str, str]]:
+    assert release == "gentoo"
+    mirror = gentoo.make(folder, bootstrap(folder.with_name("debian-tree-for-gentoo"), gentoo.PACKAGES))
+    with serve(mirror.folder) as address:
+        yield {
+            "DIB_DISTRIBUTION_MIRROR": address,
+            "DIB_GENTOO_KEYS": str(mirror.keys),
+            "GENTOO_PROFILE": gentoo.PROFILE,
+        }
+
+
+SERVERS: dict[str, Serve] = {
+    **{name: partial(_rpm, name) for name in DISTRIBUTIONS},
+    "arch": _arch,
+    "gentoo": _gentoo,
+    "ubuntu": _ubuntu,
+}
 
 
 @dataclass(frozen=True)

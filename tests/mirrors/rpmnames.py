@@ -55,6 +55,7 @@ REDHAT = {
 }
 SUSE = {
     **COMMON,
+    "systemd-sysv": "systemd-sysvinit",
     "libc-bin": "glibc",
     "base-passwd": "system-user-root",
     "mount": "util-linux-systemd",
@@ -103,6 +104,7 @@ class Distribution:
 
 
 _REDHAT_EMPTY = {
+    "util-linux-core": ("util-linux",),
     "glibc-minimal-langpack": ("glibc",),
     "kernel": ("kernel-core", "kernel-modules"),
     "kernel-modules": ("kernel-core",),
@@ -114,6 +116,8 @@ _REDHAT_EMPTY = {
 }
 _SUSE_EMPTY: dict[str, tuple[str, ...]] = {
     "aaa_base": ("filesystem",),
+    "ca-certificates-mozilla": ("ca-certificates",),
+    "cloud-init-config-suse": (),
     "efibootmgr": (),
     "openssh": ("openssh-server", "openssh-clients"),
     "patterns-base-minimal_base": ("zypper",),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.mirrors import uefi
-from tests.mirrors.debian import DebianTree
+from tests.mirrors.debian import SSH_ENABLED, SSH_UNIT, DebianTree, cloud_config
 from tests.mirrors.rpmnames import KERNEL, LEFT_OUT, Distribution
 from tests.mirrors.subscription import SUBSCRIPTION_MANAGER
 
@@ -36,6 +36,7 @@ All packages of a synthetic mirror.
 """
 # None of these distributions has init scripts; Debian's systemctl would look after them by a tool that is not there.
 _SYSV = re.compile(r"etc/(init|rc[0-9S])\.d/|usr/lib/systemd/systemd-sysv-install$")
+_CLOUD = "etc/cloud/cloud.cfg"
 _EXTRA = "extra-tool"  # a package of no use, for tests that install one
 
 
@@ -74,17 +75,25 @@ class Pack:
             version = re.sub(r"[^A-Za-z0-9.]", "_", part.version.rpartition(":")[2])
             group = self.groups.setdefault(self.name(name), Group(version, part.description))
             group.depends |= {self.name(other) for other in part.depends if other not in LEFT_OUT}
-            kept = [path for path in part.paths if not _SYSV.match(path)]
+            kept = [path for path in part.paths if not _SYSV.match(path) and not SSH_ENABLED.match(path)]
             group.paths += [path for path in kept if os.path.lexists(self.root / path)]
-        self._kernel()
+        # A small mirror has no part of a machine.
+        if self.distribution.kernel in self.groups:
+            self._kernel()
         self._shell()
-        loaders = uefi.files(self.root, self.distribution.loaders)  # while GRUB's programs are where Debian has them
-        self._rename_grub()
-        self._add_files(loaders)
-        self._add_policy()
+        if self.name("grub2-common") in self.groups:
+            # While GRUB's programs are where Debian has them.
+            loaders = uefi.files(self.root, self.distribution.loaders)
+            self._rename_grub()
+            self._add_files(loaders)
+        if self.name("openssh-server") in self.groups:
+            self._rename_sshd()
+        if "selinux-policy-targeted" in self.groups:
+            self._add_policy()
         self._add_own()
         self.groups["glibc"].lines.append("%post -n glibc -p /usr/sbin/ldconfig")
-        self.groups["dracut"].depends |= {"grep", "sed", "cpio", "gzip", "zstd", "findutils", "util-linux", "kmod"}
+        if "dracut" in self.groups:
+            self.groups["dracut"].depends |= {"grep", "sed", "cpio", "gzip", "zstd", "findutils", "util-linux", "kmod"}
         if "logger" in self.groups:
             del self.groups["logger"]
 
@@ -120,6 +129,12 @@ class Pack:
                 place = path.replace("/grub-", "/grub2-")
                 (self.root / path).rename(self.root / place)
                 group.paths[number] = place
+
+    def _rename_sshd(self) -> None:
+        paths = self.groups[self.name("openssh-server")].paths
+        place = SSH_UNIT.replace("/ssh.", "/sshd.")
+        (self.root / SSH_UNIT).rename(self.root / place)
+        paths[paths.index(SSH_UNIT)] = place
 
     def _move(self, before: str, after: str) -> None:
         """What is below one folder, to another one."""
@@ -169,6 +184,9 @@ class Pack:
         macros = f"%_dbpath {self.distribution.database}\n%_db_backend sqlite\n"
         self._write("usr/lib/rpm/macros.d/macros.distribution", macros.encode())
         self.groups["rpm"].paths.append("usr/lib/rpm/macros.d/macros.distribution")
+        if (self.root / _CLOUD).exists():
+            config = (self.root / _CLOUD).read_text()
+            self._replace(_CLOUD, cloud_config(config, own.partition("-")[0], ("network-manager",)))
         for name, depends in self.distribution.empty.items():
             if name not in self.groups:
                 self._add(name, {}, depends)
@@ -178,6 +196,11 @@ class Pack:
             self._write(path, text.encode())
         version = re.sub(r"[^0-9.]", "", self.release) or "1"
         self.groups[name] = Group(version, name, set(depends), list(files))
+
+    def _replace(self, path: str, text: str) -> None:
+        """Change a file in its package. The tree's is a link to the other mirrors' one."""
+        (self.root / path).unlink()
+        (self.root / path).write_text(text)
 
     def _write(self, path: str, content: bytes) -> None:
         place = self.root / path

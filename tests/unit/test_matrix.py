@@ -40,10 +40,13 @@ def test_the_table_tells_of_each_row_that_was_tried() -> None:
         FEDORA.name: Result(FEDORA.name, BUILT, 31.4, 40_000_000, BOOTED, 95.0, 300_000_000),
         ARM.name: Result(ARM.name, FAILED, 2.0, reason="a | b"),
     }
-    lines = table((FEDORA, ARM, dataclasses.replace(ARM, arch="s390x")), found).splitlines()
+    old = dataclasses.replace(ARM, release="bookworm", main_only=True)
+    found[old.name] = Result(old.name, BUILT, 100.0, 30_000_000)
+    lines = table((FEDORA, ARM, dataclasses.replace(ARM, arch="s390x"), old), found).splitlines()
     assert lines[2:] == [
         "| fedora | 43 | amd64 | synthetic | built, 40.0 MB | 31 | booted, 300.0 MB | 95 |",
         "| debian | trixie | arm64 | real | failed: a \\| b | 2 |  |  |",
+        "| debian | bookworm | arm64 | real, main suite alone | built, 30.0 MB | 100 |  |  |",
     ]
     assert placed(f"before\n{BEGIN}\nold\n{END}\nafter", "new") == f"before\n{BEGIN}\nnew\n{END}\nafter"
     with pytest.raises(ValueError, match="has no"):

@@ -1,0 +1,74 @@
+"""What a build does about caches elsewhere, step by step; what each step needs is imported only then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages.control import Control
+from stages.events import emit
+from stages.outputs import Exporter, FinishedTree
+from stages.plan import Plan, Stage
+from stages.request import DISK_TYPES, Request
+from stages.store import Store
+
+if TYPE_CHECKING:
+    from stages.elsewhere import Elsewhere
+    from stages.layers import Builder
+    from stages.packing import Packer
+
+
+def look(
+    request: Request, store: Store, control: Control, builder: Builder, stages: Sequence[Stage]
+) -> Elsewhere | None:
+    """What the host's caches have of these stages; None where it has no caches."""
+    if not request.caches:
+        return None
+    from stages.elsewhere import Elsewhere
+
+    elsewhere = Elsewhere(store, control, builder)
+    elsewhere.look(stages, read="read" in request.caches and not request.no_cache)
+    return elsewhere
+
+
+def needs_no_tree(request: Request, store: Store, scratch: Path, plan: Plan, elsewhere: Elsewhere) -> bool:
+    """Can everything that is asked for be had without the tree: from its destination, the store, or a cache.
+
+    Then no layer is fetched.
+    """
+    if len(elsewhere.steps) < len(plan.stages) or not elsewhere.offered:
+        return False
+    if request.locking.report or request.locking.used or request.breaks or request.stop_at:
+        return False
+    if any("cwd" in step.parts for step in elsewhere.steps):  # what scripts leave beside the image is fetched anew
+        return False
+    lacking = Exporter(request, store, FinishedTree(plan, elsewhere.chain, {}), scratch).lacking()
+    if not request.outputs or any(output.type in DISK_TYPES for _, output in lacking):
+        return False
+    return not lacking or elsewhere.fetch_outputs([key for key, _ in lacking])
+
+
+def share(
+    request: Request, store: Store, packer: Packer, keys: Sequence[str], exporter: Exporter, elsewhere: Elsewhere
+) -> None:
+    """Have the host fetch the layers of these keys, and the outputs, that its caches do not hold.
+
+    Disk images stay: they are large, and soon written from the tree. Where nothing can be packed, it is said.
+    """
+    records = [store.find(key) for key in keys]
+    if request.caches["write"] == "max":
+        records += store.records()
+    wanted = {(record.key, record.layer): record for record in records if record}
+    outputs = {exporter.key(output): output.type for output in request.outputs if output.type not in DISK_TYPES}
+    elsewhere.ask(list(outputs))
+    for key, kind in outputs.items():
+        if (key, "") not in elsewhere.held:
+            packer.add_output(key, kind, exporter.tree.chain)
+    try:
+        folder = packer.finish(record for name, record in wanted.items() if name not in elsewhere.held)
+    except OSError as error:
+        emit("note", text=f"no layer goes to a cache: they cannot be packed ({error.strerror or error})")
+        return
+    if folder:
+        emit("share", path=str(folder))
