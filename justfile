@@ -30,6 +30,8 @@ lint:
     ruff check
     ruff format --check
     mypy
+    actionlint
+    check-jsonschema --builtin-schema vendor.github-actions action.yml
 
 # every shell script, told by its first line (elements' scripts have no suffix) or by its name
 shellcheck:
@@ -79,9 +81,25 @@ compat *ARGS:
 matrix *WORDS:
     python -m tests.matrix {{WORDS}}
 
+# dnf, zypper and pacman with every fault that a mirror can have (synthetic mirrors)
+faults *ARGS:
+    DIB_CTR_ALL_FAULTS=1 pytest -q '{{justfile_directory()}}'/tests/integration/test_bad_mirrors.py {{ARGS}}
+
+# the shared elements together on each family's synthetic mirror, each machine set up by a seed and logged in to; older releases (half an hour)
+families *ARGS:
+    DIB_CTR_TEST_FAMILIES=1 pytest --numprocesses=0 --durations=0 {{ARGS}} tests/integration/test_{families,ubuntu}.py
+
 # build and boot one distribution from its own mirrors (this takes a network that reaches them) and write a report
 verify-distro *ARGS:
     python -m tests.matrix.verify {{ARGS}}
+
+# the container image of dib-ctr itself (containerfiles/dib-ctr.Containerfile) as NAME, on BASE; ARGS go to podman build
+container NAME='localhost/dib-ctr:latest' BASE='docker.io/library/debian:trixie-slim' *ARGS='':
+    podman build --network=host --build-arg BASE='{{BASE}}' -f containerfiles/dib-ctr.Containerfile -t '{{NAME}}' {{ARGS}} .
+
+# the pods of `dib-ctr k8s`'s MANIFESTS, run by podman (as root) with what they may and may not; their volumes in FOLDER
+pods MANIFESTS FOLDER:
+    python -m tests.pod '{{MANIFESTS}}' '{{FOLDER}}'
 
 # try each engine for real and say what is wrong
 doctor:
@@ -90,3 +108,8 @@ doctor:
 # the README's first command on fresh Debian machines, as root and as an ordinary user
 fresh-machine *SUITES='bookworm trixie':
     tests/fresh-machine.sh {{SUITES}}
+
+# the GitHub Action's steps as they stand, on a fresh machine that has what GitHub's runners have; ARGS are --with NAME=VALUE
+action *ARGS='--with elements=debian-minimal --with cache= --with upload=image':
+    FRESH_USERS=person FRESH_PACKAGES='ca-certificates curl git jq podman python3 python3-yaml' \
+        FRESH_COMMAND='python3 -m tests.actions.run {{ARGS}}' tests/fresh-machine.sh trixie

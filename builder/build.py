@@ -82,7 +82,7 @@ class Agent:
                 f"the engine {self.engine.name} has no privileged containers, and this disk needs one: {why}",
                 hint=f"--engine {' or '.join(PRIVILEGED_ENGINES)}",
             )
-        if self.engine.name == "podman" and os.getuid() != 0:
+        if self.engine.name == "podman" and not self.engine.found.root:  # type: ignore[attr-defined]
             raise BuildError(
                 f"a container of an ordinary user's podman has no loop devices, and this disk needs some: {why}",
                 hint="run the same command as root, or with --engine docker",

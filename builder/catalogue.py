@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from builder.progress import table
+from builder.releases import judge
+from builder.releases.check import distribution_of
 from builder.request import elements_path
 from stages.element import BUILTIN, Element, find_elements, nearest
 from stages.errors import UsageError
@@ -73,6 +75,8 @@ def describe(name: str, elements: Mapping[str, Element]) -> dict[str, Any]:
         "path": str(element.path),
         "origin": "built in" if element.path.is_relative_to(BUILTIN) else "elements path",
         "instead of": [str(path) for path in element.shadows],
+        "releases": judge.described(distribution_of(element)),
+        "architectures": judge.architectures(distribution_of(element)),
         "needs": list(element.deps),
         "provides": list(element.provides),
         "scripts": {

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from builder.commands import boot, building, compat, disk, diskplan, images, launchers, store, survey
+from builder.commands import boot, building, compat, disk, diskplan, github, images, launchers, machines, store, survey
 from builder.commands.options import note
 from stages.errors import BuildError
 
@@ -27,6 +27,7 @@ for command in (
     *(building.build, building.plan, building.shell),
     *(images.verify_image, images.image_size, images.push_image),
     *(compat.disk_image_create, compat.ramdisk_image_create, compat.diskimage_builder, launchers.launchers),
+    *(machines.matrix, machines.k8s, github.github_action),
     *(boot.boot, disk.disk, survey.elements, store.cache, survey.doctor),
 ):
     cli.add_command(command)

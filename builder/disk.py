@@ -29,6 +29,7 @@ from stages.request import DISK_TYPES, Output
 BLOCK_DEVICE = "block-device"  # what elements with a configuration provide
 MACHINE, LOADER = "vm", "bootloader"
 HYBRID, MBR = "block-device-hybrid", "block-device-mbr"
+NO_LOADER = ("s390x",)  # zipl writes where the kernel lies on a mounted disk
 _WITH_EFI = ("amd64", "i386", "arm64", "armhf", "riscv64")
 _GIB, _MIB = 1 << 30, 1 << 20
 # Block sizes are compared with what a tree of this many bytes needs, to find what cannot fit before anything runs.
@@ -59,7 +60,7 @@ def added_elements(
     more = []
     if not any(BLOCK_DEVICE in element.provides for element in elements):
         more.append(HYBRID if arch in _WITH_EFI else MBR)
-    if LOADER not in names and not any(LOADER in element.provides for element in elements):
+    if arch not in NO_LOADER and LOADER not in names and not any(LOADER in element.provides for element in elements):
         more.append(LOADER)
     return more
 

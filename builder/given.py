@@ -18,6 +18,7 @@ FILES = 10_000  # in one folder
 # A path here means the image's own file, not one of the machine's.
 NEVER = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "proc", "sys", "dev", "run", "boot")
 NEVER_BELOW_USR = ("bin", "sbin", "lib", "lib32", "lib64", "libexec")
+NAMES = ("DIB_", "REG_")  # how the names of variables that may name files begin; the second ones are rhel-common's
 KEYS = ("authorized_keys", "id_rsa.pub", "id_dsa.pub")
 HOME = "/root"  # of a build's scripts
 
@@ -63,7 +64,7 @@ def given_files(variables: Mapping[str, str], home: Path) -> tuple[dict[str, Pat
     candidates = [
         (f"{name} names {path}", {str(file): file for file in _readable(path)})
         for name, value in sorted(variables.items())
-        if name.startswith("DIB_") and not name.startswith("DIB_CTR_")
+        if name.startswith(NAMES) and not name.startswith("DIB_CTR_")
         for path in named_paths(value)
     ]
     keys = {f"{HOME}/.ssh/{name}": home / ".ssh" / name for name in KEYS if (home / ".ssh" / name).is_file()}

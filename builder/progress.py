@@ -83,7 +83,9 @@ def failure(event: Event, log: Path, again: Sequence[str]) -> str:
             f"error: the stage {title} failed with status {event['status']}",
             f"  phase: {event['phase']}, element: {event['element']}, script: {event['script']}",
             *(f"  | {line}" for line in event["tail"]),
+            *([f"  why:   {event['why']}"] if "why" in event else []),
             f"  log:   {log}",
+            *([f"  next:  {event['hint']}"] if "hint" in event else []),
             f"  next:  {shlex.join([*again, '--at', title])}",
         ]
     )

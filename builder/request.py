@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.destination import check_targets, target_of
 from builder.given import file_digest, given_files
+from builder.releases import check as releases
+from builder.releases.judge import ended
+from builder.standin import CONTAINERFILE, for_engines, stand_ins, with_stand_ins
 from qemu.architecture import ARCHITECTURES, canonical, native
 from stages import aptsources
 from stages.breaks import WANTED, is_point
@@ -282,18 +286,19 @@ def resolve_elements(
     asked = list(wish.elements)
     without = next((name for name in found.names if NO_FINAL_IMAGE in name), "") if _is_for_disk(outputs) else ""
     kept = [output for output in outputs if not without or output.type not in DISK_TYPES]
-    notes = (f"the element {without} leaves disk images out: none is written",) if without else ()
+    notes: tuple[str, ...] = (f"the element {without} leaves disk images out: none is written",) if without else ()
     if _is_for_disk(kept):
-        from builder.disk import added_elements
+        from builder.disk import NO_LOADER, added_elements
 
-        more = added_elements(found.names, found.elements, kept, parse_arch(wish.arch))
+        arch = parse_arch(wish.arch)
+        more = added_elements(found.names, found.elements, kept, arch)
+        if arch in NO_LOADER:
+            notes += (f"a disk of {arch} gets no boot loader: start it with dib-ctr boot --kernel FILE --initrd FILE",)
         asked += more
         found = resolve(asked, universe) if more else found
-    if wish.disk.get("privileged"):
-        return found, kept, notes
-    from builder.standin import stand_ins, with_stand_ins
-
-    instead = stand_ins(found.elements)
+    instead = for_engines(found.elements)
+    if not wish.disk.get("privileged"):
+        instead |= stand_ins(found.elements)
     if instead:
         found = resolve(asked, with_stand_ins(universe, instead))
     return found, kept, (*notes, *instead.values())
@@ -314,15 +319,21 @@ def _disk_of(wish: Wish, request: Request, found: Resolution, environment: Mappi
     return describe(request.name, request.arch, found.elements, request.variables, wished, request.outputs, environment)
 
 
-def _base_of(wish: Wish) -> Base | None:
-    """The image that the build is to begin with, fetched where it is not at hand."""
-    if not wish.base:
-        return None
-    from builder.baseimage.base import (
-        find,  # only now: it brings the client of registries, which takes its time to load
-    )
+def _base_of(
+    wish: Wish, found: Resolution | None, settings: Mapping[str, str], on_note: Callable[[str], None]
+) -> Base | None:
+    """The image that the build is to begin with, fetched or built where it is not at hand.
 
-    return find(wish.base, parse_arch(wish.arch), offline=wish.offline)
+    It is the one that ``--from`` names, or the one that the elements bring, once they are ``found``.
+    """
+    if not wish.base and (found is None or BASE_ELEMENT not in found.names):
+        return None
+    from builder.baseimage import begin  # only now: it brings the client of registries, which takes its time to load
+
+    text = wish.base
+    if found and not text:
+        text, settings = begin.of_elements(found.elements, settings)
+    return begin.begin(text, parse_arch(wish.arch), settings, offline=wish.offline, on_note=on_note)
 
 
 def _with_base(request: Request, base: Base) -> Request:
@@ -356,15 +367,40 @@ def _check_locked_base(request: Request) -> None:
         )
 
 
-def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.environ) -> Prepared:
-    """Check everything that can be checked before a container runs; raises UsageError."""
+def _and(wish: Wish, *elements: str) -> Wish:
+    return replace(wish, elements=tuple(dict.fromkeys((*wish.elements, *filter(None, elements)))))
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def prepare(
+    command: str,
+    wish: Wish,
+    environment: Mapping[str, str] = os.environ,
+    on_note: Callable[[str], None] = _tell,
+) -> Prepared:
+    """Check everything that can be checked before a container runs; raises UsageError.
+
+    ``on_note`` hears at once what takes a while: fetching or building the image that the build begins with.
+    """
     parsed = [parse_output(text) for text in wish.outputs if text != FILES]
-    base = _base_of(wish)
+    settings = variables(wish.settings, wish.release, environment, mirrors(environment))
+    base = _base_of(wish, None, settings, on_note)
+    name = wish.name or (base.title if base else "")
     if base:
-        added = (BASE_ELEMENT, *filter(None, [base.facts.manager]))
-        wish = replace(wish, elements=tuple(dict.fromkeys((*wish.elements, *added))))
-    found, parsed, about_elements = resolve_elements(wish, environment, parsed)
-    name = wish.name or (base.title if base else found.operating_system.name)
+        wish = _and(wish, BASE_ELEMENT, base.facts.manager)
+    found, outputs_left, about_elements = resolve_elements(wish, environment, parsed)
+    about_release = releases.about(found.elements, settings, parse_arch(wish.arch))
+    if base is None and (base := _base_of(wish, found, settings, on_note)):
+        name = name or next((each.name for each in found.elements if CONTAINERFILE in each.deps), CONTAINERFILE)
+        wish = _and(wish, BASE_ELEMENT, base.facts.manager)
+        found, outputs_left, about_elements = resolve_elements(wish, environment, parsed)
+    parsed = outputs_left
+    if base and not about_release:
+        about_release = ended(base.facts.distribution, base.facts.release, releases.today(settings))
+    name = name or found.operating_system.name
     if not NAME.match(name):
         raise UsageError(f"{name!r} cannot be an image's name", hint="letters, digits, '.', '_' and '-'")
     outputs, texts = policies(parsed, wish.slim)
@@ -379,7 +415,7 @@ def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.enviro
         asked=wish.elements,
         elements=found.names,
         builtin=tuple(element.name for element in found.elements if element.path.is_relative_to(BUILTIN)),
-        variables=variables(wish.settings, wish.release, environment, mirrors(environment)),
+        variables=settings,
         packages=_packages(wish.packages),
         outputs=outputs,
         no_cache=wish.no_cache,
@@ -410,7 +446,7 @@ def prepare(command: str, wish: Wish, environment: Mapping[str, str] = os.enviro
         locks=wish.locks,
         passphrases=passphrases,
         given=given,
-        notes=(*about_elements, *notes),
+        notes=(*about_elements, *about_release, *notes),
         files=FILES in wish.outputs,
         build_image=found.build_image,
         large={base.digest: base.archive} if base else {},

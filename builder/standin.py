@@ -1,8 +1,9 @@
-"""Built-in elements that stand in for given ones whose scripts need a device.
+"""Built-in elements that stand in for given ones whose scripts need a device, or a container engine.
 
-The elements path decides which element is used, with this exception: a boot loader's element that writes to a loop
-device cannot do so in a build without privileges. The built-in one of its name gives the same machine from the tree
-alone. The user is told; ``--privileged`` has the given one run.
+The elements path decides which element is used, with two exceptions. A boot loader's element that writes to a loop
+device cannot do so in a build without privileges: the built-in one of its name gives the same machine from the tree
+alone; ``--privileged`` has the given one run. And a ``containerfile`` that calls podman or docker finds neither in a
+build container: for the built-in one the engine of the machine builds. The user is told.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from stages.element import BUILTIN, Element, read_element
 from stages.hooks import PHASES, merge, scripts
 
 STAND_INS = ("bootloader",)
+CONTAINERFILE = "containerfile"
 
 
 def stand_ins(chosen: Sequence[Element]) -> dict[str, str]:
@@ -37,6 +39,17 @@ def stand_ins(chosen: Sequence[Element]) -> dict[str, str]:
                 f"{element.path} (--privileged runs that one on a disk)"
             )
     return found
+
+
+def for_engines(chosen: Sequence[Element]) -> dict[str, str]:
+    """The same for elements that want a container engine inside the build."""
+    return {
+        element.name: (
+            f"no container engine is in a build container: the built-in {element.name} stands in for {element.path}"
+        )
+        for element in chosen
+        if element.name == CONTAINERFILE and not element.path.is_relative_to(BUILTIN)
+    }
 
 
 def with_stand_ins(universe: Mapping[str, Element], names: Mapping[str, str]) -> dict[str, Element]:

@@ -45,6 +45,7 @@ MORE_TOOLS = {
     "suse": {"zypper": "zypper", "rpm": "rpm"},
     "arch": {"pacman": "pacman-package-manager"},
     "alpine": {"openssl": "openssl"},
+    "gentoo": {"gpg": "gnupg"},
 }
 MODULES = {"yaml": "python3-yaml", "sh": "python3-sh"}
 UNWANTED = ("doc", "info", "locale", "man")  # below /usr/share: a third of the files, read by nobody

@@ -8,13 +8,26 @@ import shutil
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages import aptsources, breaks, foreign, locked, osinfo, pinned, provided, sandbox, sharing, sources
+from stages import (
+    aptsources,
+    breaks,
+    foreign,
+    locked,
+    osinfo,
+    pinned,
+    provided,
+    repositories,
+    sandbox,
+    sharing,
+    sources,
+)
 from stages.caches import read_cache_rules
 from stages.cleaning import prune, verify
 from stages.control import Control, StoppedError
@@ -186,6 +199,22 @@ def _check_mirrors(work: Work, plan: Plan, builder: Builder) -> None:
             raise MirrorMovedError
 
 
+@contextmanager
+def _remembering(work: Work, plan: Plan, builder: Builder) -> Iterator[None]:
+    """Record the repositories' states once a stage has installed from them, or the build needs nothing of them.
+
+    Not before: what a mirror says whose lists nobody could use is no state that ``--offline`` can build from.
+    """
+    finished = False
+    try:
+        yield
+        finished = True
+    finally:
+        installed = any(stage.packages and stage.key in builder.kept for stage in plan.stages)
+        if (finished or installed) and not work.request.offline and work.request.locking.used is None:
+            repositories.remember(plan.repositories, work.store.root / "repositories")
+
+
 def _build_tree(work: Work, packer: Packer | None = None) -> Built:
     """Plan and build up to the request's stop; again from the start where a mirror moves meanwhile."""
     foreign.ensure(work.request.arch, work.scratch / "binfmt")
@@ -202,12 +231,14 @@ def _build_tree(work: Work, packer: Packer | None = None) -> Built:
         emit("plan", stages=rows(builder))
         if elsewhere and sharing.needs_no_tree(work.request, work.store, work.scratch, plan, elsewhere):
             builder.pass_over()
-            return Built(plan, builder, elsewhere.chain, elsewhere, only_looked=True)
+            with _remembering(work, plan, builder):
+                return Built(plan, builder, elsewhere.chain, elsewhere, only_looked=True)
         if elsewhere:
             elsewhere.fetch(stages)
         locked.prepare(work.request, work.store, work.control, builder)
         try:
-            chain = builder.build(stop)
+            with _remembering(work, plan, builder):
+                chain = builder.build(stop)
             _check_mirrors(work, plan, builder)
             _check_sources(work, plan, builder)
             locked.save_lists(work.request, work.store, plan, builder, chain)

@@ -13,7 +13,7 @@ from stages.errors import BuildError
 
 ETC = Path("/etc/apt")
 DEBIAN = re.compile(r"(bullseye|bookworm|trixie|forky|duke|sid|(old)*stable|testing|unstable)")
-UBUNTU = re.compile(r"(focal|jammy|noble|oracular|plucky|questing|resolute|devel)")
+UBUNTU = re.compile(r"(focal|jammy|noble|oracular|plucky|questing|resolute|stonking|devel)")
 # What a mirror may need: clocks and dates of a frozen one, proxies, patience. Scripts and files named there stay here.
 SETTINGS = re.compile(
     r"Acquire::(Check-Valid-Until|Check-Date|Max-FutureTime|Max-ValidTime|Retries|ForceIPv[46]|https?::(?!.*(Auto|Cert|Key|"

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from stages.caches import LISTS
 from stages.repositories import SAVED_LISTS
 from stages.store import BASE, FOLDED, Record, Store, measure, occupied, remove_tree
 
@@ -67,9 +68,10 @@ def _oldest_first(store: Store, records: Mapping[str, Record]) -> list[tuple[str
 
 def _lists_to_go(store: Store, now: float, older_than: float | None, shrink: bool) -> list[Path]:
     """Saved package lists that were not used for long or, where room is wanted, that no layer has any more."""
-    folders = list((store.root / SAVED_LISTS).glob("*"))
+    folders, cached = list((store.root / SAVED_LISTS).glob("*")), list((store.root / "cache").glob(f"*{LISTS}/*/*"))
     if shrink:
-        return [folder for folder in folders if all(file.stat().st_nlink == 1 for file in folder.iterdir())]
+        return cached + [folder for folder in folders if all(file.stat().st_nlink == 1 for file in folder.iterdir())]
+    folders += cached
     return [folder for folder in folders if older_than is not None and now - folder.stat().st_mtime > older_than]
 
 

@@ -16,6 +16,8 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # How the machine that builds reaches the network, if at all: never in a key, for it must not change a result.
 SERVICES = (
     "DIB_OFFLINE",
+    "DIB_MIRROR_TIMEOUT",
+    "DIB_MIRROR_MIN_RATE",
     "http_proxy",
     "https_proxy",
     "ftp_proxy",

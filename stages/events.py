@@ -14,7 +14,8 @@ output              ``output`` (type), ``index`` (place in the request), ``key``
                     beside the image
 assemble            ``job``: what the block-device stage needs to make disk images (``stages.disk``)
 break               ``session``, ``number``, ``point`` (before, after, error): wants a shell, waits for ``continue``
-failed              ``number``, ``status``, ``tail`` (last lines), ``phase``, ``element``, ``script``
+failed              ``number``, ``status``, ``tail`` (last lines), ``phase``, ``element``, ``script``; where the last
+                    lines tell of a bad mirror ``why`` and ``hint``
 error               ``what``, ``where``, ``hint``, ``status`` (1 or 2), ``trace`` (for --debug)
 want                ``path``, ``offset``: the next piece of a file that the host has offered (``stages.replay``); a
                     line in base64 answers, an empty one where the file ends

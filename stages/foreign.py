@@ -7,6 +7,7 @@ from pathlib import Path
 from qemu.architecture import ARCHITECTURES, native, runs
 from qemu.binfmt import interpreter_for, registered_on_host, registration
 from stages.errors import BuildError
+from stages.nativetools import Programs, prepare
 from stages.syscalls import mount
 
 
@@ -17,6 +18,11 @@ def settings(wanted: str) -> dict[str, str]:
     """
     cpu = ARCHITECTURES[wanted].cpu
     return {} if runs(native(), wanted) or not cpu else {"QEMU_CPU": cpu}
+
+
+def programs(wanted: str, at: Path) -> Programs | None:
+    """This machine's programs for stages of such a tree, put into ``at``; None where there are none."""
+    return None if runs(native(), wanted) else prepare(at)
 
 
 def ensure(wanted: str, at: Path) -> None:

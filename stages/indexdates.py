@@ -1,7 +1,7 @@
 """When a repository's index was made, as the index itself says it: the same on every mirror.
 
 The kinds are told by the index's file name: ``InRelease`` and ``Release`` (Debian), ``repomd.xml`` (RPM), ``NAME.db``
-(pacman), ``APKINDEX.tar.gz`` (apk), and Gentoo's ``latest-stage3-*.txt``.
+(pacman), ``APKINDEX.tar.gz`` (apk), and Gentoo's: ``latest-stage3-*.txt``, ``Packages`` (its header), signatures.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from stages.signaturetime import signature_time
+
 # What a field of the index says of one package's build, in seconds since 1970: pacman's ``desc``, apk's ``APKINDEX``.
 _BUILT = {
     ".db": (b"/desc", re.compile(rb"^%BUILDDATE%\n(\d+)$", re.MULTILINE)),
@@ -32,6 +34,11 @@ def index_date(address: str, data: bytes) -> int:
         return _repomd(data)
     if name == "APKINDEX.tar.gz" or name.endswith(".db"):
         return _newest_package(name, data)
+    if name == "Packages":
+        timestamp = re.search(rb"^TIMESTAMP: (\d{1,15})$", data.partition(b"\n\n")[0], re.MULTILINE)
+        return int(timestamp[1]) if timestamp else 0
+    if name.endswith((".gpgsig", ".DIGESTS")):
+        return signature_time(data)
     if name.endswith(".txt"):
         return _mail_date(re.search(rb"Latest as of (.+)$", data, re.MULTILINE))
     return _mail_date(re.search(rb"^Date: (.+)$", data, re.MULTILINE))

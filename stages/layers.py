@@ -11,16 +11,18 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-from stages import breaks, caches, foreign, keptmounts, provided, sandbox, sourcecache
-from stages.caches import CacheRule
+from stages import breaks, caches, foreign, keptmounts, mirrorfaults, provided, sandbox, sourcecache
+from stages.caches import CacheRule, ListsState
 from stages.control import Control, StoppedError
 from stages.environment import SERVICES
 from stages.errors import BuildError
 from stages.events import emit
 from stages.hooksfolder import add_earlier, same_as_given, write_hooks
 from stages.key import digest, why_missed
+from stages.nativetools import Programs, Tool
 from stages.places import (
     BUILD_DIR,
     CACHES,
@@ -189,16 +191,19 @@ class Builder:
                 lines.add(f"dib-ctr: {note}\n".encode())
             if not stage.phase.inside:
                 sandbox.remove_stand_ins(view.tree / "dev")
+            caches.let_go_of_changed(view.caches)
             if status == 0:
                 self._keep_hooks(stage, view, place)
                 keptmounts.write(set(left) - set(keptmounts.read(view.tree.parent)), place.upper)
-                caches.keep_new(self.store, self.caches, self.request.arch, view.caches)
+                caches.keep_new(self.store, self.caches, self.request.arch, self._lists_state(), view.caches)
                 if stage.sources:
                     sourcecache.remember(self._image_cache(), stage.sources)
         return status, list(lines.tail)
 
     def _failed(self, stage: Stage, chain: tuple[str, ...], place: Workplace, status: int, tail: list[str]) -> None:
         full = self._no_room()
+        indices = [state.source for state in self.plan.repositories]
+        fault = mirrorfaults.explain(tail, indices) if stage.packages and not full else None
         emit(
             "failed",
             number=stage.number,
@@ -207,6 +212,7 @@ class Builder:
             phase=stage.phase.name,
             element=stage.script.element,
             script=stage.name,
+            **({"why": fault.what, "hint": fault.hint} if fault else {}),
         )
         if breaks.ERROR in self.request.breaks:
             self._shell("error", stage, chain, place)
@@ -246,10 +252,18 @@ class Builder:
                         furnished=stage.phase.name != "root",
                         image_cache=self._image_cache() if stage.image_cache else None,
                         given={path: self._given(self.request.given[path]) for path in stage.given},
+                        native=self._native(merged / "tree"),
                     )
         finally:
             if not (scratch / "merged").exists():  # never walk into a tree that could not be unmounted
                 shutil.rmtree(scratch, ignore_errors=True)
+
+    @cached_property
+    def _programs(self) -> Programs | None:
+        return foreign.programs(self.request.arch, self.scratch / "native")
+
+    def _native(self, tree: Path) -> tuple[Path, tuple[Tool, ...]] | None:
+        return (self._programs.folder, self._programs.serving(tree)) if self._programs else None
 
     def _given(self, digest: str) -> Path:
         """A given file: it came with the request, or the host sends it now."""
@@ -259,12 +273,17 @@ class Builder:
     def _cache_views(self, stage: Stage, merged: Path, place: Workplace) -> tuple[Cache, ...]:
         views: tuple[Cache, ...] = ()
         if stage.packages:
-            views = caches.open_views(self.store, self.caches, self.request.arch, place)
+            views = caches.open_views(self.store, self.caches, self.request.arch, self._lists_state(), place)
             caches.add_lists(views, self.lists)
         if stage.phase.name not in UNMOUNTED:
             cache = self._image_cache()
             views += tuple(caches.open_kept(cache, mount, place) for mount in keptmounts.read(merged))
         return views
+
+    def _lists_state(self) -> ListsState:
+        """What package lists hang on: the repositories' state, and the keys that stages which install are given."""
+        given = {self.request.given[path] for stage in self.plan.stages if stage.packages for path in stage.given}
+        return ListsState.of(self.plan.repositories, self.request.image, *given)
 
     def _image_cache(self) -> Path:
         """The scripts' own cache (DIB_IMAGE_CACHE), which outlives builds; they lock in it themselves."""

@@ -7,7 +7,7 @@ a stage fail loudly, and can never make it stale.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 
 from stages import provided
 from stages.hooks import GENERATED, PHASE_FOLDERS, HookFile, HooksTree
@@ -27,6 +27,7 @@ ALL_COMMANDS = re.compile(r"(?:\.\.|in_target\.d|TMP_HOOKS_PATH\}?[\"']?)/bin/?(
 BESIDE = re.compile(
     r"dirname\s+(?:--\s+)?[\"']?\$\{?(?:0|BASH_SOURCE(?:\[0\])?)\}?[\"']?\s*[)`][\"']?/([A-Za-z0-9_][A-Za-z0-9_.+/-]*)"
 )
+SECRET_FILES = ("REG_ACTIVATION_KEY", "REG_SAT_CA")  # variables of rhel-common
 PACKAGE_TOOLS = frozenset(
     "apt apt-get aptitude debootstrap mmdebstrap install-packages dnf microdnf yum yumdownloader zypper pacman apk "  # noqa: SIM905
     "emerge".split()
@@ -165,6 +166,11 @@ def visible_given(texts: Iterable[str], variables: Mapping[str, str], given: Ite
         for path in sorted(given)
         if path in words or path.startswith(folders) or (keys and path.startswith("/root/.ssh/"))
     )
+
+
+def visible_secrets(variables: Mapping[str, str], given: Collection[str]) -> tuple[str, ...]:
+    """The given files that a stage inside the tree sees while it installs packages: those of its registration."""
+    return tuple(sorted({variables.get(name, "") for name in SECRET_FILES} & {*given}))
 
 
 def uses_packages(texts: Iterable[str]) -> bool:

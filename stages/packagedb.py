@@ -19,10 +19,15 @@ from stages import rpmdb
 from stages.errors import BuildError
 
 LARGEST = 256 << 20  # bytes; a database is read whole, and no real one comes near
+VARDB = "var/db/pkg"  # portage's
 MOST_LINKS = 40  # on one way, as the kernel has it
 BLANK_LINES = re.compile(r"\n(?:[ \t\r]*\n)+")
 ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
-NAME = re.compile(r"[A-Za-z0-9@_.][A-Za-z0-9@._+-]*\Z")  # what a package manager can have for a package's name
+# What a package manager can have for a package's name; Gentoo's has a category before it.
+NAME = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._+-]*/)?[A-Za-z0-9@_.][A-Za-z0-9@._+-]*\Z")
+EBUILD = re.compile(
+    r"(?P<name>[A-Za-z0-9_][A-Za-z0-9_+-]*?)-(?P<version>\d+(?:\.\d+)*[a-z]?(?:_(?:alpha|beta|pre|rc|p)\d*)*(?:-r\d+)?)\Z"
+)
 ESCAPED = re.compile(r"\\(.)")
 ESCAPED_IN_QUOTES = re.compile(r"\\([\\\"$`])")
 
@@ -31,9 +36,9 @@ ESCAPED_IN_QUOTES = re.compile(r"\\([\\\"$`])")
 class Package:
     """An installed package.
 
-    ``kind`` is the type of its package URL (``deb``, ``rpm``, ``apk``, ``alpm``), ``architecture`` its distribution's
-    own name, ``bytes`` what it takes when installed. ``source`` and ``source_version`` name what it was built from. A
-    text that the database does not have is empty.
+    ``kind`` is the type of its package URL (``deb``, ``rpm``, ``apk``, ``alpm``, ``ebuild``), ``architecture`` its
+    distribution's own name, ``bytes`` what it takes when installed. ``source`` and ``source_version`` name what it was
+    built from. A text that the database does not have is empty.
     """
 
     kind: str
@@ -67,7 +72,7 @@ def read(tree: Path) -> tuple[Package, ...]:
 
     Raises BuildError for a file that is too large to be one, and for an RPM database that cannot be read.
     """
-    readers = (_dpkg, _apk, _pacman, _rpm)
+    readers = (_dpkg, _apk, _pacman, _rpm, _portage)
     found = {package for reader in readers for package in reader(tree) if NAME.match(package.name)}
     return tuple(sorted(found, key=lambda package: (package.name, package.architecture, package)))
 
@@ -205,6 +210,31 @@ def _rpm(tree: Path) -> Iterator[Package]:
                 summary=header.text("summary"),
                 section=header.text("group"),
                 bytes=header.number("size"),
+            )
+
+
+def _portage(tree: Path) -> Iterator[Package]:
+    """Packages of portage: a folder CATEGORY/NAME-VERSION for each (PMS, section 3.2), with a file for each value."""
+    for category in _names(tree, VARDB):
+        for folder in _names(tree, f"{VARDB}/{category}"):
+            found = EBUILD.match(folder)
+            if not found:
+                continue
+            values = {
+                key: (_text(tree, f"{VARDB}/{category}/{folder}/{key}") or "").strip()
+                for key in ("CHOST", "DESCRIPTION", "HOMEPAGE", "SIZE")
+            }
+            yield Package(
+                kind="ebuild",
+                name=f"{category}/{found['name']}",
+                version=found["version"],
+                architecture=values["CHOST"].partition("-")[0],
+                source=f"{category}/{found['name']}",
+                source_version=found["version"],
+                homepage=values["HOMEPAGE"].partition(" ")[0],
+                summary=values["DESCRIPTION"],
+                section=category,
+                bytes=_number(values["SIZE"]),
             )
 
 

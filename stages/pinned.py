@@ -34,7 +34,7 @@ def states(request: Request, environment: dict[str, str], folder: Path) -> tuple
 
         known = snapshot.at(known, locking.snapshot, locking.scheme, offline=request.offline)
         environment[ADDRESSES] = snapshot.replacements(known)
-    found = repositories.states(known, folder, offline=request.offline)
+    found = repositories.states(known, folder, offline=request.offline, patience=repositories.Patience.of(environment))
     environment.setdefault("SOURCE_DATE_EPOCH", str(repositories.newest_date(found)))
     return found
 

@@ -239,8 +239,11 @@ def make_plan(
         if packages:
             inputs.update({f"repository {state.index}": state.digest for state in repositories})
         inputs.update({f"source {state.source}": state.state for state in fetched})
-        given = () if phase.inside else mentions.visible_given(texts, variables, request.given)
-        inputs.update({f"given {path}": request.given[path] for path in given})
+        if phase.inside:  # a secret's content is part of no key, and not even its digest is written down
+            given = mentions.visible_secrets(variables, request.given) if packages else ()
+        else:
+            given = mentions.visible_given(texts, variables, request.given)
+            inputs.update({f"given {path}": request.given[path] for path in given})
         below = key_of(inputs)
         cache = not phase.inside and bool(mentions.named(code, ("DIB_IMAGE_CACHE", "DIB_LOCKFILES")))
         number = len(stages) + 1

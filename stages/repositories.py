@@ -1,12 +1,13 @@
 """The state of package repositories: the digest and date of each signed index, one small request a repository.
 
 State is part of the key of stages that install packages: a mirror that has not moved gives a hit, one that has moved
-rebuilds from the first such stage. What was seen last is recorded in the store, for ``--offline``.
+rebuilds from the first such stage. What a build last installed from is recorded in the store, for ``--offline``.
 """
 
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import re
 import time
@@ -14,7 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from stages.key import digest
 from stages.store import write_file
 
 TIMEOUT = 30.0  # seconds
+MIN_RATE = 1000.0  # bytes a second
 ATTEMPTS = 3
+PIECE = 1 << 16  # bytes
 SAVED_LISTS = "repositories/lists"  # in the store: package lists of states seen (``stages.savedlists``)
 
 
@@ -53,13 +56,39 @@ class Repository:
 class State:
     """What a repository's signed index was: its SHA-256 and its date in seconds since 1970 (0: it says none).
 
-    ``elsewhere`` is where it was read, where that is not ``index``.
+    ``elsewhere`` is where it was read, where that is not ``index``; ``etag`` is what the server calls it.
     """
 
     index: str
     digest: str
     date: int
     elsewhere: str = ""
+    etag: str = field(default="", compare=False)
+
+    @property
+    def source(self) -> str:
+        """Where the signed index was read."""
+        return self.elsewhere or self.index
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a mirror is waited for: ``timeout`` seconds for any sign of life, then for ``rate`` bytes a second."""
+
+    timeout: float = TIMEOUT
+    rate: float = MIN_RATE
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> Patience:
+        """That of ``DIB_MIRROR_TIMEOUT`` and ``DIB_MIRROR_MIN_RATE``; raises UsageError where one is no number."""
+        found = {}
+        for name, default in (("DIB_MIRROR_TIMEOUT", TIMEOUT), ("DIB_MIRROR_MIN_RATE", MIN_RATE)):
+            text = environment.get(name) or f"{default:.0f}"
+            if not re.fullmatch("[1-9][0-9]{0,8}", text):
+                unit = "seconds" if name.endswith("TIMEOUT") else "bytes a second"
+                raise UsageError(f"{name} is {text!r}", hint=f"give a whole number of {unit} above 0")
+            found[name] = float(text)
+        return cls(*found.values())
 
 
 def from_environment(environment: Mapping[str, str]) -> tuple[Repository, ...]:
@@ -104,49 +133,74 @@ def _record_file(folder: Path, index: str) -> Path:
     return folder / f"{digest(index)[:24]}.json"
 
 
-def recorded(folder: Path, index: str) -> tuple[State, str] | None:
-    """The state last seen of an index and its ETag, or None."""
+def recorded(folder: Path, index: str) -> State | None:
+    """The state of an index that a build last installed from, or None."""
     try:
         data = json.loads(_record_file(folder, index).read_text(encoding="utf-8"))
-        state = State(data["index"], data["digest"], data["date"], data.get("elsewhere", ""))
-        return state, data.get("etag", "")
+        return State(data["index"], data["digest"], data["date"], data.get("elsewhere", ""), data.get("etag", ""))
     except (OSError, ValueError, KeyError):
         return None
 
 
-def open_address(address: str, **headers: str) -> Any:
+def remember(states: Sequence[State], folder: Path) -> None:
+    """Record states that a build has installed from: its package tool found them signed, and the lists with them."""
+    for state in states:
+        last = recorded(folder, state.source)
+        if last is None or asdict(last) != asdict(state):
+            write_file(_record_file(folder, state.source), json.dumps(asdict(state)))
+
+
+def open_address(address: str, timeout: float = TIMEOUT, **headers: str) -> Any:
     """An answer of a repository's server, to read from; raises OSError."""
     asked = urllib.request.Request(address, headers={"User-Agent": "dib-ctr", **headers})
-    return urllib.request.urlopen(asked, timeout=TIMEOUT)
+    return urllib.request.urlopen(asked, timeout=timeout)
 
 
-def _fetch(repository: Repository, last: tuple[State, str] | None) -> tuple[State, str]:
+def _read(address: str, patience: Patience, **headers: str) -> tuple[bytes, str]:
+    """What lies at an address, whole, and its ETag; raises OSError where it does not come, or too slowly."""
+    started, data = time.monotonic(), bytearray()
+    try:
+        with open_address(address, patience.timeout, **headers) as answer:
+            expected = answer.headers.get("Content-Length")
+            while piece := answer.read1(PIECE):
+                data += piece
+                waited = time.monotonic() - started
+                if waited > patience.timeout and len(data) < waited * patience.rate:
+                    raise OSError(f"it sends less than {patience.rate:.0f} bytes a second")
+            etag: str = answer.headers.get("ETag", "")
+    except http.client.HTTPException as error:
+        raise OSError(f"its answer is no whole one ({type(error).__name__})") from error
+    if expected is not None and len(data) < int(expected):
+        raise OSError(f"its answer ends after {len(data)} of {expected} bytes")
+    if data.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
+        raise OSError("it answers with a web page")
+    return bytes(data), etag
+
+
+def _fetch(repository: Repository, last: State | None, patience: Patience) -> State:
     address = repository.source
     if address.startswith(MIRRORLIST):
-        address = _first_mirror(address.removeprefix(MIRRORLIST))
+        address = _first_mirror(address.removeprefix(MIRRORLIST), patience)
     headers = {"Cache-Control": "no-cache"}
-    if last and last[1] and address == repository.source:
-        headers["If-None-Match"] = last[1]
+    if last and last.etag and address == repository.source:
+        headers["If-None-Match"] = last.etag
     try:
-        with open_address(address.removeprefix(METALINK), **headers) as answer:
-            data = answer.read()
-            etag = answer.headers.get("ETag", "")
+        data, etag = _read(address.removeprefix(METALINK), patience, **headers)
     except urllib.error.HTTPError as error:
         if error.code == 304 and last:
             return last
         raise
     if address.startswith(METALINK):
         sum_, date = _told_by_metalink(data)
-        return State(repository.index, sum_, date, repository.elsewhere), etag
+        return State(repository.index, sum_, date, repository.elsewhere, etag)
     date = index_date(address, data)
-    return State(repository.index, hashlib.sha256(data).hexdigest(), date, repository.elsewhere), etag
+    return State(repository.index, hashlib.sha256(data).hexdigest(), date, repository.elsewhere, etag)
 
 
-def _first_mirror(listed: str) -> str:
+def _first_mirror(listed: str, patience: Patience) -> str:
     """Where the index is below the first mirror of the list at ``ADDRESS``, by ``ADDRESS PATH``; raises OSError."""
     address, _, path = listed.partition(" ")
-    with open_address(address) as answer:
-        lines = answer.read().decode("utf-8", "replace").splitlines()
+    lines = _read(address, patience)[0].decode("utf-8", "replace").splitlines()
     mirror = next((line.strip() for line in lines if "://" in line and not line.lstrip().startswith("#")), "")
     if not mirror:
         raise OSError(f"the mirror list has no mirror: {' '.join(lines)[:200]}")
@@ -163,19 +217,16 @@ def _told_by_metalink(data: bytes) -> tuple[str, int]:
     return sum_[1], int(date[1]) if date else 0
 
 
-def _current(repository: Repository, folder: Path) -> State:
+def _current(repository: Repository, folder: Path, patience: Patience) -> State:
     last = recorded(folder, repository.source)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            state, etag = _fetch(repository, last)
-            break
+            return _fetch(repository, last, patience)
         except OSError as error:  # URLError and HTTPError among them
             if attempt == ATTEMPTS or (isinstance(error, urllib.error.HTTPError) and error.code in (403, 404, 410)):
                 raise _unreachable(repository, error, last is not None) from error
             time.sleep(0.5 * attempt)
-    if last is None or (state, etag) != last:
-        write_file(_record_file(folder, repository.source), json.dumps({**asdict(state), "etag": etag}))
-    return state
+    raise AssertionError("the loop returns or raises")
 
 
 def _unreachable(repository: Repository, error: OSError, known: bool) -> BuildError:
@@ -190,7 +241,13 @@ def _unreachable(repository: Repository, error: OSError, known: bool) -> BuildEr
     )
 
 
-def states(repositories: Sequence[Repository], folder: Path, *, offline: bool) -> tuple[State, ...]:
+def states(
+    repositories: Sequence[Repository],
+    folder: Path,
+    *,
+    offline: bool,
+    patience: Patience = Patience(),
+) -> tuple[State, ...]:
     """The present state of each repository, asked for all at once; with ``offline`` the one recorded in ``folder``.
 
     Raises BuildError where one does not answer, or was never seen and the build is offline.
@@ -200,7 +257,7 @@ def states(repositories: Sequence[Repository], folder: Path, *, offline: bool) -
     if not repositories:
         return ()
     with ThreadPoolExecutor(len(repositories)) as pool:
-        return tuple(pool.map(lambda repository: _current(repository, folder), repositories))
+        return tuple(pool.map(lambda repository: _current(repository, folder, patience), repositories))
 
 
 def _offline(repository: Repository, folder: Path) -> State:
@@ -211,7 +268,7 @@ def _offline(repository: Repository, folder: Path) -> State:
             where=repository.source,
             hint="build once without --offline",
         )
-    return last[0]
+    return last
 
 
 def newest_date(found: Sequence[State]) -> int:

@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stages import init, syscalls
+from stages import init, nativetools, syscalls
 from stages.keptmounts import KeptMount, kept_mounts
-from stages.places import BUILD_DIR, HOOKS_INSIDE
+from stages.places import BUILD_DIR, HOOKS_INSIDE, SECRETS
 from stages.supervise import listener, records
 from stages.syscalls import bind, mount
 
@@ -35,13 +35,14 @@ class Cache:
     """A package cache: ``source`` is its private view, ``path`` where the tree's package tool looks for it.
 
     What is new in the view is kept in ``keep``, or in the shared folder of ``name``. Without a name it is seen in the
-    tree only.
+    tree only. ``linked`` are the shared files that the view has links to, as they were: inode, size, time of change.
     """
 
     name: str
     source: Path
     path: str
     keep: Path | None = None
+    linked: Mapping[Path, tuple[int, int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class View:
     the user's machine by the path at which an outside stage sees them. ``supervised``: system calls that a user
     namespace refuses are answered (see ``stages.supervise``), where the kernel has what that takes. ``furnished``: an
     outside stage has the kernel's file systems in the tree, too, as diskimage-builder mounts them after ``root.d``;
-    without, just the devices that programs in the tree cannot do without.
+    without, just the devices that programs in the tree cannot do without. ``native``: this machine's programs for a
+    foreign tree, and which of them serve (``stages.nativetools``).
     """
 
     inside: bool
@@ -71,6 +73,7 @@ class View:
     given: Mapping[str, Path] = field(default_factory=dict)
     supervised: bool = True
     furnished: bool = False
+    native: tuple[Path, tuple[nativetools.Tool, ...]] | None = None
 
 
 def _devices(dev: Path) -> None:
@@ -144,10 +147,22 @@ def _enter_inside(view: View) -> None:
         _place(root / name, folder=True)
     _kernel_folders(root, own_network=not view.network)
     _devices(root / "dev")
+    _show_secrets(view, root / SECRETS[1:])
+    if view.native:
+        nativetools.furnish(root / nativetools.PLACE[1:], *view.native)
     if _place(root / HOOKS_INSIDE[1:], folder=True):
         bind(view.hooks, root / HOOKS_INSIDE[1:], recursive=True, read_only=True)
     _mount_caches(view, root)
     syscalls.pivot_root(root)
+
+
+def _show_secrets(view: View, folder: Path) -> None:
+    """Given files below a folder of the stage's own /dev: no layer gets a trace of them."""
+    for path, source in view.given.items():
+        place = folder / path.lstrip("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
+        bind(source, place, read_only=True)
 
 
 def _mount_caches(view: View, root: Path) -> None:
@@ -233,6 +248,8 @@ def _enter_outside(view: View) -> None:
             target.write_bytes(view.resolv_conf)
     _kernel_folders(root, own_network=not view.network)
     _devices(root / "dev")
+    if view.native:
+        nativetools.furnish(root / nativetools.PLACE[1:], *view.native)
     bind(view.tree, build / "mnt")
     bind(view.hooks, build / "hooks", recursive=True, read_only=not view.hooks_writable)
     bind(view.cwd, build / "cwd")

@@ -5,13 +5,14 @@
 # with mmdebstrap, a clone of this checkout's last commit in it, and the command run twice with that file system as its root
 # in mount and pid namespaces of its own. Needs root, git and mmdebstrap. Mirrors, proxies and certificates are this machine's.
 #
-# FRESH_COMMAND is another command for ./run (default: dib-ctr build --output oci debian-minimal); FRESH_USERS a choice of
-# "root person"; FRESH_ROOTS a folder that keeps SUITE.tar between runs. Ubuntu is not tried: its archive may not be reachable
-# from where this machine finds Debian's.
+# FRESH_COMMAND is another command, run in the clone (default: ./run dib-ctr build --output oci debian-minimal); FRESH_PACKAGES
+# what the machine has already; FRESH_USERS a choice of "root person"; FRESH_ROOTS a folder that keeps SUITE.tar between runs.
+# Ubuntu is not tried: its archive may not be reachable from where this machine finds Debian's.
 
 set -eu -o pipefail
 
-read -r -a command <<<"${FRESH_COMMAND:-dib-ctr build --output oci debian-minimal}"
+read -r -a command <<<"${FRESH_COMMAND:-./run dib-ctr build --output oci debian-minimal}"
+read -r -a packages <<<"${FRESH_PACKAGES-}"
 read -r -a users <<<"${FRESH_USERS:-root person}"
 suites=("$@")
 ((${#suites[@]})) || suites=(bookworm trixie)
@@ -85,22 +86,28 @@ try() { # SUITE USER
     local suite=$1 user=$2 root=$work/$1-$2 home=/root
     make_root "$suite" "$root"
     cat >"$root/prepare" <<'SCRIPT'
-if [[ $1 != root ]]; then
+user=$1
+shift
+packages=("$@")
+[[ $user == root ]] || packages+=(sudo)
+if ((${#packages[@]})); then
     apt-get -q update
-    DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends sudo
-    useradd --create-home --shell /bin/bash "$1"
-    echo "$1 ALL=(ALL) NOPASSWD: ALL" >/etc/sudoers.d/fresh
+    DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends "${packages[@]}"
+fi
+if [[ $user != root ]]; then
+    useradd --create-home --shell /bin/bash "$user"
+    echo "$user ALL=(ALL) NOPASSWD: ALL" >/etc/sudoers.d/fresh
 fi
 SCRIPT
     cat >"$root/try" <<'SCRIPT'
 TIMEFORMAT='%R s'
 cd ~/dib-ctr
 for turn in first second; do
-    echo "-- $turn run of: ./run $*"
-    time ./run "$@"
+    echo "-- $turn run of: $*"
+    time "$@"
 done
 SCRIPT
-    inside "$root" '. /prepare' prepare "$user" >"$work/log" 2>&1 || { cat "$work/log"; return 1; }
+    inside "$root" '. /prepare' prepare "$user" "${packages[@]}" >"$work/log" 2>&1 || { cat "$work/log"; return 1; }
     [[ $user == root ]] || home=/home/$user
     git clone --quiet --no-local "$checkout" "$root$home/dib-ctr"
     # A login keeps the variables that this machine's logins have.

@@ -28,6 +28,7 @@ from stages.key import digest as short_digest
 
 FORMAT = "1"  # of what is kept: another one makes all anew
 ARCHIVE, FACTS = "tree.tar", "facts.json"
+CONTAINERFILES = ("Containerfile", "Dockerfile")  # what they are called where they have no name of their own
 
 Note = Callable[[str], None]
 
@@ -44,7 +45,7 @@ class Base:
     @property
     def pinned(self) -> str:
         """The name with which the very same image is found again; of one on this machine's disk without its folder."""
-        image = self.name if self.name.partition(":")[0] in named.LOCAL else named.parse(self.name)
+        image = self.name if self.name.partition(":")[0] in named.ON_DISK else named.parse(self.name)
         if isinstance(image, Remote):
             return f"{image.host}/{image.name}@sha256:{self.digest}"
         kind, _, path = self.name.partition(":")
@@ -52,10 +53,18 @@ class Base:
 
     @property
     def title(self) -> str:
-        """What a build of nothing else is called: the last part of the image's name."""
+        """What a build of nothing else is called: the last part of the image's name, or a Containerfile's folder."""
+        kind, _, path = self.name.partition(":")
+        if kind == named.ON_DISK[-1] and Path(path).name in CONTAINERFILES:
+            return Path(path).absolute().parent.name
         last = re.split(r"[@]|:(?!.*/)", self.name.rstrip("/").removeprefix("docker://"))
-        word = (last[1] if last[0] in named.LOCAL else last[0]).rpartition("/")[2].partition(":")[0]
+        word = (last[1] if last[0] in named.ON_DISK else last[0]).rpartition("/")[2].partition(":")[0]
         return re.sub(r"\.(oci|docker|tar)\b.*$", "", word)
+
+
+def images_folder() -> Path:
+    """Where fetched images are kept."""
+    return cache_folder() / "images"
 
 
 def find(text: str, arch: str, *, offline: bool, on_note: Note = lambda _: None) -> Base:
@@ -64,22 +73,22 @@ def find(text: str, arch: str, *, offline: bool, on_note: Note = lambda _: None)
     Raises UsageError where there is none, BuildError where it cannot be fetched or is damaged.
     """
     image = named.parse(text)
-    folder = cache_folder() / "images"
+    folder = images_folder()
     if isinstance(image, Path):
         opened = open_image(image, arch)
-        return _kept(folder, text, opened.digest, arch) or _keep(folder, text, opened, arch)
+        return kept(folder, text, opened.digest, arch) or keep(folder, text, opened, arch)
     if offline:
         return _offline(folder, text, image, arch)
     registry = Registry(image.host, insecure=is_loopback(image.host))
     digest, manifest = pull.resolve(registry, image, arch)
-    found = _kept(folder, text, digest, arch)
+    found = kept(folder, text, digest, arch)
     if found is None:
         on_note(f"fetching {image}")
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="pull-", dir=folder) as scratch:
             pull.fetch(registry, image, manifest, Path(scratch), on_note)
-            found = _keep(folder, text, open_image(Path(scratch), arch), arch)
-    _remember(folder, image, arch, digest)
+            found = keep(folder, text, open_image(Path(scratch), arch), arch)
+    remember(folder, image, arch, digest)
     return found
 
 
@@ -87,7 +96,8 @@ def _place(folder: Path, digest: str, arch: str) -> Path:
     return folder / f"{digest.partition(':')[2]}-{arch}-{FORMAT}"
 
 
-def _kept(folder: Path, text: str, digest: str, arch: str) -> Base | None:
+def kept(folder: Path, text: str, digest: str, arch: str) -> Base | None:
+    """The image of a digest, where it is in the cache."""
     place = _place(folder, digest, arch)
     try:
         told = json.loads((place / FACTS).read_text(encoding="utf-8"))
@@ -96,7 +106,7 @@ def _kept(folder: Path, text: str, digest: str, arch: str) -> Base | None:
     return Base(text, digest.partition(":")[2], place / ARCHIVE, Facts.from_json(told))
 
 
-def _keep(folder: Path, text: str, image: ImageFile, arch: str) -> Base:
+def keep(folder: Path, text: str, image: ImageFile, arch: str) -> Base:
     """Lay the image flat and keep it; it appears in the cache when it is whole."""
     if image.platform.split("/")[1] != platform(arch)[0]:
         hint = f"--arch {canonical(image.platform.split('/')[1]) or image.platform}, or an image that has both"
@@ -113,7 +123,7 @@ def _keep(folder: Path, text: str, image: ImageFile, arch: str) -> Base:
             scratch.rename(place)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    found = _kept(folder, text, image.digest, arch)
+    found = kept(folder, text, image.digest, arch)
     assert found is not None
     return found
 
@@ -140,17 +150,22 @@ def _names_file(folder: Path, image: Remote, arch: str) -> Path:
     return folder / f"name-{short_digest(f'{image} {arch}')[:24]}"
 
 
-def _remember(folder: Path, image: Remote, arch: str, digest: str) -> None:
+def recalled(folder: Path, image: Remote, arch: str) -> str:
+    """The digest that an image's name had last ("": it was never asked for)."""
+    file = _names_file(folder, image, arch)
+    return file.read_text(encoding="utf-8") if file.exists() else ""
+
+
+def remember(folder: Path, image: Remote, arch: str, digest: str) -> None:
+    """Keep the digest of an image's name for builds without a network."""
     with tempfile.NamedTemporaryFile("w", dir=folder, prefix="new-", delete=False) as file:
         file.write(digest)
     Path(file.name).rename(_names_file(folder, image, arch))
 
 
 def _offline(folder: Path, text: str, image: Remote, arch: str) -> Base:
-    try:
-        found = _kept(folder, text, _names_file(folder, image, arch).read_text(encoding="utf-8"), arch)
-    except FileNotFoundError:
-        found = None
+    digest = recalled(folder, image, arch)
+    found = kept(folder, text, digest, arch) if digest else None
     if found is None:
         raise BuildError(f"{image} was never fetched", where=f"--from {text}", hint="build once without --offline")
     return found

@@ -10,8 +10,9 @@ from docker.auth import INDEX_NAME
 
 from stages.errors import UsageError
 
-HINT = "HOST/NAME:TAG, HOST/NAME@sha256:..., oci:DIR, oci-archive:FILE or docker-archive:FILE"
+HINT = "HOST/NAME:TAG, HOST/NAME@sha256:..., oci:DIR, oci-archive:FILE, docker-archive:FILE or containerfile:PATH"
 LOCAL = ("oci", "oci-archive", "docker-archive")
+ON_DISK = (*LOCAL, "containerfile")
 _PATH = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(
     rf"(?:(?P<host>[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?::[0-9]+)?|[A-Za-z0-9-]+:[0-9]+|localhost|\[[0-9a-fA-F:]+\](?::[0-9]+)?)/)?"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,16 @@ def fetch(registry: Registry, image: Remote, manifest: bytes, layout: Path, on_n
     entry = {"mediaType": media_type, "digest": _digest(manifest), "size": len(manifest)}
     (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+
+
+def created(registry: Registry, image: Remote, manifest: bytes) -> int:
+    """When the image with this manifest was made, in seconds since 1970, as its configuration says (0: it does not)."""
+    digest = str(_parsed(manifest, image)["config"]["digest"])
+    try:
+        told = json.loads(b"".join(registry.blob(image.name, digest))).get("created", "")
+        return max(0, int(datetime.fromisoformat(re.sub(r"\.\d+", "", told)).timestamp()))
+    except (ValueError, AttributeError, TypeError):
+        return 0
 
 
 def _blob(registry: Registry, image: Remote, descriptor: Json, place: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from builder.commands import many
 from builder.commands.images import pushing_of
 from builder.commands.options import (
     cache_from_option,
@@ -87,13 +88,19 @@ def _check_load(engine: str, *, load: bool) -> None:
 )
 @click.option("--break-command", default="", metavar="COMMAND", help="Run this there in place of a shell.")
 @click.option("--break-outside", is_flag=True, help="At an error be outside the tree, which TMP_MOUNT_PATH leads to.")
+@many.build_options
+@many.file_options
 def build(**options: Any) -> None:
-    """Build an image.
+    """Build an image, or with -f those of a file (ELEMENT... are then the names of those that are wanted).
 
     Outputs take options: -o oci,layers=stages,tag=1.0  -o tar,compress=zstd  -o oci-archive,dest=/srv/image.tar
     """
+    if many.asked(options):
+        many.build_images(options)
+        return
     from builder.build import build as run
     from builder.request import prepare
+    from builder.telling import tell
 
     wish = wish_of(
         options,
@@ -124,8 +131,12 @@ def build(**options: Any) -> None:
 
             for success in boottest.run(prepared, options["firmware"], lambda text: note(text, end="")):
                 say(success)
+    for place in places:
+        tell(type="placed", place=str(place))
     if pushing:
-        say(pushing.run(next(place for place in places if (place / "oci-layout").is_file())))
+        pushed = pushing.run(next(place for place in places if (place / "oci-layout").is_file()))
+        say(pushed)
+        tell(type="pushed", reference=pushed.partition(": ")[2])
 
 
 def _check_boot_test(options: dict[str, Any], prepared: Prepared) -> None:
@@ -156,9 +167,14 @@ def _build_several(wish: Wish, options: dict[str, Any], say: Callable[[str], Non
 @output_options
 @disk_options
 @cache_from_option
+@many.plan_options
+@many.file_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plan(*, as_json: bool, **options: Any) -> None:
-    """Show the stages of a build: which are in the cache, and why the others are not."""
+    """Show the stages of a build: which are in the cache, and why the others are not; with -f also which are shared."""
+    if many.asked(options):
+        many.plan_images(options, as_json=as_json)
+        return
     from builder.build import plan as ask
     from builder.progress import plan_table
     from builder.request import prepare

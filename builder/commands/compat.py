@@ -6,13 +6,9 @@ import contextlib
 import filecmp
 import os
 import re
-import shlex
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -191,55 +187,21 @@ def diskimage_builder(files: tuple[Path, ...], *, dry_run: bool, stop_on_failure
 
     Images that have stages in common share their layers: one builds them, the others wait.
     """
-    from builder.compat import images
+    from builder.commands.many import run_images
+    from builder.many.load import dib_images, told
+    from builder.many.outcome import BUILT
+    from builder.many.run import Runner, Way
+    from builder.many.schedule import limits
+    from builder.many.view import Prefixed
 
-    found = images.read(files)
+    found = dib_images(files)
     for image in found:
-        settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in sorted(image.environment.items()))
-        note(f"{settings} {image.command} {shlex.join(image.arguments)}".strip())
+        note(told(image))
     if dry_run:
         return
-    failed: list[str] = []
-    running: set[subprocess.Popen[str]] = set()
-
-    def make(image: images.Image) -> None:
-        if failed and stop_on_failure:
-            return
-        command = [sys.executable, "-P", "-m", "builder.cli", image.command, *image.arguments]
-        with subprocess.Popen(
-            command,
-            env={**os.environ, **image.environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        ) as process:
-            running.add(process)
-            for line in process.stdout or ():
-                click.echo(f"{image.name}: {line}", nl=False)
-        running.discard(process)
-        if process.returncode:
-            failed.append(image.name)
-
-    with ThreadPoolExecutor(jobs or at_a_time(len(os.sched_getaffinity(0)), _free_memory())) as pool:
-        try:
-            list(pool.map(make, found))
-        except BaseException:  # interrupted: what runs ends as it would by itself, and nothing else begins
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(running):
-                process.terminate()
-            raise
-    note(f"built: {', '.join(image.name for image in found if image.name not in failed) or 'none'}")
-    if failed:
-        raise BuildError(f"{len(failed)} of {len(found)} images failed: {', '.join(failed)}")
-
-
-def at_a_time(processors: int, memory: int) -> int:
-    """How many builds may run together: one a processor, and 1 GiB of the free memory (bytes) for each."""
-    return max(1, min(processors, memory >> 30))
-
-
-def _free_memory() -> int:
-    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
+    runner = Runner(Way(limits(jobs), keep_going=not stop_on_failure), Prefixed())
+    try:
+        run_images(runner, found, {})
+    finally:
+        built = [outcome.image.name for outcome in runner.outcomes.values() if outcome.status == BUILT]
+        note(f"built: {', '.join(built) or 'none'}")

@@ -31,9 +31,20 @@ def note(text: str, end: str = "\n") -> None:
 def engine_options(command: Command) -> Command:
     for option in (
         click.option("--debug", is_flag=True, help="Show tracebacks."),
+        click.option(
+            "--host",
+            default="",
+            metavar="ADDRESS",
+            help="Where the engine is: unix://, tcp://, ssh://, or the name of podman's connection, docker's context.",
+        ),
         click.option("--store", metavar="DIR", help="Where the store of the host engine is [env: DIB_CTR_STORE]."),
         click.option(
-            "--engine", type=click.Choice(ENGINES), default="auto", show_default=True, help="What runs the build."
+            "--engine",
+            type=click.Choice(ENGINES),
+            default="auto",
+            show_default=True,
+            envvar="DIB_CTR_ENGINE",
+            help="What runs the build [env: DIB_CTR_ENGINE].",
         ),
     ):
         command = option(command)
@@ -48,7 +59,8 @@ def request_options(command: Command) -> Command:
             "base",
             default="",
             metavar="IMAGE",
-            help="Begin with an image: HOST/NAME:TAG, oci:DIR, oci-archive:FILE or docker-archive:FILE.",
+            help="Begin with an image: HOST/NAME:TAG, oci:DIR, oci-archive:FILE, docker-archive:FILE;"
+            " or with what a Containerfile gives: containerfile:PATH.",
         ),
         click.option("--offline", is_flag=True, help="Cut the network; take repositories as they were seen last."),
         click.option(
@@ -265,17 +277,19 @@ def converse(prepared: Prepared | None, options: dict[str, Any], *, quiet: bool 
     from builder import engines
     from builder.build import Agent, Conversation
     from builder.progress import Log, Plain, reporter
+    from builder.telling import tell, told
     from builder.toolimage import purpose_of
     from qemu.architecture import native, runs
 
     if options["store"]:
         os.environ["DIB_CTR_STORE"] = options["store"]
-    engine = engines.select(options["engine"])
+    engine = engines.select(options["engine"], options.get("host", ""))
     foreign = prepared is not None and not runs(native(), prepared.request.arch)
     purpose = purpose_of(prepared.build_image if prepared else "", foreign=foreign)
     agent = Agent(engine, purpose, note, options["debug"])
     log = Log.open(options.get("log"), prepared.request.name if prepared else "cache")
-    shown = Plain(out=sys.stderr, github=False) if quiet else reporter(options.get("progress", "plain"))
+    tell(type="log-file", path=str(log.path))
+    shown = Plain(out=sys.stderr, github=False) if quiet else told(reporter(options.get("progress", "plain")))
     beside = prepared.locks.locked.parent if prepared and prepared.locks.locked else Path()
     folders = {element.name: element.path for element in prepared.elements} if prepared else {}
     large = prepared.large if prepared else {}
@@ -289,6 +303,7 @@ def again(options: dict[str, Any]) -> list[str]:
     words = ["dib-ctr", "shell"]
     for name, flag in (
         ("engine", "--engine"),
+        ("host", "--host"),
         ("store", "--store"),
         ("base", "--from"),
         ("name", "--name"),

@@ -6,12 +6,13 @@ without a name goes with the one before it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from stages import located
+from stages.element import nearest
 from stages.errors import UsageError
 from stages.located import Document
 
@@ -36,17 +37,26 @@ _CHOICES = {"arch": ARCHITECTURES, "install-type": ("source", "package")}
 
 @dataclass(frozen=True)
 class Image:
-    """One image: its command, its arguments, and the variables on top of the environment's."""
+    """One image: its command, its arguments, and the variables on top of the environment's.
+
+    ``where`` is where its name is first given, ``arch`` its architecture where it names one.
+    """
 
     name: str
     command: str
     arguments: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    where: str = ""
+    arch: str = ""
 
 
 def read(files: Sequence[Path]) -> list[Image]:
-    """The images of all files together, in the order in which they are first named; UsageError with file and line."""
+    """The images of all files together, in the order in which they are first named.
+
+    UsageError with file, line and column.
+    """
     merged: dict[str, dict[str, Any]] = {}
+    places: dict[str, str] = {}
     name = "image"
     for file in files:
         try:
@@ -54,12 +64,17 @@ def read(files: Sequence[Path]) -> list[Image]:
         except OSError as error:
             raise UsageError(f"the file cannot be read: {error.strerror}", where=str(file)) from error
         if not isinstance(document.data, list):
-            document.refuse(f"expected a list of images, found {_told(document.data)}")
+            _refuse(document, f"expected a list of images, found {_told(document.data)}")
         for number, entry in enumerate(document.data):
             _check(document, number, entry)
             name = entry.get("imagename", name)
+            places.setdefault(name, document.exact(number))
             _merge(merged.setdefault(name, {"imagename": name}), entry)
-    return [_image(entry) for entry in merged.values()]
+    return [_image(entry, places[name]) for name, entry in merged.items()]
+
+
+def _refuse(document: Document, what: str, *path: Hashable, hint: str = "") -> NoReturn:
+    raise UsageError(what, where=document.exact(*path), hint=hint)
 
 
 def _told(value: object) -> str:
@@ -89,17 +104,19 @@ def _fits(value: object, kind: str) -> bool:
 
 def _check(document: Document, number: int, entry: Any) -> None:
     if not isinstance(entry, dict):
-        document.refuse(f"expected a map for each image, found {_told(entry)}", number)
+        _refuse(document, f"expected a map for each image, found {_told(entry)}", number)
     for key, value in entry.items():
         if key not in _KINDS:
-            document.refuse(f"there is no key {key!r}", number, key, hint=f"keys: {', '.join(sorted(_KINDS))}")
+            hint = nearest(str(key), _KINDS) or f"keys: {', '.join(sorted(_KINDS))}"
+            _refuse(document, f"there is no key {key!r}", number, key, hint=hint)
         if not _fits(value, _KINDS[key]):
-            document.refuse(f"{key} is {_told(value)}, expected {_KINDS[key]}", number, key)
+            _refuse(document, f"{key} is {_told(value)}, expected {_KINDS[key]}", number, key)
         if value not in _CHOICES.get(key, (value,)):
-            document.refuse(f"{key} is {value!r}, expected one of {', '.join(_CHOICES[key])}", number, key)
+            _refuse(document, f"{key} is {value!r}, expected one of {', '.join(_CHOICES[key])}", number, key)
         for place, word in enumerate(value if key == "types" else ()):
             if word not in TYPES:
-                document.refuse(f"there is no type {word!r}", number, key, place, hint=f"types: {', '.join(TYPES)}")
+                hint = nearest(word, TYPES) or f"types: {', '.join(TYPES)}"
+                _refuse(document, f"there is no type {word!r}", number, key, place, hint=hint)
 
 
 def _merge(image: dict[str, Any], entry: Mapping[str, Any]) -> None:
@@ -113,7 +130,7 @@ def _merge(image: dict[str, Any], entry: Mapping[str, Any]) -> None:
             image[key] = value
 
 
-def _image(entry: Mapping[str, Any]) -> Image:
+def _image(entry: Mapping[str, Any], where: str) -> Image:
     words: list[str] = ["-o", entry["imagename"]]
     if "arch" in entry:
         words += ["-a", entry["arch"]]
@@ -131,4 +148,4 @@ def _image(entry: Mapping[str, Any]) -> Image:
         words += ["-p", ",".join(entry["packages"])]
     words += entry.get("elements", [])
     command = "ramdisk-image-create" if entry.get("ramdisk") else "disk-image-create"
-    return Image(entry["imagename"], command, tuple(words), entry.get("environment", {}))
+    return Image(entry["imagename"], command, tuple(words), entry.get("environment", {}), where, entry.get("arch", ""))

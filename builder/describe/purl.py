@@ -10,15 +10,15 @@ from builder.describe.image import Described
 from stages.packagedb import Package
 
 # The vendor where the tree does not say which system it is.
-VENDORS = {"deb": "debian", "rpm": "fedora", "apk": "alpine", "alpm": "arch"}
+VENDORS = {"deb": "debian", "rpm": "fedora", "apk": "alpine", "alpm": "arch", "ebuild": "gentoo"}
 
 
 def of_package(package: Package, os_release: Mapping[str, str]) -> PackageURL:
     """The URL of an installed package.
 
-    All types of ours have the vendor as namespace; of type rpm the epoch is a qualifier. ``distro`` is the vendor with
-    its version; ``upstream`` is the source package where it is another one, or of another version: vulnerabilities are
-    recorded by it.
+    Of type ebuild the category is the namespace; all other types of ours have the vendor as namespace. Of type rpm the
+    epoch is a qualifier. ``distro`` is the vendor with its version; ``upstream`` is the source package where it is
+    another one, or of another version: vulnerabilities are recorded by it.
     """
     vendor = os_release.get("ID", "") or VENDORS.get(package.kind, "")
     version = os_release.get("VERSION_ID", "") or os_release.get("VERSION_CODENAME", "")
@@ -36,6 +36,9 @@ def of_package(package: Package, os_release: Mapping[str, str]) -> PackageURL:
         "upstream": upstream,
     }
     kept = {name: value for name, value in qualifiers.items() if value}
+    if package.kind == "ebuild":
+        category, _, name = package.name.rpartition("/")
+        return PackageURL(package.kind, category, name, number, kept)
     return PackageURL(package.kind, vendor.lower(), package.name.lower(), number, kept)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from builder.engines import memory
+from builder.engines import memory, remote
 from builder.engines.protocol import Engine
 from stages.errors import BuildError, UsageError
 
@@ -58,11 +58,13 @@ def make(name: str) -> Engine:
         raise UsageError(f"there is no engine {name}", hint=f"one of: {AUTO}, {', '.join(ADAPTERS)}") from None
 
 
-def select(name: str = AUTO) -> Engine:
+def select(name: str = AUTO, host: str = "") -> Engine:
     """The engine of this name, or with "auto" the first that really works; raises BuildError saying why none does.
 
+    ``host`` is where it is to be, by its own way of saying so (``builder.engines.remote``).
     What works is remembered: a second call costs no call of an engine (``dib-ctr doctor`` tries anew).
     """
+    remote.use(name, host)
     if name != AUTO:
         engine = make(name)
         engine.probe()

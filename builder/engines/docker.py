@@ -16,6 +16,7 @@ from builder.engines.commandline import CommandLineEngine, last_line
 from builder.engines.nested import enter
 from builder.engines.protocol import PRIVILEGED, STORE, Container, EngineError
 from builder.engines.ranges import FIRST
+from builder.engines.remote import check_architecture
 
 RIGHTS = (
     "--security-opt=seccomp=unconfined",
@@ -77,6 +78,9 @@ class Docker(CommandLineEngine):
         if known is not None:
             self.found = Found(known["direct"], tuple(known["rights"]))
             return
+        check_architecture(
+            self.name, self.ask(["version", "--format", "{{.Server.Arch}}"], "talk to the daemon").strip()
+        )
         said: list[str] = []
         with trial.archive() as archive:
             self.import_image(archive, trial.IMAGE)

@@ -44,6 +44,11 @@ class DockerSocket(SocketEngine):
         with self._api("talk to the daemon") as api:
             api.ping()
 
+    def architecture(self) -> str:
+        """See SocketEngine."""
+        with self._api("ask for the architecture") as api:
+            return str(api.version()["Arch"])
+
     def has_image(self, reference: str) -> bool:
         """See Engine."""
         from docker.errors import ImageNotFound

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-FORMAT = 1  # raise it when what is kept changes its meaning
+FORMAT = 2  # raise it when what is kept changes its meaning
 
 
 def cache_folder() -> Path:

@@ -13,11 +13,14 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from builder.engines import memory, trial
 from builder.engines.commandline import CommandLineEngine, container_name, last_line
 from builder.engines.protocol import PRIVILEGED, STORE, Container, EngineError
-from builder.engines.ranges import root_range
+from builder.engines.ranges import FIRST, root_range
+from builder.engines.remote import check_architecture, podman_address, podman_options
+from stages.namespace import IDS
 
 # Capabilities over the container's user namespace only; the masks and filters would keep stages from mounting.
 RIGHTS = (
@@ -44,21 +47,22 @@ def steps(containerfile: Path) -> str:
 
 @dataclass(frozen=True)
 class Found:
-    """What a probe found: options before the command, and options of ``run``."""
+    """What a probe found: options before the command, options of ``run``, and whether podman runs as root."""
 
     general: tuple[str, ...] = ()
     run: tuple[str, ...] = ()
+    root: bool = False
 
 
-def own_storage() -> tuple[str, ...]:
-    """Options for a storage of our own with overlay: a container starts five times as fast as on vfs.
+def own_storage(driver: str = "overlay", root: Path | None = None) -> tuple[str, ...]:
+    """Options for a storage of our own, with overlay: a container starts five times as fast as on vfs.
 
     State goes with the machine's run: podman must see at the first start after a reboot that nothing runs any more.
     """
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
     state = _state_folder() / "dib-ctr"
     return (
-        *("--storage-driver", "overlay", "--root", str(data / "dib-ctr/containers")),
+        *("--storage-driver", driver, "--root", str(root or data / "dib-ctr/containers")),
         *("--runroot", str(state / "run"), "--tmpdir", str(state / "tmp")),
     )
 
@@ -68,7 +72,7 @@ def _state_folder() -> Path:
     return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/dib-ctr-{os.getuid()}-{_boot()}")
 
 
-def _claim_state_folder() -> None:
+def claim_state_folder() -> None:
     """In /tmp anybody could have made it: it must be ours and closed to others."""
     folder = _state_folder()
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -98,7 +102,8 @@ def stamp() -> str:
     programs = [found for name in ("podman", "runc", "crun") if (found := shutil.which(name))]
     folders = (Path("/etc/containers"), Path.home() / ".config/containers")
     files = [folder / name for folder in folders for name in ("storage.conf", "containers.conf")]
-    return memory.stamp(*programs, *files, "/etc/subuid", "/etc/subgid") + " ".join(own_storage())
+    state = memory.stamp(*programs, *files, "/etc/subuid", "/etc/subgid") + " ".join(own_storage())
+    return f"{state} at={podman_address()}"
 
 
 class Podman(CommandLineEngine):
@@ -107,8 +112,9 @@ class Podman(CommandLineEngine):
     name = "podman"
 
     def __init__(self) -> None:
-        super().__init__(("podman", "--remote=false"))  # whatever CONTAINER_HOST says
-        self.found = Found()
+        self.address = podman_address()
+        super().__init__(("podman", *podman_options()))
+        self.found = Found(root=os.getuid() == 0)
 
     def use(self, found: Found) -> None:
         """Take what a probe found."""
@@ -122,11 +128,10 @@ class Podman(CommandLineEngine):
             return [network, *PRIVILEGED, *self.found.run]
         return [network, *RIGHTS, *self.found.run, *self._ids()]
 
-    @staticmethod
-    def _ids() -> list[str]:
-        if os.getuid() != 0:
+    def _ids(self) -> list[str]:
+        if not self.found.root:
             return []
-        first, count = root_range()
+        first, count = (FIRST, IDS) if self.address else root_range()  # this machine's files say nothing of another's
         return [f"--uidmap=0:{first}:{count}", f"--gidmap=0:{first}:{count}"]
 
     def build_options(self) -> list[str]:
@@ -139,7 +144,7 @@ class Podman(CommandLineEngine):
         As root the recipe's steps run in a container of ours, whose files are then imported: `podman build` would run
         them as root of the host, and what it or `podman commit` (4.3) makes of a user namespace has shifted owners.
         """
-        if os.getuid() != 0:
+        if not self.found.root:
             super().build_image(folder, file, reference, arguments)
             return
         self.pull(arguments["BASE"])
@@ -163,29 +168,37 @@ class Podman(CommandLineEngine):
             raise EngineError(self.name, "podman is not there", "podman: not found", hint=hint)
         known = memory.recall(self.name, stamp())
         if known is not None:
-            self.use(Found(tuple(known["general"]), tuple(known["run"])))
+            self.use(Found(tuple(known["general"]), tuple(known["run"]), known["root"]))
             return
         self._try_all()
         memory.remember(self.name, stamp(), asdict(self.found))
 
-    def _storages(self) -> list[tuple[str, ...]]:
-        done = subprocess.run(
-            [*self.plain, "info", "--format", "{{json .Store.GraphDriverName}}"], capture_output=True, text=True
-        )
+    def _info(self) -> dict[str, Any]:
+        done = subprocess.run([*self.plain, "info", "--format", "{{json .}}"], capture_output=True, text=True)
         if done.returncode != 0:
-            raise EngineError(self.name, "podman does not work", done.stderr)
-        if json.loads(done.stdout) != "vfs":
+            what = "podman does not work"
+            if self.address:
+                what = f"no podman answers at {self.address}: {last_line(done.stderr)}"
+            raise EngineError(self.name, what, done.stderr)
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def _storages(self, info: dict[str, Any]) -> list[tuple[str, ...]]:
+        if info["store"]["graphDriverName"] != "vfs" or self.address:
             return [()]
-        _claim_state_folder()
+        claim_state_folder()
         return [own_storage(), ()]
 
     def _candidates(self) -> Iterator[Found]:
-        present = [found for name in ("crun", "runc") if (found := shutil.which(name))]
-        for storage in self._storages():
+        info = self._info()
+        check_architecture(self.name, info["host"]["arch"])
+        root = not info["host"]["security"]["rootless"]
+        present = [] if self.address else [found for name in ("crun", "runc") if (found := shutil.which(name))]
+        for storage in self._storages(info):
             for ulimits in ((), tuple(f"--ulimit={name}={soft}:{hard}" for name, soft, hard in limits())):
-                yield Found(storage, ulimits)
+                yield Found(storage, ulimits, root)
                 for runtime in present:
-                    yield Found((*storage, "--runtime", runtime), ulimits)
+                    yield Found((*storage, "--runtime", runtime), ulimits, root)
 
     def _try_all(self) -> None:
         said: list[str] = []

@@ -55,6 +55,11 @@ class PodmanSocket(SocketEngine):
         with self._client("talk to the service") as client:
             client.version()
 
+    def architecture(self) -> str:
+        """See SocketEngine."""
+        with self._client("ask for the architecture") as client:
+            return str(client.version()["Arch"])
+
     def has_image(self, reference: str) -> bool:
         """See Engine."""
         with self._client("look for an image") as client:

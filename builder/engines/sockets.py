@@ -16,6 +16,7 @@ from builder.engines.docker import BUILD_USER
 from builder.engines.nested import enter
 from builder.engines.podman import limits
 from builder.engines.protocol import PREFIX, STORE, Container, EngineError, ImageMissing, OnLine
+from builder.engines.remote import check_architecture, check_socket
 
 LEFTOVER = 60.0  # seconds: nobody waits for a container that ended so long ago
 LABELS = {f"{PREFIX}build": "1"}
@@ -110,6 +111,10 @@ class SocketEngine(ABC):
     @abstractmethod
     def ended(self) -> list[tuple[str, float]]:
         """Build containers that have ended and are still there: id, and when they ended (seconds since 1970)."""
+
+    @abstractmethod
+    def architecture(self) -> str:
+        """The architecture of the machine behind the socket, by any of its names."""
 
     @abstractmethod
     def alive(self) -> None:
@@ -219,7 +224,9 @@ class SocketEngine(ABC):
         if known is not None:
             self.found = Found(**known)
             return
+        check_socket(self.name, self.address)
         self.alive()
+        check_architecture(self.name, self.architecture())
         said: list[str] = []
         with trial.archive() as archive:
             self.import_image(archive, trial.IMAGE)
@@ -247,9 +254,9 @@ class SocketEngine(ABC):
         return "\n".join(lines)
 
 
-def first_socket(variable: str, usual: tuple[str, ...], schemes: tuple[str, ...] = ("unix", "tcp", "http")) -> str:
+def first_socket(variable: str, usual: tuple[str, ...]) -> str:
     """The address that the variable gives, or the first usual socket that is there, or nothing."""
     given = os.environ.get(variable, "")
-    if given.partition("://")[0] in schemes:
+    if given:
         return given
     return next((f"unix://{path}" for path in usual if Path(path).is_socket()), "")

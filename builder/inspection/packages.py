@@ -1,6 +1,6 @@
 """Which package owns which file of an image's tree, as the package databases in the tree tell.
 
-Known are dpkg (its lists of files; in images without dpkg the lists of checksums), apk, pacman and RPM.
+Known are dpkg (its lists of files; in images without dpkg the lists of checksums), apk, pacman, portage and RPM.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from stages.errors import BuildError
 DPKG = "/var/lib/dpkg"
 APK = ("/lib/apk/db/installed", "/usr/lib/apk/db/installed")
 PACMAN = "/var/lib/pacman/local"
+VARDB = f"/{packagedb.VARDB}"
 RPM = tuple(f"/{folder}" for folder in rpmdb.FOLDERS)
 # The end of the path is enough: on the way may be a link that is not known yet.
 DATABASE = re.compile(
     r"/dpkg/(status|diversions|status\.d/[^/]+|info/[^/]+\.list)\Z|/apk/db/installed\Z|/pacman/local/[^/]+/(desc|files)\Z|"
+    r"/db/pkg/[^/]+/[^/]+/(CHOST|CONTENTS|DESCRIPTION|HOMEPAGE|SIZE)\Z|"
     r"/rpm/(rpmdb\.sqlite(-wal)?|Packages\.db)\Z"
 )
 
@@ -66,7 +68,7 @@ def ownership(tree: Tree) -> Ownership:
             unread = (error.where,)
     names = _names(found)
     owners: dict[str, str] = {}
-    for kind, name, architecture, paths in (*_dpkg(tree), *_apk(tree), *_pacman(tree), *_rpm(headers)):
+    for kind, name, architecture, paths in (*_dpkg(tree), *_apk(tree), *_pacman(tree), *_portage(tree), *_rpm(headers)):
         label = names.get((kind, name, architecture)) or names.get((kind, name, ""))
         if label is None:
             continue  # removed, its configuration is still there
@@ -116,6 +118,10 @@ def _databases(tree: Tree) -> Iterator[Path]:
     paths += [f"{DPKG}/status.d/{name}" for name in _below(tree, f"{DPKG}/status.d")]
     paths += [f"{PACMAN}/{name}/desc" for name in _below(tree, PACMAN)]
     paths += [f"{place}/{name}" for place in RPM for name in _below(tree, place)]
+    folders = [
+        f"{VARDB}/{category}/{name}" for category in _below(tree, VARDB) for name in _below(tree, f"{VARDB}/{category}")
+    ]
+    paths += [f"{folder}/{name}" for folder in folders for name in ("CHOST", "DESCRIPTION", "HOMEPAGE", "SIZE")]
     with tempfile.TemporaryDirectory(prefix="dib-ctr-packages-") as folder:
         for path in paths:
             content = _content(tree, path)
@@ -185,3 +191,25 @@ def _pacman(tree: Tree) -> Iterator[Owned]:
         _, _, rest = _text(tree, f"{PACMAN}/{name}/files").partition("%FILES%\n")
         paths = rest.partition("\n\n")[0].split("\n")
         yield "alpm", name.rsplit("-", 2)[0], "", [path for path in paths if path]  # the folder is NAME-VERSION-RELEASE
+
+
+def _portage(tree: Tree) -> Iterator[Owned]:
+    for category in _below(tree, VARDB):
+        for name in _below(tree, f"{VARDB}/{category}"):
+            found = packagedb.EBUILD.match(name)
+            if found:
+                contents = _text(tree, f"{VARDB}/{category}/{name}/CONTENTS").split("\n")
+                yield (
+                    "ebuild",
+                    f"{category}/{found['name']}",
+                    "",
+                    [path for line in contents if (path := _recorded(line))],
+                )
+
+
+def _recorded(line: str) -> str:
+    """The path of a line of CONTENTS: ``obj PATH MD5 TIME`` or ``sym PATH -> TARGET TIME``; empty for a folder."""
+    kind, _, rest = line.partition(" ")
+    if kind == "obj":
+        return rest.rsplit(" ", 2)[0]
+    return rest.partition(" -> ")[0] if kind == "sym" else ""

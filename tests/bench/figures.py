@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import statistics
 import subprocess
 import time
@@ -49,6 +50,14 @@ class Bench:
             action()
             durations.append(time.monotonic() - started)
         return statistics.median(durations)
+
+
+def spent(action: Callable[[], object]) -> tuple[float, float]:
+    """How long an action takes, and how long processors work for the processes that it starts; both in seconds."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    action()
+    seconds, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def run(*argv: str, cwd: Path | None = None) -> str:

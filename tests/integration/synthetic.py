@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,8 @@ from tests.mirrors.debian import DebianTree
 from tests.mirrors.serve import serve
 
 EXTRA = "extra-tool"  # a package of the mirrors that nothing needs
+# Tests that take too long to be among the others.
+by_families = pytest.mark.skipif(not os.environ.get("DIB_CTR_TEST_FAMILIES"), reason="run by `just families` only")
 BOOT_TIME = 600  # seconds; without KVM, beside other tests
 
 
@@ -30,19 +32,21 @@ class Synthetic:
     address: str
     release: str
 
-    def build(self, *arguments: str, key: Path | None = None, status: int = 0) -> Outcome:
+    def build(
+        self, *arguments: str, key: Path | None = None, more_keys: str = "", status: int = 0, engine: str = ""
+    ) -> Outcome:
         """Run ``dib-ctr build`` with the settings for the mirror; ``key`` takes the place of the mirror's own.
 
-        Fails where it ends with another status.
+        ``more_keys`` are files of the build image, blank-separated, before it. Fails where it ends with another status.
         """
+        command = replace(self.command, engine=engine) if engine else self.command
         settings = {
             "DIB_RELEASE": self.release,
-            "DIB_DISTRIBUTION_MIRROR": self.address,
-            "DIB_RPM_KEYS": str(key or self.mirror.key),
-            "DIB_BOOTLOADER_SIGNED": "False",  # the mirror has no shim
+            "DIB_DISTRIBUTION_MIRROR": f"{self.address}/{self.mirror.base}",
+            "DIB_RPM_KEYS": f"{more_keys} {key or self.mirror.key}".strip(),
         }
         options = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-        outcome = self.command("build", *options, *arguments)
+        outcome = command("build", *options, *arguments)
         assert outcome.status == status, f"{outcome.stdout}\n{outcome.stderr}"
         return outcome
 
@@ -65,9 +69,14 @@ def synthetic(folder: Path, debian: DebianTree, distribution: str, release: str)
         yield Synthetic(command, mirror, address, release)
 
 
-def login(disk: Path) -> str:
-    """Start a machine from the disk by BIOS and wait for its login; what its console said."""
-    words = ("boot", "--firmware", "bios", "--timeout", str(BOOT_TIME), str(disk))
+def login(disk: Path, firmware: str = "bios") -> str:
+    """Start a machine from the disk and wait for its login; what its console said."""
+    return boot(disk, "--firmware", firmware)
+
+
+def boot(disk: Path, *options: str) -> str:
+    """``dib-ctr boot`` with options; what the machine's console said. Fails where the machine does not come up."""
+    words = ("boot", "--timeout", str(BOOT_TIME), *options, str(disk))
     done = subprocess.run([sys.executable, "-m", "builder.cli", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     return done.stdout

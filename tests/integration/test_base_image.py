@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from builder.inspection.image import ImageFile, open_image
 from builder.push import check, parse_reference, push
 from tests.integration.command import Command, script, write_element
+from tests.integration.engine_cases import missing
 from tests.integration.registry import Running, registry
 
 
@@ -117,4 +120,122 @@ def test_what_cannot_be_is_said(
 ) -> None:
     _push(debian, running, "1")
     outcome = command("build", *(text.format(host=running.host) for text in arguments))
+    assert (outcome.status, said in outcome.stderr) == (status, True), outcome.stderr
+
+
+# -- Containerfiles --------------------------------------------------------------------------------
+
+
+CONTAINERFILE = """# Built with podman.
+ARG TAG=none
+FROM {host}/bases/debian:$TAG AS base
+RUN apt-get update && apt-get install -y --no-install-recommends sl && rm -r /var/lib/apt/lists /var/log/apt
+FROM base
+COPY greeting /etc/
+RUN cat /proc/self/uid_map > /etc/uid-map \\
+ && echo 33 > /etc/owned && chown 33:33 /etc/owned
+LABEL made=here
+"""
+BUILDING = "building /"
+
+
+@pytest.fixture(scope="module")
+def folder(open_folder: Path, running: Running, debian: Path) -> Path:
+    """A folder with a Containerfile on the image in the registry."""
+    if shutil.which("podman") is None:
+        missing("there is no podman")
+    _push(debian, running, "trixie")
+    found = open_folder / "with-containerfile"
+    found.mkdir()
+    (found / "Containerfile").write_text(CONTAINERFILE.format(host=running.host))
+    (found / "greeting").write_text("hello\n")
+    return found
+
+
+def _files(image: ImageFile, *paths: str) -> list[bytes]:
+    entries = image.contents(keep=lambda path: path in paths).tree.entries
+    return [entries[path].content or b"" for path in paths]
+
+
+def test_a_build_begins_with_what_a_containerfile_gives(
+    command: Command, folder: Path, running: Running, debian: Path
+) -> None:
+    name = f"containerfile:{folder}"
+    options = ("--from", name, "--name", "contained", "--no-slim", "marked")
+    arguments = {"DIB_CONTAINERFILE_BUILDOPTS": "--build-arg TAG=trixie"}
+    first = command.build(*options, variables=arguments)
+    assert BUILDING in first.stderr
+    assert first.titles("start")[:1] == ["08-base-image"]
+    image = _opened(command.destination / "contained.oci")
+    entries = image.contents().tree.entries
+    assert (entries["/etc/owned"].uid, entries["/etc/owned"].gid) == (33, 33)
+    assert {"/usr/games/sl", "/usr/bin/hello", "/etc/marked"} <= entries.keys()
+    greeting, uid_map = _files(image, "/etc/greeting", "/etc/uid-map")
+    assert greeting == b"hello\n"
+    assert uid_map.split()[:2][1] != b"0", "a step of the Containerfile had the host's root"
+
+    (folder / "unrelated").write_text("of no build\n")
+    again = command.build(*options, variables=arguments)
+    assert (BUILDING in again.stderr, again.titles("start"), again.digest()) == (False, [], first.digest())
+    offline = command.build(*options, "--offline", variables=arguments)
+    assert (BUILDING in offline.stderr, offline.digest()) == (False, first.digest())
+
+    (folder / "greeting").write_text("good morning\n")
+    changed = command.build(*options, variables=arguments)
+    assert BUILDING in changed.stderr
+    assert _files(_opened(command.destination / "contained.oci"), "/etc/greeting") == [b"good morning\n"]
+    assert (
+        command(
+            "build", *options, "--offline", variables={**arguments, "DIB_CONTAINERFILE_NETWORK_DRIVER": "none"}
+        ).status
+        == 1
+    )
+
+    _push(command.destination / "contained.oci", running, "trixie")
+    moved = command.build(*options, variables=arguments)
+    assert BUILDING in moved.stderr
+    _push(debian, running, "trixie")
+
+
+def test_elements_bring_containerfiles_and_images(
+    command: Command, folder: Path, running: Running, open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = f"FROM {running.host}/bases/debian:trixie\nRUN echo small > /etc/small\n"
+    (open_folder / "Small").write_text(small)
+    variables = {"DIB_CONTAINERFILE_DOCKERFILE": str(open_folder / "Small")}
+    command.build("--name", "small", "containerfile", variables=variables)
+    image = _opened(command.destination / "small.oci")
+    assert _files(image, "/etc/small") == [b"small\n"]
+    content = image.config["rootfs"]
+
+    elements = open_folder / "more-elements"
+    files = {"README.md": "# own\n", "element-deps": "containerfile\n", "containerfiles/trixie": small}
+    write_element(elements, "own", files)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(open_folder / "another-cache"))
+    again = replace(command, elements=(elements,)).build("--name", "small", "--release", "trixie", "own")
+    assert BUILDING in again.stderr
+    same = _opened(command.destination / "small.oci").config["rootfs"] == content
+    assert same, "the same Containerfile gave something else in another cache"
+
+    settings = {"DIB_CONTAINER_REGISTRY": f"{running.host}/bases"}
+    plain = command.build("debian-container", "marked", variables=settings)
+    assert BUILDING not in plain.stderr
+    assert _files(_opened(command.destination / "debian-container.oci"), "/etc/marked") == [b"marked\n"]
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "said"),
+    [
+        ("FROM {host}/bases/debian:trixie\nRUN echo so it is >&2; exit 3\n", 1, "| so it is"),
+        ("FROM {host}/bases/debian:nothing\n", 2, "the registry has no image bases/debian:nothing"),
+        ("FROM localhost/own\n", 2, "localhost/own is in no registry"),
+        ("FROM $NOBODY\n", 2, "the image of line 1 of the Containerfile cannot be known"),
+        ("RUN true\n", 2, "there is no FROM"),
+    ],
+)
+def test_a_containerfile_that_cannot_be_built_is_told(
+    command: Command, folder: Path, running: Running, open_folder: Path, text: str, status: int, said: str
+) -> None:
+    (open_folder / "Bad").write_text(text.format(host=running.host))
+    outcome = command("build", "--from", f"containerfile:{open_folder / 'Bad'}")
     assert (outcome.status, said in outcome.stderr) == (status, True), outcome.stderr

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 
-from tests.matrix.results import Result, placed, table
+from tests.matrix.results import FAILED, Result, add, known, placed, table
 from tests.matrix.rows import SYNTHETIC, chosen, rows
 from tests.matrix.run import Runner
 from tests.mirrors.catalogue import served
@@ -31,6 +29,7 @@ def main() -> int:
     parser.add_argument("words", nargs="*", metavar="WORD")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--engine", choices=("podman", "docker", "host"), default="host")
+    parser.add_argument("--firmware", choices=("bios", "uefi"), default="", help="start disks with this one alone")
     parser.add_argument("--json", type=Path, help="write the results here; those of earlier runs in it are kept")
     parser.add_argument("--own-mirrors", action="store_true")
     parser.add_argument("--readme", action="store_true", help="write the table into the README")
@@ -40,9 +39,7 @@ def main() -> int:
         wanted = chosen(options.words, rows())
     except ValueError as error:
         parser.error(str(error))
-    kept: dict[str, Result] = {}
-    if options.json and options.json.exists():
-        kept = {name: Result(**entry) for name, entry in json.loads(options.json.read_text()).items()}
+    kept = known(options.json) if options.json else {}
     with contextlib.ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="dib-ctr-matrix-", dir="/var/tmp")))
         folder.chmod(0o755)
@@ -50,15 +47,17 @@ def main() -> int:
         for row in () if options.known or options.own_mirrors else wanted:
             if row.mirror == SYNTHETIC:
                 synthetic.setdefault(row.distribution, set()).add(row.release)
-        variables = held.enter_context(served(synthetic, folder / "mirrors"))
-        runner = Runner(folder, options.engine, variables)
+        mirrors = held.enter_context(served(synthetic, folder / "mirrors", options.jobs))
+        runner = Runner(folder, options.engine, mirrors.variables, options.firmware)
 
         def one(name: str) -> None:
-            result = runner.row(next(row for row in wanted if row.name == name))
+            row = next(row for row in wanted if row.name == name)
+            reason = mirrors.failures.get((row.distribution, row.release))
+            result = Result(name, FAILED, reason=f"no synthetic mirror: {reason}") if reason else runner.row(row)
             print(f"{name}: {result.image} {result.disk} {result.reason}".rstrip(), file=sys.stderr, flush=True)
             kept[name] = result
             if options.json:
-                options.json.write_text(json.dumps({key: asdict(each) for key, each in [*kept.items()]}, indent=1))
+                add(options.json, result)
 
         with ThreadPoolExecutor(max_workers=options.jobs) as pool:
             list(pool.map(one, [] if options.known else [row.name for row in wanted]))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from tests.matrix.rows import Row
 
@@ -34,6 +37,21 @@ class Result:
         return FAILED in (self.image, self.disk)
 
 
+def known(file: Path) -> dict[str, Result]:
+    """The results in a file, by their rows' names; none where it is not there."""
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    return {name: Result(**entry) for name, entry in json.loads(text or "{}").items()}
+
+
+def add(file: Path, result: Result) -> None:
+    """Write one result into a file, in the place of an older one; other runs may be writing theirs."""
+    with file.open("a", encoding="utf-8") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        found = {**known(file), result.name: result}
+        held.truncate(0)
+        held.write(json.dumps({name: asdict(each) for name, each in sorted(found.items())}, indent=1) + "\n")
+
+
 def _size(count: int) -> str:
     return f", {count / 1e6:.1f} MB" if count else ""
 
@@ -56,7 +74,8 @@ def table(rows: Sequence[Row], results: Mapping[str, Result]) -> str:
             image += reason
         elif found.disk == FAILED:
             disk += reason
-        cells = (row.distribution, row.release, row.arch, row.mirror, image, _seconds(found.image_seconds), disk)
+        mirror = f"{row.mirror}, main suite alone" if row.main_only else row.mirror
+        cells = (row.distribution, row.release, row.arch, mirror, image, _seconds(found.image_seconds), disk)
         lines.append(f"| {' | '.join(cells)} | {_seconds(found.disk_seconds)} |")
     return "\n".join(lines)
 

@@ -14,7 +14,10 @@ REAL, SYNTHETIC = "real", "synthetic"
 
 @dataclass(frozen=True)
 class Row:
-    """One row; ``mirror`` is real or synthetic."""
+    """One row; ``mirror`` is real or synthetic.
+
+    ``main_only``: from Debian's main suite alone; mirrors may have other lists of updates than their index says.
+    """
 
     distribution: str
     element: str
@@ -22,6 +25,7 @@ class Row:
     arch: str
     mirror: str
     disk: bool
+    main_only: bool = False
 
     @property
     def name(self) -> str:
@@ -32,7 +36,11 @@ class Row:
 def rows(file: Path = FILE) -> tuple[Row, ...]:
     """All rows, in the order of the file."""
     return tuple(
-        Row(each["distribution"], each["element"], str(each["release"]), arch, each["mirror"], arch in each["disks"])
+        Row(
+            *(each["distribution"], each["element"], str(each["release"]), arch, each["mirror"]),
+            disk=arch in each["disks"],
+            main_only=each.get("suites") == "main",
+        )
         for each in yaml.safe_load(file.read_text(encoding="utf-8"))
         for arch in each["architectures"]
     )

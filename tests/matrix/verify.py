@@ -1,6 +1,7 @@
 """Verify one distribution against its own mirrors, and write a report to send back: ``just verify-distro fedora``.
 
-``python -m tests.matrix.verify DISTRIBUTION [--release R] [--arch A] [--engine E] [--set NAME=VALUE] [--report FILE]``.
+``python -m tests.matrix.verify DISTRIBUTION [--release R] [--arch A] [--engine E] [--set NAME=VALUE] [--report FILE]``;
+``--list [DISTRIBUTION]`` prints what there is to verify, as the matrix of GitHub's jobs.
 Builds the image twice in stores of their own (the same bytes?), with one more package (does the package manager in
 the tree work?), and as a disk that is started to a login with sshd and cloud-init in it. The exit status is 1 where a
 step failed. The report has what was asked, versions, the repositories with the digests of their indices, times and
@@ -24,6 +25,7 @@ from tests.matrix.rows import REAL, Row, rows
 from tests.matrix.run import PACKAGES, Outcome, Runner
 
 SUFFIX = ".provenance.json"  # beside an image
+RUNNERS = {"amd64": "ubuntu-24.04", "arm64": "ubuntu-24.04-arm"}  # GitHub's, by the architecture that they have
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,17 @@ def steps(row: Row) -> tuple[Step, ...]:
     return tuple(made)
 
 
+def jobs(known: Sequence[Row], distribution: str) -> dict[str, list[dict[str, str]]]:
+    """A job for each row (of one distribution, or "" for all) that a runner of GitHub's can build without emulation."""
+    return {
+        "include": [
+            {"distribution": row.distribution, "release": row.release, "arch": row.arch, "runs-on": RUNNERS[row.arch]}
+            for row in known
+            if row.arch in RUNNERS and distribution in ("", row.distribution)
+        ]
+    }
+
+
 def tried(made: Sequence[Step], build: Callable[[Step], Outcome]) -> list[dict[str, Any]]:
     """Try every step, whatever becomes of the others; each with what it came to."""
     digests: dict[str, str] = {}
@@ -90,13 +103,21 @@ def _repositories(folder: Path) -> list[dict[str, Any]]:
 def main() -> int:
     """Verify what the command line names."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("distribution", choices=sorted({row.distribution for row in rows()}))
+    parser.add_argument(
+        "distribution", nargs="?", default="", choices=["", *sorted({row.distribution for row in rows()})]
+    )
+    parser.add_argument("--list", action="store_true", help="print a matrix of jobs and verify nothing")
     parser.add_argument("--release", default="")
     parser.add_argument("--arch", default="amd64")
     parser.add_argument("--engine", choices=("podman", "docker", "host"), default="podman")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
     parser.add_argument("--report", type=Path)
     options = parser.parse_args()
+    if options.list:
+        print(json.dumps(jobs(rows(), options.distribution)))
+        return 0
+    if not options.distribution:
+        parser.error("which distribution?")
     known = next(row for row in rows() if row.distribution == options.distribution)
     row = replace(known, release=options.release or known.release, arch=options.arch, mirror=REAL)
     settings = dict(text.split("=", 1) for text in options.settings)

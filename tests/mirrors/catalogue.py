@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from tests.mirrors import pacman, rpm
-from tests.mirrors.debian import bootstrap
+from tests.mirrors import gentoo, pacman, rpm, ubuntu
+from tests.mirrors.debian import DebianTree, bootstrap
 from tests.mirrors.rpmnames import DISTRIBUTIONS
 from tests.mirrors.serve import serve
+from tests.mirrors.subscription import registration
 
 # A mirror of one release, made below a folder and served while it is held; what a build is told to use it.
 Serve = Callable[[Path, str], AbstractContextManager[Mapping[str, str]]]
+Release = tuple[str, str]  # distribution, release
+_TREE = threading.Lock()
+
+
+def _tree(folder: Path) -> DebianTree:
+    """The tree that all RPM mirrors below a folder are made of; one of them makes it."""
+    with _TREE:
+        return bootstrap(folder / "debian-tree", rpm.PACKAGES)
 
 
 @contextlib.contextmanager
 def _rpm(distribution: str, folder: Path, release: str) -> Iterator[Mapping[str, str]]:
-    tree = bootstrap(folder.parent / "debian-tree", rpm.PACKAGES)
-    mirror = rpm.make(folder, distribution, release, tree)
+    mirror = rpm.make(folder, distribution, release, _tree(folder.parent))
     with serve(mirror.folder) as address:
-        yield {
-            "DIB_DISTRIBUTION_MIRROR": address,
-            "DIB_RPM_KEYS": str(mirror.key),
-            "DIB_BOOTLOADER_SIGNED": "False",  # the mirror has no shim
-        }
+        more = registration(folder.with_name(f"{folder.name}.key"), address) if distribution == "rhel" else {}
+        yield {"DIB_DISTRIBUTION_MIRROR": f"{address}/{mirror.base}", "DIB_RPM_KEYS": str(mirror.key), **more}
 
 
 @contextlib.contextmanager
@@ -37,20 +45,57 @@ def _arch(folder: Path, release: str) -> Iterator[Mapping[str, str]]:
         yield {"DIB_DISTRIBUTION_MIRROR": address, "DIB_ARCH_KEYRING": str(mirror.keyring), "DIB_ARCH_REVOKED": ""}
 
 
-SERVERS: dict[str, Serve] = {**{name: partial(_rpm, name) for name in DISTRIBUTIONS}, "arch": _arch}
+@contextlib.contextmanager
+def _ubuntu(folder: Path, release: str) -> Iterator[Mapping[str, str]]:
+    mirror = ubuntu.make(folder, release, ubuntu.download(folder.with_name("packages-for-ubuntu")))
+    with serve(mirror.folder) as address:
+        yield {"DIB_DISTRIBUTION_MIRROR": address, "DIB_APT_KEYRING": str(mirror.keyring)}
 
 
 @contextlib.contextmanager
-def served(releases: Mapping[str, set[str]], folder: Path) -> Iterator[dict[tuple[str, str], Mapping[str, str]]]:
-    """The settings for builds by distribution and release, whose mirrors are there as long as this is held.
+def _gentoo(folder: Path, release: str) -> Iterator[Mapping[str, str]]:
+    assert release == "gentoo"
+    mirror = gentoo.make(folder, bootstrap(folder.with_name("debian-tree-for-gentoo"), gentoo.PACKAGES))
+    with serve(mirror.folder) as address:
+        yield {
+            "DIB_DISTRIBUTION_MIRROR": address,
+            "DIB_GENTOO_KEYS": str(mirror.keys),
+            "GENTOO_PROFILE": gentoo.PROFILE,
+        }
+
+
+SERVERS: dict[str, Serve] = {
+    **{name: partial(_rpm, name) for name in DISTRIBUTIONS},
+    "arch": _arch,
+    "gentoo": _gentoo,
+    "ubuntu": _ubuntu,
+}
+
+
+@dataclass(frozen=True)
+class Served:
+    """What builds of each release are told; and why there is no mirror of a release where making it failed."""
+
+    variables: dict[Release, Mapping[str, str]] = field(default_factory=dict)
+    failures: dict[Release, str] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def served(releases: Mapping[str, set[str]], folder: Path, jobs: int = 1) -> Iterator[Served]:
+    """The mirrors of these distributions' releases, made with ``jobs`` at a time, there as long as this is held.
 
     Raises KeyError for a distribution that there is no synthetic mirror of.
     """
+    wanted = [(SERVERS[name], (name, release)) for name, known in releases.items() for release in sorted(known)]
+    found = Served()
     with contextlib.ExitStack() as held:
-        yield {
-            (distribution, release): held.enter_context(
-                SERVERS[distribution](folder / f"{distribution}-{release}", release)
-            )
-            for distribution, known in releases.items()
-            for release in sorted(known)
-        }
+
+        def enter(server: Serve, release: Release) -> None:
+            try:
+                found.variables[release] = held.enter_context(server(folder / "-".join(release), release[1]))
+            except Exception as error:  # noqa: BLE001 - the rows of the others go on
+                found.failures[release] = " ".join(f"{error}".split())[-300:]
+
+        with ThreadPoolExecutor(max_workers=jobs) as pool:
+            list(pool.map(enter, *zip(*wanted, strict=True)) if wanted else ())
+        yield found

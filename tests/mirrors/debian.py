@@ -23,6 +23,9 @@ LEFT_OUT = re.compile(
     r"etc/(hostname|resolv\.conf|machine-id|\.pwd\.lock|(passwd|group|g?shadow)-|apt|dpkg|kernel-img\.conf)($|/)|"
     r"etc/ssh/ssh_host_|(boot/initrd|initrd|vmlinuz)[^/]*$|usr/share/(doc|man|info|locale|lintian|bug)/."
 )
+# Only Debian's family calls the server's unit so, and enables it; all others call it sshd.service.
+SSH_UNIT = "usr/lib/systemd/system/ssh.service"
+SSH_ENABLED = re.compile(r"etc/systemd/system/(sshd\.service$|[^/]+\.(wants|requires)/ssh\.service$)")
 _RELATION = re.compile(r"([a-z0-9][a-z0-9+.-]+)")
 
 
@@ -128,6 +131,14 @@ class DebianTree:
                     key, _, value = line.partition(":")
                     entry[key] = value.strip()
             yield entry["Package"], entry
+
+
+def cloud_config(text: str, distribution: str, renderers: Iterable[str]) -> str:
+    """Debian's cloud.cfg as a distribution has it: its name for cloud-init, its user, and who sets up its network."""
+    found, count = re.subn(r"(?m)^( +distro:|( +)name:) debian$", rf"\1 {distribution}", text)
+    assert count == 2, text
+    network = f"network:\n      renderers: [{', '.join(renderers)}]"
+    return re.sub(r"(?m)^( +)(distro: .*)$", rf"\1\2\n\1{network}", found)
 
 
 def _provided(name: str, entry: Mapping[str, str]) -> list[str]:

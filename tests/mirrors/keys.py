@@ -13,18 +13,20 @@ class Key:
 
     home: Path
     name: str
+    clock: str = ""  # what the key's owner takes for now, as 20200101T000000; "" is the machine's time
 
     @classmethod
-    def make(cls, home: Path, name: str, expires: str = "never") -> Key:
+    def make(cls, home: Path, name: str, expires: str = "never", clock: str = "") -> Key:
         """A new key, without a passphrase; ``expires`` is as GnuPG has it (``never``, ``seconds=1``)."""
         home.mkdir(mode=0o700, parents=True)
-        key = cls(home, name)
+        key = cls(home, name, clock)
         key.run("--passphrase", "", "--quick-gen-key", f"{name} <synthetic@mirror.invalid>", "rsa2048", "sign", expires)
         return key
 
     def run(self, *arguments: str, data: bytes = b"") -> bytes:
         """gpg with this folder; what it prints. Raises CalledProcessError."""
-        command = ["gpg", "--homedir", str(self.home), "--batch", "--quiet", *arguments]
+        clock = ("--faked-system-time", f"{self.clock}!") if self.clock else ()
+        command = ["gpg", "--homedir", str(self.home), "--batch", "--quiet", *clock, *arguments]
         return subprocess.run(command, input=data, check=True, capture_output=True).stdout
 
     def public(self, *, armor: bool = True) -> bytes:

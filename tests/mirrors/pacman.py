@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.mirrors.debian import DebianTree
+from tests.mirrors.debian import SSH_ENABLED, SSH_UNIT, DebianTree, cloud_config
 from tests.mirrors.keys import Key
 
 EPOCH = 1_760_000_000  # when all packages were built, in seconds
@@ -22,7 +22,7 @@ PACKAGES = (  # of Debian, with all that they need
     *("systemd-sysv", "udev", "libpam-systemd", "dbus", "kmod", "login", "passwd", "iproute2", "procps", "e2fsprogs"),
     *("linux-image-cloud-amd64", "dracut", "grub2-common", "grub-pc-bin", "grub-efi-amd64-bin", "openssh-server"),
     *("sudo", "ca-certificates", "curl", "cpio", "hostname", "less", "tzdata", "xz-utils", "zstd", "gpg", "gpgconf"),
-    *("pacman-package-manager", "libarchive-tools", "bash"),
+    *("pacman-package-manager", "libarchive-tools", "bash", "cloud-init", "cloud-guest-utils", "python3"),
 )
 LINK = "->"  # begins the text of a file that is a link
 EXTRA = "extra-tool"  # a package of no use, for tests that install one
@@ -153,19 +153,22 @@ def _packages(tree: DebianTree) -> dict[str, _Package]:
         version = re.sub(r"[^A-Za-z0-9.+_]", "_", part.version.rpartition(":")[2])
         package = found.setdefault(name_of(name), _Package(version, part.description))
         package.depends |= {name_of(other) for other in part.depends if other not in LEFT_OUT}
-        package.paths += [path for path in part.paths if not path.startswith(OF_DEBIAN)]
-    kernel = found["linux"]
-    kernel.depends = {"dracut", "filesystem"}
-    kernel.files = {
-        "usr/share/libalpm/hooks/90-kernel.hook": _HOOK,
-        "usr/share/libalpm/scripts/kernel-install": _HOOK_SCRIPT,
-    }
-    found["dracut"].depends |= {"grep", "sed", "cpio", "gzip", "zstd", "findutils", "util-linux", "kmod", "systemd"}
+        package.paths += [path for path in part.paths if not path.startswith(OF_DEBIAN) and not SSH_ENABLED.match(path)]
+    if kernel := found.get("linux"):
+        kernel.depends = {"dracut", "filesystem"}
+        kernel.files = {
+            "usr/share/libalpm/hooks/90-kernel.hook": _HOOK,
+            "usr/share/libalpm/scripts/kernel-install": _HOOK_SCRIPT,
+        }
+    if dracut := found.get("dracut"):
+        dracut.depends |= {"grep", "sed", "cpio", "gzip", "zstd", "findutils", "util-linux", "kmod", "systemd"}
     found["glibc"].depends.discard("filesystem")
     found["bash"].files = {"usr/bin/sh": f"{LINK}bash"}
     title = 'NAME="Arch Linux"\nID=arch\nPRETTY_NAME="Arch Linux (synthetic mirror)"\nBUILD_ID=rolling\n'
     found["filesystem"].files = {"usr/lib/os-release": title, "etc/pacman.d/mirrorlist": "# No mirror is chosen.\n"}
     found["filesystem"].files["etc/issue"] = "Arch Linux (synthetic mirror) \\r (\\l)\n"
+    cloud = "etc/cloud/cloud.cfg"
+    found["cloud-init"].files = {cloud: cloud_config((tree.root / cloud).read_text(), "arch", ("networkd",))}
     for name, depends in {"base": BASE, "mkinitcpio": ("dracut",), "efibootmgr": ()}.items():
         found.setdefault(name, _Package("1", name, set(depends)))
     found[EXTRA] = _Package("1", EXTRA, {"bash"}, files={f"usr/bin/{EXTRA}": "#!/bin/sh\necho extra\n"})
@@ -221,6 +224,8 @@ def _add(archive: tarfile.TarFile, root: Path, path: str) -> None:
         path = f"usr/lib/modules/{Path(path).name.partition('-')[2]}/vmlinuz"
     elif path.startswith("boot/"):
         return
+    elif path == SSH_UNIT:
+        path = path.replace("/ssh.", "/sshd.")
     member = archive.gettarinfo(str(place), path)
     member.type = tarfile.REGTYPE if member.islnk() else member.type
     member.size = place.stat().st_size if member.isreg() else 0

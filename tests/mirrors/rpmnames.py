@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from tests.mirrors.uefi import ESP, USR, Loaders
+from tests.mirrors.uefi import SUSE as SUSE_LAYOUT
 
 # Debian's own package management, and what only it needs: no part of any of these mirrors.
 LEFT_OUT = frozenset(
     "apt dpkg debconf debian-archive-keyring sqv libapt-pkg7.0 ucf libdebconfclient0 linux-image-cloud-amd64 "  # noqa: SIM905
-    "deb-systemd-helper init-system-helpers".split()
+    "deb-systemd-helper init-system-helpers shim-signed shim-signed-common shim-helpers-amd64-signed shim-unsigned "
+    "mokutil".split()
 )
 KERNEL = "linux-image-"  # Debian's kernel packages have their version in their name
 COMMON = {
@@ -23,6 +27,7 @@ COMMON = {
     "xz-utils": "xz",
     "mawk": "gawk",
     "python3-minimal": "python3",
+    "selinux-policy-default": "selinux-policy-targeted",
 }
 REDHAT = {
     **COMMON,
@@ -50,6 +55,7 @@ REDHAT = {
 }
 SUSE = {
     **COMMON,
+    "systemd-sysv": "systemd-sysvinit",
     "libc-bin": "glibc",
     "base-passwd": "system-user-root",
     "mount": "util-linux-systemd",
@@ -77,8 +83,10 @@ SUSE = {
 class Distribution:
     """One distribution: its packages' names, its kernel, its release packages, its repositories' places by name.
 
-    In ``places`` ``@R@`` is the release. The first one has all packages, the others none or those of ``elsewhere``.
-    ``empty`` are packages without files, with what they require. ``database`` is where its rpm has its own.
+    In ``places`` ``@R@`` is the release. The first one has all packages, the others none but those of ``behind``.
+    ``empty`` are packages without files, with what they require. ``database`` is where its rpm has its own. ``loaders``
+    is for UEFI, ``modules`` the folder of GRUB's modules. ``base`` is the mirror's folder that a build is told, and
+    ``behind`` names packages that are in the last of ``places`` alone, which is no part of that mirror.
     """
 
     identity: str
@@ -89,9 +97,14 @@ class Distribution:
     places: tuple[str, ...]
     empty: dict[str, tuple[str, ...]] = field(default_factory=dict)
     database: str = "/usr/lib/sysimage/rpm"
+    loaders: Loaders = field(default_factory=lambda: Loaders(ESP, "unknown", "shim-x64", "grub2-efi-x64"))
+    modules: str = "usr/lib/grub"
+    base: str = ""
+    behind: tuple[str, ...] = ()
 
 
 _REDHAT_EMPTY = {
+    "util-linux-core": ("util-linux",),
     "glibc-minimal-langpack": ("glibc",),
     "kernel": ("kernel-core", "kernel-modules"),
     "kernel-modules": ("kernel-core",),
@@ -101,23 +114,48 @@ _REDHAT_EMPTY = {
     "basesystem": ("filesystem",),
     "efibootmgr": (),
 }
+_SUSE_EMPTY: dict[str, tuple[str, ...]] = {
+    "aaa_base": ("filesystem",),
+    "ca-certificates-mozilla": ("ca-certificates",),
+    "cloud-init-config-suse": (),
+    "efibootmgr": (),
+    "openssh": ("openssh-server", "openssh-clients"),
+    "patterns-base-minimal_base": ("zypper",),
+}
 _EL_PLACES = ("@R@/BaseOS/x86_64/os", "@R@/AppStream/x86_64/os")
+# What machines need is not among the packages that Red Hat gives to everybody.
+_RHEL_BEHIND = ("kernel-core", "grub2-tools", "grub2-pc-modules", "grub2-efi-x64", "grub2-efi-x64-modules", "shim-x64")
+
+
+def _redhat(identity: str, release: str, repos: str, folder: str, places: tuple[str, ...]) -> Distribution:
+    loaders = Loaders(ESP, folder, "shim-x64", "grub2-efi-x64")
+    return Distribution(identity, REDHAT, "kernel-core", release, repos, places, _REDHAT_EMPTY, loaders=loaders)
+
+
 DISTRIBUTIONS = {
-    "fedora": Distribution(
+    "fedora": _redhat(
         "fedora",
-        REDHAT,
-        "kernel-core",
         "fedora-release",
         "fedora-repos",
+        "fedora",
         ("releases/@R@/Everything/x86_64/os", "updates/@R@/Everything/x86_64"),
-        _REDHAT_EMPTY,
     ),
-    "centos": Distribution(
-        "centos", REDHAT, "kernel-core", "centos-stream-release", "centos-stream-repos", _EL_PLACES, _REDHAT_EMPTY
-    ),
-    "rocky": Distribution("rocky", REDHAT, "kernel-core", "rocky-release", "rocky-repos", _EL_PLACES, _REDHAT_EMPTY),
-    "almalinux": Distribution(
-        "almalinux", REDHAT, "kernel-core", "almalinux-release", "almalinux-repos", _EL_PLACES, _REDHAT_EMPTY
+    "centos": _redhat("centos", "centos-stream-release", "centos-stream-repos", "centos", _EL_PLACES),
+    "rocky": _redhat("rocky", "rocky-release", "rocky-repos", "rocky", _EL_PLACES),
+    "almalinux": _redhat("almalinux", "almalinux-release", "almalinux-repos", "almalinux", _EL_PLACES),
+    "rhel": replace(
+        _redhat(
+            "rhel",
+            "redhat-release",
+            "redhat-release-ubi",
+            "redhat",
+            (
+                *(f"content/public/ubi/dist/ubi@R@/@R@/x86_64/{part}/os" for part in ("baseos", "appstream")),
+                "content/dist/rhel@R@/@R@/x86_64/baseos/os",
+            ),
+        ),
+        base="content/public/ubi/dist/ubi@R@/@R@",
+        behind=_RHEL_BEHIND,
     ),
     "opensuse": Distribution(
         "opensuse-leap",
@@ -126,11 +164,36 @@ DISTRIBUTIONS = {
         "openSUSE-release",
         "openSUSE-repos-Leap",
         ("distribution/leap/@R@/repo/oss", *(f"update/leap/@R@/{part}" for part in ("oss", "backports", "sle"))),
-        {
-            "aaa_base": ("filesystem",),
-            "efibootmgr": (),
-            "openssh": ("openssh-server", "openssh-clients"),
-            "patterns-base-minimal_base": ("zypper",),
-        },
+        _SUSE_EMPTY,
+        loaders=Loaders(SUSE_LAYOUT, "opensuse", "shim", "grub2-x86_64-efi"),
+        modules="usr/share/grub2",
     ),
 }
+
+
+def known(distribution: str, release: str) -> Distribution:
+    """A distribution as its ``release`` has it; raises KeyError for one that there is no synthetic mirror of."""
+    found = DISTRIBUTIONS[distribution]
+    number = int(release.partition("-")[0].partition(".")[0]) if release[0].isdigit() else 0
+    if distribution == "fedora" and (not number or number >= 43):
+        found = replace(found, loaders=replace(found.loaders, layout=USR))
+    elif distribution == "opensuse" and not number:
+        # Its GRUB has its tools in a package of their own, which `grub2` requires.
+        names = {**SUSE, "grub-common": "grub2-common", "grub2-common": "grub2-common"}
+        found = replace(
+            found,
+            identity="opensuse-tumbleweed",
+            names=names,
+            repos="openSUSE-repos-Tumbleweed",
+            places=("tumbleweed/repo/oss", "update/tumbleweed"),
+            empty={**_SUSE_EMPTY, "grub2": ("grub2-common", "grub2-i386-pc")},
+        )
+    elif distribution == "opensuse" and number >= 16:
+        found = replace(found, release="Leap-release", places=("distribution/leap/@R@/repo/oss/x86_64",))
+    elif distribution != "opensuse" and number in (8, 9):
+        found = replace(found, database="/var/lib/rpm")
+    return replace(
+        found,
+        places=tuple(place.replace("@R@", release) for place in found.places),
+        base=found.base.replace("@R@", release),
+    )

@@ -23,9 +23,11 @@ from stages.packages import FAMILIES, package_installs, read_pkg_maps, render_pk
 
 ELEMENTS = find_elements([BUILTIN])
 NAMES = sorted(ELEMENTS)
-SYSTEMS = tuple(name for name in NAMES if OPERATING_SYSTEM in ELEMENTS[name].provides)
+FROM_IMAGE = ("base-image", "containerfile")  # any distribution's
+SYSTEMS = tuple(name for name in NAMES if OPERATING_SYSTEM in ELEMENTS[name].provides and name not in FROM_IMAGE)
+FROM_IMAGES = tuple(name for name in NAMES if FROM_IMAGE[1] in ELEMENTS[name].deps)
 # What belongs to the distributions of a family: all that its operating systems' elements need.
-NEEDED = {system: set(resolve([system], ELEMENTS).names) for system in SYSTEMS}
+NEEDED = {system: set(resolve([system], ELEMENTS).names) for system in (*SYSTEMS, *FROM_IMAGES)}
 LAYOUTS = tuple(name for name in NAMES if "block-device" in ELEMENTS[name].provides)
 SCRIPTS = sorted(
     path
@@ -112,22 +114,24 @@ def test_data_files_parse() -> None:
 
 
 INIT = dict.fromkeys(("redhat", "suse", "arch"), "systemd")  # the package, by family
-INIT |= {"debian": "systemd-sysv", "alpine": "openrc"}
+INIT |= {"debian": "systemd-sysv", "alpine": "openrc", "gentoo": "sys-apps/dbus"}  # (Gentoo's is in its stage 3)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("system", [name for name in SYSTEMS if name != "base-image"])
+@pytest.mark.parametrize(
+    ("system", "layout"),
+    [*((name, layout) for name in SYSTEMS for layout in LAYOUTS), *((name, LAYOUTS[0]) for name in FROM_IMAGES)],
+)
 def test_all_elements_fit_into_one_image(system: str, layout: str) -> None:
     """No two elements bring the same file, all scripts would run, and every package has a name."""
     elsewhere = set().union(*NEEDED.values()) - NEEDED[system]
     others = [name for name in NAMES if name not in elsewhere and (name not in LAYOUTS or name == layout)]
     elements = [(element.name, element.path) for element in resolve([system, *others], ELEMENTS).elements]
     assert refuse_odd(merge(elements).values(), dict(elements)) == []
-    distribution = system.removesuffix("-minimal")
-    environment = {"ARCH": "amd64", "DISTRO_NAME": distribution, "DIB_RELEASE": "any"}
+    distribution = system.removesuffix("-minimal").removesuffix("-container")
+    environment = {"ARCH": "amd64", "DISTRO_NAME": distribution, "DIB_RELEASE": "any", "DIB_INIT_SYSTEM": "any"}
     environment["DIB_SOURCE_GIT"] = "full"  # (source-repositories/environment.d sets it)
     plan = package_installs(elements, environment)
-    assert {"openssh-server", "openssh"} & set(plan["install.d"].install)
+    assert {"openssh-server", "openssh", "net-misc/openssh"} & set(plan["install.d"].install)
     assert INIT[FAMILIES[distribution]] in plan["install.d"].install
 
 
@@ -196,6 +200,31 @@ def test_ubuntu_sources() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("release", "file"), [("jammy", ""), ("noble", "ubuntu.sources"), ("resolute", "ubuntu.sources")]
+)
+def test_later_ubuntus_have_their_sources_in_one_file(release: str, file: str) -> None:
+    said = source(UBUNTU, {**MIRRORS, "DIB_RELEASE": release}).stdout
+    assert (f"DIB_CTR_APT_SOURCES_FILE={file}" in said) is bool(file)
+
+
+def test_a_snapshots_addresses_leave_the_sources(tmp_path: Path) -> None:
+    """In both forms that a file of sources has, with a slash behind the address and without."""
+    folder = tmp_path / "etc/apt/sources.list.d"
+    folder.mkdir(parents=True)
+    one_line, paragraph = "deb [signed-by=/k] {0} noble main\ndeb {0}/ noble main\n", "URIs: {0}\nURIs: {0}/\n"
+    for name, text in (("a.list", one_line), ("b.sources", paragraph)):
+        (folder / name).write_text(text.format("http://snapshot.invalid/1"))
+    variables = {
+        "TARGET_ROOT": str(tmp_path),
+        "DIB_CTR_SNAPSHOT_ADDRESSES": "http://a.invalid http://snapshot.invalid/1",
+    }
+    script = BUILTIN / "dpkg/cleanup.d/60-undo-build-settings"
+    subprocess.run([script], env={"PATH": os.environ["PATH"], **variables}, check=True)
+    assert (folder / "a.list").read_text() == one_line.format("http://a.invalid")
+    assert (folder / "b.sources").read_text() == paragraph.format("http://a.invalid")
+
+
 def test_given_sources_are_taken_as_they_are() -> None:
     given = {"DIB_APT_SOURCES_CONF": "mine:deb http://mirror.invalid/x suite main"}
     for snippet in (DEBIAN, UBUNTU):
@@ -232,6 +261,20 @@ def test_kernel_of_the_architecture(arch: str, kernel: str) -> None:
         unknown = source(snippet, {"DIB_LINUX_IMAGE": ""})
         assert unknown.returncode == 1
         assert f"set DIB_{name}_KERNEL" in unknown.stderr
+
+
+def test_ubuntus_kernel_comes_with_what_makes_its_ram_disk() -> None:
+    variables = {"DISTRO_NAME": "ubuntu", "ARCH": "amd64"}
+    snippet = "linux-image/environment.d/15-linux-image.bash"
+    assert "DIB_LINUX_IMAGE=linux-image-generic initramfs-tools\n" in source(snippet, variables).stdout
+    chosen = source(snippet, {**variables, "DIB_UBUNTU_KERNEL": "linux-image-virtual"})
+    assert "DIB_LINUX_IMAGE=linux-image-virtual initramfs-tools\n" in chosen.stdout
+
+
+@pytest.mark.parametrize(("release", "kernel"), [("bookworm", "linux-image-686-pae"), ("trixie", "")])
+def test_debian_has_no_kernel_for_i386_any_more(release: str, kernel: str) -> None:
+    known = {"DISTRO_NAME": "debian", "ARCH": "i386", "DIB_RELEASE": release}
+    assert f"DIB_LINUX_IMAGE={kernel}\n" in source("linux-image/environment.d/15-linux-image.bash", known).stdout
 
 
 LAYOUT = "{}/environment.d/15-block-device.bash"
@@ -283,6 +326,8 @@ def test_a_layout_can_be_laid_out(name: str, arch: str) -> None:
         ({"ARCH": "amd64", "DIB_BLOCK_DEVICE": "mbr"}, "i386-pc"),
         ({"ARCH": "arm64", "DIB_BLOCK_DEVICE": "efi"}, "arm64-efi"),
         ({"ARCH": "ppc64el", "DIB_BLOCK_DEVICE": "gpt"}, "powerpc-ieee1275"),
+        ({"ARCH": "armhf", "DIB_BLOCK_DEVICE": "hybrid"}, "arm-efi"),
+        ({"ARCH": "riscv64", "DIB_BLOCK_DEVICE": "hybrid"}, "riscv64-efi"),
         ({"ARCH": "amd64", "DIB_BLOCK_DEVICE": "efi", "DIB_BOOTLOADER": "systemd-boot"}, "x86_64-efi"),
         ({"ARCH": "amd64"}, ""),
     ],
@@ -315,6 +360,7 @@ def test_loaders_are_signed_where_the_distribution_signs_them(distribution: str,
         ({"DIB_BOOTLOADER": "uki", "DIB_BLOCK_DEVICE": "mbr"}, "needs a layout with an EFI system partition"),
         ({"DIB_EXTLINUX": "1"}, "extlinux"),
         ({"DIB_BLOCK_DEVICE": "floppy"}, "expected mbr, gpt, efi or hybrid"),
+        ({"ARCH": "s390x"}, "no boot loader for s390x"),
     ],
 )
 def test_a_boot_loader_that_cannot_be_is_refused(variables: dict[str, str], said: str) -> None:
@@ -374,7 +420,7 @@ def test_pkg_map_command_agrees_with_the_plan(tmp_path: Path) -> None:
     tables = {f"pkg-map.d/{name}": render_pkg_map(data) for name, data in maps.items()}
     command = hooks_with(tmp_path, "pkg-map/bin/pkg-map", tables)
     for distribution in ("debian", "ubuntu"):
-        environment = {"ARCH": "amd64", "DISTRO_NAME": distribution, "DIB_RELEASE": "any"}
+        environment = {"ARCH": "amd64", "DISTRO_NAME": distribution, "DIB_RELEASE": "any", "DIB_INIT_SYSTEM": "any"}
         for name, folder in elements:
             if (folder / "package-installs.yaml").exists() and name in maps:
                 wanted = list(yaml.safe_load((folder / "package-installs.yaml").read_text(encoding="utf-8")))

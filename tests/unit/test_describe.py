@@ -151,6 +151,11 @@ def package(**fields: Any) -> Package:
             {"ID": "arch"},
             "pkg:alpm/arch/pacman@3.0.3?arch=x86_64&distro=arch",
         ),
+        (
+            package(kind="ebuild", name="dev-cpp/gtkmm", source="dev-cpp/gtkmm", architecture="x86_64"),
+            {"ID": "gentoo", "VERSION_ID": "2.18"},
+            "pkg:ebuild/dev-cpp/gtkmm@3.0.3?arch=x86_64&distro=gentoo-2.18",
+        ),
     ],
 )
 def test_package_urls(each: Package, release: dict[str, str], expected: str) -> None:

@@ -141,3 +141,19 @@ def test_scripts_hear_of_a_root_where_there_is_no_disk() -> None:
     assert (found["DIB_BOOT_LABEL"], found["DIB_MOUNTPOINTS"]) == ("", "/")
     own = initial(Request("build", disk={"variables": {"DIB_MOUNTPOINTS": "/|/boot"}}), 0)
     assert own["DIB_MOUNTPOINTS"] == "/|/boot"
+
+
+@pytest.mark.parametrize(
+    ("arch", "layout", "loader"),
+    [
+        ("amd64", "block-device-hybrid", True),
+        ("riscv64", "block-device-hybrid", True),
+        ("ppc64el", "block-device-mbr", True),
+        ("s390x", "block-device-mbr", False),
+    ],
+)
+def test_a_machine_gets_the_layout_and_the_loader_of_its_architecture(arch: str, layout: str, loader: bool) -> None:
+    found = prepared("debian-minimal", "vm", arch=arch)
+    assert layout in found.request.elements
+    assert ("bootloader" in found.request.elements) == loader
+    assert any("gets no boot loader" in note for note in found.notes) != loader

@@ -8,7 +8,7 @@ import pytest
 
 from builder import given
 from builder.given import given_files, named_paths
-from stages.mentions import visible_given
+from stages.mentions import visible_given, visible_secrets
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_which_paths_a_value_names(value: str, paths: list[str]) -> None:
 
 def test_files_and_folders_travel(tmp_path: Path) -> None:
     (tmp_path / "keys/below").mkdir(parents=True)
-    for name in ("keys/one", "keys/below/two", "list"):
+    for name in ("keys/one", "keys/below/two", "list", "activation", "other"):
         (tmp_path / name).write_text(name)
     home = tmp_path / "home"
     (home / ".ssh").mkdir(parents=True)
@@ -46,12 +46,14 @@ def test_files_and_folders_travel(tmp_path: Path) -> None:
         "DIB_KEYS": str(tmp_path / "keys"),
         "DIB_LIST": str(tmp_path / "list"),
         "DIB_GONE": str(tmp_path / "gone"),
+        "REG_ACTIVATION_KEY": str(tmp_path / "activation"),
+        "OTHER": str(tmp_path / "other"),
         "DIB_CTR_OWN": str(tmp_path / "home/.ssh/id_rsa"),
         "HOME": str(home),
     }
     found, notes = given_files(variables, home)
     assert found == {
-        **{str(tmp_path / name): tmp_path / name for name in ("keys/one", "keys/below/two", "list")},
+        **{str(tmp_path / name): tmp_path / name for name in ("keys/one", "keys/below/two", "list", "activation")},
         "/root/.ssh/authorized_keys": home / ".ssh/authorized_keys",
     }
     assert notes == []
@@ -75,3 +77,9 @@ def test_who_sees_them() -> None:
     assert visible_given(["x"], {"A": "file:///srv/keys/"}, files) == ("/srv/keys/one", "/srv/keys/two")
     assert visible_given(["cat ~/.ssh/x"], {}, files) == ("/root/.ssh/authorized_keys",)
     assert visible_given(["x"], {"A": "words /and more"}, files) == ()
+
+
+def test_stages_inside_see_the_files_of_a_registration_alone() -> None:
+    variables = {"DIB_LIST": "/srv/list", "REG_ACTIVATION_KEY": "/srv/key", "REG_SAT_CA": ""}
+    assert visible_secrets(variables, {"/srv/list": "1", "/srv/key": "2"}) == ("/srv/key",)
+    assert visible_secrets({"DIB_LIST": "/srv/list"}, {"/srv/list": "1"}) == ()

@@ -35,6 +35,9 @@ def _archive(members: dict[str, str], mode: str = "w:gz") -> bytes:
         ),
         ("http://m/latest-stage3-amd64-openrc.txt", "# Latest as of Sat, 01 Nov 2025 10:00:00 +0000\n", 1761991200),
         ("http://m/latest-stage3-amd64-openrc.txt", "20251101/stage3.tar.xz 5\n", 0),
+        ("http://m/x86-64/Packages", "ARCH: amd64\nTIMESTAMP: 1761991200\n\nCPV: a/b-1\n", 1761991200),
+        ("http://m/x86-64/Packages", "ARCH: amd64\n\nCPV: a/b-1\nTIMESTAMP: 1761991200\n", 0),
+        ("http://m/gentoo-latest.tar.xz.gpgsig", "no signature\n", 0),
     ],
 )
 def test_a_text_says_its_date(address: str, text: str, date: int) -> None:

@@ -152,6 +152,23 @@ def test_pacman(tmp_path: Path) -> None:
     assert found == {"linux-api-headers": ("6.1-2", 2, 1)}
 
 
+def test_portage(tmp_path: Path) -> None:
+    """A folder for each package, whose name has the version; blanks in a path are its own."""
+    vardb = "var/db/pkg/app-misc/a-tool-1.2-r3"
+    contents = lines("dir /usr", "obj /usr/a tool 0123 1760000000", "sym /usr/b -> a tool 1760000000")
+    found = packages(
+        tmp_path,
+        [
+            Item(f"{vardb}/SIZE", b"5\n"),
+            Item(f"{vardb}/CONTENTS", contents),
+            Item("usr/a tool", b"12"),
+            link("usr/b", "a tool"),
+            Item("usr/c", b"3"),
+        ],
+    )
+    assert found == {"app-misc/a-tool": ("1.2-r3", 2, 2)}
+
+
 def test_a_damaged_rpm_database_is_said_to_be_unread(tmp_path: Path) -> None:
     """A note in the report, and no list of packages that would be wrong."""
     path = made.image(tmp_path / "image.oci", [Item("usr/lib/sysimage/rpm/rpmdb.sqlite", b"x"), Item("etc/a")])

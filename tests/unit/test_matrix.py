@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from stages.element import BUILTIN
-from tests.matrix.results import BEGIN, BOOTED, BUILT, END, FAILED, Result, placed, table
+from tests.matrix.results import BEGIN, BOOTED, BUILT, END, FAILED, Result, add, known, placed, table
 from tests.matrix.rows import REAL, SYNTHETIC, Row, chosen, rows
 from tests.matrix.run import Outcome, Runner
 from tests.matrix.verify import Step, steps, tried
+from tests.mirrors.catalogue import served
 
 FEDORA = Row("fedora", "fedora-minimal", "43", "amd64", SYNTHETIC, disk=True)
 ARM = Row("debian", "debian-minimal", "trixie", "arm64", REAL, disk=False)
@@ -39,10 +40,13 @@ def test_the_table_tells_of_each_row_that_was_tried() -> None:
         FEDORA.name: Result(FEDORA.name, BUILT, 31.4, 40_000_000, BOOTED, 95.0, 300_000_000),
         ARM.name: Result(ARM.name, FAILED, 2.0, reason="a | b"),
     }
-    lines = table((FEDORA, ARM, dataclasses.replace(ARM, arch="s390x")), found).splitlines()
+    old = dataclasses.replace(ARM, release="bookworm", main_only=True)
+    found[old.name] = Result(old.name, BUILT, 100.0, 30_000_000)
+    lines = table((FEDORA, ARM, dataclasses.replace(ARM, arch="s390x"), old), found).splitlines()
     assert lines[2:] == [
         "| fedora | 43 | amd64 | synthetic | built, 40.0 MB | 31 | booted, 300.0 MB | 95 |",
         "| debian | trixie | arm64 | real | failed: a \\| b | 2 |  |  |",
+        "| debian | bookworm | arm64 | real, main suite alone | built, 30.0 MB | 100 |  |  |",
     ]
     assert placed(f"before\n{BEGIN}\nold\n{END}\nafter", "new") == f"before\n{BEGIN}\nnew\n{END}\nafter"
     with pytest.raises(ValueError, match="has no"):
@@ -69,3 +73,19 @@ def test_a_failed_build_is_told_in_one_line(tmp_path: Path) -> None:
     runner = Runner(tmp_path, "host", {("fedora", "43"): {"DIB_RELEASE": "no"}})
     outcome = runner.build(FEDORA, ["-o", "oic", "debian-minimal"])
     assert (outcome.error, outcome.bytes) == ("'oic' is no output type", 0)
+
+
+def test_results_of_several_runs_are_kept_in_one_file(tmp_path: Path) -> None:
+    file = tmp_path / "matrix.json"
+    assert known(file) == {}
+    fedora, arm = Result(FEDORA.name, FAILED, reason="no"), Result(ARM.name, BUILT, 2.0)
+    add(file, fedora)
+    add(file, arm)
+    add(file, dataclasses.replace(fedora, image=BUILT, reason=""))
+    assert known(file) == {FEDORA.name: Result(FEDORA.name, BUILT), ARM.name: arm}
+
+
+def test_a_mirror_that_cannot_be_made_fails_its_rows_alone(tmp_path: Path) -> None:
+    with served({"arch": {"no-such-release"}}, tmp_path) as found:
+        assert found.variables == {}
+        assert list(found.failures) == [("arch", "no-such-release")]

@@ -330,3 +330,31 @@ TRAILING="x"   """
 def test_os_release_as_a_shell_reads_it(value: str) -> None:
     quoted = "".join(f"\\{char}" if char in '"\\$`' else char for char in value)
     assert parse_os_release(f'X="{quoted}"') == {"X": value}
+
+
+def test_portage(tmp_path: Path) -> None:
+    """The folder's name tells name and version; numbers in a name are no version."""
+    place = "var/db/pkg/x11-libs/gtk+-3.24.49-r1"
+    for name, text in {
+        "CHOST": "x86_64-pc-linux-gnu",
+        "DESCRIPTION": "A toolkit",
+        "SIZE": "5000",
+        "HOMEPAGE": "http://a http://b",
+    }.items():
+        put(tmp_path, f"{place}/{name}", f"{text}\n")
+    put(tmp_path, "var/db/pkg/dev-lang/lua-5-1.5.1_p2/SIZE", "1\n")
+    put(tmp_path, "var/db/pkg/dev-lang/-MERGING-x-1/SIZE", "1\n")
+    lua, gtk = packagedb.read(tmp_path)
+    assert (lua.name, lua.version, lua.bytes) == ("dev-lang/lua-5", "1.5.1_p2", 1)
+    assert gtk == Package(
+        kind="ebuild",
+        name="x11-libs/gtk+",
+        version="3.24.49-r1",
+        architecture="x86_64",
+        source="x11-libs/gtk+",
+        source_version="3.24.49-r1",
+        homepage="http://a",
+        summary="A toolkit",
+        section="x11-libs",
+        bytes=5000,
+    )

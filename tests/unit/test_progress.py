@@ -186,6 +186,12 @@ def test_a_failure_names_stage_status_last_lines_log_and_the_way_in() -> None:
     assert lines[4].split() == ["log:", "/logs/a.log"]
     command = lines[5].removeprefix("  next:").strip()
     assert shlex.split(command) == [*again, "--at", "post-install/web/20-configure"]
+    told = failure({**FAILED, "why": "the mirror http://m: it lies", "hint": "name another mirror"}, Path("/l"), again)
+    assert [line for line in told.splitlines() if line not in lines] == [
+        "  why:   the mirror http://m: it lies",
+        "  log:   /l",
+        "  next:  name another mirror",
+    ]
 
 
 def test_the_closing_lines_tell_outputs_stages_hits_and_seconds() -> None:

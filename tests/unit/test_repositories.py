@@ -13,7 +13,8 @@ import pytest
 
 from stages import repositories
 from stages.errors import BuildError, UsageError
-from stages.repositories import Repository, from_environment, newest_date, states
+from stages.repositories import Patience, Repository, from_environment, newest_date, remember, states
+from tests.mirrors.faulty import Fault, FaultyMirror, refusing, serving
 
 RELEASE = "Origin: Test\nDate: Sat, 12 Sep 2026 07:55:41 UTC\nSHA256:\n"
 
@@ -60,7 +61,8 @@ def test_a_mirror_that_stands_still_has_one_state_and_one_that_moves_another(
     (folder / "dists/trixie/InRelease").write_text(RELEASE + "moved\n")
     moved = states([repository], tmp_path, offline=False)
     assert moved[0].digest != first[0].digest
-    assert states([repository], tmp_path, offline=True) == moved, "offline takes what was seen last"
+    remember(moved, tmp_path)
+    assert states([repository], tmp_path, offline=True) == moved, "offline takes what was last built from"
 
 
 def test_offline_without_a_record_says_what_to_do(tmp_path: Path) -> None:
@@ -121,3 +123,66 @@ def test_a_metalink_tells_of_the_index_and_a_mirrorlist_of_the_first_mirror(
     (folder / "mirrorlist").write_text("no mirror for this release\n")
     with pytest.raises(BuildError, match="no mirror for this release"):
         states([Repository("b", f"mirrorlist={address}/mirrorlist x")], tmp_path, offline=False)
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> Iterator[FaultyMirror]:
+    folder = tmp_path / "served"
+    (folder / "dists/trixie").mkdir(parents=True)
+    (folder / "dists/trixie/InRelease").write_text(RELEASE + "x" * 4000)
+    with serving(folder) as served:
+        yield served
+
+
+def index_of_faulty(mirror: FaultyMirror) -> Repository:
+    return Repository("default", f"{mirror.address}/dists/trixie/InRelease")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault("", "status", 503), Fault("", "drop"), Fault("", "cut", 100), Fault("", "instead", content=b"<HTML>log in")],
+    ids=lambda fault: fault.kind,
+)
+def test_a_mirror_that_fails_once_is_asked_again_and_one_that_goes_on_failing_is_named(
+    faulty: FaultyMirror, tmp_path: Path, fault: Fault
+) -> None:
+    good = states([index_of_faulty(faulty)], tmp_path, offline=False)
+    fault.times = 1
+    with faulty.failing(fault):
+        assert states([index_of_faulty(faulty)], tmp_path, offline=False) == good
+    fault.times, fault.met = -1, 0
+    with faulty.failing(fault), pytest.raises(BuildError, match="does not answer") as caught:
+        states([index_of_faulty(faulty)], tmp_path, offline=False)
+    assert fault.met == repositories.ATTEMPTS
+    assert caught.value.where.startswith(faulty.address)
+    assert not list(tmp_path.glob("*.json")), "nothing is recorded that no build has installed from"
+
+
+@pytest.mark.parametrize("kind", ["hang", "trickle"])
+def test_waiting_for_a_mirror_has_an_end(
+    faulty: FaultyMirror, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repositories, "ATTEMPTS", 1)
+    with faulty.failing(Fault("", kind)), pytest.raises(BuildError, match=r"timed out|less than 1000 bytes a second"):
+        states([index_of_faulty(faulty)], tmp_path, offline=False, patience=Patience(timeout=1.0))
+
+
+def test_nobody_at_the_address(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="refused"):
+        states([Repository("default", f"{refusing()}/InRelease")], tmp_path, offline=False)
+
+
+def test_an_unmoved_index_is_not_sent_again(faulty: FaultyMirror, tmp_path: Path) -> None:
+    """With the ETag of what was built from; a server that does not know it sends all."""
+    good = states([index_of_faulty(faulty)], tmp_path, offline=False)
+    assert good[0].etag
+    remember(good, tmp_path)
+    with faulty.failing(Fault("", "status", 304)):
+        assert states([index_of_faulty(faulty)], tmp_path, offline=False) == good
+
+
+def test_patience_is_a_number_of_the_user() -> None:
+    assert Patience.of({}) == Patience(30.0, 1000.0)
+    assert Patience.of({"DIB_MIRROR_TIMEOUT": "5", "DIB_MIRROR_MIN_RATE": ""}) == Patience(5.0, 1000.0)
+    with pytest.raises(UsageError, match="DIB_MIRROR_TIMEOUT is 'soon'"):
+        Patience.of({"DIB_MIRROR_TIMEOUT": "soon"})

@@ -26,6 +26,19 @@ find_grub() {
     mkdir -p "$grub_folder"
 }
 
+# modules_of PLATFORM: the folder that the packages have a platform's modules in; SUSE's have one of their own.
+modules_of() {
+    local folder
+    for folder in "/usr/lib/grub/$1" "/usr/share/grub2/$1"; do
+        if [ -e "$folder/moddep.lst" ]; then
+            printf '%s' "$folder"
+            return
+        fi
+    done
+    fail "GRUB's modules for $1 are not in the image" \
+        "leave DIB_SKIP_GRUB_PACKAGE_INSTALL out, or install the package with /usr/lib/grub/$1"
+}
+
 # find_itself: how GRUB finds its folder from wherever it was started.
 find_itself() {
     # shellcheck disable=SC2016 # GRUB's variable
@@ -35,21 +48,20 @@ find_itself() {
 
 # make_image PLATFORM FILE MODULE...
 make_image() {
-    local platform="$1" file="$2" early
+    local platform="$1" file="$2" early folder
     shift 2
+    folder="$(modules_of "$platform")"
     early="$(mktemp)"
     find_itself > "$early"
-    "$grub_mkimage" --directory "/usr/lib/grub/$platform" --format "$platform" --config "$early" \
+    "$grub_mkimage" --directory "$folder" --format "$platform" --config "$early" \
         --prefix "$kernels_path/${grub_folder#/boot/}" --output "$file" "${modules[@]}" "$@"
     rm "$early"
     chmod 0644 "$file"
 }
 
 install_grub() {
-    local platform="$1" source="/usr/lib/grub/$1" target="$grub_folder/$1"
-    [ -e "$source/moddep.lst" ] ||
-        fail "GRUB's modules for $platform are not in the image" \
-            "leave DIB_SKIP_GRUB_PACKAGE_INSTALL out, or install the package with $source"
+    local platform="$1" source target="$grub_folder/$1"
+    source="$(modules_of "$platform")"
     rm -rf "$target"
     mkdir -p "$target"
     cp -- "$source"/*.mod "$source"/*.lst "$target/"
@@ -88,34 +100,57 @@ install_grub_efi() {
         cp -- "$2" "$first"
         return
     fi
-    # Fedora's and Red Hat's packages bring both at their places on the ESP, and what a first boot starts.
-    if [ -e "$esp/${EFI_BOOT_DIR:-EFI/BOOT}/shim$suffix.efi" ]; then
-        write_signed_settings
+    place_signed "$1" "$suffix" "$folder" "$first"
+}
+
+# place_signed PLATFORM SUFFIX FOLDER FIRST: the distribution's shim and signed GRUB, where its packages have them.
+place_signed() {
+    local platform="$1" suffix="$2" folder="$3" first="$4" own="$esp/${EFI_BOOT_DIR:-EFI/BOOT}" place
+    # Red Hat's family has both on the ESP, with what a first boot starts. Fedora's newer packages have them below /usr, and put
+    # them onto an ESP only where one is mounted.
+    if [ ! -e "$own/shim$suffix.efi" ]; then
+        for place in /usr/lib/efi/shim/*/EFI /usr/lib/efi/grub2/*/EFI; do
+            [ ! -d "$place" ] || cp -R -- "$place" "$esp/"
+        done
+    fi
+    if [ -e "$own/shim$suffix.efi" ]; then
+        [ -e "$own/grub$suffix.efi" ] ||
+            fail "the signed boot loader $own/grub$suffix.efi is not in the image" "set DIB_BOOTLOADER_SIGNED=False"
+        write_signed_settings "$own"
         return
     fi
-    local signed="/usr/lib/grub/$1-signed/grub$suffix.efi.signed" shim="/usr/lib/shim/shim$suffix.efi.signed"
-    local file
-    for file in "$signed" "$shim"; do
-        [ -e "$file" ] ||
-            fail "the signed boot loader $file is not in the image" "set DIB_BOOTLOADER_SIGNED=False"
-    done
-    cp -- "$shim" "$first"
-    cp -- "$signed" "$folder/grub$suffix.efi"
-    for file in "/usr/lib/shim/mm$suffix.efi.signed" "/usr/lib/shim/mm$suffix.efi"; do
-        if [ -e "$file" ]; then
-            cp -- "$file" "$folder/mm$suffix.efi"
+    # SUSE's shim starts `grub.efi`, which takes its settings from the folder that it lies in.
+    place="/usr/share/efi/$(uname -m)"
+    if [ -e "$place/shim.efi" ]; then
+        copy_signed "$place/shim.efi" "$first"
+        copy_signed "$place/grub.efi" "$folder/grub.efi"
+        copy_signed "$place/MokManager.efi" "$folder/MokManager.efi"
+        write_signed_settings "$folder"
+        return
+    fi
+    copy_signed "/usr/lib/shim/shim$suffix.efi.signed" "$first"
+    copy_signed "/usr/lib/grub/$platform-signed/grub$suffix.efi.signed" "$folder/grub$suffix.efi"
+    for place in "/usr/lib/shim/mm$suffix.efi.signed" "/usr/lib/shim/mm$suffix.efi"; do
+        if [ -e "$place" ]; then
+            cp -- "$place" "$folder/mm$suffix.efi"
             break
         fi
     done
-    write_signed_settings
+    write_signed_settings "$own"
 }
 
-# write_signed_settings: the signed GRUB has its distribution's folder built in, and reads only this there.
+# copy_signed FILE TARGET
+copy_signed() {
+    [ -e "$1" ] || fail "the signed boot loader $1 is not in the image" "set DIB_BOOTLOADER_SIGNED=False"
+    cp -L -- "$1" "$2"
+}
+
+# write_signed_settings FOLDER: the signed GRUB has its distribution's folder built in, and reads only this there.
 write_signed_settings() {
-    mkdir -p "$esp/${EFI_BOOT_DIR:-EFI/BOOT}"
+    mkdir -p "$1"
     {
         find_itself
         # shellcheck disable=SC2016 # GRUB's variable
         printf 'configfile $prefix/grub.cfg\n'
-    } > "$esp/${EFI_BOOT_DIR:-EFI/BOOT}/grub.cfg"
+    } > "$1/grub.cfg"
 }

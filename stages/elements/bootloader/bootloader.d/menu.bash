@@ -5,12 +5,24 @@
 # entry INDENT TITLE VERSION [WORD]: a menu entry; WORD takes the place of the usual command line.
 entry() {
     printf "%smenuentry '%s' --class os {\n" "$1" "$2"
-    printf '%s    linux %s/%s root=LABEL=%s ro %s\n' \
-        "$1" "$kernels_path" "${kernel_of[$3]}" "$root_label" "${4:-$command_line}"
+    printf '%s    %s %s/%s root=LABEL=%s ro %s\n' \
+        "$1" "$load_kernel" "$kernels_path" "${kernel_of[$3]}" "$root_label" "${4:-$command_line}"
     if [ -n "${initrd_of[$3]:-}" ]; then
-        printf '%s    initrd %s/%s\n' "$1" "$kernels_path" "${initrd_of[$3]}"
+        printf '%s    %s %s/%s\n' "$1" "$load_initrd" "$kernels_path" "${initrd_of[$3]}"
     fi
     printf '%s}\n' "$1"
+}
+
+# SUSE's signed GRUB has `linuxefi` built in, and may load no module that brings `linux` where Secure Boot is on.
+load_kernel=linux load_initrd=initrd
+choose_commands() {
+    [ -e /usr/share/grub2/x86_64-efi/linuxefi.mod ] || return 0
+    # shellcheck disable=SC2016 # GRUB's variables
+    load_kernel='$load_kernel' load_initrd='$load_initrd'
+    printf 'set load_kernel=linux\nset load_initrd=initrd\n'
+    # shellcheck disable=SC2016 # GRUB's variables
+    printf 'if [ "$grub_cpu-$grub_platform" = x86_64-efi ]; then\n'
+    printf '    set load_kernel=linuxefi\n    set load_initrd=initrdefi\nfi\nexport load_kernel load_initrd\n'
 }
 
 reads_boot_entries() {
@@ -46,6 +58,7 @@ menu() {
     # shellcheck disable=SC2016 # GRUB's variable
     printf 'if [ "$grub_platform" = efi ]; then\n    insmod all_video\nfi\n'
     printf 'search --no-floppy --set=root --label "%s"\n\n' "$kernels_label"
+    choose_commands
     if reads_boot_entries; then
         # shellcheck disable=SC2016 # GRUB's variable
         printf 'set boot=$root\nset blsdir=%s/loader/entries\ninsmod blscfg\nblscfg\n' "$kernels_path"

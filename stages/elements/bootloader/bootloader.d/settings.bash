@@ -68,6 +68,8 @@ write_grub_settings() {
     set_option "$file" GRUB_DISABLE_LINUX_UUID true
     set_option "$file" GRUB_TIMEOUT "$DIB_GRUB_TIMEOUT"
     set_option "$file" GRUB_TIMEOUT_STYLE "$DIB_GRUB_TIMEOUT_STYLE"
+    # Ubuntu's GRUB waits longer after a start that did not come to its end; a machine without a keyboard gains nothing.
+    [ "${DISTRO_NAME:-}" != ubuntu ] || set_option "$file" GRUB_RECORDFAIL_TIMEOUT "$DIB_GRUB_TIMEOUT"
     set_option "$file" GRUB_TERMINAL "$terminals"
     set_option "$file" GRUB_GFXPAYLOAD_LINUX auto
     set_option "$file" GRUB_SERIAL_COMMAND \

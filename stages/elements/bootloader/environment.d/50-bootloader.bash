@@ -27,7 +27,7 @@ case "$ARCH" in
         ;;
 esac
 case "${DISTRO_NAME:-}" in
-    debian | ubuntu | fedora | centos | rocky | almalinux | rhel) ;;
+    debian | ubuntu | fedora | centos | rocky | almalinux | rhel | opensuse) ;;
     *) dib_bootloader_signed=False ;;
 esac
 export DIB_BOOTLOADER_SERIAL_CONSOLE="${DIB_BOOTLOADER_SERIAL_CONSOLE:-$dib_bootloader_serial}"
@@ -42,6 +42,11 @@ case "${DIB_BLOCK_DEVICE:-}" in
         exit 1
         ;;
 esac
+if [ "$ARCH" = s390x ]; then
+    echo "bootloader: there is no boot loader for s390x, whose zipl writes to a mounted disk; leave the element out and" \
+        "start the disk with a kernel beside it (dib-ctr boot --kernel)." >&2
+    exit 1
+fi
 case "$DIB_BOOTLOADER" in
     grub) ;;
     systemd-boot | uki) dib_bootloader_platforms="$dib_bootloader_efi" ;;

@@ -20,13 +20,16 @@ esac
 
 # For zypper-minimal; what lies where below a mirror.
 export DIB_RPM_DBPATH=/usr/lib/sysimage/rpm
-export DIB_RPM_DEFAULT_KEYS="/usr/share/distribution-gpg-keys/opensuse/RPM-GPG-KEY-openSUSE*"
+dib_opensuse_keys=/usr/share/distribution-gpg-keys
+DIB_RPM_DEFAULT_KEYS="$dib_opensuse_keys/opensuse/RPM-GPG-KEY-openSUSE-2022"
+dib_opensuse_release=openSUSE-release
 export DIB_RPM_DEFAULT_MIRROR="${DIB_CTR_OPENSUSE_MIRROR:-}"
-export DIB_RPM_RELEASE_PACKAGES="aaa_base bash coreutils filesystem findutils gawk grep gzip openSUSE-release openSUSE-repos rpm sed shadow tar zypper"
+export DIB_RPM_RELEASE_PACKAGES="aaa_base bash coreutils filesystem findutils gawk grep gzip @RELEASE@ openSUSE-repos rpm sed shadow tar zypper"
 case "$DIB_RELEASE" in
     tumbleweed)
         if [ -n "$dib_opensuse_port" ]; then
             DIB_RPM_LAYOUT="repo-oss ports/$dib_opensuse_port/tumbleweed/repo/oss"
+            DIB_RPM_LAYOUT+=$'\n'"repo-update ports/$dib_opensuse_port/update/tumbleweed"
         else
             DIB_RPM_LAYOUT="repo-oss tumbleweed/repo/oss"
             DIB_RPM_LAYOUT+=$'\n'"repo-update update/tumbleweed"
@@ -37,10 +40,21 @@ case "$DIB_RELEASE" in
         for dib_opensuse_part in oss backports sle; do
             DIB_RPM_LAYOUT+=$'\n'"update-$dib_opensuse_part update/leap/$DIB_RELEASE/$dib_opensuse_part"
         done
+        # Half of its packages are SUSE's own, with SUSE's signature.
+        DIB_RPM_DEFAULT_KEYS+=" $dib_opensuse_keys/opensuse/RPM-GPG-KEY-openSUSE-Backports-2023"
+        DIB_RPM_DEFAULT_KEYS+=" $dib_opensuse_keys/suse/RPM-GPG-KEY-SuSE-SLE-15"
+        DIB_RPM_DEFAULT_KEYS+=" $dib_opensuse_keys/suse/RPM-GPG-KEY-SuSE-SLE-Main-2023"
         ;;
-    *) DIB_RPM_LAYOUT="repo-oss distribution/leap/$DIB_RELEASE/repo/oss" ;; # updates are in it, too
+    *)
+        # Since 16 each architecture has a repository of its own, which updates are in, too.
+        DIB_RPM_LAYOUT="repo-oss distribution/leap/$DIB_RELEASE/repo/oss/$DIB_RPM_ARCHITECTURE"
+        DIB_RPM_DEFAULT_KEYS+=" $dib_opensuse_keys/opensuse/RPM-GPG-KEY-openSUSE-16-Backports"
+        DIB_RPM_DEFAULT_KEYS+=" $dib_opensuse_keys/suse/RPM-GPG-KEY-SuSE-ALP-Main"
+        dib_opensuse_release=Leap-release
+        ;;
 esac
-export DIB_RPM_LAYOUT
+export DIB_RPM_LAYOUT DIB_RPM_DEFAULT_KEYS
+DIB_RPM_RELEASE_PACKAGES="${DIB_RPM_RELEASE_PACKAGES/@RELEASE@/$dib_opensuse_release}"
 case "$DIB_RELEASE/$ARCH" in
     tumbleweed/* | */amd64 | */x86_64 | */arm64 | */aarch64 | */ppc64el | */ppc64le | */s390x) ;;
     *)

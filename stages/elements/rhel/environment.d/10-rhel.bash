@@ -13,6 +13,8 @@ esac
 export DIB_RPM_PLATFORM="platform:el${DIB_RPM_RELEASE%%.*}"
 export DIB_RPM_OWN_REPOSITORIES="ubi*.repo"
 export DIB_RPM_DEFAULT_KEYS="/usr/share/distribution-gpg-keys/redhat/RPM-GPG-KEY-redhat${DIB_RPM_RELEASE%%.*}-release"
+# Since 10 there is a key beside it of a kind that Debian's rpm cannot read.
+[ "${DIB_RPM_RELEASE%%.*}" -lt 10 ] || DIB_RPM_DEFAULT_KEYS+=-without-PQC
 export DIB_RPM_DEFAULT_MIRROR="" # there is none for everybody
 export DIB_RPM_RELEASE_PACKAGES="redhat-release subscription-manager util-linux"
 DIB_RPM_LAYOUT="baseos @ARCH@/baseos/os"

@@ -21,6 +21,11 @@ if [ -z "${DIB_APT_SOURCES_CONF:-}" ]; then
             "(the archive for amd64 and i386, the ports archive for all others)." >&2
         exit 1
     fi
+    case "$DIB_RELEASE" in
+        focal | jammy) ;;
+        # Later releases have all their sources in one file, which cloud-init writes anew on a machine of a cloud's.
+        *) export DIB_CTR_APT_SOURCES_FILE=ubuntu.sources ;;
+    esac
     DIB_APT_SOURCES_CONF="default:deb $DIB_DISTRIBUTION_MIRROR $DIB_RELEASE $DIB_DEBIAN_COMPONENTS_WS"
     for dib_ubuntu_suite in ${DIB_UBUNTU_MIRROR_DISTS//,/ }; do
         DIB_APT_SOURCES_CONF+=$'\n'"$dib_ubuntu_suite:deb $DIB_DISTRIBUTION_MIRROR"

@@ -1,0 +1,45 @@
+"""The command that the GitHub Action runs: a build as its inputs say, and what came of it for later steps."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from stages.errors import UsageError
+
+
+@click.command("github-action", hidden=True)
+def github_action() -> None:
+    """Build as the variables INPUT_* say; write GITHUB_OUTPUT and GITHUB_STEP_SUMMARY."""
+    from builder import github
+    from builder.cli import main
+
+    if "GITHUB_OUTPUT" not in os.environ:
+        raise UsageError(
+            "this command is for the GitHub Action, and GITHUB_OUTPUT is not set",
+            hint="dib-ctr build, or uses: in a workflow",
+        )
+    inputs = github.inputs_of(os.environ)
+    kept = Path(os.environ.get("RUNNER_TEMP") or tempfile.gettempdir())
+    report = Path(tempfile.mkdtemp(prefix="dib-ctr-report-", dir=kept)) / "report.json"
+    words = github.words(inputs, report)
+    with_summary = github.wants_summary(inputs)
+    Path(inputs.get("dest", ".")).mkdir(parents=True, exist_ok=True)
+    status = main(words)
+    if report.exists():
+        told = json.loads(report.read_text(encoding="utf-8"))
+        found = github.outputs(told, Path.cwd()) | {
+            "report": str(report),
+            "dest": str(Path(inputs.get("dest", ".")).absolute()),
+        }
+        with Path(os.environ["GITHUB_OUTPUT"]).open("a", encoding="utf-8") as file:
+            file.write(github.written(found))
+        if with_summary and "GITHUB_STEP_SUMMARY" in os.environ:
+            with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as file:
+                file.write(github.summary(told))
+    sys.exit(status)

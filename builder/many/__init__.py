@@ -1,0 +1,1 @@
+"""Many images from one file: read, checked, planned and built together, or spread over many machines."""

@@ -1,0 +1,1 @@
+"""Running the GitHub Action outside GitHub: its expressions evaluated, its steps run as they stand in `action.yml`."""

@@ -1,0 +1,77 @@
+"""What package tools' last lines say of a mirror; the lines are the tools' own, said of faulty servers."""
+
+from __future__ import annotations
+
+import pytest
+
+from stages.mirrorfaults import explain, host
+
+M = "http://127.0.0.1:8080"
+TOLD = {
+    "zypper, a list is cut off": (
+        f"[repo-oss|{M}/leap/repo/oss/] Valid metadata not found at specified URL",
+        f" - Timeout exceeded when accessing '{M}/leap/repo/oss/repodata/ea3c-primary.xml.gz'.",
+        "Some of the repositories have not been refreshed because of an error.",
+        "does not answer, is too slow, or breaks off",
+    ),
+    "zypper, the server is busy": (
+        f" - Location '{M}/repo/oss/repodata/ea3c-primary.xml.gz' is temporarily unaccessible.",
+        "does not answer, is too slow, or breaks off",
+    ),
+    "zypper, a list is not there": (
+        f" - File './repodata/ea3c-primary.xml.gz' not found on medium '{M}/repo/oss/'",
+        "has not got what its index names",
+    ),
+    "zypper, a list was changed": (
+        f"[repo-oss|{M}/repo/oss/] Valid metadata not found at specified URL",
+        " - ea3cbeb-primary.xml.gz has wrong checksum",
+        "does not match its index",
+    ),
+    "zypper, the connection is reset": (
+        f" - Download (curl) error for '{M}/repo/oss/repodata/ea3c-primary.xml.gz':",
+        "Error code: Curl error 56",
+        "Error message: Recv failure: Connection reset by peer",
+        "does not answer, is too slow, or breaks off",
+    ),
+    "dnf, a list was changed": (
+        "Errors during downloading metadata for repository 'fedora':",
+        "  - Downloading successful, but checksum doesn't match. Calculated: 0ba4(sha256)  Expected: 9abd(sha256)",
+        "does not match its index",
+    ),
+    "pacman, a package of another key": (
+        "error: bash: signature from Somebody <a@b.invalid> is unknown trust",
+        "error: required key missing from keyring",
+        "signed with a key that the build does not know",
+    ),
+    "apt, a package is not what the index says": (
+        f"E: Failed to fetch {M}/debian/pool/extra_1.0_amd64.deb  Hash Sum mismatch",
+        "does not match its index",
+    ),
+}
+
+
+@pytest.mark.parametrize("lines", TOLD.values(), ids=TOLD.keys())
+def test_lines_tell_of_the_mirror(lines: tuple[str, ...]) -> None:
+    *tail, what = lines
+    found = explain(tail, [f"{M}/somewhere/repomd.xml"])
+    assert found is not None
+    assert what in found.what
+    assert found.what.startswith(f"the mirror {M}: ")
+    assert found.hint
+
+
+def test_other_failures_are_not_the_mirrors() -> None:
+    assert explain(["/tmp/in_target.d/install.d/50-motd: line 3: /etc/motdd/x: No such file or directory"]) is None
+    assert explain(["Error: Unable to find a match: no-such-package"], [M]) is None
+    assert (
+        explain(["Retrieving: bash.rpm (404/502) [done]", "(503/812) installing x", "Problem: nothing provides y"])
+        is None
+    )
+    assert explain([]) is None
+
+
+def test_the_nearest_address_is_named_and_nobodys_password() -> None:
+    found = explain([f"{M}/a done", "Get:1 http://u:p@second.invalid/b", "Connection refused", f"{M}/c done"])
+    assert found is not None
+    assert "http://second.invalid: " in found.what
+    assert host("https://me:secret@m.invalid:80/x") == "https://m.invalid:80"
