@@ -525,7 +525,7 @@ def test_passwords_come_from_the_engines_file_and_no_script_sees_them(
         named = f"{spec},authfile={place / 'auth.json'}"
         assert machines().build("--cache-from", named, "tiny-os", "curious").titles("start") == []
     seen = subprocess.run(
-        ["tar", "-xOf", str(machine.destination / "tiny-os.tar"), "./seen"], capture_output=True, text=True, check=True
+        ["tar", "-xOf", str(machine.destination / "tiny-os.tar"), "seen"], capture_output=True, text=True, check=True
     ).stdout
     assert "PATH=" in seen
     assert secret not in seen
