@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from builder.commands import building
 from builder.commands.many import file_options, images_of, put
 from stages.errors import UsageError
 
@@ -100,8 +99,6 @@ def k8s(*, output: Path | None, insecure: bool, **options: Any) -> None:
         raise UsageError("--push is one place for many images", hint="--push HOST/NAME/, with a / at the end")
     planned = _planned(options)
     names = ("image", "set_name", "namespace", "push", "claim", "store", "secret", "disk", "cache")
-    if options["cache"] and not any(one.name == "cache_to" for one in building.build.params):
-        raise UsageError("this dib-ctr knows no caches elsewhere", where="--cache", hint="a version with --cache-to")
     wanted = kubernetes.Wanted(
         files=options["files"],
         options=("--insecure",) if insecure else (),

@@ -155,12 +155,15 @@ def _wish(words: Sequence[str]) -> Wish:
 
     from builder.commands import building
     from builder.commands.options import slim, wish_of
+    from builder.layercache.spec import parse_all
 
     try:
         context: Any = building.build.make_context("build", list(words))
     except click.ClickException as error:
         raise UsageError(error.format_message()) from error
     options = context.params
+    parse_all(options["cache_from"], writing=False)
+    parse_all(options["cache_to"], writing=True)
     outputs = options["outputs"] or ("oci",)
     return wish_of(options, outputs=outputs, destination=options["destination"], slim=slim(options))
 

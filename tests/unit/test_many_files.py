@@ -192,6 +192,7 @@ IN_ELEMENTS = [
     ("elements: [debian-minimal], packages: [jq, 'b;']", 50, "is not a package's name", ""),
     ("elements: [debian-minimal], push: here, outputs: [oci]", 41, "is no place in a registry", ""),
     ("elements: [debian-minimal], push: r.example.org/a, outputs: [tar]", 41, "takes the output oci", ""),
+    ("elements: [debian-minimal], cache-from: [type=nothing]", 48, "nothing", ""),
     ("elements: [vm]", 3, "operating system", ""),
 ]
 
