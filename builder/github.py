@@ -35,7 +35,7 @@ ONCE = {
     "push": "--push",
     "firmware": "--firmware",
 }
-FOR_ELEMENTS_ONLY = ("output", "variables", "name", "arch", "release", "packages", "elements_path", "from", "push")
+FOR_ELEMENTS_ONLY = ("output", "name", "arch", "release", "packages", "from", "firmware")
 
 
 def inputs_of(environment: Mapping[str, str]) -> dict[str, str]:
@@ -79,7 +79,7 @@ def words(inputs: Mapping[str, str], report: Path) -> list[str]:
     found += [word for line in _lines(inputs.get("cache", "")) for word in ("--cache-to", line)]
     for package in inputs.get("packages", "").split():
         found += ["--package", package]
-    if _is_true(inputs, "boot_test"):
+    if _is_true(inputs, "boot_test") and not images:  # a file says it of each image
         found.append("--boot-test")
     try:
         found += shlex.split(inputs.get("arguments", ""))

@@ -98,6 +98,12 @@ def build(**options: Any) -> None:
     if many.asked(options):
         many.build_images(options)
         return
+    with many.reported(options):
+        _build_one(options)
+
+
+def _build_one(options: dict[str, Any]) -> None:
+    """The build of a command line, to its last word."""
     from builder.build import build as run
     from builder.request import prepare
     from builder.telling import tell

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ _FOR_ALL = {
     *("cache_from", "cache_to"),
     *("jobs", "keep_going", "report", "junit", "logs", "whole"),
 }
-_FOR_FILES = ("jobs", "keep_going", "report", "junit", "logs", "whole")
+_FOR_FILES = ("jobs", "keep_going", "logs", "whole")
 KEPT_FOLDERS = 20  # of logs
 
 
@@ -57,8 +58,8 @@ def build_options(command: Command) -> Command:
     path = click.Path(dir_okay=False, path_type=Path)
     for option in (
         click.option("--logs", type=click.Path(file_okay=False, path_type=Path), help="-f: the folder for the logs."),
-        click.option("--junit", type=path, metavar="FILE", help="-f: write a JUnit report here."),
-        click.option("--report", type=path, metavar="FILE", help="-f: write a JSON report here."),
+        click.option("--junit", type=path, metavar="FILE", help="Write a JUnit report here."),
+        click.option("--report", type=path, metavar="FILE", help="Write a JSON report here."),
         click.option("--keep-going", is_flag=True, help="-f: begin further images after one has failed."),
         click.option(
             "--jobs", type=click.IntRange(min=1), help="-f: how many images at a time [default: processors, memory]."
@@ -189,7 +190,7 @@ def run_images(runner: Runner, images: Sequence[Image], options: Mapping[str, An
     try:
         outcomes = runner.run(images)
     finally:
-        _write_reports(list(runner.outcomes.values()), time.monotonic() - started, options)
+        write_reports(list(runner.outcomes.values()), time.monotonic() - started, options)
     note(summary(outcomes, time.monotonic() - started))
     failed = [outcome for outcome in outcomes if outcome.status == FAILED]
     if failed:
@@ -198,7 +199,8 @@ def run_images(runner: Runner, images: Sequence[Image], options: Mapping[str, An
         raise BuildError(f"{len(failed)} of {len(outcomes)} images failed: {names}", hint=hint)
 
 
-def _write_reports(outcomes: Sequence[Outcome], seconds: float, options: Mapping[str, Any]) -> None:
+def write_reports(outcomes: Sequence[Outcome], seconds: float, options: Mapping[str, Any]) -> None:
+    """Write the reports that the options name."""
     from builder.many import report
 
     if options.get("report"):
@@ -260,6 +262,18 @@ def _log_folder() -> Path:
     for old in sorted(folder.parent.glob("images-*"), key=lambda one: one.name)[:-KEPT_FOLDERS]:
         shutil.rmtree(old, ignore_errors=True)
     return folder
+
+
+def reported(options: Mapping[str, Any]) -> AbstractContextManager[None]:
+    """What a build without a file is run in: it writes the reports that are asked for, whatever becomes of it."""
+    if not options["report"] and not options["junit"]:
+        return nullcontext()
+    from builder.many.alone import reported
+    from builder.many.image import Image
+
+    arches = tuple(options["arch"].split(",")) if options["arch"] else ()
+    image = Image(options["name"], "", "", elements=options["elements"], arches=arches)
+    return reported(image, lambda outcome, seconds: write_reports([outcome], seconds, options))
 
 
 # -- plan ------------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ def test_words_of_elements() -> None:
 
 
 def test_words_of_a_file_of_images() -> None:
-    inputs = {"images_file": "images.yaml", "images": "a b", "engine": "podman"}
+    inputs = {"images_file": "images.yaml", "images": "a b", "engine": "podman", "boot_test": "true"}
     assert github.words(inputs, REPORT)[3:] == ["--engine", "podman", "-f", "images.yaml", "a", "b"]
 
 
@@ -98,7 +98,7 @@ def test_words_of_a_file_of_images() -> None:
     [
         ({}, "elements or images-file"),
         ({"elements": "x", "images_file": "y"}, "elements or images-file"),
-        ({"images_file": "y", "elements_path": "z"}, "elements-path does not go with images-file"),
+        ({"images_file": "y", "packages": "z"}, "packages does not go with images-file"),
         ({"elements": "x", "boot_test": "yes"}, "boot-test is 'yes'"),
         ({"elements": "x", "arguments": "'a"}, "arguments cannot be split"),
     ],

@@ -130,6 +130,7 @@ def test_all_elements_fit_into_one_image(system: str, layout: str) -> None:
     distribution = system.removesuffix("-minimal").removesuffix("-container")
     environment = {"ARCH": "amd64", "DISTRO_NAME": distribution, "DIB_RELEASE": "any", "DIB_INIT_SYSTEM": "any"}
     environment["DIB_SOURCE_GIT"] = "full"  # (source-repositories/environment.d sets it)
+    environment |= {"DIB_BOOTLOADER": "grub", "DIB_SKIP_GRUB_PACKAGE_INSTALL": "False"}  # (so does bootloader's)
     plan = package_installs(elements, environment)
     assert {"openssh-server", "openssh", "net-misc/openssh"} & set(plan["install.d"].install)
     assert INIT[FAMILIES[distribution]] in plan["install.d"].install
@@ -421,6 +422,7 @@ def test_pkg_map_command_agrees_with_the_plan(tmp_path: Path) -> None:
     command = hooks_with(tmp_path, "pkg-map/bin/pkg-map", tables)
     for distribution in ("debian", "ubuntu"):
         environment = {"ARCH": "amd64", "DISTRO_NAME": distribution, "DIB_RELEASE": "any", "DIB_INIT_SYSTEM": "any"}
+        environment |= {"DIB_BOOTLOADER": "grub", "DIB_SKIP_GRUB_PACKAGE_INSTALL": "False"}
         for name, folder in elements:
             if (folder / "package-installs.yaml").exists() and name in maps:
                 wanted = list(yaml.safe_load((folder / "package-installs.yaml").read_text(encoding="utf-8")))

@@ -1,0 +1,71 @@
+"""The GitHub Action's own steps, as they stand in action.yml: inputs to outputs, with a cache between two machines."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.actions.run import CHECKOUT, StepError, run
+
+TINY = "tiny-os"
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A runner's, with a store and a home of its own."""
+    kept = {name: os.environ[name] for name in ("PATH", "VIRTUAL_ENV", "SSL_CERT_FILE") if name in os.environ}
+    return {**kept, "HOME": str(tmp_path / "home"), "ELEMENTS_PATH": str(CHECKOUT / "tests/elements"), "NO_COLOR": "1"}
+
+
+def test_two_runs_share_a_cache(tmp_path: Path, environment: dict[str, str]) -> None:
+    """The second machine runs no stage; both give the same image, outputs for later steps and a summary."""
+    results = []
+    for machine in ("first", "second"):
+        workspace = tmp_path / machine
+        workspace.mkdir()
+        inputs = {
+            "elements": TINY,
+            "engine": "host",
+            "output": "oci-archive\ntar",
+            "name": "tiny",
+            "upload": "images",
+            "cache": f"type=dir,path={tmp_path / 'cache'}",
+        }
+        results.append(run(workspace, inputs, {**environment, "DIB_CTR_STORE": f"{workspace}/store"}))
+    first, second = results
+    assert first.outputs["digest"].startswith("sha256:")
+    assert first.outputs["digest"] == second.outputs["digest"]
+    assert Path(second.outputs["path"]).is_file()
+    assert [Path(path).suffix for path in second.outputs["paths"].splitlines()] == [".oci-archive", ".tar"]
+    assert first.outputs["hits"] == "0"
+    assert second.outputs["hits"] == second.outputs["stages"] != "0"
+    assert "| tiny | built |" in second.summary
+    report = json.loads(Path(second.outputs["report"]).read_text(encoding="utf-8"))
+    assert report["images"][0]["outputs"][0]["digest"] == second.outputs["digest"]
+    (uploading,) = second.uses
+    assert uploading["uses"].startswith("actions/upload-artifact@")
+    assert Path(uploading["path"]) == Path(second.outputs["path"]).parent
+
+
+def test_a_file_of_images(tmp_path: Path, environment: dict[str, str]) -> None:
+    workspace = tmp_path / "work"
+    workspace.mkdir()
+    (workspace / "images.yaml").write_text(
+        f"images:\n  one: {{elements: [{TINY}], outputs: [tar]}}\n  two: {{extends: one, elements: [greeting]}}\n"
+    )
+    inputs = {"images-file": "images.yaml", "images": "two", "engine": "host", "cache": ""}
+    made = run(workspace, inputs, {**environment, "DIB_CTR_STORE": f"{workspace}/store"})
+    assert Path(made.outputs["path"]) == workspace / "dib-ctr-out/two.tar"
+    assert made.uses == []
+
+
+def test_a_failed_build_fails_its_step_and_says_why(
+    tmp_path: Path, environment: dict[str, str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    inputs = {"elements": "no-such-element", "engine": "host", "cache": ""}
+    with pytest.raises(StepError, match="'Build' ended with status 2"):
+        run(tmp_path, inputs, environment)
+    assert "no-such-element" in capfd.readouterr().err
