@@ -120,8 +120,8 @@ def test_the_way_back_has_the_users_own_options() -> None:
 
 
 def test_sizes_have_units() -> None:
-    assert [bytes_of(text) for text in ("5", "500M", "1.5g", "2T")] == [5, 500_000_000, 1_500_000_000, 2 * 10**12]
-    for wrong in ("", "M", "5X", "5MB", "-"):
+    assert [bytes_of(text) for text in ("5", "500M", "1.5g", "2TB")] == [5, 500_000_000, 1_500_000_000, 2 * 10**12]
+    for wrong in ("", "M", "5X", "5MiB", "-"):
         with pytest.raises(UsageError):
             bytes_of(wrong)
 
