@@ -52,7 +52,7 @@ FOLDERS = [(name, BUILTIN / name) for name in ELEMENTS]
 
 def packages(distribution: str) -> set[str]:
     """All packages that the elements install, under the distribution's names."""
-    environment = {"DISTRO_NAME": distribution, "DIB_RELEASE": "any", "ARCH": "amd64"}
+    environment = {"DISTRO_NAME": distribution, "DIB_RELEASE": "any", "ARCH": "amd64", "DIB_INIT_SYSTEM": "systemd"}
     found = {name for phase in package_installs(FOLDERS, environment).values() for name in phase.install}
     maps = read_pkg_maps(FOLDERS)
     for element, wanted in ASKED.items():
