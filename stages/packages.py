@@ -225,6 +225,22 @@ def read_pkg_maps(elements: Sequence[tuple[str, Path]]) -> dict[str, dict[str, A
     return maps
 
 
+def _all_rules(elements: Sequence[tuple[str, Path]]) -> Iterator[tuple[str, Rule]]:
+    """All rules of the elements' ``package-installs`` files, each with its element's name."""
+    for element, folder in elements:
+        for file in (folder / "package-installs.json", folder / "package-installs.yaml"):
+            if file.is_file():
+                for rule in rules(read_document(file)):
+                    yield element, rule
+
+
+def asked_variables(elements: Sequence[tuple[str, Path]]) -> set[str]:
+    """The variables that the conditions in the elements' ``package-installs`` files name; UsageError for odd ones."""
+    return {
+        _parsed(text, rule, index)[0] for _, rule in _all_rules(elements) for index, text in enumerate(conditions(rule))
+    }
+
+
 def package_installs(elements: Sequence[tuple[str, Path]], environment: Mapping[str, str]) -> dict[str, PhasePackages]:
     """What ``package-installs.yaml``/``.json`` of the elements ask for, by phase folder, under the tree's own names.
 
@@ -233,21 +249,17 @@ def package_installs(elements: Sequence[tuple[str, Path]], environment: Mapping[
     installs: dict[str, list[tuple[str, str]]] = {phase: [] for phase in PHASES}
     removals: dict[str, list[tuple[str, str]]] = {phase: [] for phase in PHASES}
     plain: dict[str, set[str]] = {phase: set() for phase in PHASES}  # asked for by somebody who wants to keep it
-    for element, folder in elements:
-        for file in (folder / "package-installs.json", folder / "package-installs.yaml"):
-            if not file.is_file():
-                continue
-            for rule in rules(read_document(file)):
-                check_rule(rule)
-                phase = str(rule.keys.get("phase", "install.d"))
-                if phase not in PHASES or not _wanted(rule, element, environment):
-                    continue
-                if "uninstall" not in rule.keys:
-                    installs[phase].append((rule.package, element))
-                if "uninstall" in rule.keys or "build-only" in rule.keys:
-                    removals[phase].append((rule.package, element))
-                else:
-                    plain[phase].add(rule.package)
+    for element, rule in _all_rules(elements):
+        check_rule(rule)
+        phase = str(rule.keys.get("phase", "install.d"))
+        if phase not in PHASES or not _wanted(rule, element, environment):
+            continue
+        if "uninstall" not in rule.keys:
+            installs[phase].append((rule.package, element))
+        if "uninstall" in rule.keys or "build-only" in rule.keys:
+            removals[phase].append((rule.package, element))
+        else:
+            plain[phase].add(rule.package)
     maps = read_pkg_maps(elements)
     plan = {}
     for phase in PHASES:

@@ -1,8 +1,9 @@
 """Spreading images over runners of a CI service: images that share layers meet on one, so that each is built once.
 
 Which stages images share is told here without an engine and without a mirror: by keys over scripts and variables as a
-request names them. What elements set themselves (environment.d) and the state of mirrors are left out, so two images
-may turn out to share less. It is about time alone: whatever meets where, the images are the same.
+request names them. Of what elements set themselves (environment.d) only the plainest is known, and the state of mirrors
+is left out, so two images may turn out to share less. It is about time alone: whatever meets where, the images are the
+same.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from builder.declared import declared
 from builder.many.load import Planned
 from builder.request import Prepared
 from qemu.architecture import ARCHITECTURES, runs
 from stages.environment import initial
 from stages.errors import UsageError
 from stages.hooks import merge
+from stages.packages import asked_variables
 from stages.plan import make_plan
 
 MOST = 256  # jobs of one matrix: docs.github.com, "Running variations of jobs in a workflow"
@@ -46,8 +49,13 @@ class Group:
 def static_keys(prepared: Prepared) -> tuple[str, ...]:
     """The stages of a request by what can be known of them without an engine."""
     elements = [(element.name, element.path) for element in prepared.elements]
-    plan = make_plan(prepared.request, elements, merge(elements), initial(prepared.request, 0), ())
-    return tuple(stage.key for stage in plan.stages)
+    asked = asked_variables(elements)
+    said = declared(prepared.elements, prepared.request.variables, {*asked, "DISTRO_NAME", "DIB_RELEASE"})
+    environment = {**dict.fromkeys(asked, ""), **initial(prepared.request, 0), **said}
+    plan = make_plan(prepared.request, elements, merge(elements), environment, ())
+    # Scripts often see the release only by what a snippet makes of it; another one's stages are others.
+    system = f"{said.get('DISTRO_NAME', '')} {said.get('DIB_RELEASE', '')}"
+    return tuple(f"{system} {stage.key}" for stage in plan.stages)
 
 
 def runner_arch(arches: Sequence[str], labels: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from builder import github
+from builder.cli import main
 from stages.errors import UsageError
 from tests.actions.expressions import ExpressionError, evaluate, filled
 from tests.actions.run import CHECKOUT, defaults, parsed
@@ -160,3 +162,14 @@ def test_the_summary_tells_of_every_image() -> None:
     assert "|  |  |  |  | a.tar |  | sha256:22 |" in text
     assert "| c | failed |" in text
     assert text.endswith("**c**\n\n```text\nwhy\n```\n")
+
+
+def test_the_nightly_runs_images_are_spread_over_runners(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each image is in one job, on a runner of its own architecture; machines meet the containers they begin as."""
+    assert main(["matrix", "-f", str(CHECKOUT / ".github/images.yaml"), "--format", "github"]) == 0
+    jobs = json.loads(capsys.readouterr().out)["include"]
+    images = [image for job in jobs for image in job["images"].split()]
+    assert len(images) == len(set(images)) > 10
+    assert all(job["runs-on"] == {"amd64": "ubuntu-24.04", "arm64": "ubuntu-24.04-arm"}[job["arch"]] for job in jobs)
+    (machine,) = (job for job in jobs if "debian-machine" in job["images"].split())
+    assert "debian-trixie-amd64" in machine["images"].split()

@@ -1,3 +1,3 @@
 # The distribution and the release whose official image the build begins with.
 export DISTRO_NAME=fedora
-export DIB_RELEASE="${DIB_RELEASE:-43}"
+export DIB_RELEASE="${DIB_RELEASE:-44}"

@@ -1,6 +1,6 @@
 # What every other element asks about this operating system, and where its packages come from.
 export DISTRO_NAME=opensuse
-export DIB_RELEASE="${DIB_RELEASE:-15.6}"
+export DIB_RELEASE="${DIB_RELEASE:-16.0}"
 export DIB_INIT_SYSTEM="${DIB_INIT_SYSTEM:-systemd}"
 export EFI_BOOT_DIR="EFI/opensuse"
 
