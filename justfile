@@ -87,7 +87,7 @@ faults *ARGS:
 
 # the shared elements together on each family's synthetic mirror, each machine set up by a seed and logged in to; older releases (half an hour)
 families *ARGS:
-    DIB_CTR_TEST_FAMILIES=1 pytest --numprocesses=0 --durations=0 {{ARGS}} tests/integration/test_{families,ubuntu}.py
+    DIB_CTR_TEST_FAMILIES=1 pytest --numprocesses=0 --durations=0 {{ARGS}} tests/integration/test_{families,ubuntu,rhel}.py
 
 # build and boot one distribution from its own mirrors (this takes a network that reaches them) and write a report
 verify-distro *ARGS:

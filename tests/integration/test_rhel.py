@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.synthetic import Synthetic, login, mirrors_folder, synthetic
+from tests.integration.synthetic import Synthetic, by_families, login, mirrors_folder, synthetic
 from tests.mirrors import rpm
 from tests.mirrors.debian import bootstrap
 from tests.mirrors.subscription import KEY, registration
@@ -38,6 +38,7 @@ def test_what_needs_a_registration_is_refused_without_one(rhel: Synthetic) -> No
     assert "kernel-core" in failed.stderr
 
 
+@by_families
 def test_a_registered_machine_boots_and_nothing_of_the_registration_stays(rhel: Synthetic, folder: Path) -> None:
     """Shim and the distribution's GRUB from the ESP; no layer has identity, entitlement, package sources or key."""
     _build(rhel, folder, "--output", "raw", "--name", "machine", "rhel", "vm")

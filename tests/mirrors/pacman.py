@@ -167,8 +167,9 @@ def _packages(tree: DebianTree) -> dict[str, _Package]:
     title = 'NAME="Arch Linux"\nID=arch\nPRETTY_NAME="Arch Linux (synthetic mirror)"\nBUILD_ID=rolling\n'
     found["filesystem"].files = {"usr/lib/os-release": title, "etc/pacman.d/mirrorlist": "# No mirror is chosen.\n"}
     found["filesystem"].files["etc/issue"] = "Arch Linux (synthetic mirror) \\r (\\l)\n"
-    cloud = "etc/cloud/cloud.cfg"
-    found["cloud-init"].files = {cloud: cloud_config((tree.root / cloud).read_text(), "arch", ("networkd",))}
+    if cloud_init := found.get("cloud-init"):
+        cloud = "etc/cloud/cloud.cfg"
+        cloud_init.files = {cloud: cloud_config((tree.root / cloud).read_text(), "arch", ("networkd",))}
     for name, depends in {"base": BASE, "mkinitcpio": ("dracut",), "efibootmgr": ()}.items():
         found.setdefault(name, _Package("1", name, set(depends)))
     found[EXTRA] = _Package("1", EXTRA, {"bash"}, files={f"usr/bin/{EXTRA}": "#!/bin/sh\necho extra\n"})
