@@ -61,7 +61,7 @@ def debian(folder: Path) -> DebianTree:
     return bootstrap(folder / "debian-tree", small.PACKAGES)
 
 
-# Where faults are few zypper is left to `just faults`: it waits for a minute, always, and half a minute between attempts.
+# zypper is left to `just faults`: it waits for a minute, always, and half a minute between attempts.
 @pytest.fixture(scope="module", params=[name for name in small.FAMILIES if WHOLE_CATALOGUE or name != "opensuse"])
 def served(request: pytest.FixtureRequest, folder: Path, debian: DebianTree) -> Iterator[Served]:
     family = small.FAMILIES[request.param]
