@@ -122,7 +122,7 @@ TOOLS = """#!/bin/bash
 # What busybox brings on Alpine Linux and the small tree does not have.
 set -eu -o pipefail
 
-for command in awk basename; do
+for command in awk basename dirname; do
     cp --dereference "$(command -v "$command")" "$TARGET_ROOT/usr/bin/$command"
     ldd "$TARGET_ROOT/usr/bin/$command" | grep -oE '/[^ ]+' | while read -r library; do
         mkdir -p "$TARGET_ROOT$(dirname "$library")"
@@ -155,6 +155,7 @@ SCRIPTS = (
     "apk/finalise.d/99-write-apk-manifest",
     "enable-serial-console/install.d/20-serial-console-inittab",
     "openssh-server/post-install.d/80-enable-sshd-service",
+    "openssh-server/svc-map",
 )
 
 
@@ -163,7 +164,12 @@ def test_the_machine_s_settings_in_a_tree_that_looks_like_alpines(place: Path) -
     own = place / "elements"
     files = {name.partition("/")[2]: (BUILTIN / name).read_text(encoding="utf-8") for name in SCRIPTS}
     variables = "export DIB_INIT_SYSTEM=openrc FS_TYPE=xfs DIB_MANIFEST_IMAGE_DIR=/etc/dib-manifests\n"
-    files |= {"root.d/20-tools": TOOLS, "install.d/05-machine": script(MACHINE), "environment.d/20-own.bash": variables}
+    files |= {
+        "element-deps": "svc-map\n",
+        "root.d/20-tools": TOOLS,
+        "install.d/05-machine": script(MACHINE),
+        "environment.d/20-own.bash": variables,
+    }
     write_element(own, "small-alpine", files)
     command = Command("host", place / "store", place / "out", (own, ELEMENTS))
     command.build("tiny-os", "small-alpine", "-o", "dir", "--name", "small", variables={"ARCH": "amd64"})

@@ -54,7 +54,7 @@ def apt(place: Path) -> Iterator[Apt]:
 
 TOLD = [
     (Fault(LISTS, "status", 503), "does not answer, is too slow, or breaks off"),
-    (Fault(LISTS, "cut", 100), "does not answer, is too slow, or breaks off"),
+    (Fault(LISTS, "cut", 20), "does not answer, is too slow, or breaks off"),
     (Fault(LISTS, "wrong"), "does not match its index"),
     (Fault(LISTS, "hang"), "does not answer, is too slow, or breaks off"),
     (Fault(PACKAGE, "status", 404), "has not got what its index names"),

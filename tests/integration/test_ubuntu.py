@@ -110,7 +110,7 @@ def test_a_machine_boots(noble: Ubuntu, tmp_path: Path) -> None:
     noble.build("--output", "raw", "--name", "machine", *MACHINE)
     console = boot(noble.command.destination / "machine.raw", "--firmware", "uefi", "--ssh-key", str(tmp_path / "key"))
     assert "Ubuntu 24.04" in console
-    assert "Grow the root file system" in console
+    assert "logged in by SSH as ubuntu" in console
 
 
 def test_the_same_bytes(noble: Ubuntu) -> None:
