@@ -25,6 +25,7 @@ def engine() -> Iterator[None]:
         missing("there is no podman")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DIB_CTR_STORE", STORE)
+        patch.setenv("DIB_CTR_ENGINE", "podman")  # "auto" remembers what worked last on this machine
         yield
         engines.select("podman").remove_store()
 
