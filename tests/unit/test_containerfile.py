@@ -195,10 +195,10 @@ def _elements(*names: str) -> tuple[Element, ...]:
 def test_what_elements_bring_is_taken_in_order(tmp_path: Path) -> None:
     own = Element("own", tmp_path)
     (tmp_path / "containerfiles").mkdir()
-    (tmp_path / "containerfiles/43").write_text("FROM a\n")
+    (tmp_path / "containerfiles/44").write_text("FROM a\n")
     elements = (own, *_elements("containerfile", "fedora-container"))
-    assert begin.of_elements(elements, {})[0] == f"containerfile:{tmp_path}/containerfiles/43"
-    assert begin.of_elements(elements, {"DIB_RELEASE": "44"})[0] == "fedora:44"
+    assert begin.of_elements(elements, {})[0] == f"containerfile:{tmp_path}/containerfiles/44"
+    assert begin.of_elements(elements, {"DIB_RELEASE": "45"})[0] == "fedora:45"
     assert begin.of_elements(elements, {"DIB_CONTAINER_IMAGE": "b"})[0] == "b"
     given = {"DIB_CONTAINER_IMAGE": "b", "DIB_CONTAINERFILE_DOCKERFILE": "/c"}
     assert begin.of_elements(elements, given)[0] == "containerfile:/c"
