@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.engines.memory import cache_folder
+from builder.engines.memory import alone, cache_folder
 from stages.errors import BuildError, UsageError
 from stages.request import DISK_TYPES, Output
 from stages.store import write_file
@@ -127,10 +127,10 @@ class Memory:
 
     def remember(self, target: Path, key: str, known: Mapping[str, Any] | None = None) -> None:
         """Note what was just written, and what was told of it; forgets paths that are gone."""
-        data = {path: known for path, known in self._read().items() if Path(path).exists()}
-        data[str(target)] = {"key": key, "fingerprint": fingerprint(target), "known": dict(known or {})}
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        write_file(self.file, json.dumps(data, indent=1, sort_keys=True))
+        written = {"key": key, "fingerprint": fingerprint(target), "known": dict(known or {})}
+        with alone(self.file):
+            data = {path: known for path, known in self._read().items() if Path(path).exists()}
+            write_file(self.file, json.dumps({**data, str(target): written}, indent=1, sort_keys=True))
 
 
 def memory() -> Memory:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,18 @@ def cache_folder() -> Path:
 
 def _file() -> Path:
     return cache_folder() / "engines.json"
+
+
+@contextlib.contextmanager
+def alone(file: Path) -> Iterator[None]:
+    """While ``file`` is read and written anew nobody else does: what two builds remember at once is kept of both.
+
+    Raises OSError where nothing can be written beside it.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def stamp(*paths: str | Path) -> str:
@@ -52,20 +66,19 @@ def recall(name: str, valid: str) -> Any | None:
 
 def remember(name: str, valid: str, data: Any) -> None:
     """Keep ``data`` (JSON) under ``name``; where nothing can be written the next run finds out again."""
-    _store({**_load(), name: {"stamp": valid, "data": data}})
+    with contextlib.suppress(OSError), alone(_file()):
+        _store({**_load(), name: {"stamp": valid, "data": data}})
 
 
 def forget(name: str) -> None:
     """Keep nothing under ``name`` any more."""
-    kept = _load()
-    if kept.pop(name, None) is not None:
-        _store(kept)
+    with contextlib.suppress(OSError), alone(_file()):
+        kept = _load()
+        if kept.pop(name, None) is not None:
+            _store(kept)
 
 
 def _store(data: dict[str, Any]) -> None:
-    with contextlib.suppress(OSError):
-        folder = cache_folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=folder, prefix="engines", delete=False) as new:
-            json.dump(data, new)
-        Path(new.name).replace(_file())
+    with tempfile.NamedTemporaryFile("w", dir=cache_folder(), prefix="engines", delete=False) as new:
+        json.dump(data, new)
+    Path(new.name).replace(_file())

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,16 @@ def test_memory_holds_while_the_output_is_untouched(tmp_path: Path) -> None:
     (target / "blobs/a").write_text("changed")
     assert memory.recall(target) == ""
     assert memory.knows(target)
+
+
+def test_builds_at_once_remember_what_all_of_them_wrote(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "notes" / "outputs.json")
+    targets = [tmp_path / f"{number}.tar" for number in range(24)]
+    for target in targets:
+        target.write_text("data")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda target: memory.remember(target, target.stem), targets))
+    assert [memory.recall(target) for target in targets] == [target.stem for target in targets]
 
 
 def test_memory_survives_a_broken_file(tmp_path: Path) -> None:
