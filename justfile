@@ -85,9 +85,9 @@ matrix *WORDS:
 faults *ARGS:
     DIB_CTR_ALL_FAULTS=1 pytest -q '{{justfile_directory()}}'/tests/integration/test_bad_mirrors.py {{ARGS}}
 
-# the shared elements together on each family's synthetic mirror, each machine set up by a seed and logged in to; older releases (half an hour)
-families *ARGS:
-    DIB_CTR_TEST_FAMILIES=1 pytest --numprocesses=0 --durations=0 {{ARGS}} tests/integration/test_{families,ubuntu,rhel}.py
+# the tests that take too long to be among the others (an hour): a machine of each family, diskimage-builder's own tree; ARGS go to pytest
+nightly *ARGS:
+    DIB_CTR_TEST_NIGHTLY=1 pytest -m nightly --numprocesses=0 --durations=0 {{ARGS}}
 
 # build and boot one distribution from its own mirrors (this takes a network that reaches them) and write a report
 verify-distro *ARGS:

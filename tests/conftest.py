@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,12 +20,23 @@ settings.register_profile("side by side", deadline=None, suppress_health_check=[
 settings.load_profile("side by side")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Name a folder that all processes of this run share (``tests.integration.conftest``); nobody makes it unasked."""
+    if "DIB_CTR_TEST_SHARED" not in os.environ:
+        name = f"/var/tmp/dib-ctr-test-{secrets.token_hex(4)}"
+        os.environ["DIB_CTR_TEST_SHARED"] = name
+        config.add_cleanup(lambda: shutil.rmtree(name, ignore_errors=True))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give each test the mark of its folder; files of slow tests go first, so that none is waited for last."""
+    left_out = pytest.mark.skip(reason="takes too long to be among the others: just nightly")
     for item in items:
         folder = item.path.relative_to(TESTS).parts[0]
         if folder in FOLDER_MARKS:
             item.add_marker(folder)
+        if item.get_closest_marker("nightly") and not os.environ.get("DIB_CTR_TEST_NIGHTLY"):
+            item.add_marker(left_out)
     quick = {item.path for item in items if not item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path in quick)
 

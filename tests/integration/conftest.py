@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pwd
 import shutil
@@ -16,6 +17,8 @@ import pytest
 from builder import toolimage
 from tests.integration import engine_cases
 from tests.integration.engine_cases import Case, missing
+from tests.mirrors import rpm
+from tests.mirrors.debian import DebianTree, bootstrap
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +28,19 @@ def open_folder() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def rpm_tree() -> DebianTree:
+    """The Debian tree that synthetic RPM mirrors are made of: one for all processes that run tests."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can bootstrap the tree that the synthetic mirror is made of")
+    folder = Path(os.environ["DIB_CTR_TEST_SHARED"])
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o755)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return bootstrap(folder / "debian-tree", rpm.PACKAGES)
 
 
 @pytest.fixture

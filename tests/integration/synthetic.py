@@ -18,8 +18,6 @@ from tests.mirrors.debian import DebianTree
 from tests.mirrors.serve import serve
 
 EXTRA = "extra-tool"  # a package of the mirrors that nothing needs
-# Tests that take too long to be among the others.
-by_families = pytest.mark.skipif(not os.environ.get("DIB_CTR_TEST_FAMILIES"), reason="run by `just families` only")
 BOOT_TIME = 600  # seconds; without KVM, beside other tests
 
 

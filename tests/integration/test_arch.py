@@ -75,6 +75,7 @@ def test_the_same_bytes(arch: Arch) -> None:
     assert arch.build("--no-cache", *ask).digest("tar") == first
 
 
+@pytest.mark.nightly
 def test_a_machine_boots(arch: Arch) -> None:
     arch.build("--output", "raw", "--name", "machine", "arch-minimal", "vm")
     assert "arch login:" in login(arch.command.destination / "machine.raw")

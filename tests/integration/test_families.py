@@ -1,6 +1,6 @@
 """The shared elements in every family, together: a machine of each synthetic mirror is set up by a seed, lets a key in.
 
-They run by ``just families`` alone.
+They run by ``just nightly`` alone.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.integration.command import Command
-from tests.integration.synthetic import boot, by_families, mirrors_folder
+from tests.integration.synthetic import boot, mirrors_folder
 from tests.mirrors.catalogue import SERVERS
 
-pytestmark = [pytest.mark.slow, by_families]
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 
 SYSTEMS = {"fedora": "43", "opensuse": "15.6", "arch": "rolling", "ubuntu": "noble"}
 ELEMENTS = (

@@ -15,7 +15,7 @@ from tests.integration.command import has
 from tests.integration.engine_cases import missing
 from tests.integration.synthetic import EXTRA, Synthetic, login, mirrors_folder, synthetic
 from tests.mirrors import rpm
-from tests.mirrors.debian import DebianTree, bootstrap
+from tests.mirrors.debian import DebianTree
 from tests.mirrors.keys import Key
 
 pytestmark = pytest.mark.slow
@@ -27,19 +27,13 @@ def folder(open_folder: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def debian(folder: Path) -> DebianTree:
-    """The tree that the synthetic mirrors' packages are made of."""
-    return bootstrap(folder / "debian-tree", rpm.PACKAGES)
+def fedora(folder: Path, rpm_tree: DebianTree) -> Iterator[Synthetic]:
+    yield from synthetic(folder, rpm_tree, "fedora", "43")
 
 
 @pytest.fixture(scope="module")
-def fedora(folder: Path, debian: DebianTree) -> Iterator[Synthetic]:
-    yield from synthetic(folder, debian, "fedora", "43")
-
-
-@pytest.fixture(scope="module")
-def centos(folder: Path, debian: DebianTree) -> Iterator[Synthetic]:
-    yield from synthetic(folder, debian, "centos", "9-stream")
+def centos(folder: Path, rpm_tree: DebianTree) -> Iterator[Synthetic]:
+    yield from synthetic(folder, rpm_tree, "centos", "9-stream")
 
 
 def test_a_container(fedora: Synthetic) -> None:

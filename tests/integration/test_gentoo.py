@@ -79,6 +79,7 @@ def test_the_same_bytes(synthetic: Gentoo) -> None:
     assert synthetic.build("--no-cache", *ask).digest("tar") == first
 
 
+@pytest.mark.nightly
 def test_a_machine_boots(synthetic: Gentoo) -> None:
     synthetic.build("--output", "raw", "--name", "machine", "gentoo", "vm")
     assert "gentoo login:" in login(synthetic.command.destination / "machine.raw")

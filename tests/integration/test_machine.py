@@ -86,6 +86,7 @@ def test_the_default_disk_boots_both_ways(host: Command) -> None:
     assert "Debian GNU/Linux" in found
 
 
+@pytest.mark.nightly
 def test_a_root_on_a_volume_boots(host: Command) -> None:
     outcome = host.build(
         *("-o", "raw", "--name", "volumes", "--boot-test", "--firmware", "uefi", "-p", "lvm2", "debian-minimal", "vm"),

@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.synthetic import EXTRA, Synthetic, login, mirrors_folder, synthetic
 from tests.mirrors import rpm
-from tests.mirrors.debian import DebianTree, bootstrap
+from tests.mirrors.debian import DebianTree
 from tests.mirrors.keys import Key
 
 pytestmark = pytest.mark.slow
@@ -23,14 +23,8 @@ def folder(open_folder: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def debian(folder: Path) -> DebianTree:
-    """The tree that the synthetic mirror's packages are made of."""
-    return bootstrap(folder / "debian-tree", rpm.PACKAGES)
-
-
-@pytest.fixture(scope="module")
-def leap(folder: Path, debian: DebianTree) -> Iterator[Synthetic]:
-    yield from synthetic(folder, debian, "opensuse", "15.6")
+def leap(folder: Path, rpm_tree: DebianTree) -> Iterator[Synthetic]:
+    yield from synthetic(folder, rpm_tree, "opensuse", "15.6")
 
 
 def test_a_container(leap: Synthetic) -> None:
@@ -53,6 +47,7 @@ def test_the_same_bytes(leap: Synthetic) -> None:
     assert leap.build("--no-cache", *ask).digest("tar") == first
 
 
+@pytest.mark.nightly
 def test_a_machine_boots(leap: Synthetic) -> None:
     """A disk comes up by UEFI with shim, with NetworkManager enabled and the serial line's login."""
     leap.build("--output", "raw", "--name", "machine", "opensuse-minimal", "vm")

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.synthetic import Synthetic, by_families, login, mirrors_folder, synthetic
-from tests.mirrors import rpm
-from tests.mirrors.debian import bootstrap
+from tests.integration.synthetic import Synthetic, login, mirrors_folder, synthetic
+from tests.mirrors.debian import DebianTree
 from tests.mirrors.subscription import KEY, registration
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +21,8 @@ def folder(open_folder: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def rhel(folder: Path) -> Iterator[Synthetic]:
-    yield from synthetic(folder, bootstrap(folder / "debian-tree", rpm.PACKAGES), "rhel", "9")
+def rhel(folder: Path, rpm_tree: DebianTree) -> Iterator[Synthetic]:
+    yield from synthetic(folder, rpm_tree, "rhel", "9")
 
 
 def _build(rhel: Synthetic, folder: Path, *arguments: str, status: int = 0) -> str:
@@ -38,7 +37,6 @@ def test_what_needs_a_registration_is_refused_without_one(rhel: Synthetic) -> No
     assert "kernel-core" in failed.stderr
 
 
-@by_families
 def test_a_registered_machine_boots_and_nothing_of_the_registration_stays(rhel: Synthetic, folder: Path) -> None:
     """Shim and the distribution's GRUB from the ESP; no layer has identity, entitlement, package sources or key."""
     _build(rhel, folder, "--output", "raw", "--name", "machine", "rhel", "vm")

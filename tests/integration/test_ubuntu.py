@@ -11,7 +11,7 @@ import pytest
 
 from stages import packagedb
 from tests.integration.command import Command, Outcome
-from tests.integration.synthetic import boot, by_families, mirrors_folder
+from tests.integration.synthetic import boot, mirrors_folder
 from tests.mirrors import ubuntu
 from tests.mirrors.keys import Key
 from tests.mirrors.serve import serve
@@ -96,7 +96,7 @@ def test_a_container(noble: Ubuntu) -> None:
     assert f"{noble.address}/dists/noble-security/universe/binary-amd64/Packages" in asked
 
 
-@by_families
+@pytest.mark.nightly
 def test_an_older_release_has_a_line_for_each_source(jammy: Ubuntu) -> None:
     jammy.build("--output", "dir,slim=no", "--name", "jammy", "ubuntu-minimal")
     tree = jammy.command.destination / "jammy.dir"
@@ -105,6 +105,7 @@ def test_an_older_release_has_a_line_for_each_source(jammy: Ubuntu) -> None:
     assert names == {f"{name}.list" for name in ("default", "updates", "security", "backports")}
 
 
+@pytest.mark.nightly
 def test_a_machine_boots(noble: Ubuntu, tmp_path: Path) -> None:
     """A disk comes up by UEFI, through shim and the signed GRUB, and lets the key of a cloud's data in."""
     noble.build("--output", "raw", "--name", "machine", *MACHINE)
@@ -119,7 +120,7 @@ def test_the_same_bytes(noble: Ubuntu) -> None:
     assert noble.build("--no-cache", *ask).digest("tar") == first
 
 
-@by_families
+@pytest.mark.nightly
 def test_the_same_bytes_of_a_machine(noble: Ubuntu) -> None:
     """With kernel and ram disk."""
     ask = ("--output", "tar", "--name", "machine-again", *MACHINE)
