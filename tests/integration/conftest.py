@@ -9,7 +9,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ import pytest
 from builder import toolimage
 from tests.integration import engine_cases
 from tests.integration.engine_cases import Case, missing
-from tests.mirrors import rpm
+from tests.mirrors import rpm, small
 from tests.mirrors.debian import DebianTree, bootstrap
 
 
@@ -30,17 +30,28 @@ def open_folder() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
-def rpm_tree() -> DebianTree:
-    """The Debian tree that synthetic RPM mirrors are made of: one for all processes that run tests."""
+def _debian_tree(name: str, packages: Iterable[str]) -> DebianTree:
+    """A Debian tree that synthetic mirrors are made of: one for all processes that run tests."""
     if os.geteuid() != 0:
-        pytest.skip("only root can bootstrap the tree that the synthetic mirror is made of")
+        pytest.skip("only root can bootstrap the tree that synthetic mirrors are made of")
     folder = Path(os.environ["DIB_CTR_TEST_SHARED"])
     folder.mkdir(exist_ok=True)
     folder.chmod(0o755)
-    with (folder / "lock").open("w") as lock:
+    with (folder / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return bootstrap(folder / "debian-tree", rpm.PACKAGES)
+        return bootstrap(folder / name, packages)
+
+
+@pytest.fixture(scope="session")
+def rpm_tree() -> DebianTree:
+    """What RPM mirrors with a kernel and boot loaders are made of."""
+    return _debian_tree("rpm", rpm.PACKAGES)
+
+
+@pytest.fixture(scope="session")
+def small_tree() -> DebianTree:
+    """What small mirrors are made of: for containers."""
+    return _debian_tree("small", small.PACKAGES)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 from tests.integration.command import Command, Outcome, write_element
 from tests.integration.synthetic import mirrors_folder
 from tests.mirrors import small
-from tests.mirrors.debian import DebianTree, bootstrap
+from tests.mirrors.debian import DebianTree
 from tests.mirrors.faulty import Fault, FaultyMirror, serving
 
 pytestmark = pytest.mark.slow
@@ -56,20 +56,15 @@ def folder(open_folder: Path) -> Iterator[Path]:
     yield from mirrors_folder(open_folder, "bad-mirrors")
 
 
-@pytest.fixture(scope="module")
-def debian(folder: Path) -> DebianTree:
-    return bootstrap(folder / "debian-tree", small.PACKAGES)
-
-
 # zypper is left to `just faults`: it waits for a minute, always, and half a minute between attempts.
 @pytest.fixture(scope="module", params=[name for name in small.FAMILIES if WHOLE_CATALOGUE or name != "opensuse"])
-def served(request: pytest.FixtureRequest, folder: Path, debian: DebianTree) -> Iterator[Served]:
+def served(request: pytest.FixtureRequest, folder: Path, small_tree: DebianTree) -> Iterator[Served]:
     family = small.FAMILIES[request.param]
     place = folder / family.name
     place.mkdir()
     for name, package in (("asks-one", small.EXTRA), ("asks-more", family.more)):
         write_element(place / "elements", name, {"package-installs.yaml": f"{package}:\n"})
-    settings = small.make(family, place / "mirror", debian)
+    settings = small.make(family, place / "mirror", small_tree)
     with serving(place / "mirror") as server:
         yield Served(family, settings, server, place)
     shutil.rmtree(place, ignore_errors=True)

@@ -32,8 +32,8 @@ def fedora(folder: Path, rpm_tree: DebianTree) -> Iterator[Synthetic]:
 
 
 @pytest.fixture(scope="module")
-def centos(folder: Path, rpm_tree: DebianTree) -> Iterator[Synthetic]:
-    yield from synthetic(folder, rpm_tree, "centos", "9-stream")
+def centos(folder: Path, small_tree: DebianTree) -> Iterator[Synthetic]:
+    yield from synthetic(folder, small_tree, "centos", "9-stream")
 
 
 def test_a_container(fedora: Synthetic) -> None:

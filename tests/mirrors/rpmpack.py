@@ -23,7 +23,7 @@ _SPEC_HEAD = """\
 %global __spec_install_pre %{nil}
 %global debug_package %{nil}
 %global _build_id_links none
-%define _binary_payload w1.gzdio
+%define _binary_payload w1.zstdio
 %define _unpackaged_files_terminate_build 0
 Name: synthetic
 Version: 1

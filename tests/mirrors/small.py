@@ -10,7 +10,7 @@ from tests.mirrors import pacman, rpm
 from tests.mirrors.debian import DebianTree
 
 PACKAGES = (  # of Debian, with all that they need
-    *("passwd", "login", "tzdata", "gpg", "libarchive-tools"),
+    *("passwd", "login", "tzdata", "gpg", "libarchive-tools", "sudo", "ca-certificates", "hostname"),
     *("dnf", "rpm", "zypper", "python3-minimal", "pacman-package-manager", "bash"),
 )
 
