@@ -24,7 +24,8 @@ lookup              ``keys`` of all stages: which of them do the host's caches h
                     ``offers`` (``stages.offers``) and ``held``, the [key, layer] that need not be sent to them
 fetch               ``blobs``: the digests of the layers that will be wanted, in this order
 bad                 ``blob``, ``why``: this layer of a cache was refused; its stage runs
-share               ``path`` (in the store) of a folder with layers for caches elsewhere (``stages.packing``)
+packed              ``path`` (in the store) of a folder with one large layer for caches elsewhere, ``entry`` of it
+share               ``path`` (in the store) of a folder with all other layers for them (``stages.packing``)
 shared              the folder will go now: a line answers when it has been fetched
 used                ``used``: what the build used (``stages.lock``)
 vendor              ``path`` (in the store) of the folder with the lists and packages that the host does not hold

@@ -1,7 +1,8 @@
 """Layers, and finished outputs, packed for caches elsewhere while the build goes on.
 
 A folder in the store with a file for each blob, named after the hexadecimal digits of its digest, and ``entries.json``:
-a list of {key, below, layer, blob, size, unpacked, parts, title, created}. The host fetches it whole.
+a list of {key, below, layer, blob, size, unpacked, parts, title, created}. The host fetches it whole. A large blob lies
+in a folder of its own, which the host is told of as soon as it is whole.
 """
 
 from __future__ import annotations
@@ -11,20 +12,38 @@ import hashlib
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
+from stages.events import emit
 from stages.layertar import NotPortableError, pack
 from stages.offers import chain_digest
 from stages.store import Record, Store, Workplace, measure
 
 ENTRIES = "entries.json"
 LEVEL = "-3"  # of zstd: what takes longer to compress would take longer than what it saves
-SMALL = 1 << 20  # bytes of a layer; below this more than one thread is of no use
+SMALL = 1 << 20  # bytes of a layer, or of a blob; below this no process, thread or folder of its own is of use
+# Packing keeps an interpreter busy, and the one that runs stages would wait for it at each step: so large layers are
+# packed by another one, and stages come first.
+_CHILD = """\
+import json, os, sys
+os.nice(10)
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from stages.events import emit
+from stages.layertar import NotPortableError, pack
+try:
+    print(pack(Path(sys.argv[2]), json.load(sys.stdin), sys.stdout.buffer).bytes, file=sys.stderr)
+except NotPortableError:
+    sys.exit(3)
+"""
+_NOT_PORTABLE = 3
+_CODE = Path(__file__).parents[1]
 
 
 def described(record: Record) -> dict[str, Any]:
@@ -96,19 +115,21 @@ class Packer:
 
     def _write(self, folder: Path | None, about: Mapping[str, Any], length: int) -> dict[str, Any] | None:
         """Pack one folder of about ``length`` bytes; its entry, or None where it cannot travel."""
-        threads = "-T0" if length > SMALL else "--single-thread"
+        is_large = length > SMALL
         partial = self.place.path / "partial"
         environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+        zstd_argv = ["nice", "-n", "10", "zstd", "-q", "-c", "-T0" if is_large else "--single-thread", LEVEL]
         with (
             partial.open("wb") as out,
-            subprocess.Popen(
-                ["zstd", "-q", "-c", threads, LEVEL], stdin=subprocess.PIPE, stdout=out, env=environment
-            ) as zstd,
+            subprocess.Popen(zstd_argv, stdin=subprocess.PIPE, stdout=out, env=environment) as zstd,
         ):
             assert zstd.stdin is not None
             try:
                 with zstd.stdin:
-                    written = pack(folder, about, cast("BinaryIO", zstd.stdin))
+                    if folder and is_large:
+                        unpacked = _packed_apart(folder, about, zstd.stdin)
+                    else:
+                        unpacked = pack(folder, about, cast("BinaryIO", zstd.stdin)).bytes
             except NotPortableError:
                 zstd.kill()
                 return None
@@ -117,6 +138,25 @@ class Packer:
         with partial.open("rb") as data:
             found = hashlib.file_digest(data, "sha256").hexdigest()
         size = partial.stat().st_size
-        partial.rename(self.place.upper / found)
         same = {name: about[name] for name in ("key", "below", "layer", "parts", "title", "created")}
-        return {**same, "blob": f"sha256:{found}", "size": size, "unpacked": written.bytes}
+        entry = {**same, "blob": f"sha256:{found}", "size": size, "unpacked": unpacked}
+        if size <= SMALL:
+            partial.rename(self.place.upper / found)
+            return entry
+        own = self.place.path / f"blob-{found}"
+        own.mkdir(exist_ok=True)
+        partial.rename(own / found)
+        emit("packed", path=str(own), entry=entry)
+        return entry
+
+
+def _packed_apart(folder: Path, about: Mapping[str, Any], out: IO[bytes]) -> int:
+    """Write a layer's archive to ``out``, by a process of its own; its length in bytes."""
+    argv = [sys.executable, "-I", "-c", _CHILD, str(_CODE), str(folder)]
+    done = subprocess.run(argv, input=json.dumps(about).encode(), stdout=out, stderr=subprocess.PIPE, check=False)
+    if done.returncode == _NOT_PORTABLE:
+        raise NotPortableError("something that no archive can hold", where=str(folder))
+    said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [""]
+    if done.returncode != 0:
+        raise OSError(said[-1] or f"packing ended with status {done.returncode}")
+    return int(said[-1])

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from builder.layercache.caches import Asked, Cache
 from builder.layercache.entries import Entry
 from builder.layercache.fetching import Candidate, Fetching
-from builder.layercache.sending import Identity, Sending
+from builder.layercache.sending import Fetch, Identity, Sending, entries_of
 from stages.errors import BuildError
 from stages.events import Event
 
 Send = Callable[[str], None]
-Fetch = Callable[[str], Iterable[bytes]]
 BEFORE = "cache/"  # a blob's digest, where the build container wants it
 
 
@@ -54,13 +53,15 @@ class Exchange:
         if kind == "lookup":
             send(json.dumps(self._look(frozenset(event["keys"]))))
         elif kind == "fetch":
-            self.close()
+            self._fetch_no_more()
             self._fetching = Fetching(event["blobs"], self._candidates)
         elif kind == "want" and event["path"].startswith(BEFORE):
             assert self._fetching is not None
             send(self._fetching.piece(event["path"].removeprefix(BEFORE), event["offset"]))
         elif kind == "bad":
             self._refuse(event["blob"], event["why"])
+        elif kind == "packed":
+            self._begun().begin(event["path"], *entries_of([event["entry"]]))
         elif kind == "share":
             self._share(event["path"])
         elif kind == "shared":
@@ -100,16 +101,22 @@ class Exchange:
                 cache.warn(f"a layer was refused: {why}")
                 return
 
+    def _begun(self) -> Sending:
+        """What sends, from the first layer on."""
+        if self._sending is None:
+            known = [entries for _, entries in self._listed[len(self.sources) :]]
+            self._sending = Sending(self.targets, known, self.fetch)
+        return self._sending
+
     def _share(self, path: str) -> None:
         """Begin to send what the build container has packed ("": nothing, but what was used is noted)."""
-        known = [entries for _, entries in self._listed[len(self.sources) :]]
-        self._sending = Sending(self.targets, known)
-        used = {entry.identity for entries in known for entry in entries if entry.key in self._keys}
-        sending = self._sending
+        sending = self._begun()
+        listed = [entry for _, entries in self._listed[len(self.sources) :] for entry in entries]
+        used = {entry.identity for entry in listed if entry.key in self._keys}
 
         def work() -> None:
             try:
-                sending.send(self.fetch(path) if path else None, used, self._read.set)
+                sending.send(path, used, self._read.set)
             except (BuildError, OSError, ValueError) as error:
                 self.note(f"warning: the layers did not come to any cache: {error}")
             finally:
@@ -120,7 +127,7 @@ class Exchange:
 
     def finish(self) -> list[str]:
         """Wait until all has been sent; sentences about it."""
-        self.close()
+        self._fetch_no_more()
         if not self._thread or not self._sending:
             return []
         self._thread.join()
@@ -131,7 +138,12 @@ class Exchange:
         ]
 
     def close(self) -> None:
-        """Fetch no more."""
+        """Fetch no more; of a build that has come to nothing, send no more."""
+        self._fetch_no_more()
+        if self._sending and not self._thread:
+            self._sending.close()
+
+    def _fetch_no_more(self) -> None:
         if self._fetching:
             self._fetching.close()
             self._fetching = None

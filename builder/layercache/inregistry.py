@@ -31,6 +31,7 @@ class InRegistry:
         self._first = Registry(reference.host, insecure, authfile, TIMEOUT)
         self._own = threading.local()
         self._lock = threading.Lock()
+        self._empty_lock = threading.Lock()
         self._has_empty = False
 
     def _registry(self) -> Registry:
@@ -68,7 +69,7 @@ class InRegistry:
 
     def put_entry(self, entry: Entry) -> None:
         """See Place."""
-        with self._lock:
+        with self._empty_lock:
             if not self._has_empty:
                 self._put_small(EMPTY)
                 self._has_empty = True

@@ -1,11 +1,16 @@
-"""Layers on their way from the build container to caches: what each lacks, several at a time, the index last."""
+"""Layers on their way from the build container to caches: what each lacks, several at a time, the index last.
+
+Until the index names it a blob is part of no cache: of a build that fails after all, none is.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +26,7 @@ from stages.packing import ENTRIES
 
 AT_ONCE = 4
 Identity = tuple[str, str, str]
+Fetch = Callable[[str], Iterable[bytes]]
 
 
 class _Stream:
@@ -46,25 +52,75 @@ def entries_of(data: Iterable[Mapping[str, Any]]) -> list[Entry]:
     return [Entry(**{**each, "parts": tuple(each["parts"])}) for each in data]
 
 
-class Sending:
-    """Sends packed layers to ``caches``; ``known`` are the entries that each of them lists."""
+class _UntilGivenUp(io.BufferedReader):
+    """A file that no more can be read from once the build has come to nothing: what sends it ends, too."""
 
-    def __init__(self, caches: Sequence[Cache], known: Sequence[Sequence[Entry]]) -> None:
+    def __init__(self, file: Path, given_up: threading.Event) -> None:
+        super().__init__(io.FileIO(file))
+        self._given_up = given_up
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """The next bytes; BuildError where nobody wants them any more."""
+        if self._given_up.is_set():
+            raise BuildError("the build has come to nothing")
+        return super().read(size)
+
+
+class Sending:
+    """Sends packed layers to ``caches``; ``known`` are the entries that each of them lists.
+
+    ``fetch`` brings a folder of the store as a tar. Large layers go one by one while the build goes on (:meth:`begin`);
+    the others, and what makes all of them part of the cache, when it has succeeded (:meth:`send`).
+    """
+
+    def __init__(self, caches: Sequence[Cache], known: Sequence[Sequence[Entry]], fetch: Fetch) -> None:
         self._caches = caches
         self._known = [{entry.identity for entry in entries} for entries in known]
+        self._fetch = fetch
+        self._folder = tempfile.TemporaryDirectory(prefix="cache-", dir=scratch())
         self._pool = ThreadPoolExecutor(AT_ONCE)
+        self._fetching = ThreadPoolExecutor(1)
+        self._fetched: dict[str, Future[Path]] = {}
+        self._early: dict[tuple[int, str], Future[None]] = {}
+        self._given_up = threading.Event()
         self.sent = [0] * len(caches)
         self.bytes = [0] * len(caches)
 
-    def send(self, pieces: Iterable[bytes] | None, used: Iterable[Identity], on_read: Callable[[], None]) -> None:
-        """Send the layers in a folder of the store, which comes as a tar (None: there are none).
+    def begin(self, path: str, entry: Entry) -> None:
+        """Begin to fetch a layer from its folder in the store and to give its blob to the caches that lack it."""
+        lacking = [number for number, known in enumerate(self._known) if entry.identity not in known]
+        if not lacking or entry.blob in self._fetched:
+            return
+        fetched = self._fetched[entry.blob] = self._fetching.submit(self._bring, path, entry.blob)
+        for number in lacking:
+            self._early[number, entry.blob] = self._pool.submit(self._put_early, self._caches[number], entry, fetched)
+
+    def _bring(self, path: str, blob: str) -> Path:
+        _, blobs = _received(self._pieces(path), Path(self._folder.name))
+        if blob not in blobs:
+            raise BuildError("a layer that was packed is not there", where=path)
+        return blobs[blob]
+
+    def _pieces(self, path: str) -> Iterator[bytes]:
+        for piece in self._fetch(path):
+            if self._given_up.is_set():
+                raise BuildError("the build has come to nothing")
+            yield piece
+
+    def _put_early(self, cache: Cache, entry: Entry, fetched: Future[Path]) -> None:
+        self._put(cache, entry, fetched.result())
+
+    def send(self, path: str, used: Iterable[Identity], on_read: Callable[[], None]) -> None:
+        """Send all other layers, which lie in the folder ``path`` of the store ("": there are none).
 
         ``on_read`` is called when all has come. ``used`` are the entries whose layers the build has used. What goes
         wrong with a cache is said, and ends what goes there.
         """
-        with tempfile.TemporaryDirectory(prefix="cache-", dir=scratch()) as folder:
+        try:
             try:
-                entries, blobs = _received(pieces, Path(folder)) if pieces is not None else ([], {})
+                folder = Path(self._folder.name)
+                entries, blobs = _received(self._pieces(path), folder) if path else ([], {})
+                blobs |= {blob: fetched.result() for blob, fetched in self._fetched.items()}
             finally:
                 on_read()
             for number, cache in enumerate(self._caches):
@@ -72,7 +128,15 @@ class Sending:
                     self._send_to(number, cache, entries, blobs, list(used))
                 except BuildError as error:
                     cache.give_up(error)
-        self._pool.shutdown()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Send no more."""
+        self._given_up.set()
+        self._fetching.shutdown(cancel_futures=True)
+        self._pool.shutdown(cancel_futures=True)
+        self._folder.cleanup()
 
     def _send_to(
         self,
@@ -87,7 +151,10 @@ class Sending:
         if cache.signing:
             new = [replace(entry, writer=cache.spec.writer, signed_as=name) for entry in new]
             new = [replace(entry, signature=sign(entry, cache.signing)) for entry in new]
-        running: list[Future[None]] = [self._pool.submit(_send_one, cache, entry, blobs) for entry in new]
+        running = [
+            self._pool.submit(self._send_one, cache, entry, blobs, self._early.get((number, entry.blob)))
+            for entry in new
+        ]
         errors = [error for future in running if isinstance(error := future.exception(), BuildError)]
         if errors:
             raise errors[0]
@@ -108,17 +175,28 @@ class Sending:
         self.sent[number] = len(new)
         self.bytes[number] = sum(entry.size for entry in new)
 
+    def _send_one(self, cache: Cache, entry: Entry, blobs: Mapping[str, Path], early: Future[None] | None) -> None:
+        if early:
+            early.result()
+        else:
+            self._put(cache, entry, blobs[entry.blob])
+        if cache.why:
+            raise PassingError(cache.why)
+        try:
+            cache.place.put_entry(entry)
+        except PassingError as error:
+            cache.give_up(error)
+            raise
 
-def _send_one(cache: Cache, entry: Entry, blobs: Mapping[str, Path]) -> None:
-    if cache.why:
-        raise PassingError(cache.why)
-    try:
-        with blobs[entry.blob].open("rb") as data:
-            cache.place.put_blob(entry.blob, entry.size, data)
-        cache.place.put_entry(entry)
-    except PassingError as error:
-        cache.give_up(error)
-        raise
+    def _put(self, cache: Cache, entry: Entry, file: Path) -> None:
+        if cache.why:
+            raise PassingError(cache.why)
+        try:
+            with _UntilGivenUp(file, self._given_up) as data:
+                cache.place.put_blob(entry.blob, entry.size, data)
+        except PassingError as error:
+            cache.give_up(error)
+            raise
 
 
 def _received(pieces: Iterable[bytes], folder: Path) -> tuple[list[Entry], dict[str, Path]]:
