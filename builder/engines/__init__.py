@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from builder.engines import memory, remote
@@ -48,6 +49,7 @@ ADAPTERS: dict[str, Callable[[], Engine]] = {
     "host": _host,
 }
 AUTO = "auto"
+AGAIN = 3600.0  # seconds after which those before the engine that worked are tried again: a busy machine is no reason
 
 
 def make(name: str) -> Engine:
@@ -69,7 +71,7 @@ def select(name: str = AUTO, host: str = "") -> Engine:
         engine = make(name)
         engine.probe()
         return engine
-    last = memory.recall(AUTO, memory.stamp())
+    last = _last()
     reasons: list[str] = []
     for candidate in sorted(ADAPTERS, key=lambda known: known != last):
         engine = make(candidate)
@@ -79,9 +81,18 @@ def select(name: str = AUTO, host: str = "") -> Engine:
             reasons.append(f"{candidate}: {error.what}")
             continue
         if candidate != last:
-            memory.remember(AUTO, memory.stamp(), candidate)
+            memory.remember(AUTO, memory.stamp(), {"name": candidate, "since": time.time()})
         return engine
     raise BuildError(
         "no engine works here:\n  " + "\n  ".join(reasons),
         hint="dib-ctr doctor says what mends each; the least is: sudo apt-get install podman uidmap",
     )
+
+
+def _last() -> str | None:
+    """What "auto" found, while that holds."""
+    found = memory.recall(AUTO, memory.stamp())
+    if not isinstance(found, dict):
+        return None
+    is_first = found["name"] == next(iter(ADAPTERS))
+    return str(found["name"]) if is_first or 0 <= time.time() - found["since"] < AGAIN else None
