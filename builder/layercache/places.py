@@ -7,7 +7,7 @@ import fcntl
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -124,6 +124,17 @@ class Folder:
                 freed += file.stat().st_size
                 file.unlink()
         return freed
+
+    def remove_unlisted(self, listed: Collection[str], before: float) -> None:
+        """Remove blobs that are not ``listed`` (digests) and came ``before`` then (seconds since 1970).
+
+        Builds that failed have left them, or were cut off while they wrote; younger ones may be about to be listed.
+        """
+        names = {digest.removeprefix("sha256:") for digest in listed}
+        with self._named(), contextlib.suppress(FileNotFoundError):
+            for file in list(layout.blob(self._path, digest_of(EMPTY)).parent.iterdir()):
+                if file.name not in names and file.stat().st_mtime < before:
+                    file.unlink()
 
     def _write(self, target: Path, pieces: Iterator[bytes] | Sequence[bytes]) -> None:
         partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}")

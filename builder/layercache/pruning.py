@@ -7,13 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from builder.layercache.caches import now, open_place
-from builder.layercache.entries import Entry, read_index, write_index
+from builder.layercache.entries import EMPTY, Entry, digest_of, read_index, write_index
 from builder.layercache.inregistry import InRegistry
 from builder.layercache.places import Folder
+from builder.layercache.signatures import documents
 from builder.layercache.spec import Spec
 from stages.errors import BuildError, UsageError
 
 AT_ONCE = 4
+UNLISTED = 86400.0  # seconds that a folder's blob may lie there before an entry names it: no build takes longer
 Identity = tuple[str, str, str]
 
 
@@ -109,6 +111,8 @@ def _remove(place: InRegistry | Folder, going: Sequence[Entry], kept: Sequence[E
     if isinstance(place, Folder):
         needed = {each.blob for each in kept} | {each.digest for each in kept}
         place.remove_blobs([name for each in going for name in (each.blob, each.digest) if name not in needed])
+        signatures = {digest_of(data) for each in kept if each.signature for data in documents(each)}
+        place.remove_unlisted({*needed, *signatures, digest_of(EMPTY)}, now() - UNLISTED)
         return True
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return all(pool.map(place.remove, going))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -15,10 +17,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from builder.layercache import entries, fetching, signatures
 from builder.layercache.caches import Cache
-from builder.layercache.entries import MOST, Entry, merged, read_index, write_index
+from builder.layercache.entries import MOST, Entry, digest_of, merged, read_index, write_index
 from builder.layercache.forks import is_from_fork
 from builder.layercache.places import Folder
-from builder.layercache.pruning import to_go
+from builder.layercache.pruning import prune, to_go
 from builder.layercache.spec import parse
 from stages.errors import UsageError
 from stages.offers import chain_digest
@@ -245,6 +247,31 @@ def test_blobs_that_several_entries_share_count_once() -> None:
 
 
 # -- patience ------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_lets_go_of_what_nothing_lists(tmp_path: Path, keys: Path) -> None:
+    place, key = Folder(tmp_path / "cache"), signatures.private_key(keys / "good.pem")
+    blobs = {number: f"blob {number}".encode() for number in (1, 2, 3)}
+    made = {
+        number: replace(entry(number, created=0.0, used=NOW), blob=digest_of(data)) for number, data in blobs.items()
+    }
+    made[1] = replace(made[1], writer="ci", signed_as="cache")
+    made[1] = replace(made[1], signature=signatures.sign(made[1], key))
+    for number, data in blobs.items():
+        place.put_blob(digest_of(data), len(data), io.BytesIO(data))
+        if number != 3:
+            place.put_entry(made[number])
+    place.change_index(lambda _: write_index([made[1]]), [])
+    folder = tmp_path / "cache/blobs/sha256"
+    before = {file.name for file in folder.iterdir()}
+    spec = parse(f"type=dir,path={tmp_path / 'cache'}", writing=True)
+    prune(spec, older_than=None, keep_size=None)
+    assert {file.name for file in folder.iterdir()} == before, "a build may be about to list them"
+    for file in folder.iterdir():
+        os.utime(file, (1, 1))
+    prune(spec, older_than=None, keep_size=None)
+    gone = before - {file.name for file in folder.iterdir()}
+    assert gone == {name.removeprefix("sha256:") for name in (made[2].blob, made[2].digest, made[3].blob)}
 
 
 class Trickling(Folder):
