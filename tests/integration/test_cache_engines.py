@@ -1,0 +1,74 @@
+"""Layers that travel between engines: what podman's container has built, docker's takes from the cache, and back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from builder import engines, toolimage
+from builder.engines.protocol import Engine
+from tests.integration import engine_cases
+from tests.integration.command import ELEMENTS, Command, has, stage_scripts, write_element
+from tests.integration.registry import registry
+
+WHAT = ("--no-documents", "tiny-os", "greeting")
+
+
+@pytest.fixture
+def machine(
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    build_archive: Callable[[], Path],
+    request: pytest.FixtureRequest,
+) -> Iterator[Callable[[str], Command]]:
+    """Makes an engine's command with an empty store (a volume) of its own."""
+    made: list[tuple[str, Engine]] = []
+    (place / "elements").mkdir()
+
+    def make(name: str) -> Command:
+        if not has(name):
+            engine_cases.missing(f"there is no {name}")
+        if name == "docker":
+            monkeypatch.setenv("DOCKER_HOST", request.getfixturevalue("docker_address"))
+        store = f"dib-ctr-test-{os.getpid()}-{len(made)}"
+        monkeypatch.setenv("DIB_CTR_STORE", store)
+        engine = engines.select(name)
+        image = toolimage.reference()
+        if not engine.has_image(image):
+            engine_cases.give_image(engine, str(build_archive()), image)
+        made.append((store, engine))
+        return Command(name, place / store, place / f"out-{len(made)}", (place / "elements", ELEMENTS))
+
+    yield make
+    for store, engine in made:
+        monkeypatch.setenv("DIB_CTR_STORE", store)
+        engine.remove_store()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("podman", "docker"), pytest.param("docker", "podman", marks=pytest.mark.nightly)]
+)
+def test_one_engine_takes_what_the_other_has_built(
+    machine: Callable[[str], Command], place: Path, one: str, other: str
+) -> None:
+    """An image that is there as a whole, layers for another output, and a stage more on top of them."""
+    with registry(place / "registry") as running:
+        cache = f"type=registry,ref={running.host}/cache/engines:x,insecure=true"
+        command = machine(one)
+        first = command.build("-o", "oci", "--cache-to", cache, *WHAT)
+        tar = command.build("-o", "tar", *WHAT).digest("tar")
+        command = machine(other)
+        second = command.build("-o", "oci", "--cache-from", cache, *WHAT)
+        assert second.titles("start") == []
+        assert second.digest() == first.digest()
+        third = command.build("-o", "tar", "--cache-from", cache, *WHAT)
+        assert third.titles("start") == []
+        assert third.digest("tar") == tar
+        write_element(place / "elements", "more", stage_scripts([60]))
+        last = command.build("-o", "oci", "--cache-from", cache, "--cache-to", cache, *WHAT, "more")
+        assert last.titles("start") == ["60-stage", "seal-tree"]
+        command = machine(one)
+        assert command.build("-o", "oci", "--cache-from", cache, *WHAT, "more").digest() == last.digest()
