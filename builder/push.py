@@ -215,6 +215,22 @@ def _joined(known: bytes, own: Sequence[dict[str, Any]], where: str) -> bytes:
 
 
 @dataclass(frozen=True)
+class Pushed:
+    """An image in a registry: the tag that names it, and its digest."""
+
+    reference: Reference
+    digest: str
+
+    @property
+    def pinned(self) -> str:
+        """Tag and digest in one: ``HOST/NAME:TAG@sha256:...``."""
+        return f"{self.reference}@{self.digest}"
+
+    def __str__(self) -> str:
+        return f"pushed: {self.reference.repository}@{self.digest} (as {self.reference.tag})"
+
+
+@dataclass(frozen=True)
 class Pushing:
     """A push that goes with a build: checked before it, run after it, and signed where that is wanted."""
 
@@ -231,9 +247,9 @@ class Pushing:
         if self.sign:
             signing.check()
 
-    def run(self, folder: Path) -> str:
-        """Push the layout; returns a line that says what is where."""
+    def run(self, folder: Path) -> Pushed:
+        """Push the layout; returns what is where."""
         image = push(folder, self.reference, insecure=self.insecure, authfile=self.authfile, on_note=self.on_note)
         if self.sign:
             signing.sign(image, key=self.key, insecure=self.insecure)
-        return f"pushed: {image} (as {self.reference.tag})"
+        return Pushed(self.reference, image.partition("@")[2])

@@ -141,8 +141,8 @@ def _build_one(options: dict[str, Any]) -> None:
         tell(type="placed", place=str(place))
     if pushing:
         pushed = pushing.run(next(place for place in places if (place / "oci-layout").is_file()))
-        say(pushed)
-        tell(type="pushed", reference=pushed.partition(": ")[2])
+        say(str(pushed))
+        tell(type="pushed", reference=pushed.pinned)
 
 
 def _check_boot_test(options: dict[str, Any], prepared: Prepared) -> None:

@@ -42,7 +42,7 @@ def push_image(*, image: Path, **options: Any) -> None:
     pushing = pushing_of(options, ("oci",))
     assert pushing is not None
     pushing.check()
-    click.echo(pushing.run(image))
+    click.echo(str(pushing.run(image)))
 
 
 @click.command("verify")

@@ -17,6 +17,7 @@ import junitparser
 import pytest
 
 from tests.integration.command import ELEMENTS, script, write_element
+from tests.integration.registry import registry
 
 FILE = """
 defaults:
@@ -117,6 +118,27 @@ def test_failures_are_tried_again_named_and_reported(folder: Path) -> None:
     assert "error: 1 of 1 images failed: wrong" in done.stderr
     assert "wrong: error: the stage install/fails/50-fails failed with status 3" in done.stdout
     assert "dib-ctr shell" in done.stdout
+
+
+def test_images_are_pushed_where_the_file_or_the_command_says(folder: Path, open_folder: Path) -> None:
+    """One place for all, but for an image that names its own; what is no image for a registry stays here."""
+    with registry(open_folder / "many-registry") as running:
+        images = f"""
+defaults: {{elements-path: [{ELEMENTS}], outputs: [oci]}}
+images:
+  one: {{elements: [tiny-os]}}
+  two: {{elements: [tiny-os, greeting], push: "{running.host}/elsewhere/two:1"}}
+  tree: {{elements: [tiny-os], outputs: [tar]}}
+"""
+        (folder / "images.yaml").write_text(images)
+        found = report(folder, "--push", f"{running.host}/all/", "--insecure")
+        digests = [image["outputs"][0]["digest"] for image in found["images"]]
+        places = [f"{running.host}/all/one:latest", f"{running.host}/elsewhere/two:1"]
+        pushed = [image.get("pushed", "") for image in found["images"]]
+        assert pushed == [f"{place}@{digest}" for place, digest in zip(places, digests[:2], strict=True)] + [""]
+        for place, digest in zip(places, digests[:2], strict=True):
+            words = ["skopeo", "inspect", "--tls-verify=false", "--format", "{{.Digest}}"]
+            assert subprocess.check_output([*words, f"docker://{place}"], text=True).strip() == digest
 
 
 def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
