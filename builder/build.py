@@ -28,6 +28,7 @@ from stages.wanted import OFFERED
 
 if TYPE_CHECKING:
     from builder.engines.protocol import Engine
+    from builder.layercache.buildimages import BuildImages
     from builder.layercache.exchange import Exchange
 
 BOOT = Path(str(stages.__file__)).with_name("boot.py")
@@ -55,6 +56,7 @@ class Agent:
     note: Callable[[str], None]
     debug: bool = False
     privileged: bool = False
+    images: BuildImages | None = None  # where build images come from and go to, with caches
     _image: str | None = None
 
     def _argv(self, *arguments: str) -> tuple[str, ...]:
@@ -112,10 +114,13 @@ class Agent:
                 on_event(event, send)
 
         self._check_host()
+        if self.images:
+            self.images.use(self.engine, toolimage.reference(self.purpose))
         try:
             return self.engine.run(self._container(), archive, on_line)
         except ImageMissing:
-            toolimage.ensure(self.engine, self.purpose, self.note)
+            bring = {"bring": self.images.bring} if self.images else {}
+            toolimage.ensure(self.engine, self.purpose, self.note, **bring)
             return self.engine.run(self._container(), archive, on_line)
 
     def _check_host(self) -> None:
@@ -222,6 +227,7 @@ class Conversation:
         """
         if self.exchange:
             self.exchange.fetch = self.agent.fetch
+            self.agent.images = self.exchange.images
             self.exchange.begin()
         try:
             status = self.agent.ask(archive, self.on_event, self.log.line)

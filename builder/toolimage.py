@@ -51,6 +51,7 @@ MODULES = {"yaml": "python3-yaml", "sh": "python3-sh"}
 UNWANTED = ("doc", "info", "locale", "man")  # below /usr/share: a third of the files, read by nobody
 
 Note = Callable[[str], None]
+Bring = Callable[[Engine, str], bool]
 
 
 def _recipe(name: str) -> bytes:
@@ -109,16 +110,19 @@ def _host_digest(purpose: str) -> str:
     return found.hexdigest()[:12]
 
 
-def ensure(engine: Engine, purpose: str = DEBIAN, on_note: Note = lambda _: None) -> str:
+def ensure(
+    engine: Engine, purpose: str = DEBIAN, on_note: Note = lambda _: None, bring: Bring = lambda *_: False
+) -> str:
     """Make the build image where it is not there; returns its reference ("" for the host engine).
 
-    ``on_note`` hears one sentence before each long step. Raises BuildError with what to do next.
+    ``on_note`` hears one sentence before each long step, ``bring`` may have the image from elsewhere. Raises BuildError
+    with what to do next.
     """
     if engine.name == "host":
         _check_tools(purpose)
         return ""
     wanted = reference(purpose)
-    if not engine.has_image(wanted):
+    if not engine.has_image(wanted) and not bring(engine, wanted):
         _make(engine, purpose, wanted, on_note)
     return wanted
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from builder.commands.options import converse, note
+from builder.commands.options import converse, exchange_of, note
 from stages.errors import BuildError, UsageError
 from stages.request import DISK_TYPES
 
@@ -247,8 +247,13 @@ def _make_build_images(planned: Sequence[Planned], options: Mapping[str, Any]) -
         purposes.add(toolimage.purpose_of(prepared.build_image, foreign=foreign))
         if any(output.type in DISK_TYPES for output in prepared.request.outputs):
             purposes.add(toolimage.DISK)
+    exchange = exchange_of({name: options.get(name, ()) for name in ("cache_from", "offline")})
+    bring = {}
+    if exchange and engine.name != "host":
+        exchange.begin()
+        bring = {"bring": exchange.images.bring}
     for purpose in sorted(purposes):
-        toolimage.ensure(engine, purpose, note)
+        toolimage.ensure(engine, purpose, note, **bring)
 
 
 def _log_folder() -> Path:

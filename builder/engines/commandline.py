@@ -94,6 +94,16 @@ class CommandLineEngine(ABC):
         """See Engine."""
         self._drive("import an image", lambda: self.whales().image.import_(archive, reference))
 
+    def save_image(self, reference: str, archive: Path) -> None:
+        """See Engine."""
+        self.ask(["save", "-o", str(archive), reference], "save an image")
+
+    def restore_image(self, archive: Path, reference: str) -> None:
+        """See Engine."""
+        self.ask(["load", "-i", str(archive)], "restore an image")
+        if not self.has_image(reference):
+            raise EngineError(self.name, f"restore an image: {reference} is not in it", "")
+
     def remove_image(self, reference: str) -> None:
         """See Engine."""
         if self.has_image(reference):

@@ -82,6 +82,11 @@ class DockerSocket(SocketEngine):
         with self._api("import an image") as api:
             api.import_image(str(archive), repository=repository, tag=tag)
 
+    def save_image(self, reference: str, archive: Path) -> None:
+        """See Engine."""
+        with self._api("save an image") as api, archive.open("wb") as out:
+            out.writelines(api.get_image(reference))
+
     def remove_image(self, reference: str) -> None:
         """See Engine."""
         if self.has_image(reference):

@@ -109,6 +109,12 @@ class Host:
     def import_image(self, archive: Path, reference: str) -> None:
         """Nothing to import: see Engine."""
 
+    def save_image(self, reference: str, archive: Path) -> None:
+        """Nothing to save: see Engine."""
+
+    def restore_image(self, archive: Path, reference: str) -> None:
+        """Nothing to restore: see Engine."""
+
     def remove_image(self, reference: str) -> None:
         """Nothing to remove: see Engine."""
 

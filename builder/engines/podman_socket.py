@@ -84,6 +84,11 @@ class PodmanSocket(SocketEngine):
             answer = client.api.post("/images/import", data=data, params={"reference": reference}, headers=head)
             answer.raise_for_status()
 
+    def save_image(self, reference: str, archive: Path) -> None:
+        """See Engine."""
+        with self._client("save an image") as client, archive.open("wb") as out:
+            out.writelines(client.images.get(reference).save(named=reference))
+
     def remove_image(self, reference: str) -> None:
         """See Engine."""
         if self.has_image(reference):

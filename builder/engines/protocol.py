@@ -85,6 +85,12 @@ class Engine(Protocol):
     def import_image(self, archive: Path, reference: str) -> None:
         """Make an image of one root file system archive (tar)."""
 
+    def save_image(self, reference: str, archive: Path) -> None:
+        """Write a build image to a file (docker-archive)."""
+
+    def restore_image(self, archive: Path, reference: str) -> None:
+        """Have the build image that such a file has; whichever engine wrote it."""
+
     def remove_image(self, reference: str) -> None:
         """Remove a build image; one that is not there is no error."""
 

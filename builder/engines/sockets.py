@@ -73,6 +73,14 @@ class SocketEngine(ABC):
         """See Engine."""
 
     @abstractmethod
+    def save_image(self, reference: str, archive: Path) -> None:
+        """See Engine."""
+
+    def restore_image(self, archive: Path, reference: str) -> None:
+        """See Engine."""
+        self.load(archive, reference)
+
+    @abstractmethod
     def remove_image(self, reference: str) -> None:
         """See Engine."""
 

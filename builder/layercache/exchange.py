@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from builder.layercache.buildimages import BuildImages
 from builder.layercache.caches import Asked, Cache
 from builder.layercache.entries import Entry
 from builder.layercache.fetching import Candidate, Fetching
@@ -35,6 +36,10 @@ class Exchange:
     _thread: threading.Thread | None = None
     _read: threading.Event = field(default_factory=threading.Event)
     _keys: frozenset[str] = frozenset()
+    images: BuildImages = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.images = BuildImages(self.sources, self.targets, self.note)
 
     def wishes(self) -> dict[str, str]:
         """What the request says of them."""
@@ -45,7 +50,7 @@ class Exchange:
 
     def begin(self) -> None:
         """Ask the caches for their indices; nobody waits for them yet."""
-        self._asked = Asked([*self.sources, *self.targets])
+        self._asked = self.images.asked = Asked([*self.sources, *self.targets])
 
     def handle(self, event: Event, send: Send) -> bool:
         """Answer an event if it is about caches; tells whether it was."""
@@ -126,16 +131,17 @@ class Exchange:
         self._thread.start()
 
     def finish(self) -> list[str]:
-        """Wait until all has been sent; sentences about it."""
+        """Wait until all has been sent, the build images last; sentences about it."""
         self._fetch_no_more()
-        if not self._thread or not self._sending:
-            return []
-        self._thread.join()
-        return [
-            f"cache: {sent} layers and outputs sent to {cache.spec.name} ({length / 1e6:.1f} MB)"
-            for cache, sent, length in zip(self.targets, self._sending.sent, self._sending.bytes, strict=True)
-            if sent
-        ]
+        said = []
+        if self._thread and self._sending:
+            self._thread.join()
+            said = [
+                f"cache: {sent} layers and outputs sent to {cache.spec.name} ({length / 1e6:.1f} MB)"
+                for cache, sent, length in zip(self.targets, self._sending.sent, self._sending.bytes, strict=True)
+                if sent
+            ]
+        return [*said, *self.images.send()]
 
     def close(self) -> None:
         """Fetch no more; of a build that has come to nothing, send no more."""

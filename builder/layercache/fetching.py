@@ -59,6 +59,11 @@ class Fetching:
             return GONE
         return base64.b64encode(piece).decode("ascii")
 
+    def file(self, digest: str) -> Path | None:
+        """The file of a blob, for as long as nothing is closed; None where it cannot be had."""
+        self._begin(digest)
+        return self._arrived(digest)
+
     def _arrived(self, digest: str) -> Path | None:
         """The file of a blob, as soon as it is whole; None where it does not come, or not in time."""
         sources = self._candidates.get(digest, ())

@@ -52,6 +52,39 @@ def entries_of(data: Iterable[Mapping[str, Any]]) -> list[Entry]:
     return [Entry(**{**each, "parts": tuple(each["parts"])}) for each in data]
 
 
+def signed(cache: Cache, entries: Sequence[Entry]) -> list[Entry]:
+    """Entries as they are to lie in this cache."""
+    if not cache.signing:
+        return list(entries)
+    name = cache.spec.reference.repository if cache.spec.reference else cache.spec.name
+    named = [replace(entry, writer=cache.spec.writer, signed_as=name) for entry in entries]
+    return [replace(entry, signature=sign(entry, cache.signing)) for entry in named]
+
+
+def list_them(cache: Cache, new: Sequence[Entry], used: Sequence[Identity]) -> None:
+    """Make entries, which are there with their blobs, part of the cache, and note the use of others."""
+
+    def change(data: bytes) -> bytes | None:
+        try:
+            listed = read_index(data)
+        except ValueError as error:
+            raise BuildError("something else lies there, and is left alone") from error
+        changed = merged(listed, new, used, now())
+        return None if changed is None else write_index(changed)
+
+    persistently(lambda: cache.place.change_index(change, [entry.digest for entry in new]), lambda _: None, (0.5,))
+
+
+def add(cache: Cache, entries: Sequence[Entry], blobs: Mapping[str, Path], used: Sequence[Identity]) -> None:
+    """Give a cache entries with the blobs in these files, one after the other, and note the use of others."""
+    new = signed(cache, entries)
+    for entry in new:
+        with blobs[entry.blob].open("rb") as data:
+            cache.place.put_blob(entry.blob, entry.size, data)
+        cache.place.put_entry(entry)
+    list_them(cache, new, used)
+
+
 class _UntilGivenUp(io.BufferedReader):
     """A file that no more can be read from once the build has come to nothing: what sends it ends, too."""
 
@@ -146,11 +179,7 @@ class Sending:
         blobs: Mapping[str, Path],
         used: Sequence[Identity],
     ) -> None:
-        new = [entry for entry in entries if entry.identity not in self._known[number]]
-        name = cache.spec.reference.repository if cache.spec.reference else cache.spec.name
-        if cache.signing:
-            new = [replace(entry, writer=cache.spec.writer, signed_as=name) for entry in new]
-            new = [replace(entry, signature=sign(entry, cache.signing)) for entry in new]
+        new = signed(cache, [entry for entry in entries if entry.identity not in self._known[number]])
         running = [
             self._pool.submit(self._send_one, cache, entry, blobs, self._early.get((number, entry.blob)))
             for entry in new
@@ -162,16 +191,7 @@ class Sending:
             future.result()
         if not new and not used:
             return
-
-        def change(data: bytes) -> bytes | None:
-            try:
-                listed = read_index(data)
-            except ValueError as error:
-                raise BuildError("something else lies there, and is left alone") from error
-            changed = merged(listed, new, used, now())
-            return None if changed is None else write_index(changed)
-
-        persistently(lambda: cache.place.change_index(change, [entry.digest for entry in new]), lambda _: None, (0.5,))
+        list_them(cache, new, used)
         self.sent[number] = len(new)
         self.bytes[number] = sum(entry.size for entry in new)
 

@@ -1,4 +1,4 @@
-"""Layers that travel between engines: what podman's container has built, docker's takes from the cache, and back."""
+"""What travels between engines: layers, of which docker takes what podman has built, and build images."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tests.integration import engine_cases
 from tests.integration.command import ELEMENTS, Command, has, stage_scripts, write_element
 from tests.integration.registry import registry
 
+Machine = Callable[..., Command]
 WHAT = ("--no-documents", "tiny-os", "greeting")
 
 
@@ -23,12 +24,12 @@ def machine(
     monkeypatch: pytest.MonkeyPatch,
     build_archive: Callable[[], Path],
     request: pytest.FixtureRequest,
-) -> Iterator[Callable[[str], Command]]:
+) -> Iterator[Machine]:
     """Makes an engine's command with an empty store (a volume) of its own."""
     made: list[tuple[str, Engine]] = []
     (place / "elements").mkdir()
 
-    def make(name: str) -> Command:
+    def make(name: str, *, image: bool = True) -> Command:
         if not has(name):
             engine_cases.missing(f"there is no {name}")
         if name == "docker":
@@ -36,9 +37,8 @@ def machine(
         store = f"dib-ctr-test-{os.getpid()}-{len(made)}"
         monkeypatch.setenv("DIB_CTR_STORE", store)
         engine = engines.select(name)
-        image = toolimage.reference()
-        if not engine.has_image(image):
-            engine_cases.give_image(engine, str(build_archive()), image)
+        if image and not engine.has_image(toolimage.reference()):
+            engine_cases.give_image(engine, str(build_archive()), toolimage.reference())
         made.append((store, engine))
         return Command(name, place / store, place / f"out-{len(made)}", (place / "elements", ELEMENTS))
 
@@ -51,9 +51,7 @@ def machine(
 @pytest.mark.parametrize(
     ("one", "other"), [("podman", "docker"), pytest.param("docker", "podman", marks=pytest.mark.nightly)]
 )
-def test_one_engine_takes_what_the_other_has_built(
-    machine: Callable[[str], Command], place: Path, one: str, other: str
-) -> None:
+def test_one_engine_takes_what_the_other_has_built(machine: Machine, place: Path, one: str, other: str) -> None:
     """An image that is there as a whole, layers for another output, and a stage more on top of them."""
     with registry(place / "registry") as running:
         cache = f"type=registry,ref={running.host}/cache/engines:x,insecure=true"
@@ -72,3 +70,30 @@ def test_one_engine_takes_what_the_other_has_built(
         assert last.titles("start") == ["60-stage", "seal-tree"]
         command = machine(one)
         assert command.build("-o", "oci", "--cache-from", cache, *WHAT, "more").digest() == last.digest()
+
+
+@pytest.mark.nightly
+def test_a_machine_without_a_build_image_takes_it_from_the_cache(
+    machine: Machine, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made once, of a recipe of this test's own."""
+    machine("podman")
+    monkeypatch.setenv("DIB_CTR_BASE_IMAGE", toolimage.reference())
+    own = toolimage.reference()
+    podman = engines.select("podman")
+    with registry(place / "registry") as running:
+        cache = f"type=registry,ref={running.host}/cache/images:x,insecure=true"
+        try:
+            first = machine("podman", image=False).build("--cache-to", cache, *WHAT)
+            assert "making the build image" in first.stderr
+            assert "the build image sent to" in first.stderr
+            again = machine("podman", image=False).build("--cache-to", cache, *WHAT, "--no-cache")
+            assert "build image" not in again.stderr
+            podman.remove_image(own)
+            second = machine("podman", image=False).build("--cache-from", cache, *WHAT)
+            assert "taking the build image from the cache" in second.stderr
+            assert "making the build image" not in second.stderr
+            assert second.titles("start") == []
+            assert second.digest() == first.digest()
+        finally:
+            podman.remove_image(own)

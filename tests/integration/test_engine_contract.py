@@ -455,6 +455,31 @@ def test_load(case: Case, open_folder: Path) -> None:
         assert case.call(_load_and_run, str(archive), "localhost/dib-ctr-test-loaded:1") == "loaded and run"
 
 
+def _save_and_restore(engine: Engine, folder: str) -> tuple[bool, bool, bool]:
+    root, archive = Path(folder) / "root.tar", Path(folder) / "image.tar"
+    reference = f"localhost/dib-ctr-test-saved:{os.getpid()}"
+    with tarfile.open(root, "w") as members:
+        member = tarfile.TarInfo("file")
+        members.addfile(member, io.BytesIO())
+    engine.import_image(root, reference)
+    engine.save_image(reference, archive)
+    before = engine.has_image(reference)
+    engine.remove_image(reference)
+    between = engine.has_image(reference)
+    engine.restore_image(archive, reference)
+    after = engine.has_image(reference)
+    engine.remove_image(reference)
+    return before, between, after
+
+
+def test_a_build_image_is_saved_and_restored(case: Case, open_folder: Path) -> None:
+    """The host engine's image is the host: always there."""
+    folder = open_folder / f"saved-{case.name}"
+    folder.mkdir()
+    os.chown(folder, case.user.pw_uid, case.user.pw_gid)
+    assert case.call(_save_and_restore, str(folder)) == (True, case.adapter == "host", True)
+
+
 def _remove_store(engine: Engine, image: str) -> list[str]:
     run_shell(engine, image, 'mkdir -p "$1/a/b"; chmod 000 "$1/a"', engine.store)
     engine.remove_store()
