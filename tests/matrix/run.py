@@ -88,16 +88,17 @@ class Runner:
         if image.error or not row.disk:
             return result
         disk = self.build(row, ["-o", "qcow2", "--name", "disk", row.element, "vm"])
-        booted = Outcome(0.0) if disk.error else self.boot(self.folder / "out" / row.name / "disk.qcow2")
+        booted = Outcome(0.0) if disk.error else self.boot(self.folder / "out" / row.name / "disk.qcow2", row.arch)
         reason = disk.error or booted.error
         seconds = disk.seconds + booted.seconds
         state = FAILED if reason else BOOTED
         return replace(result, disk=state, disk_seconds=seconds, disk_bytes=disk.bytes, reason=reason)
 
-    def boot(self, disk: Path) -> Outcome:
-        """Start a disk up to its login."""
+    def boot(self, disk: Path, arch: str) -> Outcome:
+        """Start a disk up to its login, in a machine of its architecture: an image does not say which that is."""
         firmware = ("--firmware", self.firmware) if self.firmware else ()
-        command = [sys.executable, "-m", "builder.cli", "boot", "--timeout", str(BOOT_TIME), *firmware, str(disk)]
+        options = ("--arch", arch, "--timeout", str(BOOT_TIME), *firmware)
+        command = [sys.executable, "-m", "builder.cli", "boot", *options, str(disk)]
         started = time.monotonic()
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         seconds = time.monotonic() - started
