@@ -14,6 +14,7 @@ import os
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from tests.matrix.results import FAILED, Result, add, known, placed, table
@@ -34,12 +35,15 @@ def main() -> int:
     parser.add_argument("--firmware", choices=("bios", "uefi"), default="", help="start disks with this one alone")
     parser.add_argument("--json", type=Path, help="write the results here; those of earlier runs in it are kept")
     parser.add_argument("--folder", type=Path, help="work here, and keep it for the next run [default: a new one]")
+    parser.add_argument("--no-disks", action="store_true", help="build the container images alone")
     parser.add_argument("--own-mirrors", action="store_true")
     parser.add_argument("--readme", action="store_true", help="write the table into the README")
     parser.add_argument("--known", action="store_true", help="build nothing: show what the JSON file has")
     options = parser.parse_args()
     try:
         wanted = chosen(options.words, rows())
+        if options.no_disks:
+            wanted = tuple(replace(row, disk=False) for row in wanted)
     except ValueError as error:
         parser.error(str(error))
     kept = known(options.json) if options.json else {}
