@@ -1,8 +1,9 @@
 """Build the matrix and print its table: ``python -m tests.matrix [WORDS] [--jobs N] [--engine NAME] [--json FILE]``.
 
 Words are distributions, architectures and names of rows. ``--own-mirrors`` builds from what the distributions' own
-settings say instead of synthetic mirrors, which takes a machine that reaches them. ``--readme`` writes the table into
-the README. The exit status is 1 where a row failed.
+settings say instead of synthetic mirrors, which takes a machine that reaches them. ``--folder`` keeps what the mirrors
+are made of, and the layers, for the next run. ``--readme`` writes the table into the README. The exit status is 1
+where a row failed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from tests.matrix.results import FAILED, Result, add, known, placed, table
@@ -20,6 +22,7 @@ from tests.matrix.rows import SYNTHETIC, chosen, rows
 from tests.matrix.run import Runner
 from tests.mirrors.catalogue import served
 
+NAME = "dib-ctr-matrix-"
 README = Path(__file__).parents[2] / "README.md"
 
 
@@ -31,17 +34,23 @@ def main() -> int:
     parser.add_argument("--engine", choices=("podman", "docker", "host"), default="host")
     parser.add_argument("--firmware", choices=("bios", "uefi"), default="", help="start disks with this one alone")
     parser.add_argument("--json", type=Path, help="write the results here; those of earlier runs in it are kept")
+    parser.add_argument("--folder", type=Path, help="work here, and keep it for the next run [default: a new one]")
+    parser.add_argument("--no-disks", action="store_true", help="build the container images alone")
     parser.add_argument("--own-mirrors", action="store_true")
     parser.add_argument("--readme", action="store_true", help="write the table into the README")
     parser.add_argument("--known", action="store_true", help="build nothing: show what the JSON file has")
     options = parser.parse_args()
     try:
         wanted = chosen(options.words, rows())
+        if options.no_disks:
+            wanted = tuple(replace(row, disk=False) for row in wanted)
     except ValueError as error:
         parser.error(str(error))
     kept = known(options.json) if options.json else {}
     with contextlib.ExitStack() as held:
-        folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="dib-ctr-matrix-", dir="/var/tmp")))
+        folder = options.folder or Path(held.enter_context(tempfile.TemporaryDirectory(prefix=NAME, dir="/var/tmp")))
+        folder = folder.absolute()
+        folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)
         synthetic: dict[str, set[str]] = {}
         for row in () if options.known or options.own_mirrors else wanted:

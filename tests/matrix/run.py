@@ -18,6 +18,7 @@ from tests.matrix.results import BOOTED, BUILT, FAILED, Result
 from tests.matrix.rows import Row
 
 BOOT_TIME = 900  # seconds; without KVM, beside other machines
+BUILD_TIME = 1800  # seconds; a build that hangs must not keep the other rows from their turn
 PACKAGES = {
     "alpine": "tree",
     "gentoo": "app-text/tree",
@@ -38,13 +39,14 @@ class Outcome:
 class Runner:
     """Builds with one engine below ``folder``; ``variables`` (mirrors, keys) are those of distribution and release.
 
-    ``firmware`` is what disks are started with; "": whatever they are made for.
+    ``firmware`` is what disks are started with; "": whatever they are made for. ``build_time`` is in seconds.
     """
 
     folder: Path
     engine: str
     variables: Mapping[tuple[str, str], Mapping[str, str]]
     firmware: str = ""
+    build_time: float = BUILD_TIME
 
     def build(self, row: Row, arguments: Sequence[str], store: str = "store") -> Outcome:
         """One build of a row's operating system with more arguments."""
@@ -61,7 +63,12 @@ class Runner:
             *arguments,
         ]
         started = time.monotonic()
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", check=False, timeout=self.build_time
+            )
+        except subprocess.TimeoutExpired:
+            return Outcome(time.monotonic() - started, error=f"not built within {self.build_time:.0f} s")
         seconds = time.monotonic() - started
         outputs = [event for event in _events(done.stdout) if event.get("type") == "output"]
         if done.returncode != 0 or not outputs:
@@ -81,16 +88,17 @@ class Runner:
         if image.error or not row.disk:
             return result
         disk = self.build(row, ["-o", "qcow2", "--name", "disk", row.element, "vm"])
-        booted = Outcome(0.0) if disk.error else self.boot(self.folder / "out" / row.name / "disk.qcow2")
+        booted = Outcome(0.0) if disk.error else self.boot(self.folder / "out" / row.name / "disk.qcow2", row.arch)
         reason = disk.error or booted.error
         seconds = disk.seconds + booted.seconds
         state = FAILED if reason else BOOTED
         return replace(result, disk=state, disk_seconds=seconds, disk_bytes=disk.bytes, reason=reason)
 
-    def boot(self, disk: Path) -> Outcome:
-        """Start a disk up to its login."""
+    def boot(self, disk: Path, arch: str) -> Outcome:
+        """Start a disk up to its login, in a machine of its architecture: an image does not say which that is."""
         firmware = ("--firmware", self.firmware) if self.firmware else ()
-        command = [sys.executable, "-m", "builder.cli", "boot", "--timeout", str(BOOT_TIME), *firmware, str(disk)]
+        options = ("--arch", arch, "--timeout", str(BOOT_TIME), *firmware)
+        command = [sys.executable, "-m", "builder.cli", "boot", *options, str(disk)]
         started = time.monotonic()
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         seconds = time.monotonic() - started

@@ -75,6 +75,19 @@ def test_a_failed_build_is_told_in_one_line(tmp_path: Path) -> None:
     assert (outcome.error, outcome.bytes) == ("'oic' is no output type", 0)
 
 
+def test_a_build_that_hangs_ends_its_row(tmp_path: Path) -> None:
+    runner = Runner(tmp_path, "host", {}, build_time=0.01)
+    result = runner.row(FEDORA)
+    assert (result.image, result.disk, result.reason) == (FAILED, "", "not built within 0 s")
+
+
+def test_a_disk_is_started_in_a_machine_of_its_architecture(tmp_path: Path) -> None:
+    disk = tmp_path / "disk.raw"
+    disk.write_bytes(bytes(512))
+    said = Runner(tmp_path, "host", {}, firmware="bios").boot(disk, "ppc64el").error
+    assert said == "ppc64el machines start by Open Firmware only"
+
+
 def test_results_of_several_runs_are_kept_in_one_file(tmp_path: Path) -> None:
     file = tmp_path / "matrix.json"
     assert known(file) == {}
