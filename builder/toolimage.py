@@ -161,12 +161,19 @@ def _build(engine: Engine, purpose: str, wanted: str, base: str) -> None:
     with tempfile.TemporaryDirectory(prefix="dib-ctr-recipe-") as folder:
         (Path(folder) / CONTAINERFILE).write_bytes(_recipe(CONTAINERFILE))
         arguments = {"BASE": base, "PACKAGES": " ".join(_packages(purpose)), "SETUP": _recipe(SETUP).decode()}
-        try:
-            arguments["SOURCES"] = aptsources.debian_mirror().sources(SUITE)
-            arguments["APT_SETTINGS"] = "\n".join(aptsources.settings())
-        except BuildError:
-            pass  # the base image names a mirror of its own
-        engine.build_image(Path(folder), CONTAINERFILE, wanted, arguments)
+        engine.build_image(Path(folder), CONTAINERFILE, wanted, {**arguments, **of_this_machine()})
+
+
+def of_this_machine() -> dict[str, str]:
+    """What a build image gets from the machine it is made on: its Debian mirror, and apt's settings that go with it.
+
+    Nothing where it has no Debian mirror: the base image names one of its own.
+    """
+    try:
+        sources = aptsources.debian_mirror().sources(SUITE)
+    except BuildError:
+        return {}
+    return {"SOURCES": sources, "APT_SETTINGS": "\n".join(aptsources.settings())}
 
 
 def _bootstrap(engine: Engine, purpose: str, wanted: str, mirror: aptsources.Mirror) -> None:

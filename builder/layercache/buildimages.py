@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import tarfile
 import tempfile
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from builder import toolimage
 from builder.engines.memory import alone, cache_folder
 from builder.engines.protocol import Engine
 from builder.layercache.caches import Asked, Cache, now
@@ -27,12 +29,22 @@ from stages.errors import BuildError
 
 PART = "build-image"
 LEVEL = "-3"  # of zstd
+_USER = re.compile(r"://[^/\s\"]*@")
 ABOUT = 1 << 20  # bytes that a list of images may have
 
 
 def key_of(reference: str) -> str:
-    """The key of the build image of this name, which follows from its recipe and this machine's architecture."""
-    return hashlib.sha256(f"build image {reference}".encode()).hexdigest()
+    """The key of the build image of this name (of its recipe and architecture), as this machine would make it.
+
+    The machine's mirror and apt's settings go into an image, so those that have others share none.
+    """
+    given = sorted(toolimage.of_this_machine().items())
+    return hashlib.sha256(f"build image {reference} {given}".encode()).hexdigest()
+
+
+def has_secrets() -> bool:
+    """Would a build image made here tell a user's name or password of the mirror or a proxy."""
+    return any(_USER.search(text) for text in toolimage.of_this_machine().values())
 
 
 @dataclass
@@ -90,7 +102,7 @@ class BuildImages:
 
         What goes wrong is said: the build has succeeded.
         """
-        if self.asked is None or not self._used or not self.targets:
+        if self.asked is None or not self._used or not self.targets or has_secrets():
             return []
         listed = self.asked.all()[len(self.sources) :]
         said = []

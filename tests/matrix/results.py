@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tests.matrix.rows import Row
@@ -44,10 +44,19 @@ def known(file: Path) -> dict[str, Result]:
 
 
 def add(file: Path, result: Result) -> None:
-    """Write one result into a file, in the place of an older one; other runs may be writing theirs."""
+    """Write one result into a file, in the place of an older one; other runs may be writing theirs.
+
+    Of a run without disks an older disk stays.
+    """
     with file.open("a", encoding="utf-8") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        found = {**known(file), result.name: result}
+        found = known(file)
+        before = found.get(result.name)
+        if before and before.disk and not result.disk and not result.failed:
+            result = replace(
+                before, image=result.image, image_seconds=result.image_seconds, image_bytes=result.image_bytes
+            )
+        found[result.name] = result
         held.truncate(0)
         held.write(json.dumps({name: asdict(each) for name, each in sorted(found.items())}, indent=1) + "\n")
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from builder import toolimage
 from builder.layercache.buildimages import BuildImages, check_archive, key_of
 from builder.layercache.caches import Asked, Cache
 from builder.layercache.entries import digest_of, read_index, write_index
@@ -102,6 +103,21 @@ def test_its_use_is_noted_as_a_layers_is(tmp_path: Path) -> None:
     assert (engine.saved, said) == (0, [])
     (entry,) = read_index(place.index())
     assert entry.used > 1_000_000
+
+
+def test_machines_with_other_mirrors_share_none_and_passwords_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine's mirror and apt's settings go into a build image."""
+    place, given = Folder(tmp_path / "cache"), {"SOURCES": "deb http://one/debian trixie main", "APT_SETTINGS": ""}
+    monkeypatch.setattr(toolimage, "of_this_machine", lambda: given)
+    sent(place)
+    assert images(place, [], reads=True).bring(Engine(), NAME)  # type: ignore[arg-type]
+    given["SOURCES"] = "deb http://other/debian trixie main"
+    assert not images(place, [], reads=True).bring(Engine(), NAME)  # type: ignore[arg-type]
+    given["APT_SETTINGS"] = 'Acquire::http::Proxy "http://user:secret@proxy:3128";'
+    engine, said = sent(place)
+    assert (engine.saved, said) == (0, [])
 
 
 def test_the_hosts_tools_are_no_image(tmp_path: Path) -> None:

@@ -102,3 +102,12 @@ def test_a_mirror_that_cannot_be_made_fails_its_rows_alone(tmp_path: Path) -> No
     with served({"arch": {"no-such-release"}}, tmp_path) as found:
         assert found.variables == {}
         assert list(found.failures) == [("arch", "no-such-release")]
+
+
+def test_a_run_without_disks_keeps_the_disks_of_an_earlier_one(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    add(file, Result("x", BUILT, 10.0, 1000, BOOTED, 20.0, 2000))
+    add(file, Result("x", BUILT, 11.0, 1001))
+    assert known(file)["x"] == Result("x", BUILT, 11.0, 1001, BOOTED, 20.0, 2000)
+    add(file, Result("x", FAILED, reason="broken"))
+    assert known(file)["x"] == Result("x", FAILED, reason="broken")
