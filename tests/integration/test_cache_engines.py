@@ -15,6 +15,7 @@ from tests.integration.command import ELEMENTS, Command, has, stage_scripts, wri
 from tests.integration.registry import registry
 
 Machine = Callable[..., Command]
+pytestmark = pytest.mark.nightly
 WHAT = ("--no-documents", "tiny-os", "greeting")
 
 
@@ -48,9 +49,7 @@ def machine(
         engine.remove_store()
 
 
-@pytest.mark.parametrize(
-    ("one", "other"), [("podman", "docker"), pytest.param("docker", "podman", marks=pytest.mark.nightly)]
-)
+@pytest.mark.parametrize(("one", "other"), [("podman", "docker"), ("docker", "podman")])
 def test_one_engine_takes_what_the_other_has_built(machine: Machine, place: Path, one: str, other: str) -> None:
     """An image that is there as a whole, layers for another output, and a stage more on top of them."""
     with registry(place / "registry") as running:
@@ -72,7 +71,6 @@ def test_one_engine_takes_what_the_other_has_built(machine: Machine, place: Path
         assert command.build("-o", "oci", "--cache-from", cache, *WHAT, "more").digest() == last.digest()
 
 
-@pytest.mark.nightly
 def test_a_machine_without_a_build_image_takes_it_from_the_cache(
     machine: Machine, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from tests.mirrors.debian import bootstrap
 from tests.mirrors.keys import Key
 from tests.mirrors.serve import serve
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,6 @@ def test_the_same_bytes(synthetic: Gentoo) -> None:
     assert synthetic.build("--no-cache", *ask).digest("tar") == first
 
 
-@pytest.mark.nightly
 def test_a_machine_boots(synthetic: Gentoo) -> None:
     synthetic.build("--output", "raw", "--name", "machine", "gentoo", "vm")
     assert "gentoo login:" in login(synthetic.command.destination / "machine.raw")

@@ -121,6 +121,7 @@ def told(image: Path, folder: Path, number: int) -> dict[str, str]:
     return found
 
 
+@pytest.mark.nightly
 def test_a_machine_worth_having(cloud: Path, tmp_path: Path) -> None:
     """A key lets one in, the root has grown, and the machine has an identity."""
     told(cloud, tmp_path, 1)

@@ -65,7 +65,8 @@ def console(folder: Path, name: str, append: str, expect: str) -> str:
     return booted.stdout
 
 
-@pytest.mark.parametrize("element", ["ramdisk", pytest.param("dracut-ramdisk", marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("element", ["ramdisk", "dracut-ramdisk"])
 def test_it_runs_the_fragments_with_a_network(command: Command, element: str) -> None:
     arguments = ("-o", "files", "--name", "it", element, "debian-minimal", "speaks")
     variables = {"DIB_RAMDISK_KERNEL": KERNEL}
