@@ -119,8 +119,7 @@ class Agent:
         try:
             return self.engine.run(self._container(), archive, on_line)
         except ImageMissing:
-            bring = {"bring": self.images.bring} if self.images else {}
-            toolimage.ensure(self.engine, self.purpose, self.note, **bring)
+            toolimage.ensure(self.engine, self.purpose, self.note, self.images.bring if self.images else None)
             return self.engine.run(self._container(), archive, on_line)
 
     def _check_host(self) -> None:

@@ -110,9 +110,7 @@ def _host_digest(purpose: str) -> str:
     return found.hexdigest()[:12]
 
 
-def ensure(
-    engine: Engine, purpose: str = DEBIAN, on_note: Note = lambda _: None, bring: Bring = lambda *_: False
-) -> str:
+def ensure(engine: Engine, purpose: str = DEBIAN, on_note: Note = lambda _: None, bring: Bring | None = None) -> str:
     """Make the build image where it is not there; returns its reference ("" for the host engine).
 
     ``on_note`` hears one sentence before each long step, ``bring`` may have the image from elsewhere. Raises BuildError
@@ -122,7 +120,7 @@ def ensure(
         _check_tools(purpose)
         return ""
     wanted = reference(purpose)
-    if not engine.has_image(wanted) and not bring(engine, wanted):
+    if not engine.has_image(wanted) and not (bring and bring(engine, wanted)):
         _make(engine, purpose, wanted, on_note)
     return wanted
 

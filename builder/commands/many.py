@@ -248,12 +248,10 @@ def _make_build_images(planned: Sequence[Planned], options: Mapping[str, Any]) -
         if any(output.type in DISK_TYPES for output in prepared.request.outputs):
             purposes.add(toolimage.DISK)
     exchange = exchange_of({name: options.get(name, ()) for name in ("cache_from", "offline")})
-    bring = {}
     if exchange and engine.name != "host":
         exchange.begin()
-        bring = {"bring": exchange.images.bring}
     for purpose in sorted(purposes):
-        toolimage.ensure(engine, purpose, note, **bring)
+        toolimage.ensure(engine, purpose, note, exchange.images.bring if exchange else None)
 
 
 def _log_folder() -> Path:

@@ -29,8 +29,8 @@ from stages.errors import BuildError
 
 PART = "build-image"
 LEVEL = "-3"  # of zstd
-_USER = re.compile(r"://[^/\s\"]*@")
 ABOUT = 1 << 20  # bytes that a list of images may have
+_USER = re.compile(r"://[^/\s\"]*@")
 
 
 def key_of(reference: str) -> str:

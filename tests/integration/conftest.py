@@ -17,6 +17,7 @@ import pytest
 from builder import toolimage
 from tests.integration import engine_cases
 from tests.integration.engine_cases import Case, missing
+from tests.integration.synthetic import require_root
 from tests.mirrors import rpm, small
 from tests.mirrors.debian import DebianTree, bootstrap
 
@@ -32,8 +33,7 @@ def open_folder() -> Iterator[Path]:
 
 def _debian_tree(name: str, packages: Iterable[str]) -> DebianTree:
     """A Debian tree that synthetic mirrors are made of: one for all processes that run tests."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can bootstrap the tree that synthetic mirrors are made of")
+    require_root()
     folder = Path(os.environ["DIB_CTR_TEST_SHARED"])
     folder.mkdir(exist_ok=True)
     folder.chmod(0o755)

@@ -49,10 +49,15 @@ class Synthetic:
         return outcome
 
 
-def mirrors_folder(open_folder: Path, name: str) -> Iterator[Path]:
-    """A folder for mirrors and stores, gone at the end."""
+def require_root() -> None:
+    """Skip what needs a Debian tree with its owners, which synthetic mirrors are made of."""
     if os.geteuid() != 0:
         pytest.skip("only root can bootstrap the tree that the synthetic mirror is made of")
+
+
+def mirrors_folder(open_folder: Path, name: str) -> Iterator[Path]:
+    """A folder for mirrors and stores, gone at the end."""
+    require_root()
     made = open_folder / name
     made.mkdir()
     yield made

@@ -27,6 +27,12 @@ def leap(folder: Path, small_tree: DebianTree) -> Iterator[Synthetic]:
     yield from synthetic(folder, small_tree, "opensuse", "15.6")
 
 
+@pytest.fixture(scope="module")
+def with_kernel(folder: Path, rpm_tree: DebianTree) -> Iterator[Synthetic]:
+    """The mirror with a kernel and boot loaders."""
+    yield from synthetic(folder / "machine", rpm_tree, "opensuse", "15.6")
+
+
 def test_a_container(leap: Synthetic) -> None:
     """The tree's own zypper installs too, and the image has the distribution's package sources."""
     leap.build("--output", "dir,slim=no", "-p", EXTRA, "--name", "plain", "opensuse-minimal")
@@ -48,15 +54,10 @@ def test_the_same_bytes(leap: Synthetic) -> None:
 
 
 @pytest.mark.nightly
-def test_a_machine_boots(folder: Path, rpm_tree: DebianTree) -> None:
+def test_a_machine_boots(with_kernel: Synthetic) -> None:
     """A disk comes up by UEFI with shim, with NetworkManager enabled and the serial line's login."""
-    for leap in synthetic(folder / "machine", rpm_tree, "opensuse", "15.6"):
-        _boots(leap)
-
-
-def _boots(leap: Synthetic) -> None:
-    leap.build("--output", "raw", "--name", "machine", "opensuse-minimal", "vm")
-    console = login(leap.command.destination / "machine.raw", "uefi")
+    with_kernel.build("--output", "raw", "--name", "machine", "opensuse-minimal", "vm")
+    console = login(with_kernel.command.destination / "machine.raw", "uefi")
     assert "login:" in console
     assert "Network Manager" in console
 
