@@ -48,7 +48,8 @@ def test_a_container(leap: Synthetic) -> None:
 
 
 def test_the_same_bytes(leap: Synthetic) -> None:
-    ask = ("--output", "tar", "--name", "again", "opensuse-minimal")
+    """Whether packages come from the mirror or from the cache, in the bootstrap and in the tree."""
+    ask = ("--output", "tar", "-p", EXTRA, "--name", "again", "opensuse-minimal")
     first = leap.build(*ask).digest("tar")
     assert leap.build("--no-cache", *ask).digest("tar") == first
 
