@@ -17,10 +17,10 @@ from typing import Any
 
 from stages import rpmdb
 from stages.errors import BuildError
+from stages.rooted import inside
 
 LARGEST = 256 << 20  # bytes; a database is read whole, and no real one comes near
 VARDB = "var/db/pkg"  # portage's
-MOST_LINKS = 40  # on one way, as the kernel has it
 BLANK_LINES = re.compile(r"\n(?:[ \t\r]*\n)+")
 ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
 # What a package manager can have for a package's name; Gentoo's has a category before it.
@@ -194,7 +194,7 @@ def _pacman(tree: Path) -> Iterator[Package]:
 def _rpm(tree: Path) -> Iterator[Package]:
     """Packages of RPM; a version is ``[EPOCH:]VERSION-RELEASE``."""
     for folder in rpmdb.FOLDERS:
-        place = _inside(tree, folder)
+        place = inside(tree, folder)
         for header in rpmdb.read(place, f"/{folder}") if place and place.is_dir() else ():
             built_from = header.text("source").removesuffix(".src.rpm").removesuffix(".nosrc.rpm")
             source, _, rest = built_from.rpartition("-")[0].rpartition("-")
@@ -246,34 +246,9 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 18 else 0
 
 
-def _inside(tree: Path, path: str) -> Path | None:
-    """Where ``path`` of the tree leads, without a link left on the way; None where it leads nowhere."""
-    pending, at, links = list(reversed(path.split("/"))), tree, 0
-    while pending:
-        name = pending.pop()
-        if name in ("", "."):
-            continue
-        if name == "..":
-            at = at if at == tree else at.parent
-            continue
-        try:
-            target = (at / name).readlink() if (at / name).is_symlink() else None
-        except OSError:
-            return None
-        if target is None:
-            at /= name
-            continue
-        links += 1
-        if links > MOST_LINKS:
-            return None
-        at = tree if target.is_absolute() else at
-        pending.extend(reversed(target.parts[1:] if target.is_absolute() else target.parts))
-    return at
-
-
 def _text(tree: Path, path: str) -> str | None:
     """The text of a plain file of the tree, odd bytes replaced; None where there is none that can be read."""
-    place = _inside(tree, path)
+    place = inside(tree, path)
     try:
         if place is None or not stat.S_ISREG(place.lstat().st_mode):  # opening a pipe would wait for ever
             return None
@@ -288,7 +263,7 @@ def _text(tree: Path, path: str) -> str | None:
 
 def _names(tree: Path, path: str) -> list[str]:
     """The names in a folder of the tree, sorted; none where it is no folder."""
-    place = _inside(tree, path)
+    place = inside(tree, path)
     try:
         return sorted(each.name for each in place.iterdir()) if place and stat.S_ISDIR(place.lstat().st_mode) else []
     except OSError:
