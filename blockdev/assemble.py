@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blockdev import filesystems
-from blockdev.configuration import types
 from blockdev.configuration.labels import FAT
 from blockdev.configuration.sizes import shown
+from blockdev.embed import embed_loaders
 from blockdev.filesystems.region import Region, copy_range
 from blockdev.layout import volumes
 from blockdev.layout.model import DiskLayout, FileSystem, Layout, LuksPlan, Storage
@@ -192,50 +192,6 @@ class _Work:
         luks.encrypt(plain, self.region(self.layout.storages[container.on]), wish)
         plain.unlink()
         self.show(f"LUKS2 on {container.on}")
-
-
-def embed_loaders(layout: Layout, tree: Path, images: Mapping[str, Path]) -> tuple[str, ...]:
-    """Put a tree's boot loaders on the disk images (by name) where firmware looks; returns what is worth a line."""
-    from blockdev import bootloader
-
-    found = bootloader.find(tree)
-    for disk in layout.disks:
-        prep = [slot for slot in disk.slots if slot.type in {types.PREP, types.MBR_PREP}]
-        if prep and found.prep:
-            bootloader.embed_prep(images[disk.name], found.prep.read_bytes(), prep[0].start, prep[0].length)
-    if found.bios is None:
-        return ()
-    disk = _boot_disk(layout)
-    boot, core = (path.read_bytes() for path in found.bios)
-    start, room = place_for_core(disk)
-    if not room or disk.sector != bootloader.SECTOR:
-        why = "a GPT needs a partition of type EF02" if disk.table == "gpt" else "it has no partitions"
-        if disk.sector != bootloader.SECTOR:
-            why = f"no BIOS starts from sectors of {disk.sector} bytes"
-        return (f"the disk {disk.name!r} boots by UEFI only: there is no place for GRUB's BIOS part ({why})",)
-    bootloader.embed_bios(images[disk.name], boot, core, start=start, room=room, sector_size=disk.sector)
-    return ()
-
-
-def _boot_disk(layout: Layout) -> DiskLayout:
-    """The disk whose first sector a BIOS loads: the one with the place for its loader, else that of the root."""
-    for disk in layout.disks:
-        if any(slot.type == types.BIOS_BOOT for slot in disk.slots):
-            return disk
-    return layout.disks[0]
-
-
-def place_for_core(disk: DiskLayout) -> tuple[int, int]:
-    """Where GRUB's core image goes on a disk, and its room there: (byte, bytes); (0, 0) where there is none.
-
-    With a GPT a partition for it, with an MBR the gap before the first partition.
-    """
-    for slot in disk.slots:
-        if slot.type == types.BIOS_BOOT:
-            return slot.start, slot.length
-    if disk.table == "mbr" and disk.slots:
-        return 512, min(slot.start for slot in disk.slots) - 512
-    return 0, 0
 
 
 def write_table(disk: DiskLayout, image: Path) -> None:

@@ -1,4 +1,4 @@
-"""The boot loader that a tree brings, and its place on a disk: GRUB's images for BIOS and for ppc64el's Open Firmware.
+"""The boot loader that a tree brings, and GRUB's place on a disk: its images for BIOS and for ppc64el's Open Firmware.
 
 The tree's own stages make these files (the element ``bootloader``), for the label of its root; here they get to where
 the firmware looks. UEFI needs nothing more than files in the ESP, which its file system's writer copies.
@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from blockdev.zipl.settings import FILE as ZIPL_SETTINGS
 from stages.errors import BuildError
+from stages.rooted import inside
 
 SECTOR = 512
 # boot.img: the sector of the core image, 64 bits, and the jump over the check of the drive (GRUB: i386/pc/boot.h).
@@ -32,24 +34,30 @@ _ESPS = ("boot/efi", "efi", "boot")
 
 @dataclass(frozen=True)
 class Found:
-    """What boots a tree: GRUB for BIOS (``boot``, ``core``), GRUB for Open Firmware, paths of programs for UEFI."""
+    """What boots a tree: GRUB for BIOS (``boot``, ``core``), GRUB for Open Firmware, paths of programs for UEFI.
+
+    ``zipl``: it says what an s390x disk starts.
+    """
 
     bios: tuple[Path, Path] | None = None
     prep: Path | None = None
     efi: tuple[str, ...] = ()
+    zipl: bool = False
 
     def __bool__(self) -> bool:
         """Is there any boot loader."""
-        return bool(self.bios or self.prep or self.efi)
+        return bool(self.bios or self.prep or self.efi or self.zipl)
 
 
 def find(tree: Path) -> Found:
     """What the tree brings to boot from; links that lead out of the tree are not followed."""
+    settings = inside(tree, ZIPL_SETTINGS)
     boot, core = _first(tree, "i386-pc/boot.img"), _first(tree, "i386-pc/core.img")
     return Found(
         bios=(boot, core) if boot and core else None,
         prep=_first(tree, "powerpc-ieee1275/core.elf"),
         efi=tuple(sorted(_programs(tree))),
+        zipl=settings is not None and settings.is_file(),
     )
 
 

@@ -12,7 +12,8 @@ from builder.progress import table
 _SMALL = 1 << 20  # bytes of free space that are not drawn: alignment, and the tables themselves
 _LEAST = 4  # columns of a part of the bar, with its border
 _KINDS = {"gpt": "GPT", "mbr": "MBR", "none": "no partition table"}
-_WAYS = {"bios": "BIOS", "uefi": "UEFI", "openfirmware": "Open Firmware"}
+_WAYS = {"bios": "BIOS", "uefi": "UEFI", "openfirmware": "Open Firmware", "channel": "channel I/O"}
+_ABSENT = {"openfirmware": "there is no PReP", "channel": "there is no zIPL"}  # what is not worth a line
 _HEAD = ("", "start", "size", "type", "holds", "label", "uuid")
 
 
@@ -141,7 +142,7 @@ def holding(content: Content) -> str:
 def _boot(found: Inspection) -> list[str]:
     lines = []
     for name, way in found.boot.ways.items():
-        if name == "openfirmware" and "there is no PReP" in way.why:
+        if not way.possible and _ABSENT.get(name, "\n") in way.why:
             continue
         lines.append(f"boots by {_WAYS[name]}: {'yes' if way.possible else 'no'}, {_plain(way.why)}")
     for one in found.boot.loaders:

@@ -11,8 +11,11 @@ import re
 BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"
 ESP = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
 PREP = "9E1A2D38-C612-4316-AA26-8B49521E5A8B"
+# Nobody has assigned a type to what s390x firmware reads: this one is ours. In an MBR it is data without a file system.
+ZIPL = "E7CD225F-1AB6-4850-B6DF-07C9C20DB8A7"
 LVM = "E6D6D379-F507-44C2-A23C-238F2A3DF928"
 MBR_PREP = "41"
+MBR_ZIPL = "da"
 MBR_EXTENDED = "0f"
 _GUIDS = {
     "0700": "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7",
@@ -53,6 +56,7 @@ _NAMES = {
     _GUIDS["8309"]: "LUKS",
     _GUIDS["830c"]: "verity amd64",
     LVM: "LVM",
+    ZIPL: "zIPL boot",
     _GUIDS["ea00"]: "extended boot",
     ESP: "EFI system",
     BIOS_BOOT: "BIOS boot",
@@ -63,6 +67,7 @@ _NAMES = {
     "0c": "FAT32",
     MBR_EXTENDED: "extended",
     MBR_PREP: "PReP boot",
+    MBR_ZIPL: "data",
     "82": "swap",
     "83": "Linux",
     "8e": "LVM",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+from blockdev.inspect import zipl
 from blockdev.inspect.mbr import is_volume
 from blockdev.inspect.model import BootCode, Content
 from blockdev.inspect.view import View
@@ -29,6 +30,8 @@ _LIST_END = 0x200 - 12  # where the core image's first sector keeps the place of
 
 def boot_code(sector: bytes) -> BootCode:
     """Whose code a boot sector (512 bytes) has."""
+    if zipl.is_record(sector):
+        return BootCode("zipl")
     code = sector[_PARAMETERS if is_volume(sector) else 0 : _CODE]
     if sector[510:512] != b"\x55\xaa" or not any(code) or _REFUSAL in code:
         return BootCode("none")

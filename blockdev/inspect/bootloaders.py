@@ -1,11 +1,15 @@
-"""Can a disk start, by BIOS, UEFI or Open Firmware, and with what? Decided from what was read of it. Pure."""
+"""Can a disk start, by BIOS, UEFI, Open Firmware or s390x's channel I/O, and with what? Decided from what was read.
+
+Pure.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-from blockdev.inspect import bootcode
+from blockdev.configuration.sizes import shown
+from blockdev.inspect import bootcode, zipl
 from blockdev.inspect.model import Boot, BootCode, Core, Loader, Partition, Place, Table, Way
 from blockdev.inspect.view import View
 
@@ -27,6 +31,7 @@ def find(view: View, table: Table, places: Sequence[Place], loaders: Sequence[Lo
         "bios": _bios(view, table, code, core, remarks),
         "uefi": _uefi(table, places, loaders, remarks),
         "openfirmware": _open_firmware(places),
+        "channel": _channel(view, table, code),
     }
     return Boot(code, core, tuple(loaders), ways, tuple(remarks))
 
@@ -56,6 +61,8 @@ def _number(table: Table, place: int) -> int | None:
 
 
 def _bios(view: View, table: Table, code: BootCode, core: Core | None, remarks: list[str]) -> Way:
+    if code.kind == "zipl":
+        return Way(False, "the first sector has s390x's boot record instead of code")
     if code.kind == "none":
         if core:
             remarks.append(f"GRUB's core image is at byte {core.start}, and nothing in the boot sector leads to it")
@@ -155,3 +162,22 @@ def _open_firmware(places: Sequence[Place]) -> Way:
         if kind == "elf":
             return Way(True, f"partition {partition.number} (PReP boot) holds a program")
     return Way(False, f"partition {found[0][0].number} (PReP boot) holds no program ({found[0][1]})")
+
+
+# -- s390x ----------------------------------------------------------------------------------
+
+
+def _channel(view: View, table: Table, code: BootCode) -> Way:
+    if code.kind != "zipl":
+        return Way(False, "there is no zIPL boot record")
+    try:
+        program = zipl.program(view, table.sector_size)
+    except ValueError as error:
+        return Way(False, f"zIPL's boot record is there, but {error}")
+    if not program.parts:
+        return Way(False, "zIPL's boot record leads to a program that has no parts")
+    what = "Linux" if zipl.is_linux(view, program) else "a loader"
+    runs = program.parts[-1][1]
+    number = _number(table, runs[0][0]) if runs else None
+    where = f" from partition {number}" if number else ""
+    return Way(True, f"zIPL's boot record loads {shown(program.bytes)}{where}, and starts {what}")

@@ -116,7 +116,8 @@ class Loader:
 
 @dataclass(frozen=True)
 class BootCode:
-    """Boot code in sector 0: ``kind`` is grub, syslinux, isolinux, windows, lilo, unknown or none.
+    """Boot code in sector 0: ``kind`` is grub, syslinux, isolinux, windows, lilo, zipl,
+    unknown or none.
 
     ``core`` is the first byte of what GRUB's code starts next, None for others.
     """
@@ -136,7 +137,7 @@ class Core:
 
 @dataclass(frozen=True)
 class Way:
-    """Whether the disk can start in one way (bios, uefi, openfirmware), and why or why not."""
+    """Whether the disk can start in one way (bios, uefi, openfirmware, channel), and why or why not."""
 
     possible: bool
     why: str

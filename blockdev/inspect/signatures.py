@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from blockdev.inspect import bootcode, ext, fat, linuxfs, luks, stacked
+from blockdev.inspect import bootcode, ext, fat, linuxfs, luks, stacked, zipl
 from blockdev.inspect.model import Content
 from blockdev.inspect.view import View
 
@@ -27,6 +27,7 @@ READERS: tuple[Callable[[View], Content | None], ...] = (
     fat.read,
     bootcode.core_content,
     stacked.elf,
+    zipl.content,
 )
 _SHOWN = 16
 

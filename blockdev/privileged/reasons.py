@@ -20,7 +20,7 @@ _SIGNS = {
     "grub-install": r"(?<![\w-])grub-install(?![\w-])",
     "grub2-install": r"(?<![\w-])grub2-install(?![\w-])",
     "extlinux": r"(?<![\w-])extlinux(?![\w-])",
-    "zipl": r"(?<![\w-])zipl(?![\w.-])",
+    "zipl": r"(?<![\w-])zipl(?![\w.-]|\)\n)",  # with the bracket it is a label of a `case`
 }
 
 _UNASKED = ("--force", "-f", "-ff", "--yes", "-y", "--quiet", "-q")

@@ -16,7 +16,8 @@ from pathlib import Path
 from types import FrameType
 from uuid import NAMESPACE_OID, uuid5
 
-from blockdev.assemble import embed_loaders, write_table
+from blockdev.assemble import write_table
+from blockdev.embed import embed_loaders
 from blockdev.layout.fstab import mapped
 from blockdev.layout.model import GroupPlan, Layout, LuksPlan
 from blockdev.privileged import filesystems, ledger, loops, release, scripts, stacked

@@ -13,8 +13,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blockdev.assemble import place_for_core, write_table
+from blockdev.assemble import write_table
 from blockdev.configuration.read import read
+from blockdev.embed import place_for_core
 from blockdev.layout.fstab import fstab
 from blockdev.layout.model import Layout
 from blockdev.layout.options import Options
