@@ -16,6 +16,7 @@ from blockdev.configuration import source
 from blockdev.configuration.nodes import Configuration, Luks
 from blockdev.configuration.read import read
 from blockdev.configuration.sizes import parse_bytes
+from blockdev.embed import check_zipl
 from blockdev.layout import fstab
 from blockdev.layout.model import Layout
 from blockdev.layout.options import Options
@@ -29,7 +30,7 @@ from stages.request import DISK_TYPES, Output
 BLOCK_DEVICE = "block-device"  # what elements with a configuration provide
 MACHINE, LOADER = "vm", "bootloader"
 HYBRID, MBR = "block-device-hybrid", "block-device-mbr"
-NO_LOADER = ("s390x",)  # zipl writes where the kernel lies on a mounted disk
+ZIPL = ("s390x",)  # architectures that start from a partition with kernel and ram disk
 _WITH_EFI = ("amd64", "i386", "arm64", "armhf", "riscv64")
 _GIB, _MIB = 1 << 30, 1 << 20
 # Block sizes are compared with what a tree of this many bytes needs, to find what cannot fit before anything runs.
@@ -60,7 +61,7 @@ def added_elements(
     more = []
     if not any(BLOCK_DEVICE in element.provides for element in elements):
         more.append(HYBRID if arch in _WITH_EFI else MBR)
-    if arch not in NO_LOADER and LOADER not in names and not any(LOADER in element.provides for element in elements):
+    if LOADER not in names and not any(LOADER in element.provides for element in elements):
         more.append(LOADER)
     return more
 
@@ -98,6 +99,8 @@ def describe(
     options = options_of(wish, variables, environment, seed)
     configuration = read(found.text, found.file)
     layout = plan(configuration, options, _NO_TREE)
+    if arch in ZIPL and wanted(outputs) and any(element.name == LOADER for element in elements):
+        check_zipl(layout)
     passphrases = _passphrases(configuration, environment)
     reasons = _reasons(layout, elements) if wanted(outputs) else ()
     if reasons:

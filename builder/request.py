@@ -288,12 +288,9 @@ def resolve_elements(
     kept = [output for output in outputs if not without or output.type not in DISK_TYPES]
     notes: tuple[str, ...] = (f"the element {without} leaves disk images out: none is written",) if without else ()
     if _is_for_disk(kept):
-        from builder.disk import NO_LOADER, added_elements
+        from builder.disk import added_elements
 
-        arch = parse_arch(wish.arch)
-        more = added_elements(found.names, found.elements, kept, arch)
-        if arch in NO_LOADER:
-            notes += (f"a disk of {arch} gets no boot loader: start it with dib-ctr boot --kernel FILE --initrd FILE",)
+        more = added_elements(found.names, found.elements, kept, parse_arch(wish.arch))
         asked += more
         found = resolve(asked, universe) if more else found
     instead = for_engines(found.elements)

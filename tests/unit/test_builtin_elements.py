@@ -353,6 +353,25 @@ def test_loaders_are_signed_where_the_distribution_signs_them(distribution: str,
     assert f"\nDIB_BOOTLOADER_SIGNED={signed}\n" in "\n" + result.stdout
 
 
+def test_s390x_starts_by_zipl_and_has_no_words_for_a_pc() -> None:
+    exported = dict(
+        line.split("=", 1)
+        for line in source(LOADER, {"ARCH": "s390x", "DIB_BLOCK_DEVICE": "mbr"}).stdout.splitlines()
+        if line.startswith("DIB_")
+    )
+    assert (exported["DIB_BOOTLOADER"], exported["DIB_BOOTLOADER_PLATFORMS"]) == ("zipl", "zipl")
+    assert exported["DIB_BOOTLOADER_SERIAL_CONSOLE"] == "ttysclp0"
+    assert exported["DIB_BOOTLOADER_VIRTUAL_TERMINAL"] == exported["DIB_BOOTLOADER_DEFAULT_CMDLINE"] == ""
+    assert exported["DIB_NO_TIMER_CHECK"] == "False"
+
+
+@pytest.mark.parametrize("layout", ["hybrid", "efi", "efi-4k", "efi-lvm"])
+def test_layouts_for_uefi_are_refused_on_s390x(layout: str) -> None:
+    result = source(f"block-device-{layout}/environment.d/15-block-device.bash", {"ARCH": "s390x"})
+    assert result.returncode != 0
+    assert "s390x does not boot by UEFI; use block-device-gpt" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
@@ -361,7 +380,10 @@ def test_loaders_are_signed_where_the_distribution_signs_them(distribution: str,
         ({"DIB_BOOTLOADER": "uki", "DIB_BLOCK_DEVICE": "mbr"}, "needs a layout with an EFI system partition"),
         ({"DIB_EXTLINUX": "1"}, "extlinux"),
         ({"DIB_BLOCK_DEVICE": "floppy"}, "expected mbr, gpt, efi or hybrid"),
-        ({"ARCH": "s390x"}, "no boot loader for s390x"),
+        ({"ARCH": "s390x", "DIB_BOOTLOADER": "systemd-boot"}, "start by zipl's boot record alone"),
+        ({"ARCH": "s390x", "DIB_BOOTLOADER": "uki"}, "start by zipl's boot record alone"),
+        ({"ARCH": "s390x", "DIB_BOOTLOADER": "grub"}, "start by zipl's boot record alone"),
+        ({"DIB_BOOTLOADER": "zipl"}, "zipl is s390x's boot loader, and this image is for amd64"),
     ],
 )
 def test_a_boot_loader_that_cannot_be_is_refused(variables: dict[str, str], said: str) -> None:

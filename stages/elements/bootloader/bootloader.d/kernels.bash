@@ -7,7 +7,7 @@ declare -A kernel_of=() initrd_of=()
 
 find_kernels() {
     local file name version
-    for file in /boot/vmlinuz-* /boot/vmlinux-* /boot/kernel-* /boot/Image-*; do
+    for file in /boot/vmlinuz-* /boot/vmlinux-* /boot/kernel-* /boot/Image-* /boot/image-*; do
         [ -f "$file" ] || continue
         name="${file##*/}"
         case "$name" in

@@ -1,16 +1,22 @@
 # What boots the disk and how, and from the layout (DIB_BLOCK_DEVICE) and the architecture: which firmware there may be.
-export DIB_BOOTLOADER="${DIB_BOOTLOADER:-grub}"
-export DIB_BOOTLOADER_DEFAULT_CMDLINE="${DIB_BOOTLOADER_DEFAULT_CMDLINE-nofb nomodeset gfxpayload=text}"
+# These words and terminals are a PC's; what s390x starts is what its zipl writes, or here the disk's writer.
+dib_bootloader_kind=grub dib_bootloader_words="nofb nomodeset gfxpayload=text" dib_bootloader_terminal=tty0
+dib_bootloader_timer=True
+if [ "$ARCH" = s390x ]; then
+    dib_bootloader_kind=zipl dib_bootloader_words="" dib_bootloader_terminal="" dib_bootloader_timer=False
+fi
+export DIB_BOOTLOADER="${DIB_BOOTLOADER:-$dib_bootloader_kind}"
+export DIB_BOOTLOADER_DEFAULT_CMDLINE="${DIB_BOOTLOADER_DEFAULT_CMDLINE-$dib_bootloader_words}"
 export DIB_BOOTLOADER_USE_SERIAL_CONSOLE="${DIB_BOOTLOADER_USE_SERIAL_CONSOLE:-True}"
-export DIB_BOOTLOADER_VIRTUAL_TERMINAL="${DIB_BOOTLOADER_VIRTUAL_TERMINAL-tty0}"
+export DIB_BOOTLOADER_VIRTUAL_TERMINAL="${DIB_BOOTLOADER_VIRTUAL_TERMINAL-$dib_bootloader_terminal}"
 export DIB_GRUB_TIMEOUT="${DIB_GRUB_TIMEOUT:-5}"
 export DIB_GRUB_TIMEOUT_STYLE="${DIB_GRUB_TIMEOUT_STYLE:-menu}"
-export DIB_NO_TIMER_CHECK="${DIB_NO_TIMER_CHECK:-True}"
+export DIB_NO_TIMER_CHECK="${DIB_NO_TIMER_CHECK:-$dib_bootloader_timer}"
 export DIB_SKIP_GRUB_PACKAGE_INSTALL="${DIB_SKIP_GRUB_PACKAGE_INSTALL:-False}"
 
 dib_bootloader_serial=ttyS0,115200
 dib_bootloader_efi="" # GRUB's name of the platform
-dib_bootloader_bios=""
+dib_bootloader_bios="" # what a layout without an ESP boots by: GRUB's name again, or zipl
 dib_bootloader_signed=False
 case "$ARCH" in
     amd64 | x86_64)
@@ -25,6 +31,7 @@ case "$ARCH" in
     ppc | powerpc | ppc64 | ppc64le | ppc64el)
         dib_bootloader_bios=powerpc-ieee1275 dib_bootloader_serial=hvc0
         ;;
+    s390x) dib_bootloader_bios=zipl dib_bootloader_serial=ttysclp0 ;;
 esac
 case "${DISTRO_NAME:-}" in
     debian | ubuntu | fedora | centos | rocky | almalinux | rhel | opensuse) ;;
@@ -42,13 +49,18 @@ case "${DIB_BLOCK_DEVICE:-}" in
         exit 1
         ;;
 esac
-if [ "$ARCH" = s390x ]; then
-    echo "bootloader: there is no boot loader for s390x, whose zipl writes to a mounted disk; leave the element out and" \
-        "start the disk with a kernel beside it (dib-ctr boot --kernel)." >&2
+if [ "$ARCH" = s390x ] && [ "$DIB_BOOTLOADER" != zipl ]; then
+    echo "bootloader: DIB_BOOTLOADER is '$DIB_BOOTLOADER', and s390x machines start by zipl's boot record alone; leave the" \
+        "variable out." >&2
+    exit 1
+fi
+if [ "$ARCH" != s390x ] && [ "$DIB_BOOTLOADER" = zipl ]; then
+    echo "bootloader: zipl is s390x's boot loader, and this image is for $ARCH; leave DIB_BOOTLOADER out, which is GRUB" \
+        "here." >&2
     exit 1
 fi
 case "$DIB_BOOTLOADER" in
-    grub) ;;
+    grub | zipl) ;;
     systemd-boot | uki) dib_bootloader_platforms="$dib_bootloader_efi" ;;
     *)
         echo "bootloader: DIB_BOOTLOADER is '$DIB_BOOTLOADER'; expected grub, systemd-boot or uki." >&2
@@ -59,7 +71,7 @@ if [ "${DIB_EXTLINUX:-0}" != 0 ]; then
     echo "bootloader: extlinux (DIB_EXTLINUX) is not supported; leave the variable out and take GRUB." >&2
     exit 1
 fi
-if [ "$DIB_BOOTLOADER" != grub ]; then
+if [ "$DIB_BOOTLOADER" = systemd-boot ] || [ "$DIB_BOOTLOADER" = uki ]; then
     case "${DIB_BLOCK_DEVICE:-}" in
         efi | hybrid) ;;
         *)
@@ -76,6 +88,6 @@ case "$DIB_BOOTLOADER:${DIB_RELEASE:-}" in
         exit 1
         ;;
 esac
-# The platforms to make loaders for, in GRUB's names, separated by blanks.
+# The platforms to make loaders for, in GRUB's names (or zipl), separated by blanks.
 read -r dib_bootloader_platforms <<< "$dib_bootloader_platforms" || true
 export DIB_BOOTLOADER_PLATFORMS="$dib_bootloader_platforms"
