@@ -179,5 +179,5 @@ def test_a_layout_that_s390x_does_not_start_is_refused_before_anything_runs(
 ) -> None:
     names = ("debian-minimal", "vm", element)
     with pytest.raises(UsageError, match=said):
-        prepared(*names, arch="s390x", settings=variables)
-    prepared(*names, arch="s390x", settings=variables, outputs=("tar",))
+        prepared(*names, arch="s390x", environment=variables)
+    prepared(*names, arch="s390x", environment=variables, outputs=("tar",))
