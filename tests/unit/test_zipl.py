@@ -339,6 +339,29 @@ def test_the_partition_is_found_by_its_type_and_inspected(tmp_path: Path, table:
     assert boot.ways["channel"].why == "zIPL's boot record loads 3.13 MiB from partition 2, and starts Linux"
 
 
+def test_a_root_on_a_volume_needs_no_other_place() -> None:
+    """Whatever lies on a partition of the type makes it another one: here a physical volume."""
+    text = """
+- local_loop: {name: image0}
+- partitioning:
+    base: image0
+    label: mbr
+    partitions:
+    - {name: pv, flags: [primary], type: '0xDA', size: 2GiB}
+    - {name: zipl, flags: [primary], type: '0xDA', size: 128MiB}
+- lvm:
+    name: lvm
+    pvs: [{name: pv0, base: pv}]
+    vgs: [{name: vg, base: [pv0]}]
+    lvs: [{name: lv_root, base: vg, extents: 100%FREE}]
+- mkfs: {name: mkfs_root, base: lv_root, mount: {mount_point: /, fstab: {}}}
+"""
+    layout = plan(read_layout(text, "layout.yaml"), Options(seed="test"), 50 * MIB)
+    check_zipl(layout)
+    home = place_for_zipl(layout)
+    assert home and home[1].name == "zipl"
+
+
 def test_a_layout_without_a_place_is_refused() -> None:
     with pytest.raises(UsageError, match="the layout has none") as caught:
         check_zipl(layout_of("mbr", kind="'83'"))
