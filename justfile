@@ -77,7 +77,7 @@ compat *ARGS:
     if [[ ' {{ARGS}} ' == *' --compare '* ]]; then tests/compat/setup /var/tmp/dib-ctr-compat/dib; fi
     python -m tests.compat {{ARGS}}
 
-# distributions by architectures by outputs, each really built and its disk started; WORDS choose rows (fedora arm64)
+# distributions by architectures by outputs, each really built and its disk started; WORDS choose rows (debian bookworm arm64)
 matrix *WORDS:
     python -m tests.matrix {{WORDS}}
 

@@ -47,15 +47,15 @@ def rows(file: Path = FILE) -> tuple[Row, ...]:
 
 
 def chosen(words: Sequence[str], table: Sequence[Row]) -> tuple[Row, ...]:
-    """The rows that words name (a distribution, an architecture, or a row's whole name); all without any word.
+    """The rows that words name (distribution, release, architecture, or a row's whole name); all without any word.
 
     A row counts where every kind of word that is there names it. Raises ValueError for a word that names none.
     """
-    kinds = {"distribution": set[str](), "arch": set[str](), "name": set[str]()}
+    kinds = {"distribution": set[str](), "release": set[str](), "arch": set[str](), "name": set[str]()}
     for word in words:
         kind = next((kind for kind in kinds if any(getattr(row, kind) == word for row in table)), None)
         if kind is None:
-            known = sorted({row.distribution for row in table} | {row.arch for row in table})
+            known = sorted({word for row in table for word in (row.distribution, row.release, row.arch)})
             raise ValueError(f"{word!r} is in no row of the matrix; there is: {', '.join(known)}")
         kinds[kind].add(word)
     return tuple(row for row in table if all(not given or getattr(row, kind) in given for kind, given in kinds.items()))

@@ -30,6 +30,7 @@ def test_words_choose_rows() -> None:
     assert chosen(["debian"], table_) == table_[1:]
     assert chosen(["amd64"], table_) == (FEDORA, table_[2])
     assert chosen(["debian", "arm64"], table_) == (ARM,)
+    assert chosen(["43"], table_) == (FEDORA,)
     assert chosen(["fedora-43-amd64"], table_) == (FEDORA,)
     with pytest.raises(ValueError, match="'suse' is in no row"):
         chosen(["suse"], table_)
