@@ -27,8 +27,14 @@ def folder(open_folder: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def fedora(folder: Path, rpm_tree: DebianTree) -> Iterator[Synthetic]:
-    yield from synthetic(folder, rpm_tree, "fedora", "43")
+def fedora(folder: Path, small_tree: DebianTree) -> Iterator[Synthetic]:
+    yield from synthetic(folder, small_tree, "fedora", "43")
+
+
+@pytest.fixture(scope="module")
+def with_kernel(folder: Path, rpm_tree: DebianTree) -> Iterator[Synthetic]:
+    """The mirror with a kernel and boot loaders."""
+    yield from synthetic(folder / "machine", rpm_tree, "fedora", "43")
 
 
 @pytest.fixture(scope="module")
@@ -54,17 +60,19 @@ def test_a_container(fedora: Synthetic) -> None:
     assert set(packages.values()) == {str(rpm.EPOCH)}
 
 
-def test_the_same_bytes(fedora: Synthetic) -> None:
+@pytest.mark.nightly
+def test_the_same_bytes(with_kernel: Synthetic) -> None:
     """A machine's tree, kernel and ram disk with it, from nothing but the packages' cache."""
     ask = ("--output", "tar", "--name", "again", "fedora-minimal", "vm")
-    first = fedora.build(*ask).digest("tar")
-    assert fedora.build("--no-cache", *ask).digest("tar") == first
+    first = with_kernel.build(*ask).digest("tar")
+    assert with_kernel.build("--no-cache", *ask).digest("tar") == first
 
 
-def test_a_machine_boots(fedora: Synthetic) -> None:
+@pytest.mark.nightly
+def test_a_machine_boots(with_kernel: Synthetic) -> None:
     """A disk comes up by UEFI with shim, with NetworkManager enabled and the serial line's login."""
-    fedora.build("--output", "raw", "--name", "machine", "fedora-minimal", "vm", "growroot")
-    disk = fedora.command.destination / "machine.raw"
+    with_kernel.build("--output", "raw", "--name", "machine", "fedora-minimal", "vm", "growroot")
+    disk = with_kernel.command.destination / "machine.raw"
     console = login(disk, "uefi")
     assert "fedora login:" in console
     assert "Started NetworkManager.service" in console
@@ -91,6 +99,7 @@ def test_centos_stream(centos: Synthetic) -> None:
     assert {"centos-stream-release", "shadow-utils", "sudo"} <= names
 
 
+@pytest.mark.nightly
 def test_the_build_image_gives_the_same_bytes(centos: Synthetic, monkeypatch: pytest.MonkeyPatch) -> None:
     """In podman, with another release of dnf and rpm than this machine's."""
     if not has("podman"):

@@ -104,6 +104,7 @@ def podman_store() -> Iterator[str]:
         engine.remove_store()
 
 
+@pytest.mark.nightly
 def test_the_element_of_diskimage_builder(place: Path, upstream_elements: Path, podman_store: str) -> None:
     (place / "elements").mkdir()
     write_element(place / "elements", "speaks", {"init.d/50-speaks": FRAGMENT})

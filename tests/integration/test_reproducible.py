@@ -170,7 +170,7 @@ def test_half_a_cache_gives_the_same_digest(first: tuple[Command, str]) -> None:
     assert digest(command, "--no-cache") == expected
 
 
-@pytest.mark.parametrize("name", ["podman", "docker"])
+@pytest.mark.parametrize("name", ["podman", pytest.param("docker", marks=pytest.mark.nightly)])
 def test_each_engine_gives_the_same_digest(
     name: str,
     first: tuple[Command, str],
