@@ -1,9 +1,9 @@
 """Build the matrix and print its table: ``python -m tests.matrix [WORDS] [--jobs N] [--engine NAME] [--json FILE]``.
 
-Words are distributions, releases, architectures and names of rows. ``--own-mirrors`` builds from what the distributions' own
-settings say instead of synthetic mirrors, which takes a machine that reaches them. ``--folder`` keeps what the mirrors
-are made of, and the layers, for the next run. ``--readme`` writes the table into the README. The exit status is 1
-where a row failed.
+Words are distributions, releases, architectures and names of rows. ``--own-mirrors`` builds from what the
+distributions' own settings say instead of synthetic mirrors, which takes a machine that reaches them. ``--folder``
+keeps what the mirrors are made of, and the layers, for the next run. ``--readme`` writes the table into the README.
+The exit status is 1 where a row failed.
 """
 
 from __future__ import annotations
