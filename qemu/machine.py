@@ -17,14 +17,14 @@ SYSTEMS = {
     "riscv64": "riscv64",
     "s390x": "s390x",
 }
-PACKAGES = {
+PACKAGES = {  # of Debian and Ubuntu; those named as the program are at times provided by another one
     "amd64": "qemu-system-x86",
     "i386": "qemu-system-x86",
     "arm64": "qemu-system-arm",
     "armhf": "qemu-system-arm",
     "ppc64el": "qemu-system-ppc",
-    "riscv64": "qemu-system-misc",
-    "s390x": "qemu-system-misc",
+    "riscv64": "qemu-system-riscv64",
+    "s390x": "qemu-system-s390x",
 }
 
 

@@ -51,7 +51,7 @@ AGAIN = {
 @pytest.fixture(scope="module")
 def host(open_folder: Path) -> Iterator[Command]:
     if not shutil.which("qemu-system-s390x"):
-        pytest.skip("qemu-system-s390x is not installed (qemu-system-misc)")
+        pytest.skip("qemu-system-s390x is not installed")
     folder = open_folder / "zipl"
     (folder / "elements").mkdir(parents=True)
     command = Command("host", folder / "store", folder / "out", (folder / "elements",))
