@@ -35,7 +35,8 @@ runcmd:
   - - sh
     - -c
     - >-
-      echo RESULT $(hostname) $(sudo -u worker sudo -n id -u) $(df --output=size -BM / | tail -1) END > /dev/ttyS0
+      echo RESULT $(cat /proc/sys/kernel/hostname) $(sudo -u worker sudo -n id -u)
+      $(df --output=size -BM / | tail -1) END > /dev/ttyS0
 """
 BOOT_TIME = 1500  # seconds
 

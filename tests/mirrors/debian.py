@@ -141,6 +141,24 @@ def cloud_config(text: str, distribution: str, renderers: Iterable[str]) -> str:
     return re.sub(r"(?m)^( +)(distro: .*)$", rf"\1\2\n\1{network}", found)
 
 
+def cloud_units(root: Path) -> dict[str, str]:
+    """cloud-init's units by path as other families have them: after the bus, by which machines are named.
+
+    (cloud-init: systemd/cloud-init-*.service.tmpl.)
+    """
+    found = {}
+    for name in ("main", "local", "network"):
+        path = f"usr/lib/systemd/system/cloud-init-{name}.service"
+        text = (root / path).read_text(encoding="utf-8")
+        text, count = re.subn(r"(?m)^DefaultDependencies=no\n", "", text)
+        assert count == 1, text
+        text = text.replace("Before=sysinit.target\n", "")
+        if name == "main":
+            text = text.replace("[Unit]\n", "[Unit]\nRequires=dbus.socket\nAfter=dbus.socket\n", 1)
+        found[path] = text
+    return found
+
+
 def _provided(name: str, entry: Mapping[str, str]) -> list[str]:
     return [
         name,

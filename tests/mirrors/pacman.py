@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.mirrors.debian import SSH_ENABLED, SSH_UNIT, DebianTree, cloud_config
+from tests.mirrors.debian import SSH_ENABLED, SSH_UNIT, DebianTree, cloud_config, cloud_units
 from tests.mirrors.keys import Key
 
 EPOCH = 1_760_000_000  # when all packages were built, in seconds
@@ -170,6 +170,7 @@ def _packages(tree: DebianTree) -> dict[str, _Package]:
     if cloud_init := found.get("cloud-init"):
         cloud = "etc/cloud/cloud.cfg"
         cloud_init.files = {cloud: cloud_config((tree.root / cloud).read_text(), "arch", ("networkd",))}
+        cloud_init.files |= cloud_units(tree.root)
     for name, depends in {"base": BASE, "mkinitcpio": ("dracut",), "efibootmgr": ()}.items():
         found.setdefault(name, _Package("1", name, set(depends)))
     found[EXTRA] = _Package("1", EXTRA, {"bash"}, files={f"usr/bin/{EXTRA}": "#!/bin/sh\necho extra\n"})

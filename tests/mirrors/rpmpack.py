@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.mirrors import uefi
-from tests.mirrors.debian import SSH_ENABLED, SSH_UNIT, DebianTree, cloud_config
+from tests.mirrors.debian import SSH_ENABLED, SSH_UNIT, DebianTree, cloud_config, cloud_units
 from tests.mirrors.rpmnames import KERNEL, LEFT_OUT, Distribution
 from tests.mirrors.subscription import SUBSCRIPTION_MANAGER
 
@@ -187,6 +187,8 @@ class Pack:
         if (self.root / _CLOUD).exists():
             config = (self.root / _CLOUD).read_text()
             self._replace(_CLOUD, cloud_config(config, own.partition("-")[0], ("network-manager",)))
+            for path, text in cloud_units(self.root).items():
+                self._replace(path, text)
         for name, depends in self.distribution.empty.items():
             if name not in self.groups:
                 self._add(name, {}, depends)
