@@ -171,6 +171,7 @@ def _packages(tree: DebianTree) -> dict[str, _Package]:
         cloud = "etc/cloud/cloud.cfg"
         cloud_init.files = {cloud: cloud_config((tree.root / cloud).read_text(), "arch", ("networkd",))}
         cloud_init.files |= cloud_units(tree.root)
+        cloud_init.depends.add("hostname")
     for name, depends in {"base": BASE, "mkinitcpio": ("dracut",), "efibootmgr": ()}.items():
         found.setdefault(name, _Package("1", name, set(depends)))
     found[EXTRA] = _Package("1", EXTRA, {"bash"}, files={f"usr/bin/{EXTRA}": "#!/bin/sh\necho extra\n"})

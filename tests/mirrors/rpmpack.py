@@ -187,6 +187,7 @@ class Pack:
         if (self.root / _CLOUD).exists():
             config = (self.root / _CLOUD).read_text()
             self._replace(_CLOUD, cloud_config(config, own.partition("-")[0], ("network-manager",)))
+            self.groups["cloud-init"].depends.add("hostname")
             for path, text in cloud_units(self.root).items():
                 self._replace(path, text)
         for name, depends in self.distribution.empty.items():
