@@ -68,6 +68,7 @@ def test_a_container(arch: Arch) -> None:
     arch.build("--output", "dir,slim=no", "-p", pacman.EXTRA, "--name", "plain", "arch-minimal")
     tree = arch.command.destination / "plain.dir"
     assert os.access(tree / f"usr/bin/{pacman.EXTRA}", os.X_OK)
+    assert [(tree / name).is_file() for name in (pacman.LETTERS, pacman.MORE_LETTERS)] == [True, True]
     assert sorted(file.name for file in (tree / "etc/pacman.d").iterdir()) == ["mirrorlist"]
     assert f"Server = {arch.address}/$repo/os/$arch" in (tree / "etc/pacman.d/mirrorlist").read_text()
     assert not [*(tree / "var/lib/pacman/sync").iterdir(), *(tree / "var/cache/pacman/pkg").iterdir()]

@@ -25,6 +25,7 @@ PACKAGES = (  # of Debian, with all that they need
     *("pacman-package-manager", "libarchive-tools", "bash", "cloud-init", "cloud-guest-utils", "python3"),
 )
 LINK = "->"  # begins the text of a file that is a link
+LETTERS, MORE_LETTERS = "usr/share/größe", "usr/share/länge"  # files of the bootstrap's packages, and of EXTRA
 EXTRA = "extra-tool"  # a package of no use, for tests that install one
 OF_DEBIAN = ("etc/init.d", "etc/rc", "etc/localtime", "usr/bin/sh")  # paths that Arch's packages have not
 LEFT_OUT = frozenset(("apt", "dpkg", "debconf", "ucf", "sqv", "libapt-pkg7.0", "linux-image-cloud-amd64"))
@@ -166,6 +167,7 @@ def _packages(tree: DebianTree) -> dict[str, _Package]:
     found["bash"].files = {"usr/bin/sh": f"{LINK}bash"}
     title = 'NAME="Arch Linux"\nID=arch\nPRETTY_NAME="Arch Linux (synthetic mirror)"\nBUILD_ID=rolling\n'
     found["filesystem"].files = {"usr/lib/os-release": title, "etc/pacman.d/mirrorlist": "# No mirror is chosen.\n"}
+    found["filesystem"].files[LETTERS] = "Not all file names are plain.\n"
     found["filesystem"].files["etc/issue"] = "Arch Linux (synthetic mirror) \\r (\\l)\n"
     if cloud_init := found.get("cloud-init"):
         cloud = "etc/cloud/cloud.cfg"
@@ -175,6 +177,7 @@ def _packages(tree: DebianTree) -> dict[str, _Package]:
     for name, depends in {"base": BASE, "mkinitcpio": ("dracut",), "efibootmgr": ()}.items():
         found.setdefault(name, _Package("1", name, set(depends)))
     found[EXTRA] = _Package("1", EXTRA, {"bash"}, files={f"usr/bin/{EXTRA}": "#!/bin/sh\necho extra\n"})
+    found[EXTRA].files[MORE_LETTERS] = ""
     for package in found.values():
         package.depends &= found.keys()
     return found
