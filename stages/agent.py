@@ -345,7 +345,7 @@ def shell(work: Work) -> None:
     if work.request.stop_at:
         session = builder.open_session(made.find(work.request.stop_at), chain)
     else:
-        session = finished_session(work.store, chain, made.tree_key, {})
+        session = finished_session(work.store, chain, made.tree_key, work.request.arch)
     command = json.loads(work.request.arguments.get("command", "[]"))
     if command:
         set_command(work.store, session, command)

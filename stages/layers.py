@@ -22,7 +22,7 @@ from stages.errors import BuildError
 from stages.events import emit
 from stages.hooksfolder import add_earlier, same_as_given, write_hooks
 from stages.key import digest, why_missed
-from stages.nativetools import Programs, Tool
+from stages.nativetools import Programs
 from stages.places import (
     BUILD_DIR,
     CACHES,
@@ -252,7 +252,7 @@ class Builder:
                         furnished=stage.phase.name != "root",
                         image_cache=self._image_cache() if stage.image_cache else None,
                         given={path: self._given(self.request.given[path]) for path in stage.given},
-                        native=self._native(merged / "tree"),
+                        native=self._programs.ready(merged / "tree") if self._programs else None,
                     )
         finally:
             if not (scratch / "merged").exists():  # never walk into a tree that could not be unmounted
@@ -261,9 +261,6 @@ class Builder:
     @cached_property
     def _programs(self) -> Programs | None:
         return foreign.programs(self.request.arch, self.scratch / "native")
-
-    def _native(self, tree: Path) -> tuple[Path, tuple[Tool, ...]] | None:
-        return (self._programs.folder, self._programs.serving(tree)) if self._programs else None
 
     def _given(self, digest: str) -> Path:
         """A given file: it came with the request, or the host sends it now."""
@@ -347,6 +344,7 @@ class Builder:
             json.dumps(
                 {
                     "chain": list(chain),
+                    "arch": self.request.arch,
                     "inside": stage.phase.inside,
                     "network": stage.network and not self.request.offline,
                     "environment": self._environment(stage),

@@ -81,6 +81,10 @@ class Programs:
     folder: Path
     versions: Mapping[str, str]
 
+    def ready(self, tree: Path) -> tuple[Path, tuple[Tool, ...]]:
+        """What a stage of this tree is told: the folder, and which of the programs serve."""
+        return self.folder, self.serving(tree)
+
     def serving(self, tree: Path) -> tuple[Tool, ...]:
         """Those that serve a tree, also one that is still to be made."""
         known = packagedb.read(tree) if (tree / "var/lib/dpkg/status").is_file() else ()

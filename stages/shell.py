@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stages import sandbox
+from stages import foreign, sandbox
 from stages.environment import PATH
 from stages.layers import resolv_conf, resolving
 from stages.sandbox import View
@@ -19,16 +19,17 @@ from stages.store import Store, remove_tree
 from stages.tree import mounted
 
 
-def finished_session(store: Store, chain: Sequence[str], tree_key: str, environment: Mapping[str, str]) -> str:
-    """A session in the finished tree, as its image would run; returns its name."""
+def finished_session(store: Store, chain: Sequence[str], tree_key: str, arch: str) -> str:
+    """A session in the finished tree of an architecture, as its image would run; returns its name."""
     session = f"{os.getpid()}-tree-{tree_key[:8]}"
     folder = store.root / "sessions" / session
     (folder / "hooks").mkdir(parents=True, exist_ok=True)
     content = {
         "chain": list(chain),
+        "arch": arch,
         "inside": True,
         "network": True,
-        "environment": {"PATH": PATH, "HOME": "/root", **environment},
+        "environment": {"PATH": PATH, "HOME": "/root", **foreign.settings(arch)},
         "script": "",
         "title": "the finished tree",
     }
@@ -61,6 +62,8 @@ def enter(session: str, store_path: Path, scratch: Path) -> int:
     if not command:
         _greet(content)
     (scratch / "stage").mkdir(parents=True, exist_ok=True)
+    foreign.ensure(content["arch"], scratch / "binfmt")
+    programs = foreign.programs(content["arch"], scratch / "native")
     with (
         store.in_use(),
         store.workplace() as place,
@@ -77,6 +80,7 @@ def enter(session: str, store_path: Path, scratch: Path) -> int:
             network=content["network"],
             masked=(store.root,),
             resolv_conf=resolv_conf(),
+            native=programs.ready(merged / "tree") if programs else None,
         )
         environment = {**content["environment"], "TERM": os.environ.get("TERM", "dumb"), "PS1": "dib-ctr:\\w# "}
         shell = "/bin/bash" if not content["inside"] or os.path.lexists(merged / "tree/bin/bash") else "/bin/sh"

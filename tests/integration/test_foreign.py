@@ -69,4 +69,8 @@ def test_a_foreign_program_runs_in_a_stage(open_folder: Path) -> None:
     assert contents(tar, "*greeting") == GREETING
     # The tree's root has no such program, loader or library: this machine's own ran, and is not in the image.
     assert contents(tar, "*run-natively") == subprocess.check_output(["dpkg-deb", "--version"])
+    # A shell in such a tree runs its programs, too.
+    for words in ((), ("--at", "install/greet/50-greet")):
+        shell = command("shell", "--arch", "riscv64", "--name", "foreign", *words, "tiny-os", "greet", "--", "/greet")
+        assert GREETING.decode() in shell.stdout, shell.stderr
     assert "dev/native" not in subprocess.check_output(["tar", "-tf", str(tar)], text=True)
