@@ -20,6 +20,11 @@ def settings(wanted: str) -> dict[str, str]:
     return {} if runs(native(), wanted) or not cpu else {"QEMU_CPU": cpu}
 
 
+def short_places(wanted: str) -> bool:
+    """Must places in directories be numbers of 31 bits for the architecture's programs to read them here."""
+    return ARCHITECTURES[wanted].bits == 32 and not runs(native(), wanted)
+
+
 def programs(wanted: str, at: Path) -> Programs | None:
     """This machine's programs for stages of such a tree, put into ``at``; None where there are none."""
     return None if runs(native(), wanted) else prepare(at)

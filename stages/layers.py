@@ -249,6 +249,7 @@ class Builder:
                         caches=self._cache_views(stage, merged, place),
                         masked=(self.store.root,),
                         resolv_conf=resolv_conf(),
+                        short_places=foreign.short_places(self.request.arch),
                         furnished=stage.phase.name != "root",
                         image_cache=self._image_cache() if stage.image_cache else None,
                         given={path: self._given(self.request.given[path]) for path in stage.given},

@@ -53,7 +53,8 @@ class View:
     empty folder on a tmpfs for mount points. ``masked`` are more folders of the build image's root to hide (the store).
     ``image_cache`` is the scripts' own cache (DIB_IMAGE_CACHE), for outside stages that use it. ``given`` are files of
     the user's machine by the path at which an outside stage sees them. ``supervised``: system calls that a user
-    namespace refuses are answered (see ``stages.supervise``), where the kernel has what that takes. ``furnished``: an
+    namespace refuses are answered (see ``stages.supervise``), where the kernel has what that takes. ``short_places``:
+    among them places in directories, for 32-bit programs in an interpreter. ``furnished``: an
     outside stage has the kernel's file systems in the tree, too, as diskimage-builder mounts them after ``root.d``;
     without, just the devices that programs in the tree cannot do without. ``native``: this machine's programs for a
     foreign tree, and which of them serve (``stages.nativetools``).
@@ -72,6 +73,7 @@ class View:
     image_cache: Path | None = None
     given: Mapping[str, Path] = field(default_factory=dict)
     supervised: bool = True
+    short_places: bool = False
     furnished: bool = False
     native: tuple[Path, tuple[nativetools.Tool, ...]] | None = None
 
@@ -350,7 +352,7 @@ def run(
     """
     reader, writer = os.pipe()
     sys.stdout.flush()
-    supervisor = listener.start(writer) if view.supervised else None
+    supervisor = listener.start(writer, short=view.short_places) if view.supervised else None
     report_reader, report = os.pipe()
     child = os.fork()
     if child == 0:
@@ -409,7 +411,7 @@ def _read_until_end(reader: int, child: int, on_output: Callable[[bytes], None],
 
 def interact(view: View, argv: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run ``argv`` in the sandbox on the caller's own terminal; returns its exit status."""
-    supervisor = listener.start(2) if view.supervised else None
+    supervisor = listener.start(2, short=view.short_places) if view.supervised else None
     child = os.fork()
     if child == 0:
         try:

@@ -80,6 +80,7 @@ def enter(session: str, store_path: Path, scratch: Path) -> int:
             network=content["network"],
             masked=(store.root,),
             resolv_conf=resolv_conf(),
+            short_places=foreign.short_places(content["arch"]),
             native=programs.ready(merged / "tree") if programs else None,
         )
         environment = {**content["environment"], "TERM": os.environ.get("TERM", "dumb"), "PS1": "dib-ctr:\\w# "}

@@ -14,14 +14,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from stages.supervise import answers, kernel, mounting, records
+from stages.supervise import answers, directories, kernel, mounting, records
 from stages.supervise.answers import MountCall
-from stages.supervise.caller import HERE, Caller
+from stages.supervise.caller import HERE, Caller, UnreadableError
 from stages.supervise.filter import Architecture
 
 _CAP_CHOWN, _CAP_LINUX_IMMUTABLE, _CAP_SYS_ADMIN, _CAP_MKNOD = 0, 9, 21, 27
 _NO_FOLLOW, _EMPTY_PATH = 0x100, 0x1000
 _EXTENDED_IMMUTABLE, _EXTENDED_APPEND = 0x8, 0x10  # FS_XFLAG_...
+_MOST_ENTRIES = 1 << 20  # bytes of a directory in one answer
 
 _MODULE = "loading a kernel module"
 _CLOCK = "setting the machine's clock"
@@ -82,6 +83,26 @@ class Answers:
             self._chroot(caller, arguments[0])
             return None
         return self._refuse(_MACHINE[name])
+
+    def read_directory(self, name: str, caller: Caller, arguments: tuple[int, ...]) -> tuple[int | None, int]:
+        """The answer to a call on a directory whose places get 31 bits, and what it returns."""
+        directory = caller.descriptor(_signed(arguments[0]))
+        try:
+            if not stat.S_ISDIR(os.fstat(directory).st_mode):
+                return None, 0
+            if name == "lseek":
+                if arguments[1] > directories.HIGHEST or arguments[2] & 0xFFFFFFFF != os.SEEK_SET:
+                    return None, 0
+                os.lseek(directory, directories.long(arguments[1]), os.SEEK_SET)
+                return 0, arguments[1]
+            found = kernel.entries(directory, min(arguments[2] & 0xFFFFFFFF, _MOST_ENTRIES))
+            try:
+                caller.write(arguments[1], directories.shortened(found))
+            except UnreadableError:  # the directory's position has moved: the kernel must not go on from there
+                return errno.EFAULT, 0
+            return 0, len(found)
+        finally:
+            os.close(directory)
 
     def _refuse(self, what: str) -> int:
         self.counts["refused"] += 1

@@ -133,6 +133,14 @@ class Caller:
         with _looking():
             return os.stat(f"{self.proc}/fd/{descriptor}")  # noqa: PTH116 (the link is the kernel's own)
 
+    def descriptor(self, number: int) -> int:
+        """A copy of a descriptor of its: one open file, with one position, for both."""
+        with _looking():
+            try:
+                return kernel.descriptor_of(self.pid, number)
+            except OSError:  # a thread that is not its process's first
+                return kernel.descriptor_of(self.status("Tgid", 10), number)
+
     def open(self, folder: int, path: bytes, *, follow: bool) -> int:
         """A descriptor (O_PATH) of what a path is for it; where the path is empty, of what ``folder`` describes."""
         if not path:

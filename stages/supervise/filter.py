@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from stages.supervise import directories
+
 ALLOW = 0x7FFF0000
 NOTIFY = 0x7FC00000
 NO_SUCH_CALL = 0x00050000 | 38  # SECCOMP_RET_ERRNO with ENOSYS
@@ -77,7 +79,7 @@ def _numbers(text: str) -> dict[str, int]:
 
 _GENERIC = _numbers(
     "mknodat 33 mount 40 umount2 39 ioctl 29 setxattr 5 lsetxattr 6 fsetxattr 7 fchown 55 fchownat 54 chroot 51 "
-    "init_module 105 finit_module 273 swapon 224 reboot 142 settimeofday 170 clock_settime 112"
+    "init_module 105 finit_module 273 swapon 224 reboot 142 settimeofday 170 clock_settime 112 lseek 62 getdents64 61"
 )
 _I386 = _numbers(
     "mknod 14 mknodat 297 mount 21 umount2 52 ioctl 54 setxattr 226 lsetxattr 227 fsetxattr 228 chown 212 fchown 207 "
@@ -91,7 +93,7 @@ _NATIVE_AND_COMPAT: dict[str, tuple[Architecture, ...]] = {
             _numbers(
                 "mknod 133 mknodat 259 mount 165 umount2 166 ioctl 16 setxattr 188 lsetxattr 189 fsetxattr 190 "
                 "chown 92 fchown 93 lchown 94 fchownat 260 chroot 161 init_module 175 finit_module 313 swapon 167 "
-                "reboot 169 settimeofday 164 clock_settime 227"
+                "reboot 169 settimeofday 164 clock_settime 227 lseek 8 getdents64 217"
             ),
         ),
         Architecture(0x40000003, _I386, bits=32),
@@ -109,7 +111,7 @@ _NATIVE_AND_COMPAT: dict[str, tuple[Architecture, ...]] = {
             _numbers(
                 "mknod 14 mknodat 288 mount 21 umount2 52 ioctl 54 setxattr 209 lsetxattr 210 fsetxattr 211 chown 181 "
                 "fchown 95 lchown 16 fchownat 289 chroot 61 init_module 128 finit_module 353 swapon 87 reboot 88 "
-                "settimeofday 79 clock_settime 245"
+                "settimeofday 79 clock_settime 245 lseek 19 getdents64 202"
             ),
             ioctl_write=4,
             ioctl_shift=29,
@@ -121,7 +123,7 @@ _NATIVE_AND_COMPAT: dict[str, tuple[Architecture, ...]] = {
             _numbers(
                 "mknod 14 mknodat 290 mount 21 umount2 52 ioctl 54 setxattr 224 lsetxattr 225 fsetxattr 226 chown 212 "
                 "fchown 207 lchown 198 fchownat 291 chroot 61 init_module 128 finit_module 344 swapon 87 reboot 88 "
-                "settimeofday 79 clock_settime 259"
+                "settimeofday 79 clock_settime 259 lseek 19 getdents64 220"
             ),
             big_endian=True,
         ),
@@ -150,8 +152,11 @@ def architectures(machine: str) -> tuple[Architecture, ...]:
     return _NATIVE_AND_COMPAT.get(machine, ())
 
 
-def rules(architecture: Architecture, ids: int) -> tuple[Rule, ...]:
-    """What to hand over, where user and group ids from ``ids`` on are outside the user namespace's map."""
+def rules(architecture: Architecture, ids: int, *, short: bool = False) -> tuple[Rule, ...]:
+    """What to hand over, where user and group ids from ``ids`` on are outside the user namespace's map.
+
+    ``short``: places in directories get 31 bits (see ``stages.supervise.directories``).
+    """
     numbers = architecture.numbers
     found = [Rule(numbers[name]) for name in _ALWAYS]
     found += [Rule(number, action=NO_SUCH_CALL) for number in NEW_MOUNT_CALLS.values()]
@@ -164,6 +169,9 @@ def rules(architecture: Architecture, ids: int) -> tuple[Rule, ...]:
         if name in numbers and ids < _WORD:  # the highest number of all means "leave it"
             outside = tuple(Check(argument, ids, _WORD - 1) for argument in (position, position + 1))
             found.append(Rule(numbers[name], outside))
+    if short and "getdents64" in numbers:
+        found.append(Rule(numbers["getdents64"]))
+        found.append(Rule(numbers["lseek"], (Check(1, directories.LOWEST, directories.HIGHEST),)))
     return tuple(found)
 
 
@@ -198,12 +206,12 @@ def _rule(rule: Rule, *, big_endian: bool) -> list[_Instruction]:
 
 
 @cache
-def program(machine: str, ids: int) -> bytes:
-    """The filter for a machine, as an array of ``struct sock_filter``; empty for a machine that is not known."""
+def program(machine: str, ids: int, *, short: bool = False) -> bytes:
+    """The filter of these :func:`rules`, an array of ``struct sock_filter``; empty for a machine that is not known."""
     found: list[_Instruction] = [_Instruction(_LOAD, 4)]
     for architecture in architectures(machine):
         section = [_Instruction(_LOAD, 0)]
-        for rule in rules(architecture, ids):
+        for rule in rules(architecture, ids, short=short):
             section += _rule(rule, big_endian=architecture.big_endian)
         section.append(_Instruction(_RETURN, ALLOW))
         found += [

@@ -20,6 +20,7 @@ _NOTIFICATION = struct.Struct("=QII64s")
 _RESPONSE = struct.Struct("=QqiI")
 _RECEIVE, _SEND = 0xC0502100, 0xC0182101
 _CONTINUE = 1
+_PIDFD_GETFD = 438  # everywhere
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _OPEN_TREE_CLONE, _MOVE_EMPTY_PATH = 1, 4
 _MOUNT_SETATTR, _ATTR_RDONLY = NEW_MOUNT_CALLS["mount_setattr"], 1
@@ -71,10 +72,27 @@ def receive(listener: int) -> tuple[int, int, bytes]:
     return identity, pid, data
 
 
-def respond(listener: int, identity: int, error: int | None) -> None:
-    """Let a call fail with an errno, succeed (0), or go on to the kernel (None)."""
+def respond(listener: int, identity: int, error: int | None, value: int = 0) -> None:
+    """Let a call fail with an errno, succeed (0) and return ``value``, or go on to the kernel (None)."""
     flags = _CONTINUE if error is None else 0
-    fcntl.ioctl(listener, _SEND, bytearray(_RESPONSE.pack(identity, 0, -(error or 0), flags)))
+    fcntl.ioctl(listener, _SEND, bytearray(_RESPONSE.pack(identity, value, -(error or 0), flags)))
+
+
+def descriptor_of(process: int, number: int) -> int:
+    """A copy of another process's descriptor: one open file, with one position, for both (pidfd_getfd(2))."""
+    handle = os.pidfd_open(process)
+    try:
+        return _checked(_libc.syscall(_PIDFD_GETFD, handle, number, 0))
+    finally:
+        os.close(handle)
+
+
+def entries(directory: int, size: int) -> bytes:
+    """The next entries of an open directory, at most ``size`` bytes of them; none at its end (getdents64(2))."""
+    buffer = ctypes.create_string_buffer(size)
+    call = architectures(os.uname().machine)[0].numbers["getdents64"]
+    length = _checked(_libc.syscall(call, directory, buffer, size))
+    return buffer.raw[:length]
 
 
 def enter_mounts(namespace: int) -> None:

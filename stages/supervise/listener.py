@@ -43,14 +43,16 @@ def ids() -> int:
 def hand_over(channel: socket.socket) -> None:
     """In the process that is to become the stage's own: install the filter, if that can be, and send its descriptor."""
     with contextlib.suppress(OSError, KeyError), channel:
-        listener = kernel.install(bpf.program(os.uname().machine, ids_given(channel)))
+        given, short = told(channel)
+        listener = kernel.install(bpf.program(os.uname().machine, given, short=short))
         socket.send_fds(channel, [b"."], [listener])
         os.close(listener)
 
 
-def ids_given(channel: socket.socket) -> int:
-    """The number of ids, which the supervisor sends first."""
-    return int(channel.recv(16))
+def told(channel: socket.socket) -> tuple[int, bool]:
+    """What the supervisor sends first: the number of ids, and whether places in directories get 31 bits."""
+    given, short = channel.recv(32).split()
+    return int(given), bool(int(short))
 
 
 @dataclass
@@ -70,8 +72,11 @@ class Supervisor:
         return Counter(json.loads(said)) if said else Counter()
 
 
-def start(output: int) -> Supervisor | None:
-    """Start a supervisor whose lines go to the descriptor ``output``; None where none is needed or possible."""
+def start(output: int, *, short: bool) -> Supervisor | None:
+    """Start a supervisor whose lines go to the descriptor ``output``; None where none is needed or possible.
+
+    ``short``: it gives places in directories 31 bits (see ``stages.supervise.directories``).
+    """
     given = ids()
     if not given:
         return None
@@ -85,7 +90,7 @@ def start(output: int) -> Supervisor | None:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
                 signal.signal(number, signal.SIG_IGN)
             _close_all_but(theirs.fileno(), output, writer)
-            _supervise(theirs, output, writer, given)
+            _supervise(theirs, output, writer, given, short=short)
             status = 0
         finally:
             os._exit(status)
@@ -102,8 +107,8 @@ def _close_all_but(*kept: int) -> None:
         first = descriptor + 1
 
 
-def _supervise(channel: socket.socket, output: int, report: int, given: int) -> None:
-    channel.send(str(given).encode())
+def _supervise(channel: socket.socket, output: int, report: int, given: int, *, short: bool) -> None:
+    channel.send(f"{given} {short:d}".encode())
     _, received, _, _ = socket.recv_fds(channel, 1, 1)
     channel.close()
     if not received:
@@ -123,15 +128,20 @@ def _supervise(channel: socket.socket, output: int, report: int, given: int) -> 
 def _answer(listener: int, answers: Answers, home: Home) -> None:
     identity, pid, data = kernel.receive(listener)
     error: int | None = None
+    value = 0
     try:
         call = bpf.decode(data, os.uname().machine)
         if call:
             name, architecture, arguments = call
-            error = answers.give(name, Caller(pid, home), architecture, arguments)
+            caller = Caller(pid, home)
+            if name in ("getdents64", "lseek"):
+                error, value = answers.read_directory(name, caller, arguments)
+            else:
+                error = answers.give(name, caller, architecture, arguments)
     except UnreadableError:
         error = None
     except OSError as failure:
         error = failure.errno or None
     except Exception as failure:  # noqa: BLE001 - whatever it is, the stage's process must not wait for ever
         answers.say(f"a system call could not be answered: {failure!r}")
-    kernel.respond(listener, identity, error)
+    kernel.respond(listener, identity, error, value)

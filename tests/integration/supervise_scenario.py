@@ -71,6 +71,7 @@ def run(folder: Path, where: str, network: str, supervised: str, script: str) ->
         scratch=folder / "scratch",
         network=network == "shared",
         supervised=supervised != "no",
+        short_places=supervised == "short",
     )
     if supervised == "refused":
         kernel.install = _refuse

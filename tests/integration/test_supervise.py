@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.integration.engine_cases import missing
+
 HERE = Path(__file__).parent
 OUTER_ROOT = 100_000  # where root itself opens the namespace: the host id that becomes its root
 
@@ -80,6 +82,53 @@ def test_without_supervision_the_kernel_refuses(folder: Path, supervised: str) -
     assert done["status"] == 0, done["said"]
     assert done["said"].count("not permitted") == 3
     assert done["answers"] == {}
+
+
+PLACES = """
+import ctypes, os, struct, sys, threading
+libc = ctypes.CDLL(None)
+libc.opendir.restype = libc.readdir.restype = libc.telldir.restype = ctypes.c_void_p
+libc.telldir.restype = ctypes.c_long
+
+def rest(folder):
+    found = []
+    while entry := libc.readdir(ctypes.c_void_p(folder)):
+        _, place, length, _ = struct.unpack("=QqHB", ctypes.string_at(entry, 19))
+        found.append((ctypes.string_at(entry + 19), place))
+    return found
+
+def read():
+    folder = libc.opendir(os.fsencode(sys.argv[1]))
+    whole = rest(folder)
+    libc.seekdir(ctypes.c_void_p(folder), ctypes.c_long(whole[700][1]))
+    assert rest(folder) == whole[701:]
+    libc.rewinddir(ctypes.c_void_p(folder))
+    assert rest(folder) == whole
+    assert {os.fsdecode(name) for name, _ in whole} == {".", "..", *map(str, range(2000))}
+    print("longest", max(place for _, place in whole).bit_length())
+
+thread = threading.Thread(target=read)
+thread.start()
+thread.join()
+with open(sys.argv[1] + "/../file", "w+b") as file:
+    file.seek(0x70000001)
+    file.write(b"end")
+    file.seek(0x70000002)
+    assert (file.read(), file.tell()) == (b"nd", 0x70000004)
+"""
+
+
+@pytest.mark.parametrize("supervised", ["yes", "short"])
+def test_places_in_directories_have_31_bits_where_an_interpreter_needs_that(folder: Path, supervised: str) -> None:
+    script = f"set -eu; cd $T; mkdir d; (cd d; touch {{0..1999}}); python3 -c '{PLACES}' d"
+    done = in_namespace(folder, "outside", "own", supervised, script)
+    assert done["status"] == 0, done["said"]
+    assert "Error" not in done["said"]  # one in the thread does not end the program
+    longest = int(done["said"].split("longest ")[1].split()[0])
+    if supervised == "short":
+        assert longest <= 31
+    elif longest <= 31:
+        missing("this file system's places are short by themselves")
 
 
 def test_device_nodes_are_made_copied_and_unpacked(folder: Path) -> None:

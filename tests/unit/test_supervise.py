@@ -89,6 +89,23 @@ def test_every_other_call_is_allowed(machine: str) -> None:
     assert result(program, 165, 0x1234, (), big_endian=big) == bpf.ALLOW  # another architecture
 
 
+@pytest.mark.parametrize("machine", MACHINES)
+def test_directories_are_handed_over_for_interpreted_programs_of_32_bits_alone(machine: str) -> None:
+    architecture = bpf.architectures(machine)[0]
+    cases = [
+        ("getdents64", (3, 0x1000, 32768), bpf.NOTIFY),
+        ("lseek", (3, 0x70000000, 0), bpf.NOTIFY),
+        ("lseek", (3, 0x7FFFFFFF, 0), bpf.NOTIFY),
+        ("lseek", (3, 0x6FFFFFFF, 0), bpf.ALLOW),
+        ("lseek", (3, 0x80000000, 0), bpf.ALLOW),
+    ]
+    for name, arguments, expected in cases:
+        call = (architecture.numbers[name], architecture.audit, arguments)
+        big = architecture.big_endian
+        assert result(bpf.program(machine, IDS), *call, big_endian=big) == bpf.ALLOW
+        assert result(bpf.program(machine, IDS, short=True), *call, big_endian=big) == expected
+
+
 def test_new_mount_calls_are_not_there() -> None:
     program = bpf.program("x86_64", IDS)
     assert {result(program, number, 0xC000003E, ()) for number in bpf.NEW_MOUNT_CALLS.values()} == {0x50000 | 38}
