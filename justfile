@@ -16,8 +16,8 @@ test *ARGS:
     cd '{{justfile_directory()}}'
     # A missing engine fails its tests here; elsewhere they are skipped.
     if [[ ${DIB_CTR_TEST_ALL_ENGINES-} ]]; then tests/setup-daemons.sh; fi
-    # Files side by side, a processor each: most of a build is waiting for one program that uses one.
-    pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=40 {{ARGS}}
+    # Files side by side, one more than there are processors: a build waits now and then, for a mirror or a disk.
+    pytest --numprocesses="$(($(nproc) + 1))" --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=40 {{ARGS}}
 
 # the tests that need no engine and no network
 test-unit *ARGS:

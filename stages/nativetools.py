@@ -33,6 +33,7 @@ class Tool:
     ``any_version``: dpkg unpacks packages with it, which every version does in the same way. ``late``: its package may
     come in the very stage that calls it. ``initramfs``: mkinitramfs and what that runs call it for each file.
     ``loads``: libraries that it loads when it meets a compressed module. ldd does not tell of them; dpkg-deb has them.
+    ``path``: where it is called; else programs find it in PATH. What calls it is told of ours by the element ``dpkg``.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Tool:
     late: bool = False
     initramfs: bool = False
     loads: tuple[str, ...] = ()
+    path: str = ""
 
 
 _KMOD = ("liblzma.so.5", "libzstd.so.1")
@@ -54,6 +56,7 @@ TOOLS = (
     Tool("rm", "coreutils", any_version=True, initramfs=True),
     Tool("cpio", "cpio", late=True),
     Tool("depmod", "kmod", late=True, loads=_KMOD),
+    Tool("dracut-install", "dracut-install", late=True, loads=_KMOD, path="/usr/lib/dracut/dracut-install"),
     Tool("gzip", "gzip", late=True),
     Tool("modinfo", "kmod", late=True, loads=_KMOD),
     Tool("modprobe", "kmod", late=True, loads=_KMOD),
@@ -109,6 +112,8 @@ def furnish(place: Path, folder: Path, tools: tuple[Tool, ...]) -> None:
         (place / name).mkdir(parents=True)
     bind(folder, place / "own", read_only=True)
     for tool in tools:
+        if tool.path:
+            continue
         (place / "bin" / tool.name).symlink_to(f"{_OWN}/{'late' if tool.late else 'programs'}/{tool.name}")
         if tool.initramfs:
             (place / "initramfs" / tool.name).symlink_to(f"{_OWN}/programs/{tool.name}")
@@ -126,7 +131,7 @@ def prepare(folder: Path) -> Programs | None:
 
 def _add(tool: Tool, folder: Path) -> str:
     """Copy one program with its libraries; returns its upstream version, or nothing where it is not here."""
-    found = shutil.which(tool.name)
+    found = shutil.which(tool.path or tool.name)
     version = upstream(_ask("dpkg-query", "-W", "-f", "${Version}", tool.package))
     libraries = [Path(path) for path in _LIBRARY.findall(_ask("ldd", found))] if found else []
     loader = next((path for path in libraries if path.name.startswith("ld")), None)

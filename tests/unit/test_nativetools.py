@@ -42,6 +42,6 @@ def test_a_tree_with_another_version_gets_only_what_any_version_does(tmp_path: P
 
 def test_what_compresses_and_indexes_is_compared_when_it_is_called() -> None:
     assert {tool.name for tool in TOOLS if tool.late} == {
-        *("cpio", "depmod", "gzip", "modinfo", "modprobe", "xz", "zstd")
+        *("cpio", "depmod", "dracut-install", "gzip", "modinfo", "modprobe", "xz", "zstd")
     }
     assert not {tool.name for tool in TOOLS if tool.late and tool.any_version}
