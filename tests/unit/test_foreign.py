@@ -76,3 +76,20 @@ def test_the_interpreter_of_arm64_does_not_sign_addresses(monkeypatch: pytest.Mo
     assert "pauth=off" in foreign.settings("arm64")["QEMU_CPU"]
     assert foreign.settings("i386") == {}
     assert {name for name in ARCHITECTURES if foreign.settings(name)} == {"arm64"}
+
+
+@pytest.mark.parametrize(
+    ("machine", "wanted", "expected"),
+    [
+        ("amd64", "armhf", True),
+        ("arm64", "i386", True),
+        ("amd64", "i386", False),  # by the processor, and the kernel knows that it has 32 bits
+        ("armhf", "armhf", False),
+        ("amd64", "arm64", False),
+    ],
+)
+def test_interpreted_programs_of_32_bits_get_short_places(
+    monkeypatch: pytest.MonkeyPatch, machine: str, wanted: str, *, expected: bool
+) -> None:
+    monkeypatch.setattr(foreign, "native", lambda: machine)
+    assert foreign.short_places(wanted) is expected
