@@ -21,11 +21,15 @@ class MirrorFault:
 
 @dataclass(frozen=True)
 class _Kind:
-    """A kind of fault: patterns of the lines that tell of it (no case), what is said of the mirror, what to do."""
+    """A kind of fault: patterns of the lines that tell of it (no case), what is said of the mirror, what to do.
+
+    ``innocent``: it looks like the mirror's, and is the caller's.
+    """
 
     told_by: tuple[str, ...]
     what: str
     hint: str
+    innocent: bool = False
 
     @property
     def pattern(self) -> re.Pattern[str]:
@@ -35,6 +39,12 @@ class _Kind:
 
 # The first kind that is found speaks. What was tampered with goes before what could not be had: tools say both at once.
 _KINDS = (
+    _Kind(
+        (r"Pathname (can't|cannot) be converted",),
+        "a package has a file whose name cannot be written in this locale: scripts run with LC_ALL=C",
+        "install with install-packages or package-installs.yaml, or set LC_ALL=C.UTF-8 before the tool's call",
+        innocent=True,
+    ),
     _Kind(
         (
             *(r"\bEXPKEYSIG\b", r"key (has |is )?expired", r"expired key", r"signature by expired", r"is not alive"),
@@ -123,6 +133,8 @@ def explain(tail: Sequence[str], mirrors: Sequence[str] = ()) -> MirrorFault | N
     text = "\n".join(tail)
     for kind in _KINDS:
         told = [number for number, line in enumerate(tail) if kind.pattern.search(line)]
+        if told and kind.innocent:
+            return MirrorFault(kind.what, kind.hint)
         if told:
             address = _address(tail, told) or _first(_ADDRESS.findall(text)) or _first(mirrors)
             named = f"the mirror {host(address)}" if address else "the mirror"

@@ -70,6 +70,18 @@ def test_other_failures_are_not_the_mirrors() -> None:
     assert explain([]) is None
 
 
+def test_a_name_that_the_locale_cannot_write_is_not_the_mirrors_fault() -> None:
+    lines = (
+        f"error: could not open file {M}/ca-certificates: Pathname can't be converted from UTF-8 to current locale.",
+        "error: failed to commit transaction (invalid or corrupted package)",
+    )
+    found = explain(lines, [M])
+    assert found is not None
+    assert "LC_ALL=C" in found.what
+    assert "mirror" not in found.what
+    assert "LC_ALL=C.UTF-8" in found.hint
+
+
 def test_the_nearest_address_is_named_and_nobodys_password() -> None:
     found = explain([f"{M}/a done", "Get:1 http://u:p@second.invalid/b", "Connection refused", f"{M}/c done"])
     assert found is not None
