@@ -45,7 +45,7 @@ def _debian_tree(name: str, packages: Iterable[str]) -> DebianTree:
 @pytest.fixture(scope="session")
 def rpm_tree() -> DebianTree:
     """What RPM mirrors with a kernel and boot loaders are made of."""
-    return _debian_tree("rpm", rpm.PACKAGES)
+    return _debian_tree("rpm", rpm.packages())
 
 
 @pytest.fixture(scope="session")

@@ -51,7 +51,7 @@ def test_a_machine_with_all_shared_elements(folder: Path, tmp_path: Path, system
     """Built with all of them, grown to a larger disk, set up by a NoCloud seed, and logged in to by the seed's key."""
     release = SYSTEMS[system]
     command = Command("host", folder / "store", folder / f"{system}-out", ())
-    with SERVERS[system](folder / f"{system}-mirror", release) as variables:
+    with SERVERS[system](folder / f"{system}-mirror", release, "amd64") as variables:
         settings = {**variables, **SETTINGS, "DIB_RELEASE": release}
         options = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
         command.build(*options, "--output", "raw", "--name", "machine", f"{system}-minimal", *ELEMENTS)

@@ -52,16 +52,14 @@ def main() -> int:
         folder = folder.absolute()
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)
-        synthetic: dict[str, set[str]] = {}
-        for row in () if options.known or options.own_mirrors else wanted:
-            if row.mirror == SYNTHETIC:
-                synthetic.setdefault(row.distribution, set()).add(row.release)
+        made_here = () if options.known or options.own_mirrors else wanted
+        synthetic = [row.source for row in made_here if row.mirror == SYNTHETIC]
         mirrors = held.enter_context(served(synthetic, folder / "mirrors", options.jobs))
         runner = Runner(folder, options.engine, mirrors.variables, options.firmware)
 
         def one(name: str) -> None:
             row = next(row for row in wanted if row.name == name)
-            reason = mirrors.failures.get((row.distribution, row.release))
+            reason = mirrors.failures.get(row.source)
             result = Result(name, FAILED, reason=f"no synthetic mirror: {reason}") if reason else runner.row(row)
             print(f"{name}: {result.image} {result.disk} {result.reason}".rstrip(), file=sys.stderr, flush=True)
             kept[name] = result

@@ -30,7 +30,12 @@ class Row:
     @property
     def name(self) -> str:
         """What the row is called on the command line and in results."""
-        return f"{self.distribution}-{self.release}-{self.arch}"
+        return "-".join(self.source)
+
+    @property
+    def source(self) -> tuple[str, str, str]:
+        """What a mirror has for it: distribution, release, architecture."""
+        return self.distribution, self.release, self.arch
 
 
 def rows(file: Path = FILE) -> tuple[Row, ...]:

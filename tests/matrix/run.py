@@ -37,14 +37,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Runner:
-    """Builds with one engine below ``folder``; ``variables`` (mirrors, keys) are those of distribution and release.
+    """Builds with one engine below ``folder``; ``variables`` (mirrors, keys) are those of a row's source.
 
     ``firmware`` is what disks are started with; "": whatever they are made for. ``build_time`` is in seconds.
     """
 
     folder: Path
     engine: str
-    variables: Mapping[tuple[str, str], Mapping[str, str]]
+    variables: Mapping[tuple[str, str, str], Mapping[str, str]]
     firmware: str = ""
     build_time: float = BUILD_TIME
 
@@ -52,7 +52,7 @@ class Runner:
         """One build of a row's operating system with more arguments."""
         destination = self.folder / "out" / row.name
         destination.mkdir(parents=True, exist_ok=True)
-        variables = dict(self.variables.get((row.distribution, row.release), {}))
+        variables = dict(self.variables.get(row.source, {}))
         if row.main_only:
             variables["DIB_APT_SOURCES_CONF"] = f"default:deb {debian_mirror().archive} {row.release} main"
         settings = [f"--set={name}={value}" for name, value in variables.items()]

@@ -124,7 +124,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="dib-ctr-verify-", dir="/var/tmp") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        runner = Runner(folder, options.engine, {(row.distribution, row.release): settings})
+        runner = Runner(folder, options.engine, {row.source: settings})
 
         def build(step: Step) -> Outcome:
             print(f"{step.name}: {step.says} ...", file=sys.stderr, flush=True)

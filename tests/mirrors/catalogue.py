@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -17,44 +17,45 @@ from tests.mirrors.rpmnames import DISTRIBUTIONS
 from tests.mirrors.serve import serve
 from tests.mirrors.subscription import registration
 
-# A mirror of one release, made below a folder and served while it is held; what a build is told to use it.
-Serve = Callable[[Path, str], AbstractContextManager[Mapping[str, str]]]
-Release = tuple[str, str]  # distribution, release
+# A mirror of one release for an architecture, made below a folder and served while it is held; what a build is told.
+Serve = Callable[[Path, str, str], AbstractContextManager[Mapping[str, str]]]
+Release = tuple[str, str, str]  # distribution, release, architecture
 _TREE = threading.Lock()
 
 
-def _tree(folder: Path) -> DebianTree:
-    """The tree that all RPM mirrors below a folder are made of; one of them makes it."""
+def _tree(folder: Path, architecture: str) -> DebianTree:
+    """The tree that an architecture's RPM mirrors below a folder are made of; one of them makes it."""
     with _TREE:
-        return bootstrap(folder / "debian-tree", rpm.PACKAGES)
+        return bootstrap(folder / f"debian-tree-{architecture}", rpm.packages(architecture), architecture)
 
 
 @contextlib.contextmanager
-def _rpm(distribution: str, folder: Path, release: str) -> Iterator[Mapping[str, str]]:
-    mirror = rpm.make(folder, distribution, release, _tree(folder.parent))
+def _rpm(distribution: str, folder: Path, release: str, architecture: str) -> Iterator[Mapping[str, str]]:
+    mirror = rpm.make(folder, distribution, release, _tree(folder.parent, architecture), architecture)
     with serve(mirror.folder) as address:
         more = registration(folder.with_name(f"{folder.name}.key"), address) if distribution == "rhel" else {}
         yield {"DIB_DISTRIBUTION_MIRROR": f"{address}/{mirror.base}", "DIB_RPM_KEYS": str(mirror.key), **more}
 
 
 @contextlib.contextmanager
-def _arch(folder: Path, release: str) -> Iterator[Mapping[str, str]]:
-    assert release == "rolling"
+def _arch(folder: Path, release: str, architecture: str) -> Iterator[Mapping[str, str]]:
+    assert (release, architecture) == ("rolling", "amd64")
     mirror = pacman.make(folder, bootstrap(folder.with_name("debian-tree-for-arch"), pacman.PACKAGES))
     with serve(mirror.folder) as address:
         yield {"DIB_DISTRIBUTION_MIRROR": address, "DIB_ARCH_KEYRING": str(mirror.keyring), "DIB_ARCH_REVOKED": ""}
 
 
 @contextlib.contextmanager
-def _ubuntu(folder: Path, release: str) -> Iterator[Mapping[str, str]]:
+def _ubuntu(folder: Path, release: str, architecture: str) -> Iterator[Mapping[str, str]]:
+    assert architecture == "amd64"
     mirror = ubuntu.make(folder, release, ubuntu.download(folder.with_name("packages-for-ubuntu")))
     with serve(mirror.folder) as address:
         yield {"DIB_DISTRIBUTION_MIRROR": address, "DIB_APT_KEYRING": str(mirror.keyring)}
 
 
 @contextlib.contextmanager
-def _gentoo(folder: Path, release: str) -> Iterator[Mapping[str, str]]:
-    assert release == "gentoo"
+def _gentoo(folder: Path, release: str, architecture: str) -> Iterator[Mapping[str, str]]:
+    assert (release, architecture) == ("gentoo", "amd64")
     mirror = gentoo.make(folder, bootstrap(folder.with_name("debian-tree-for-gentoo"), gentoo.PACKAGES))
     with serve(mirror.folder) as address:
         yield {
@@ -81,18 +82,18 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(releases: Mapping[str, set[str]], folder: Path, jobs: int = 1) -> Iterator[Served]:
-    """The mirrors of these distributions' releases, made with ``jobs`` at a time, there as long as this is held.
+def served(releases: Iterable[Release], folder: Path, jobs: int = 1) -> Iterator[Served]:
+    """The mirrors of these releases, made with ``jobs`` at a time, there as long as this is held.
 
     Raises KeyError for a distribution that there is no synthetic mirror of.
     """
-    wanted = [(SERVERS[name], (name, release)) for name, known in releases.items() for release in sorted(known)]
+    wanted = [(SERVERS[release[0]], release) for release in dict.fromkeys(releases)]
     found = Served()
     with contextlib.ExitStack() as held:
 
         def enter(server: Serve, release: Release) -> None:
             try:
-                found.variables[release] = held.enter_context(server(folder / "-".join(release), release[1]))
+                found.variables[release] = held.enter_context(server(folder / "-".join(release), *release[1:]))
             except Exception as error:  # noqa: BLE001 - the rows of the others go on
                 found.failures[release] = " ".join(f"{error}".split())[-300:]
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from qemu.architecture import native, runs
 from stages import aptsources
 
 SUITE = "trixie"
@@ -175,23 +177,51 @@ def _depends(entry: Mapping[str, str], names: Mapping[str, str]) -> set[str]:
 
 
 def bootstrap(root: Path, packages: Iterable[str], architecture: str = "amd64") -> DebianTree:
-    """The Debian tree of these packages and the essential ones, made at ``root`` by mmdebstrap; kept if it is there."""
+    """The Debian tree of these packages and the essential ones, made at ``root``; kept if it is there."""
     if not (root / "var/lib/dpkg/status").exists():
         made = root.with_name(f"{root.name}.new")
         root.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["rm", "-rf", str(made)], check=True)
-        mirror = aptsources.debian_mirror()
-        argv = [
-            *("mmdebstrap", "--mode=root", "--format=directory", "--variant=apt", "--quiet"),
-            *(f"--architectures={architecture}", "--skip=check/empty,check/qemu,chroot/mount/sys"),
-            f"--include={','.join(sorted(packages))}",
-            *(f"--aptopt={line.rstrip(';')}" for line in aptsources.settings()),
-            *('--aptopt=APT::Sandbox::User "root"', '--aptopt=Acquire::Languages "none"'),
-            "--dpkgopt=force-unsafe-io",
-            *(SUITE, str(made), *mirror.sources(SUITE).splitlines()),
-        ]
-        # No initial ram disk: the mirrors' kernels make theirs where they are installed, as the distributions' do.
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "INITRD": "No"}
-        subprocess.run(argv, check=True, env=environment)
+        if runs(native(), architecture):
+            _bootstrap(made, packages, architecture)
+        else:
+            _build(made, packages, architecture)
         made.rename(root)
     return DebianTree(root)
+
+
+def _bootstrap(made: Path, packages: Iterable[str], architecture: str) -> None:
+    mirror = aptsources.debian_mirror()
+    argv = [
+        *("mmdebstrap", "--mode=root", "--format=directory", "--variant=apt", "--quiet"),
+        *(f"--architectures={architecture}", "--skip=check/empty,check/qemu,chroot/mount/sys"),
+        f"--include={','.join(sorted(packages))}",
+        *(f"--aptopt={line.rstrip(';')}" for line in aptsources.settings()),
+        *('--aptopt=APT::Sandbox::User "root"', '--aptopt=Acquire::Languages "none"'),
+        "--dpkgopt=force-unsafe-io",
+        *(SUITE, str(made), *mirror.sources(SUITE).splitlines()),
+    ]
+    # No initial ram disk: the mirrors' kernels make theirs where they are installed, as the distributions' do.
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "INITRD": "No"}
+    subprocess.run(argv, check=True, env=environment)
+
+
+def _build(made: Path, packages: Iterable[str], architecture: str) -> None:
+    """By dib-ctr itself, which needs no registration of an interpreter on this machine."""
+    work = made.with_name(f"{made.name}.work")
+    subprocess.run(["rm", "-rf", str(work)], check=True)
+    element = work / "elements/mirror-tree"
+    (element / "environment.d").mkdir(parents=True)
+    (element / "element-deps").write_text("package-installs\n")
+    (element / "package-installs.yaml").write_text("".join(f"{package}:\n" for package in sorted(packages)))
+    (element / "environment.d/50-mirror-tree.bash").write_text("export INITRD=No\n")
+    argv = [
+        *(sys.executable, "-m", "builder.cli", "build", "--engine", "host", "--progress", "plain"),
+        *("--arch", architecture, "--release", SUITE, "--store", str(work / "store"), "--dest", str(work / "out")),
+        *("--elements-path", str(work / "elements"), "--no-slim", "--name", "tree", "-o", "tar"),
+        *("debian-minimal", "mirror-tree"),
+    ]
+    subprocess.run(argv, check=True, capture_output=True)
+    made.mkdir()
+    subprocess.run(["tar", "-xpf", str(work / "out/tree.tar"), "-C", str(made)], check=True)
+    subprocess.run(["rm", "-rf", str(work)], check=True)

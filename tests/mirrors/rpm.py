@@ -14,14 +14,21 @@ from tests.mirrors.keys import Key
 from tests.mirrors.rpmnames import known
 from tests.mirrors.rpmpack import EPOCH, Pack
 
-__all__ = ["EPOCH", "PACKAGES", "Mirror", "index", "make", "sign"]
-PACKAGES = (  # of Debian, with all that they need
+__all__ = ["EPOCH", "Mirror", "index", "make", "packages", "sign"]
+_PACKAGES = (  # of Debian, with all that they need
     *("systemd-sysv", "udev", "libpam-systemd", "dbus", "kmod", "login", "passwd", "iproute2", "procps", "e2fsprogs"),
-    *("linux-image-cloud-amd64", "dracut", "grub2-common", "grub-pc-bin", "grub-efi-amd64-bin", "openssh-server"),
+    *("linux-image-cloud-{}", "dracut", "grub2-common", "grub-efi-{}-bin", "openssh-server"),
     *("sudo", "ca-certificates", "curl", "cpio", "hostname", "less", "tzdata", "xz-utils", "bzip2", "zstd"),
     *("dnf", "rpm", "zypper", "python3", "network-manager", "cloud-init", "cloud-guest-utils", "gdisk", "parted"),
-    *("shim-signed", "shim-helpers-amd64-signed", "selinux-policy-default"),
+    *("shim-signed", "shim-helpers-{}-signed", "selinux-policy-default"),
 )
+_BIOS = ("grub-pc-bin",)
+
+
+def packages(architecture: str = "amd64") -> tuple[str, ...]:
+    """The Debian packages that a mirror is made of."""
+    bios = _BIOS if architecture == "amd64" else ()
+    return (*(package.format(architecture) for package in _PACKAGES), *bios)
 
 
 @dataclass(frozen=True)
@@ -47,13 +54,15 @@ class Mirror:
         return found
 
 
-def make(folder: Path, distribution: str, release: str, tree: DebianTree | None = None) -> Mirror:
+def make(
+    folder: Path, distribution: str, release: str, tree: DebianTree | None = None, architecture: str = "amd64"
+) -> Mirror:
     """Make the mirror of a distribution's release in ``folder``; takes about half a minute.
 
-    ``tree`` has the packages :data:`PACKAGES`; it is bootstrapped where it is not given, beside ``folder``.
+    ``tree`` has the :func:`packages`; it is bootstrapped where it is not given, beside ``folder``.
     """
-    made = known(distribution, release)
-    tree = tree or bootstrap(folder.parent / "debian-tree", PACKAGES)
+    made = known(distribution, release, architecture)
+    tree = tree or bootstrap(folder.parent / f"debian-tree-{architecture}", packages(architecture), architecture)
     work = folder.with_name(f"{folder.name}.work")
     for fresh in (folder, work):
         shutil.rmtree(fresh, ignore_errors=True)
@@ -65,7 +74,7 @@ def make(folder: Path, distribution: str, release: str, tree: DebianTree | None 
     for place in made.places:
         (folder / place).mkdir(parents=True)
     mirror = Mirror(folder, folder / "RPM-GPG-KEY-synthetic", made.places, made.base)
-    _build(work, mirror.packages)
+    _build(work, mirror.packages, made.machine.rpm)
     key = Key.make(work / "gnupg", "Synthetic Mirror")
     mirror.key.write_bytes(key.public())
     sign(mirror.packages.glob("*.rpm"), key)
@@ -78,7 +87,7 @@ def make(folder: Path, distribution: str, release: str, tree: DebianTree | None 
     return mirror
 
 
-def _build(work: Path, target: Path) -> None:
+def _build(work: Path, target: Path, machine: str) -> None:
     defines = {
         "_topdir": str(work / "top"),
         "_rpmdir": str(target),
@@ -87,7 +96,7 @@ def _build(work: Path, target: Path) -> None:
         "use_source_date_epoch_as_buildtime": "1",
         "clamp_mtime_to_source_date_epoch": "1",
     }
-    command = ["rpmbuild", "-bb", "--noclean", "--nodeps", "--target", "x86_64", "--buildroot", str(work / "root")]
+    command = ["rpmbuild", "-bb", "--noclean", "--nodeps", "--target", machine, "--buildroot", str(work / "root")]
     command += [word for name, value in defines.items() for word in ("--define", f"{name} {value}")]
     _run([*command, str(work / "all.spec")], SOURCE_DATE_EPOCH=str(EPOCH))
 

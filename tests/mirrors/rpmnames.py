@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from tests.mirrors.uefi import ESP, USR, Loaders
+from tests.mirrors.uefi import ESP, MACHINES, USR, Loaders, Machine
 from tests.mirrors.uefi import SUSE as SUSE_LAYOUT
 
 # Debian's own package management, and what only it needs: no part of any of these mirrors.
 LEFT_OUT = frozenset(
     "apt dpkg debconf debian-archive-keyring sqv libapt-pkg7.0 ucf libdebconfclient0 linux-image-cloud-amd64 "  # noqa: SIM905
-    "deb-systemd-helper init-system-helpers shim-signed shim-signed-common shim-helpers-amd64-signed shim-unsigned "
-    "mokutil".split()
+    "linux-image-cloud-arm64 deb-systemd-helper init-system-helpers shim-signed shim-signed-common "
+    "shim-helpers-amd64-signed shim-helpers-arm64-signed shim-unsigned mokutil".split()
 )
 KERNEL = "linux-image-"  # Debian's kernel packages have their version in their name
 COMMON = {
@@ -49,6 +50,7 @@ REDHAT = {
     "grub2-common": "grub2-tools",
     "grub-pc-bin": "grub2-pc-modules",
     "grub-efi-amd64-bin": "grub2-efi-x64-modules",
+    "grub-efi-arm64-bin": "grub2-efi-aa64-modules",
     "network-manager": "NetworkManager",
     "openssh-client": "openssh-clients",
     "cloud-guest-utils": "cloud-utils-growpart",
@@ -72,6 +74,7 @@ SUSE = {
     "grub2-common": "grub2",
     "grub-pc-bin": "grub2-i386-pc",
     "grub-efi-amd64-bin": "grub2-x86_64-efi",
+    "grub-efi-arm64-bin": "grub2-arm64-efi",
     "network-manager": "NetworkManager",
     "openssh-client": "openssh-clients",
     "tzdata": "timezone",
@@ -83,10 +86,11 @@ SUSE = {
 class Distribution:
     """One distribution: its packages' names, its kernel, its release packages, its repositories' places by name.
 
-    In ``places`` ``@R@`` is the release. The first one has all packages, the others none but those of ``behind``.
-    ``empty`` are packages without files, with what they require. ``database`` is where its rpm has its own. ``loaders``
-    is for UEFI, ``modules`` the folder of GRUB's modules. ``base`` is the mirror's folder that a build is told, and
-    ``behind`` names packages that are in the last of ``places`` alone, which is no part of that mirror.
+    In ``places`` ``@R@`` is the release and ``@A@`` the architecture. The first one has all packages, the others none
+    but those of ``behind``. ``empty`` are packages without files, with what they require. ``database`` is where its rpm
+    has its own. ``loaders`` is for UEFI, with ``@S@`` for the suffix of its programs and ``@G@`` for GRUB's platform;
+    ``modules`` is the folder of GRUB's modules. ``base`` is the mirror's folder that a build is told, and ``behind``
+    names packages that are in the last of ``places`` alone, which is no part of that mirror.
     """
 
     identity: str
@@ -97,7 +101,8 @@ class Distribution:
     places: tuple[str, ...]
     empty: dict[str, tuple[str, ...]] = field(default_factory=dict)
     database: str = "/usr/lib/sysimage/rpm"
-    loaders: Loaders = field(default_factory=lambda: Loaders(ESP, "unknown", "shim-x64", "grub2-efi-x64"))
+    loaders: Loaders = field(default_factory=lambda: Loaders(ESP, "unknown", "shim-@S@", "grub2-efi-@S@"))
+    machine: Machine = MACHINES["amd64"]
     modules: str = "usr/lib/grub"
     base: str = ""
     behind: tuple[str, ...] = ()
@@ -122,13 +127,13 @@ _SUSE_EMPTY: dict[str, tuple[str, ...]] = {
     "openssh": ("openssh-server", "openssh-clients"),
     "patterns-base-minimal_base": ("zypper",),
 }
-_EL_PLACES = ("@R@/BaseOS/x86_64/os", "@R@/AppStream/x86_64/os")
+_EL_PLACES = ("@R@/BaseOS/@A@/os", "@R@/AppStream/@A@/os")
 # What machines need is not among the packages that Red Hat gives to everybody.
 _RHEL_BEHIND = ("kernel-core", "grub2-tools", "grub2-pc-modules", "grub2-efi-x64", "grub2-efi-x64-modules", "shim-x64")
 
 
 def _redhat(identity: str, release: str, repos: str, folder: str, places: tuple[str, ...]) -> Distribution:
-    loaders = Loaders(ESP, folder, "shim-x64", "grub2-efi-x64")
+    loaders = Loaders(ESP, folder, "shim-@S@", "grub2-efi-@S@")
     return Distribution(identity, REDHAT, "kernel-core", release, repos, places, _REDHAT_EMPTY, loaders=loaders)
 
 
@@ -138,7 +143,7 @@ DISTRIBUTIONS = {
         "fedora-release",
         "fedora-repos",
         "fedora",
-        ("releases/@R@/Everything/x86_64/os", "updates/@R@/Everything/x86_64"),
+        ("releases/@R@/Everything/@A@/os", "updates/@R@/Everything/@A@"),
     ),
     "centos": _redhat("centos", "centos-stream-release", "centos-stream-repos", "centos", _EL_PLACES),
     "rocky": _redhat("rocky", "rocky-release", "rocky-repos", "rocky", _EL_PLACES),
@@ -150,8 +155,8 @@ DISTRIBUTIONS = {
             "redhat-release-ubi",
             "redhat",
             (
-                *(f"content/public/ubi/dist/ubi@R@/@R@/x86_64/{part}/os" for part in ("baseos", "appstream")),
-                "content/dist/rhel@R@/@R@/x86_64/baseos/os",
+                *(f"content/public/ubi/dist/ubi@R@/@R@/@A@/{part}/os" for part in ("baseos", "appstream")),
+                "content/dist/rhel@R@/@R@/@A@/baseos/os",
             ),
         ),
         base="content/public/ubi/dist/ubi@R@/@R@",
@@ -165,15 +170,16 @@ DISTRIBUTIONS = {
         "openSUSE-repos-Leap",
         ("distribution/leap/@R@/repo/oss", *(f"update/leap/@R@/{part}" for part in ("oss", "backports", "sle"))),
         _SUSE_EMPTY,
-        loaders=Loaders(SUSE_LAYOUT, "opensuse", "shim", "grub2-x86_64-efi"),
+        loaders=Loaders(SUSE_LAYOUT, "opensuse", "shim", "grub2-@G@"),
         modules="usr/share/grub2",
     ),
 }
 
 
-def known(distribution: str, release: str) -> Distribution:
+def known(distribution: str, release: str, architecture: str = "amd64") -> Distribution:
     """A distribution as its ``release`` has it; raises KeyError for one that there is no synthetic mirror of."""
     found = DISTRIBUTIONS[distribution]
+    machine = MACHINES[architecture]
     number = int(release.partition("-")[0].partition(".")[0]) if release[0].isdigit() else 0
     if distribution == "fedora" and (not number or number >= 43):
         found = replace(found, loaders=replace(found.loaders, layout=USR))
@@ -189,11 +195,22 @@ def known(distribution: str, release: str) -> Distribution:
             empty={**_SUSE_EMPTY, "grub2": ("grub2-common", "grub2-i386-pc")},
         )
     elif distribution == "opensuse" and number >= 16:
-        found = replace(found, release="Leap-release", places=("distribution/leap/@R@/repo/oss/x86_64",))
+        found = replace(found, release="Leap-release", places=("distribution/leap/@R@/repo/oss/@A@",))
     elif distribution != "opensuse" and number in (8, 9):
         found = replace(found, database="/var/lib/rpm")
+    words = {"@R@": release, "@A@": machine.rpm, "@S@": machine.suffix, "@G@": machine.grub}
+    loaders = found.loaders
     return replace(
         found,
-        places=tuple(place.replace("@R@", release) for place in found.places),
-        base=found.base.replace("@R@", release),
+        machine=machine,
+        places=tuple(_filled(place, words) for place in found.places),
+        base=_filled(found.base, words),
+        loaders=replace(loaders, shim=_filled(loaders.shim, words), grub=_filled(loaders.grub, words)),
+        empty={name: tuple(_filled(need, words) for need in needs) for name, needs in found.empty.items()},
     )
+
+
+def _filled(text: str, words: Mapping[str, str]) -> str:
+    for word, value in words.items():
+        text = text.replace(word, value)
+    return text

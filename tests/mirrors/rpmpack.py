@@ -83,7 +83,7 @@ class Pack:
         self._shell()
         if self.name("grub2-common") in self.groups:
             # While GRUB's programs are where Debian has them.
-            loaders = uefi.files(self.root, self.distribution.loaders)
+            loaders = uefi.files(self.root, self.distribution.loaders, self.distribution.machine)
             self._rename_grub()
             self._add_files(loaders)
         if self.name("openssh-server") in self.groups:

@@ -7,6 +7,7 @@ without a signature: firmware with Secure Boot off starts it.
 from __future__ import annotations
 
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,24 @@ MODULES = (
     *("part_gpt", "reboot", "halt", "regexp", "search", "search_fs_uuid", "search_fs_file", "search_label", "serial"),
     *("sleep", "test", "xfs", "btrfs", "true"),
 )
-SECOND = "\\grubx64.efi"  # what Debian's shim starts
+SECOND = "\\grub{}.efi"  # what Debian's shim starts
 SUSE_SECOND = "\\grub.efi"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What an architecture is called by Debian, by RPM and by GRUB, and what UEFI programs for it end with."""
+
+    debian: str
+    rpm: str
+    grub: str
+    suffix: str
+
+
+MACHINES = {
+    machine.debian: machine
+    for machine in (Machine("amd64", "x86_64", "x86_64-efi", "x64"), Machine("arm64", "aarch64", "arm64-efi", "aa64"))
+}
 
 
 @dataclass(frozen=True)
@@ -31,51 +48,58 @@ class Loaders:
     grub: str
 
 
-def files(root: Path, loaders: Loaders) -> Mapping[str, Mapping[str, bytes]]:
+def files(root: Path, loaders: Loaders, machine: Machine) -> Mapping[str, Mapping[str, bytes]]:
     """What the packages of shim and GRUB have, by package and path; made of the Debian tree at ``root``."""
-    shim, keys, fallback = ((root / f"usr/lib/shim/{name}x64.efi.signed").read_bytes() for name in ("shim", "mm", "fb"))
+    suffix, boot = machine.suffix, f"BOOT{machine.suffix.upper()}"
+    shim, keys, fallback = (
+        (root / f"usr/lib/shim/{name}{suffix}.efi.signed").read_bytes() for name in ("shim", "mm", "fb")
+    )
     if loaders.layout == SUSE:
-        place = "usr/share/efi/x86_64"
-        grub = "usr/share/grub2/x86_64-efi/grub.efi"
+        place = f"usr/share/efi/{machine.rpm}"
+        grub = f"usr/share/grub2/{machine.grub}/grub.efi"
         return {
             loaders.shim: {
-                f"{place}/shim.efi": _starting(shim, SUSE_SECOND),
+                f"{place}/shim.efi": _starting(shim, SECOND.format(suffix), SUSE_SECOND),
                 f"{place}/MokManager.efi": keys,
                 f"{place}/fallback.efi": fallback,
             },
-            loaders.grub: {grub: _grub(root, ""), f"{place}/grub.efi": b"->../../grub2/x86_64-efi/grub.efi"},
+            loaders.grub: {
+                grub: _grub(root, machine, ""),
+                f"{place}/grub.efi": f"->../../grub2/{machine.grub}/grub.efi".encode(),
+            },
         }
     place = "boot/efi/EFI" if loaders.layout == ESP else "usr/lib/efi/{}/1-1/EFI"
     own = f"{place}/{loaders.folder}"
-    listed = f"shimx64.efi,{loaders.folder},,This is the boot entry for {loaders.folder}\n"
+    listed = f"shim{suffix}.efi,{loaders.folder},,This is the boot entry for {loaders.folder}\n"
     return {
         loaders.shim: {
             path.format("shim"): content
             for path, content in {
-                f"{own}/shimx64.efi": shim,
+                f"{own}/shim{suffix}.efi": shim,
                 f"{own}/shim.efi": shim,
-                f"{own}/mmx64.efi": keys,
-                f"{own}/BOOTX64.CSV": listed.encode("utf-16"),
-                f"{place}/BOOT/BOOTX64.EFI": shim,
-                f"{place}/BOOT/fbx64.efi": fallback,
+                f"{own}/mm{suffix}.efi": keys,
+                f"{own}/{boot}.CSV": listed.encode("utf-16"),
+                f"{place}/BOOT/{boot}.EFI": shim,
+                f"{place}/BOOT/fb{suffix}.efi": fallback,
             }.items()
         },
-        loaders.grub: {f"{own}/grubx64.efi".format("grub2"): _grub(root, f"/EFI/{loaders.folder}")},
+        loaders.grub: {
+            f"{own}/grub{suffix}.efi".format("grub2"): _grub(root, machine, f"/EFI/{loaders.folder}"),
+        },
     }
 
 
-def _starting(shim: bytes, second: str) -> bytes:
+def _starting(shim: bytes, first: str, second: str) -> bytes:
     """A shim that starts another program than Debian's does."""
-    before, after = SECOND.encode("utf-16-le"), second.encode("utf-16-le")
+    before, after = first.encode("utf-16-le"), second.encode("utf-16-le")
     assert shim.count(before) == 1
     return shim.replace(before, after.ljust(len(before), b"\0"))
 
 
-def _grub(root: Path, prefix: str) -> bytes:
+def _grub(root: Path, machine: Machine, prefix: str) -> bytes:
     """A GRUB that reads grub.cfg in this folder of its own partition; "": in the folder that it lies in."""
-    made = root / "tmp/grub.efi"
-    options = ("--format", "x86_64-efi", "--prefix", prefix, "--output", f"/tmp/{made.name}")
-    subprocess.run(["chroot", str(root), "grub-mkimage", *options, *MODULES], check=True, capture_output=True)
-    content = made.read_bytes()
-    made.unlink()
-    return content
+    with tempfile.NamedTemporaryFile(suffix=".efi") as made:
+        modules = root / "usr/lib/grub" / machine.grub
+        command = ["grub-mkimage", "--directory", str(modules), "--format", machine.grub, "--prefix", prefix]
+        subprocess.run([*command, "--output", made.name, *MODULES], check=True, capture_output=True)
+        return Path(made.name).read_bytes()

@@ -71,7 +71,7 @@ def test_a_verification_goes_on_after_a_failure_and_compares_digests() -> None:
 
 
 def test_a_failed_build_is_told_in_one_line(tmp_path: Path) -> None:
-    runner = Runner(tmp_path, "host", {("fedora", "43"): {"DIB_RELEASE": "no"}})
+    runner = Runner(tmp_path, "host", {FEDORA.source: {"DIB_RELEASE": "no"}})
     outcome = runner.build(FEDORA, ["-o", "oic", "debian-minimal"])
     assert (outcome.error, outcome.bytes) == ("'oic' is no output type", 0)
 
@@ -100,9 +100,9 @@ def test_results_of_several_runs_are_kept_in_one_file(tmp_path: Path) -> None:
 
 
 def test_a_mirror_that_cannot_be_made_fails_its_rows_alone(tmp_path: Path) -> None:
-    with served({"arch": {"no-such-release"}}, tmp_path) as found:
+    with served([("arch", "no-such-release", "amd64")], tmp_path) as found:
         assert found.variables == {}
-        assert list(found.failures) == [("arch", "no-such-release")]
+        assert list(found.failures) == [("arch", "no-such-release", "amd64")]
 
 
 def test_a_run_without_disks_keeps_the_disks_of_an_earlier_one(tmp_path: Path) -> None:
