@@ -33,12 +33,13 @@ def relate(root: Path, **changes: Callable[[str], str]) -> None:
     (root / "DEBIAN/control").write_text("".join(f"{name}: {text}\n" for name, text in found.items() if text))
 
 
-def control(root: Path, name: str, version: str, depends: Iterable[str]) -> None:
+def control(root: Path, name: str, version: str, depends: Iterable[str], architecture: str = "all") -> None:
     """Write the control file of a new package."""
     (root / "DEBIAN").mkdir(parents=True, exist_ok=True)
     needs = f"Depends: {', '.join(depends)}\n" if depends else ""
     (root / "DEBIAN/control").write_text(
-        f"Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: Nobody <nobody@mirror.invalid>\n{needs}"
+        f"Package: {name}\nVersion: {version}\nArchitecture: {architecture}\n"
+        f"Maintainer: Nobody <nobody@mirror.invalid>\n{needs}"
         f"Section: misc\nPriority: optional\nDescription: {name} of a synthetic archive\n"
     )
 
@@ -48,7 +49,14 @@ def pack(root: Path, target: Path) -> None:
     run(["dpkg-deb", "-Zzstd", "-z1", "--build", str(root), str(target)])
 
 
-def publish(folder: Path, suite: str, components: Sequence[str], about: Mapping[str, str], key: Key) -> None:
+def publish(
+    folder: Path,
+    suite: str,
+    components: Sequence[str],
+    about: Mapping[str, str],
+    key: Key,
+    architecture: str = "amd64",
+) -> None:
     """Write the lists of a suite's packages (``pool/SUITE/COMPONENT``), and the index of them signed by ``key``.
 
     ``about`` are more fields of the index: Origin, Codename ...
@@ -56,12 +64,12 @@ def publish(folder: Path, suite: str, components: Sequence[str], about: Mapping[
     dists = folder / "dists" / suite
     shutil.rmtree(dists, ignore_errors=True)
     for component in components:
-        lists = dists / component / "binary-amd64"
+        lists = dists / component / f"binary-{architecture}"
         lists.mkdir(parents=True)
         text = run(["apt-ftparchive", "packages", f"pool/{suite}/{component}"], cwd=folder)
         (lists / "Packages").write_bytes(text)
         (lists / "Packages.xz").write_bytes(lzma.compress(text, preset=0))
-    release = {**about, "Suite": suite, "Architectures": "amd64", "Components": " ".join(components)}
+    release = {**about, "Suite": suite, "Architectures": architecture, "Components": " ".join(components)}
     options = [word for name, text in release.items() for word in ("-o", f"APT::FTPArchive::Release::{name}={text}")]
     text = run(["apt-ftparchive", *options, "release", str(dists)])
     (dists / "Release").write_bytes(text)

@@ -47,8 +47,8 @@ def _arch(folder: Path, release: str, architecture: str) -> Iterator[Mapping[str
 
 @contextlib.contextmanager
 def _ubuntu(folder: Path, release: str, architecture: str) -> Iterator[Mapping[str, str]]:
-    assert architecture == "amd64"
-    mirror = ubuntu.make(folder, release, ubuntu.download(folder.with_name("packages-for-ubuntu")))
+    packages = ubuntu.download(folder.with_name(f"packages-for-ubuntu-{architecture}"), architecture)
+    mirror = ubuntu.make(folder, release, packages, architecture)
     with serve(mirror.folder) as address:
         yield {"DIB_DISTRIBUTION_MIRROR": address, "DIB_APT_KEYRING": str(mirror.keyring)}
 

@@ -18,16 +18,17 @@ from stages import aptsources
 from tests.mirrors.apt import control, fields, pack, publish, relate, run
 from tests.mirrors.debian import SUITE, cloud_config
 from tests.mirrors.keys import Key
+from tests.mirrors.uefi import MACHINES, Machine
 
 RELEASES = {"jammy": ("22.04", "Jammy Jellyfish"), "noble": ("24.04", "Noble Numbat")}
 POCKETS = ("", "-updates", "-security", "-backports")
 COMPONENTS = ("main", "restricted", "universe", "multiverse")
 KEYRING = "usr/share/keyrings/ubuntu-archive-keyring.gpg"
 EXTRA = "extra-tool"  # a package of no use, for tests that install one: version 1, and 2 in the updates
-WANTED = (  # of Debian, with all that they need
+_WANTED = (  # of Debian, with all that they need
     *("systemd-sysv", "libpam-systemd", "udev", "dbus", "kmod", "login", "passwd", "iproute2", "procps", "e2fsprogs"),
-    *("linux-image-cloud-amd64", "initramfs-tools", "tzdata", "sudo", "ca-certificates", "usr-is-merged"),
-    *("grub2-common", "grub-pc-bin", "grub-efi-amd64", "grub-efi-amd64-signed", "shim-signed", "openssh-server"),
+    *("linux-image-cloud-{}", "initramfs-tools", "tzdata", "sudo", "ca-certificates", "usr-is-merged"),
+    *("grub2-common", "grub-efi-{}", "grub-efi-{}-signed", "shim-signed", "openssh-server"),
     *("cloud-init", "cloud-guest-utils", "fdisk", "netplan.io", "adduser", "netbase", "kbd", "less", "lsb-release"),
     *("iputils-ping", "netcat-openbsd", "locales", "whiptail", "vim-tiny", "systemd-resolved", "bash-completion"),
 )
@@ -37,7 +38,7 @@ MINIMAL = (  # what the metapackage of the minimal system asks for, as far as De
     *("procps", "python3", "sensible-utils", "sudo", "tzdata", "ubuntu-keyring", "udev", "vim-tiny", "whiptail"),
 )
 # Debian's own of these are no part of the archive.
-LEFT_OUT = re.compile(r"(debian-archive-keyring|linux-image-cloud-amd64|shim-.*)_")
+LEFT_OUT = re.compile(r"(debian-archive-keyring|linux-image-cloud-\w+|shim-.*)_")
 # What the signed GRUB has built in: it finds and reads its menu without a module from the disk.
 GRUB_MODULES = (
     *("all_video", "boot", "configfile", "echo", "ext2", "fat", "gzio", "linux", "normal", "part_gpt", "part_msdos"),
@@ -46,8 +47,8 @@ GRUB_MODULES = (
 _SHIM_POSTINST = """\
 #!/bin/sh
 set -e
-update-alternatives --install /usr/lib/shim/shimx64.efi.signed shimx64.efi.signed \\
-    /usr/lib/shim/shimx64.efi.signed.latest 100
+update-alternatives --install /usr/lib/shim/shim@SUFFIX@.efi.signed shim@SUFFIX@.efi.signed \\
+    /usr/lib/shim/shim@SUFFIX@.efi.signed.latest 100
 """
 # The hooks of /etc/kernel run once all packages of a transaction are set up, the ram disk's maker among them.
 _KERNEL_POSTINST = """\
@@ -75,8 +76,8 @@ class Mirror:
     key: Key
 
 
-def download(folder: Path) -> tuple[Path, ...]:
-    """Debian's packages of :data:`WANTED`, the essential ones, and all that these need; kept if they are there."""
+def download(folder: Path, architecture: str = "amd64") -> tuple[Path, ...]:
+    """What an archive is made of: Debian's packages, with all that these need; kept if they are there."""
     if not (folder / "whole").exists():
         shutil.rmtree(folder, ignore_errors=True)
         for name in ("lists/partial", "cache/archives/partial", "etc"):
@@ -94,8 +95,8 @@ def download(folder: Path) -> tuple[Path, ...]:
                     f'Dir::State::Lists "{folder}/lists";',
                     'Dir::State::Status "/dev/null";',
                     f'Dir::Cache "{folder}/cache";',
-                    'APT::Architecture "amd64";',
-                    'APT::Architectures { "amd64"; };',
+                    f'APT::Architecture "{architecture}";',
+                    f'APT::Architectures {{ "{architecture}"; }};',
                     'APT::Sandbox::User "root";',
                     'APT::Install-Recommends "false";',
                     'Acquire::Languages "none";',
@@ -103,15 +104,17 @@ def download(folder: Path) -> tuple[Path, ...]:
                 )
             )
         )
-        wanted = (*WANTED, "apt", "?essential", "?priority(required)")
+        bios = ("grub-pc-bin",) if architecture == "amd64" else ()
+        wanted = (*(name.format(architecture) for name in _WANTED), *bios, "apt", "?essential", "?priority(required)")
         for command in (("update",), ("install", "--yes", "--download-only", *wanted)):
             run(["apt-get", "-qq", *command], APT_CONFIG=str(folder / "apt.conf"))
         (folder / "whole").touch()
     return tuple(sorted((folder / "cache/archives").glob("*.deb")))
 
 
-def make(folder: Path, release: str, packages: Iterable[Path]) -> Mirror:
+def make(folder: Path, release: str, packages: Iterable[Path], architecture: str = "amd64") -> Mirror:
     """Make the archive of a release (of :data:`RELEASES`) in ``folder`` from Debian's packages."""
+    machine = MACHINES[architecture]
     work = folder.with_name(f"{folder.name}.work")
     for fresh in (folder, work):
         shutil.rmtree(fresh, ignore_errors=True)
@@ -122,11 +125,11 @@ def make(folder: Path, release: str, packages: Iterable[Path]) -> Mirror:
     for pocket in POCKETS:
         for component in COMPONENTS:
             (folder / "pool" / f"{release}{pocket}" / component).mkdir(parents=True)
-    _Archive(work, folder / "pool" / release, release, tuple(packages)).fill(keyring)
+    _Archive(work, folder / "pool" / release, release, machine, tuple(packages)).fill(keyring)
     _extra(work, folder / f"pool/{release}-updates/universe", "2")
     about = {"Origin": "Ubuntu", "Label": "Ubuntu", "Version": RELEASES[release][0], "Codename": release}
     for pocket in POCKETS:
-        publish(folder, f"{release}{pocket}", COMPONENTS, about, key)
+        publish(folder, f"{release}{pocket}", COMPONENTS, about, key, architecture)
     return Mirror(folder, keyring, key)
 
 
@@ -137,6 +140,7 @@ class _Archive:
     work: Path
     pool: Path
     release: str
+    machine: Machine
     packages: tuple[Path, ...]
 
     def fill(self, keyring: Path) -> None:
@@ -145,7 +149,7 @@ class _Archive:
             "base-files": self._base_files,
             "apt": lambda root: relate(root, Depends=lambda text: text.replace("debian-archive-", "ubuntu-")),
             "cloud-init": self._cloud_init,
-            "grub-efi-amd64-signed": self._signed_grub,
+            f"grub-efi-{self.machine.debian}-signed": self._signed_grub,
         }
         for package in self.packages:
             name = package.name.partition("_")[0]
@@ -206,11 +210,11 @@ class _Archive:
         (modules / "usr/lib").mkdir(parents=True)
         (root / "usr/lib/modules").rename(modules / "usr/lib/modules")
         number = fields(root)["Version"]
-        control(modules, f"linux-modules-{version}", number, ())
+        control(modules, f"linux-modules-{version}", number, (), self.machine.debian)
         relate(
             root,
             Depends=lambda _: f"kmod, linux-base, linux-modules-{version}",
-            Recommends=lambda _: "grub-pc | grub-efi-amd64, initramfs-tools | linux-initramfs-tool",
+            Recommends=lambda _: f"grub-pc | grub-efi-{self.machine.debian}, initramfs-tools | linux-initramfs-tool",
         )
         (root / "DEBIAN/postinst").write_text(_KERNEL_POSTINST.replace("@VERSION@", version))
         (root / "DEBIAN/triggers").write_text(f"interest linux-update-{version}\n")
@@ -224,26 +228,28 @@ class _Archive:
 
     def _signed_grub(self, root: Path) -> None:
         """GRUB with Ubuntu's folder on the ESP built in, signed by nobody; it brings a package that writes to disks."""
-        modules = self._unpacked(self._package("grub-efi-amd64-bin")) / "usr/lib/grub/x86_64-efi"
-        target = root / "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"
-        command = ["grub-mkimage", "--directory", str(modules), "--format", "x86_64-efi", "--prefix", "/EFI/ubuntu"]
+        arch, platform = self.machine.debian, self.machine.grub
+        modules = self._unpacked(self._package(f"grub-efi-{arch}-bin")) / "usr/lib/grub" / platform
+        target = root / f"usr/lib/grub/{platform}-signed/grub{self.machine.suffix}.efi.signed"
+        command = ["grub-mkimage", "--directory", str(modules), "--format", platform, "--prefix", "/EFI/ubuntu"]
         run([*command, "--output", str(target), *GRUB_MODULES])
-        needs = "grub-efi-amd64-bin, grub-efi-amd64 | grub-pc, grub2-common"
+        needs = f"grub-efi-{arch}-bin, grub-efi-{arch} | grub-pc, grub2-common"
         relate(root, Depends=lambda _: needs, Recommends=lambda _: "")
 
     def _shim(self) -> None:
         """The shim's name without a suffix is an alternative, which the package's script makes."""
+        arch, suffix = self.machine.debian, self.machine.suffix
         root = self.work / "shim-signed"
         target = root / "usr/lib/shim"
         target.mkdir(parents=True)
-        signed = self._unpacked(self._package("shim-signed")) / "usr/lib/shim/shimx64.efi.signed"
-        signed.rename(target / "shimx64.efi.signed.latest")
-        others = self._unpacked(self._package("shim-helpers-amd64-signed")) / "usr/lib/shim"
-        for name in ("mmx64.efi", "fbx64.efi"):
+        signed = self._unpacked(self._package("shim-signed")) / f"usr/lib/shim/shim{suffix}.efi.signed"
+        signed.rename(target / f"shim{suffix}.efi.signed.latest")
+        others = self._unpacked(self._package(f"shim-helpers-{arch}-signed")) / "usr/lib/shim"
+        for name in (f"mm{suffix}.efi", f"fb{suffix}.efi"):
             (others / f"{name}.signed").rename(target / name)
-        control(root, "shim-signed", "1.58", ("grub-efi-amd64-signed", "grub2-common"))
+        control(root, "shim-signed", "1.58", (f"grub-efi-{arch}-signed", "grub2-common"), arch)
         script = root / "DEBIAN/postinst"
-        script.write_text(_SHIM_POSTINST)
+        script.write_text(_SHIM_POSTINST.replace("@SUFFIX@", suffix))
         script.chmod(0o755)
         pack(root, self.pool / "main")
 
