@@ -8,8 +8,9 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
-# agetty's and busybox's prompt; "Last login: ..." comes after a login and is none.
-LOGIN_PROMPT = re.compile(r"^(?!Last )\S+ login:(?:\s|$)")
+# agetty's and busybox's prompt; "Last login: ..." comes after a login and is none. agetty writes the machine's name,
+# the blank and the rest one after the other, and what the system says of its services may come between.
+LOGIN_PROMPT = re.compile(r"^(?!Last )\S+ login:(?:\s|$)|^ ?login: ?$")
 
 KEPT_LINES = 400
 RESTARTS_ALLOWED = 3  # a first boot may restart the machine (a relabel, new partitions); more is a loop

@@ -79,12 +79,21 @@ def test_an_escape_that_never_ends_does_not_swallow_the_rest() -> None:
     assert console.sighting.sign is Sign.REACHED
 
 
+def test_a_prompt_that_a_status_line_cuts_in_two_is_one() -> None:
+    console = fed(b"\r\nbox ", b"\r\x1b[K[\x1b[0;32m  OK  \x1b[0m] Reached target graphical.target.\r\n", b"login: ")
+    assert console.sighting is not None
+    assert console.sighting.sign is Sign.REACHED
+
+
 @pytest.mark.parametrize(
     ("line", "reached"),
     [
         ("box login: ", True),
         ("(none) login: ", True),
         ("alpine-3 login: [   12.0] random: crng init done", True),
+        ("login: ", True),
+        (" login:", True),
+        ("login: timed out after 60 seconds", False),
         ("Last login: Mon Nov 23 03:26:11 on ttyS0", False),
         ("systemd-logind[300]: New seat seat0", False),
         ("audit: pam_unix(login:session)", False),
