@@ -31,8 +31,12 @@ def tool(*command: str | Path, stdin: bytes = b"") -> bytes:
 
 
 def sector(text: str, then: bytes = HALT) -> bytes:
-    """A boot sector that says ``text`` on the first serial line."""
+    """A boot sector that says ``text`` on the first serial line.
+
+    It waits for ten ticks of the clock (55 ms each) before: SeaBIOS writes the end of its own words at such ticks.
+    """
     start = b"\x31\xc0\x8e\xd8"  # xor ax, ax; mov ds, ax
+    start += b"\xfb\xb9\x0a\x00\xf4\xe2\xfd"  # sti; mov cx, 10; hlt; loop
     loop = b"\xac\x84\xc0\x74\x06\xba\xf8\x03\xee\xeb\xf5"  # lodsb; test al, al; jz end; mov dx, 3f8h; out dx, al; jmp
     place = 0x7C00 + len(start) + 3 + len(loop) + len(then)
     code = start + b"\xbe" + struct.pack("<H", place) + loop + then + text.encode() + b"\0"
