@@ -7,6 +7,7 @@ that ends. Mounts that it makes stay for the next one, as diskimage-builder's el
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import stat
@@ -115,8 +116,8 @@ class Scripts:
         try:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
             with process.stdout:
-                for raw in process.stdout:
-                    line = raw.decode("utf-8", "replace").rstrip("\n")
+                for raw in lines_of(process.stdout.fileno()):
+                    line = raw.decode("utf-8", "replace")
                     tail.append(line)
                     self.show(line)
             status = process.wait()
@@ -125,6 +126,25 @@ class Scripts:
                 process.kill()  # and the kernel all that is in its namespace
                 process.wait()
         return (status if status >= 0 else 128 - status), list(tail)
+
+
+def lines_of(pipe: int) -> Iterator[bytes]:
+    """Lines as they come, without their ends.
+
+    A signal that comes after the interpreter has looked for one, and before the wait, is heard when the wait is over:
+    so none is longer than half a second.
+    """
+    pending = b""
+    while True:
+        if not select.select([pipe], [], [], 0.5)[0]:
+            continue
+        data = os.read(pipe, 65536)
+        if not data:
+            break
+        *lines, pending = (pending + data).split(b"\n")
+        yield from lines
+    if pending:
+        yield pending
 
 
 def _in_child() -> None:

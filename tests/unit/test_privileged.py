@@ -5,8 +5,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import signal
 import struct
+import threading
+import time
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -376,3 +380,45 @@ def test_the_commands_of_an_encrypted_container() -> None:
     )
     assert stacked.open_argv("DEV", "name")[-4:] == ["--key-file", "-", "DEV", "name"]
     assert stacked.close_argv("name") == ["cryptsetup", "close", "name"]
+
+
+@pytest.mark.parametrize("pieces", [[b"one\ntwo\n"], [b"on", b"e\nt", b"wo"], [b"one\n", b"two\n"]])
+def test_lines_come_whole_whatever_the_pieces_are(pieces: list[bytes]) -> None:
+    reader, writer = os.pipe()
+
+    def write() -> None:
+        for piece in pieces:
+            os.write(writer, piece)
+            time.sleep(0.05)
+        os.close(writer)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    assert list(scripts.lines_of(reader)) == [b"one", b"two"]
+    thread.join()
+    os.close(reader)
+
+
+@pytest.mark.timeout(60)
+def test_a_signal_that_breaks_no_wait_is_heard() -> None:
+    """As where it came just before the wait: here another thread gets it, and the call that waits goes on."""
+    reader, writer = os.pipe()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise InterruptedError
+
+    def send() -> None:
+        time.sleep(0.3)
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+
+    previous = signal.signal(signal.SIGUSR1, stop)
+    thread = threading.Thread(target=send)
+    try:
+        thread.start()
+        with pytest.raises(InterruptedError):
+            next(scripts.lines_of(reader))
+    finally:
+        thread.join()
+        signal.signal(signal.SIGUSR1, previous)
+        os.close(reader)
+        os.close(writer)
