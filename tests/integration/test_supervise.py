@@ -87,13 +87,12 @@ def test_without_supervision_the_kernel_refuses(folder: Path, supervised: str) -
 PLACES = """
 import ctypes, os, struct, sys, threading
 libc = ctypes.CDLL(None)
-libc.opendir.restype = libc.readdir.restype = libc.telldir.restype = ctypes.c_void_p
-libc.telldir.restype = ctypes.c_long
+libc.opendir.restype = libc.readdir.restype = ctypes.c_void_p
 
 def rest(folder):
     found = []
     while entry := libc.readdir(ctypes.c_void_p(folder)):
-        _, place, length, _ = struct.unpack("=QqHB", ctypes.string_at(entry, 19))
+        _, place = struct.unpack("=Qq", ctypes.string_at(entry, 16))
         found.append((ctypes.string_at(entry + 19), place))
     return found
 

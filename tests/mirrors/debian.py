@@ -230,7 +230,10 @@ def _build(made: Path, packages: Iterable[str], architecture: str) -> None:
         *("--elements-path", str(work / "elements"), "--no-slim", "--name", "tree", "-o", "tar"),
         *("debian-minimal", "mirror-tree"),
     ]
-    subprocess.run(argv, check=True, capture_output=True)
+    done = subprocess.run(argv, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode != 0:
+        message = f"the tree of {architecture} was not built:\n{done.stderr[-3000:]}"
+        raise RuntimeError(message)
     made.mkdir()
     subprocess.run(["tar", "-xpf", str(work / "out/tree.tar"), "-C", str(made)], check=True)
     subprocess.run(["rm", "-rf", str(work)], check=True)
