@@ -89,17 +89,27 @@ _STARTS = (
 
 # ECMA-48: control sequences, operating system commands, other strings, and escapes of two characters.
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_][^\x1b]*\x1b\\|[ -/]*[0-~])")
-# One that has begun and may go on in the next chunk; a carriage return may have its line feed there.
-_UNFINISHED = re.compile(r"(?:\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?|[PX^_][^\x1b]*\x1b?|[ -/]*)|\r+)\Z")
-_LINE_END = re.compile(r"\r*\n|\r+")
+# One that has begun and may go on in the next chunk.
+_UNFINISHED = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?|[PX^_][^\x1b]*\x1b?|[ -/]*)\Z")
 _CONTROL = re.compile(r"[\x00-\x08\x0c-\x1f\x7f]")
-_MOVED = "\v"
+_MOVED = "\v"  # before and after a place: row, ";", column
+_LINE_START = f"{_MOVED}0;1{_MOVED}"  # of whatever row the cursor is in
+_BREAK = re.compile(rf"(\n|{_MOVED}\d+;\d+{_MOVED})")
+_PLACE = re.compile(r"\[0*(\d*);?0*(\d*)")
 
 
 def _without_escape(match: re.Match[str]) -> str:
-    """A move to another place ends a line, wherever the place is; colours and the like are nothing."""
+    """Of a move to a place that is kept; colours and the like are nothing."""
     text = match[0]
-    return _MOVED if text[1] == "[" and text[-1] in "Hf" else ""
+    place = _PLACE.match(text, 1)
+    if place is None or text[-1] not in "Hf":
+        return ""
+    return f"{_MOVED}{place[1] or 1};{place[2] or 1}{_MOVED}"
+
+
+def _stage(line: str) -> Stage:
+    """How far a machine has come that writes this line."""
+    return max((stage for stage, pattern in _STAGES if pattern.search(line)), default=Stage.NOTHING)
 
 
 class Console:
@@ -113,10 +123,12 @@ class Console:
     def __init__(self, expected: re.Pattern[str] | None = LOGIN_PROMPT) -> None:
         self.expected = expected
         self.sighting: Sighting | None = None
-        self.stage = Stage.NOTHING
+        self._stage = Stage.NOTHING
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._pending = ""
         self._line = ""
+        self._first_column = 1
+        self._moves: list[tuple[int, int]] = []  # since the last text: row and column
         self._growing = False
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._starts: Counter[int] = Counter()
@@ -125,6 +137,11 @@ class Console:
     def lines(self) -> list[str]:
         """The last lines that were not empty, with the one that has no end yet."""
         return [line for line in (*self._lines, self._line.rstrip()) if line]
+
+    @property
+    def stage(self) -> Stage:
+        """How far it came by now; the line that has no end yet may still become another one, and is asked anew."""
+        return max(self._stage, _stage(self._line))
 
     @property
     def wanted(self) -> str:
@@ -150,31 +167,50 @@ class Console:
         self._pending = ""
         if unfinished and len(unfinished[0]) <= _LONGEST_ESCAPE:
             text, self._pending = text[: unfinished.start()], unfinished[0]
-        text = _LINE_END.sub("\n", _ESCAPE.sub(_without_escape, text))
+        text = _ESCAPE.sub(_without_escape, text.replace(_MOVED, "")).replace("\r", _LINE_START)
         shown = []
-        for piece in re.split(rf"([\n{_MOVED}])", _CONTROL.sub("", text.replace("\x1b", ""))):
-            if piece == "\n" or (piece == _MOVED and self._line):
+        for piece in _BREAK.split(_CONTROL.sub("", text.replace("\x1b", ""))):
+            if piece == "\n":
                 self._end_line()
                 shown.append("\n")
-            elif piece != _MOVED:
+            elif piece.startswith(_MOVED):
+                row, _, column = piece.strip(_MOVED).partition(";")
+                self._moves = [*self._moves[-1:], (int(row), int(column))]
+            elif piece:
+                shown.append(self._come_to_text() + piece)
                 self._line += piece
-                shown.append(piece)
         if len(self._line) > _LONGEST_LINE:
             self._end_line()
         elif self._line:
             self._notice(self._line)
         return "".join(shown)
 
+    def _come_to_text(self) -> str:
+        """What the moves before some text are: the end of a line ("\\n"), unless they come back to where it ends.
+
+        SeaBIOS makes such moves in the middle of words, each time its timer comes between.
+        """
+        moves, self._moves = self._moves, []
+        column = self._first_column + len(self._line)
+        if not moves or (self._line and moves[-1][1] == column and moves[0][0] in (0, moves[-1][0])):
+            return ""
+        ended = "\n" if self._line else ""
+        if ended:
+            self._end_line()
+        self._first_column = moves[-1][1]
+        return ended
+
     def _end_line(self) -> None:
         line, self._line = self._line.rstrip(), ""
+        self._first_column = 1
         for number, start in enumerate(_STARTS):
             self._starts[number] += bool(start.search(line))
+        self._stage = max(self._stage, _stage(line))
         self._notice(line)
         self._growing = False
         self._lines.append(line)
 
     def _notice(self, line: str) -> None:
-        self.stage = max((self.stage, *(stage for stage, pattern in _STAGES if pattern.search(line))))
         if self.sighting is not None:
             if self._growing:
                 self.sighting = Sighting(self.sighting.sign, line.strip())

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qemu.console import LOGIN_PROMPT, RESTARTS_ALLOWED, Console, Sign, Stage
+from qemu.console import LOGIN_PROMPT, RESTARTS_ALLOWED, Console, Sighting, Sign, Stage
 
 BOOT = (
     "\x1bc\x1b[?7l\x1b[2JSeaBIOS (version 1.16.2-debian-1.16.2-1)\r\n"
@@ -180,3 +180,37 @@ def test_a_line_without_end_is_kept_short() -> None:
     for _ in range(100):
         console.feed(b"x" * 1000)
     assert max(map(len, console.lines)) < 20_000
+
+
+SHELL = (
+    "\x1b[01;01H\x1b[2J\x1b[02;24HGNU GRUB  version 2.06-13\r\n\n"
+    "   Words, TAB   \x1b[04;17H\r   device.   \r\n\n\ngrub> "
+)
+
+
+@pytest.mark.parametrize("column", range(25, 49))
+@pytest.mark.parametrize("moves", ["\x1b[02;{0}H", "\x1b[02;{1}H\x1b[02;{0}H"])
+def test_moves_that_come_back_are_none(moves: str, column: int) -> None:
+    place = SHELL.index("GNU") + column - 24
+    console = fed(f"{SHELL[:place]}{moves.format(column, column - 1)}{SHELL[place:]}".encode())
+    assert console.lines == ["GNU GRUB  version 2.06-13", "   Words, TAB", "   device.", "grub>"]
+
+
+@pytest.mark.parametrize("cut", range(1, len("grub> ")))
+def test_a_prompt_with_moves_inside_is_one(cut: int) -> None:
+    back = "\r" if cut == 1 else f"\x1b[08;{cut}H"
+    moves = (back.encode(), f"\x1b[08;{cut + 1}H".encode())
+    console = fed(SHELL[: -len("grub> ") + cut].encode(), *moves, "grub> "[cut:].encode())
+    assert console.sighting == Sighting(Sign.GRUB_SHELL, "grub>")
+
+
+def test_a_move_to_elsewhere_ends_a_line() -> None:
+    assert fed(b"\x1b[5;3Hone\x1b[6;3Htwo\x1b[Hthree\x1b[9fends").lines == ["one", "two", "three", "ends"]
+    assert fed(b"\x1b[5;3Hone\x1b[H\x1b[6;6Hbelow").lines == ["one", "below"]
+
+
+@pytest.mark.parametrize("length", range(1, len("Welcome to GRUB!") + 1))
+def test_a_line_without_end_may_become_another(length: int) -> None:
+    console = fed(b"SeaBIOS (version 1)\r\n", b"Welcome to GRUB!"[:length])
+    console.feed(b"Welcome to GRUB!\r\n"[length:])
+    assert console.stage is Stage.LOADER
