@@ -47,7 +47,15 @@ class PassingError(BuildError):
     """A failure that may be over when the same is tried again."""
 
 
+class LackingError(PassingError):
+    """A manifest names what the registry has not: it was removed, or somebody else gives it the same at this moment.
+
+    docker-registry writes its note of a blob anew when the blob comes again, and knows of none while it does.
+    """
+
+
 PAUSES: tuple[float, ...] = (2, 4, 8)  # seconds
+LACKING = ("MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN")  # of the specification's "Error Codes"
 
 
 def persistently(
@@ -186,7 +194,7 @@ class Registry:
             answer.close()
 
     def put_manifest(self, name: str, reference: str, data: bytes, media_type: str) -> None:
-        """Give the repository ``name`` a manifest whose blobs it has."""
+        """Give the repository ``name`` a manifest whose blobs it has; LackingError where it says it has not."""
         self._request("PUT", name, f"manifests/{reference}", data=data, headers={"Content-Type": media_type})
 
     def has_blob(self, name: str, digest: str) -> bool:
@@ -288,6 +296,8 @@ class Registry:
             hint = f"log in first: podman login {self.host}, or --authfile FILE"
             raise BuildError(f"the registry {self.host} refuses: {status}", where=place, hint=hint)
         kind = PassingError if answer.status_code in (408, 429) or answer.status_code >= 500 else BuildError
+        if answer.request.method == "PUT" and any(f'"{code}"' in answer.text for code in LACKING):
+            kind = LackingError
         hint = "run it again; its own log says more"
         raise kind(f"the registry {self.host} answers {status}: {answer.text[:200]}", where=place, hint=hint)
 
