@@ -55,6 +55,16 @@ def _closing(descriptor: int) -> Iterator[str]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def _directory(caller: Caller, argument: int) -> Iterator[int | None]:
+    """A caller's open directory, with its position; None for what is none."""
+    descriptor = caller.descriptor(_signed(argument))
+    try:
+        yield descriptor if stat.S_ISDIR(os.fstat(descriptor).st_mode) else None
+    finally:
+        os.close(descriptor)
+
+
 @dataclass
 class Answers:
     """``ids``: how many user and group ids there are; ``say`` puts a line into the stage's output."""
@@ -65,7 +75,15 @@ class Answers:
     _whole: set[str] = field(default_factory=set)  # mounts (by id) that came with others below them
 
     def give(self, name: str, caller: Caller, architecture: Architecture, arguments: tuple[int, ...]) -> int | None:
-        """The answer to the call of this name."""
+        """What the call of this name is to return; an errno is negative, None lets the kernel answer."""
+        if name == "getdents64":
+            return self._list_directory(caller, *arguments[:3])
+        if name == "lseek":
+            return self._seek_directory(caller, *arguments[:3])
+        error = self._act(name, caller, architecture, arguments)
+        return None if error is None else -error
+
+    def _act(self, name: str, caller: Caller, architecture: Architecture, arguments: tuple[int, ...]) -> int | None:
         if name in ("mknod", "mknodat"):
             folder, *rest = (HERE, *arguments) if name == "mknod" else arguments
             return self._mknod(caller, _signed(folder), *rest[:3])
@@ -84,25 +102,27 @@ class Answers:
             return None
         return self._refuse(_MACHINE[name])
 
-    def read_directory(self, name: str, caller: Caller, arguments: tuple[int, ...]) -> tuple[int | None, int]:
-        """The answer to a call on a directory whose places get 31 bits, and what it returns."""
-        directory = caller.descriptor(_signed(arguments[0]))
-        try:
-            if not stat.S_ISDIR(os.fstat(directory).st_mode):
-                return None, 0
-            if name == "lseek":
-                if arguments[1] > directories.HIGHEST or arguments[2] & 0xFFFFFFFF != os.SEEK_SET:
-                    return None, 0
-                os.lseek(directory, directories.long(arguments[1]), os.SEEK_SET)
-                return 0, arguments[1]
-            found = kernel.entries(directory, min(arguments[2] & 0xFFFFFFFF, _MOST_ENTRIES))
+    def _list_directory(self, caller: Caller, descriptor: int, address: int, length: int) -> int | None:
+        """The next entries of a directory whose places get 31 bits; returns how many bytes they are."""
+        with _directory(caller, descriptor) as directory:
+            if directory is None:
+                return None
+            found = kernel.entries(directory, min(length & 0xFFFFFFFF, _MOST_ENTRIES))
             try:
-                caller.write(arguments[1], directories.shortened(found))
+                caller.write(address, directories.shortened(found))
             except UnreadableError:  # the directory's position has moved: the kernel must not go on from there
-                return errno.EFAULT, 0
-            return 0, len(found)
-        finally:
-            os.close(directory)
+                return -errno.EFAULT
+            return len(found)
+
+    def _seek_directory(self, caller: Caller, descriptor: int, place: int, whence: int) -> int | None:
+        """Go to such a place; returns it."""
+        if place > directories.HIGHEST or whence & 0xFFFFFFFF != os.SEEK_SET:
+            return None
+        with _directory(caller, descriptor) as directory:
+            if directory is None:
+                return None
+            os.lseek(directory, directories.long(place), os.SEEK_SET)
+            return place
 
     def _refuse(self, what: str) -> int:
         self.counts["refused"] += 1

@@ -72,10 +72,11 @@ def receive(listener: int) -> tuple[int, int, bytes]:
     return identity, pid, data
 
 
-def respond(listener: int, identity: int, error: int | None, value: int = 0) -> None:
-    """Let a call fail with an errno, succeed (0) and return ``value``, or go on to the kernel (None)."""
-    flags = _CONTINUE if error is None else 0
-    fcntl.ioctl(listener, _SEND, bytearray(_RESPONSE.pack(identity, value, -(error or 0), flags)))
+def respond(listener: int, identity: int, result: int | None) -> None:
+    """Let a call return ``result``, fail with an errno (that, negative), or go on to the kernel (None)."""
+    found = result or 0
+    flags = _CONTINUE if result is None else 0
+    fcntl.ioctl(listener, _SEND, bytearray(_RESPONSE.pack(identity, max(found, 0), min(found, 0), flags)))
 
 
 def descriptor_of(process: int, number: int) -> int:

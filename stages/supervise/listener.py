@@ -127,21 +127,16 @@ def _supervise(channel: socket.socket, output: int, report: int, given: int, *, 
 
 def _answer(listener: int, answers: Answers, home: Home) -> None:
     identity, pid, data = kernel.receive(listener)
-    error: int | None = None
-    value = 0
+    result: int | None = None
     try:
         call = bpf.decode(data, os.uname().machine)
         if call:
             name, architecture, arguments = call
-            caller = Caller(pid, home)
-            if name in ("getdents64", "lseek"):
-                error, value = answers.read_directory(name, caller, arguments)
-            else:
-                error = answers.give(name, caller, architecture, arguments)
+            result = answers.give(name, Caller(pid, home), architecture, arguments)
     except UnreadableError:
-        error = None
+        result = None
     except OSError as failure:
-        error = failure.errno or None
+        result = -failure.errno if failure.errno else None
     except Exception as failure:  # noqa: BLE001 - whatever it is, the stage's process must not wait for ever
         answers.say(f"a system call could not be answered: {failure!r}")
-    kernel.respond(listener, identity, error, value)
+    kernel.respond(listener, identity, result)
