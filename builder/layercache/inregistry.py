@@ -24,6 +24,7 @@ RACES = 12  # how often others may write the index at the same time
 # Another who read the index before it was written here writes it without what is new: that has happened, if it does,
 # after so many times the seconds that reading and writing took here. Eight at once on two processors took 0.03 to 0.7.
 SLOWER = 4.0
+AT_MOST = 3.0  # seconds that are waited for that: what is lost is made again, and nobody waits for it for ever
 Result = TypeVar("Result")
 
 
@@ -95,7 +96,7 @@ class InRegistry:
             if changed is None:
                 return
             self._put_index(changed)
-            longest = SLOWER * (monotonic() - begun)
+            longest = min(SLOWER * (monotonic() - begun), AT_MOST)
             pause(max(random.uniform(0.05, 0.2), longest))
             listed = {entry.digest for entry in read_index(self.index())}
             if listed.issuperset(added):

@@ -83,6 +83,12 @@ def test_nobody_else_is_waited_for_a_moment_only(slow: Slow) -> None:
     assert slow.now <= (READING + WRITING) * (1 + inregistry.SLOWER) + READING + 1e-9
 
 
+def test_a_slow_registry_is_not_waited_for_longer(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.unit.test_inregistry.WRITING", 100.0)
+    add(slow, entry(1))
+    assert slow.now <= READING + 100.0 + inregistry.AT_MOST + READING
+
+
 def test_what_is_there_is_not_written(slow: Slow) -> None:
     slow.change_index(lambda _: None, [])
     assert slow.writes == 0
