@@ -262,6 +262,17 @@ def foreign(bench: Bench) -> list[Figure]:
     return rows
 
 
+def weighing(bench: Bench) -> list[Figure]:
+    """What debian-minimal's bytes are, by package and folder: ``dib-ctr size`` beside listing the same layer."""
+    command = bench.command("host")
+    command.build("-o", "oci", "debian-minimal")
+    layout = command.destination / "debian-minimal.oci"
+    blob = max((layout / "blobs/sha256").iterdir(), key=lambda file: file.stat().st_size)
+    peer = bench.median(lambda: run("tar", "-tzf", str(blob)))
+    seconds = bench.median(lambda: run(sys.executable, "-m", "builder.cli", "size", "--json", str(layout)))
+    return [Figure("size of debian-minimal", seconds, "tar -tzf of its layer", peer, 2.0, bench.repeat)]
+
+
 PARTS: dict[str, Callable[[Bench], list[Figure]]] = {
     "cold": cold,
     "foreign": foreign,
@@ -270,6 +281,7 @@ PARTS: dict[str, Callable[[Bench], list[Figure]]] = {
     "one-script": one_script,
     "disks": disks,
     "cache": cache,
+    "weighing": weighing,
 }
 ON_WISH = {"upstream": upstream_elements}  # needs root and diskimage-builder: tests/compat/setup
 

@@ -14,7 +14,6 @@ import sys
 import tarfile
 import tempfile
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,8 +31,6 @@ from tests.integration.command import Command, has
 from tests.integration.engine_cases import missing
 from tests.unit import handmade_images as made
 from tests.unit.handmade_images import Item, folder, hard, link
-
-PATIENCE = 2.0  # seconds for debian-minimal
 
 
 def umoci(layout: Path, bundle: Path) -> Path | None:
@@ -260,14 +257,9 @@ def length_of(paths: Iterable[Path]) -> int:
 
 @pytest.mark.slow
 def test_the_command(built: Path) -> None:
-    """Its JSON, one image and two; it takes less than two seconds for an image (the best of three runs)."""
+    """Its JSON, one image and two."""
     command = [sys.executable, "-m", "builder.cli", "size", "--json", str(built / FORMS[0])]
-    times = []
-    for _ in range(3):
-        begin = time.monotonic()
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        times.append(time.monotonic() - begin)
-    assert min(times) < PATIENCE
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
     blobs = sum(layer.bytes for layer in open_image(built / FORMS[0]).layers)
     assert found["compressed"] == blobs
