@@ -28,12 +28,6 @@ LEFT_OUT = re.compile(
 # Only Debian's family calls the server's unit so, and enables it; all others call it sshd.service.
 SSH_UNIT = "usr/lib/systemd/system/ssh.service"
 SSH_ENABLED = re.compile(r"etc/systemd/system/(sshd\.service$|[^/]+\.(wants|requires)/ssh\.service$)")
-_NO_RAMDISK = """\
-#!/bin/bash
-set -eu -o pipefail
-mkdir -p /etc/dpkg/dpkg.cfg.d
-echo path-exclude=/etc/kernel/postinst.d/dracut > /etc/dpkg/dpkg.cfg.d/mirror-tree
-"""
 _RELATION = re.compile(r"([a-z0-9][a-z0-9+.-]+)")
 
 
@@ -217,13 +211,11 @@ def _build(made: Path, packages: Iterable[str], architecture: str) -> None:
     work = made.with_name(f"{made.name}.work")
     subprocess.run(["rm", "-rf", str(work)], check=True)
     element = work / "elements/mirror-tree"
-    (element / "pre-install.d").mkdir(parents=True)
+    (element / "environment.d").mkdir(parents=True)
     (element / "element-deps").write_text("package-installs\n")
     (element / "package-installs.yaml").write_text("".join(f"{package}:\n" for package in sorted(packages)))
     # No initial ram disk, as above: interpreted, it takes minutes.
-    script = element / "pre-install.d/50-mirror-tree"
-    script.write_text(_NO_RAMDISK)
-    script.chmod(0o755)
+    (element / "environment.d/50-mirror-tree.bash").write_text("export INITRD=No\n")
     argv = [
         *(sys.executable, "-m", "builder.cli", "build", "--engine", "host", "--progress", "plain"),
         *("--arch", architecture, "--release", SUITE, "--store", str(work / "store"), "--dest", str(work / "out")),
