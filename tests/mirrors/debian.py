@@ -28,6 +28,12 @@ LEFT_OUT = re.compile(
 # Only Debian's family calls the server's unit so, and enables it; all others call it sshd.service.
 SSH_UNIT = "usr/lib/systemd/system/ssh.service"
 SSH_ENABLED = re.compile(r"etc/systemd/system/(sshd\.service$|[^/]+\.(wants|requires)/ssh\.service$)")
+_INSTALL = """\
+#!/bin/bash
+set -eu -o pipefail
+export INITRD=No
+install-packages {}
+"""
 _RELATION = re.compile(r"([a-z0-9][a-z0-9+.-]+)")
 
 
@@ -211,11 +217,11 @@ def _build(made: Path, packages: Iterable[str], architecture: str) -> None:
     work = made.with_name(f"{made.name}.work")
     subprocess.run(["rm", "-rf", str(work)], check=True)
     element = work / "elements/mirror-tree"
-    (element / "environment.d").mkdir(parents=True)
-    (element / "element-deps").write_text("package-installs\n")
-    (element / "package-installs.yaml").write_text("".join(f"{package}:\n" for package in sorted(packages)))
+    script = element / "install.d/50-mirror-tree"
+    script.parent.mkdir(parents=True)
     # No initial ram disk, as above: interpreted, it takes minutes.
-    (element / "environment.d/50-mirror-tree.bash").write_text("export INITRD=No\n")
+    script.write_text(_INSTALL.format(" ".join(sorted(packages))))
+    script.chmod(0o755)
     argv = [
         *(sys.executable, "-m", "builder.cli", "build", "--engine", "host", "--progress", "plain"),
         *("--arch", architecture, "--release", SUITE, "--store", str(work / "store"), "--dest", str(work / "out")),
