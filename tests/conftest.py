@@ -15,6 +15,8 @@ from tests import upstream
 
 FOLDER_MARKS = ("unit", "integration")
 TESTS = Path(__file__).parent
+# Files whose tests are quick, each for itself, and take minutes together.
+LONG = ("test_base_image.py", "test_layers.py", "test_run_script.py", "test_source_repositories.py")
 # Test files run side by side, so how long an example takes says nothing of it.
 settings.register_profile("side by side", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("side by side")
@@ -29,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test the mark of its folder; files of slow tests go first, so that none is waited for last."""
+    """Give each test the mark of its folder; long files and those of slow tests go first: none is waited for last."""
     left_out = pytest.mark.skip(reason="takes too long to be among the others: just nightly")
     for item in items:
         folder = item.path.relative_to(TESTS).parts[0]
@@ -38,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("nightly") and not os.environ.get("DIB_CTR_TEST_NIGHTLY"):
             item.add_marker(left_out)
     quick = {item.path for item in items if not item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path in quick)
+    items.sort(key=lambda item: item.path in quick and item.path.name not in LONG)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
