@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -72,9 +73,14 @@ def synthetic(folder: Path, debian: DebianTree, distribution: str, release: str)
         yield Synthetic(command, mirror, address, release)
 
 
-def login(disk: Path, firmware: str = "bios") -> str:
-    """Start a machine from the disk and wait for its login; what its console said."""
-    return boot(disk, "--firmware", firmware)
+def login(disk: Path, name: str, firmware: str = "bios") -> str:
+    """Start a machine from the disk and wait for the login of one of this name; what its console said.
+
+    A status line may cut the prompt in two, behind the name.
+    """
+    console = boot(disk, "--firmware", firmware)
+    assert re.search(rf"^{name} ?(?:login:|\n(?:.*\n)* ?login:)", console, re.MULTILINE), console[-2000:]
+    return console
 
 
 def boot(disk: Path, *options: str) -> str:

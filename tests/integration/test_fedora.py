@@ -73,8 +73,7 @@ def test_a_machine_boots(with_kernel: Synthetic) -> None:
     """A disk comes up by UEFI with shim, with NetworkManager enabled and the serial line's login."""
     with_kernel.build("--output", "raw", "--name", "machine", "fedora-minimal", "vm", "growroot")
     disk = with_kernel.command.destination / "machine.raw"
-    console = login(disk, "uefi")
-    assert "login:" in console
+    console = login(disk, "fedora", "uefi")
     assert "Started NetworkManager.service" in console
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.synthetic import EXTRA, Synthetic, login, mirrors_folder, synthetic
+from tests.integration.synthetic import EXTRA, Synthetic, boot, mirrors_folder, synthetic
 from tests.mirrors import rpm
 from tests.mirrors.debian import DebianTree
 from tests.mirrors.keys import Key
@@ -58,8 +58,7 @@ def test_the_same_bytes(leap: Synthetic) -> None:
 def test_a_machine_boots(with_kernel: Synthetic) -> None:
     """A disk comes up by UEFI with shim, with NetworkManager enabled and the serial line's login."""
     with_kernel.build("--output", "raw", "--name", "machine", "opensuse-minimal", "vm")
-    console = login(with_kernel.command.destination / "machine.raw", "uefi")
-    assert "login:" in console
+    console = boot(with_kernel.command.destination / "machine.raw", "--firmware", "uefi")
     assert "Network Manager" in console
 
 
