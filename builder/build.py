@@ -23,6 +23,7 @@ from builder.request import FILES, Prepared
 from builder.toolimage import DISK
 from stages.errors import BuildError
 from stages.events import Event, parse
+from stages.redaction.redaction import Redaction
 from stages.request import Output, Request
 from stages.wanted import OFFERED
 
@@ -171,6 +172,7 @@ class Conversation:
     error: Event | None = None
     on_output: Callable[[Event], None] = lambda _: None
     exchange: Exchange | None = None  # the caches elsewhere, where there are any
+    redaction: Redaction = field(default_factory=Redaction)
 
     @property
     def caches(self) -> dict[str, str]:
@@ -185,6 +187,7 @@ class Conversation:
             return
         if event["type"] == "error":
             event = named(event, self.folders)
+        event = self.redaction.event(event)
         self.log.handle(event)
         self.reporter.handle(event)
         kind = event["type"]
@@ -205,6 +208,10 @@ class Conversation:
             self.failed = event
         elif kind == "error":
             self.error = event
+
+    def on_chatter(self, line: str) -> None:
+        """Take a line that is no event: the engine's own."""
+        self.log.line(self.redaction.mask(line))
 
     def _of_locks(self, event: Event, send: Callable[[str], None]) -> bool:
         kind = event["type"]
@@ -229,10 +236,10 @@ class Conversation:
             self.agent.images = self.exchange.images
             self.exchange.begin()
         try:
-            status = self.agent.ask(archive, self.on_event, self.log.line)
+            status = self.agent.ask(archive, self.on_event, self.on_chatter)
             if status == 0 and (following := then()):
                 agent, archive = following
-                status = agent.ask(archive, self.on_event, self.log.line)
+                status = agent.ask(archive, self.on_event, self.on_chatter)
         finally:
             self.reporter.close()
             self.log.close()

@@ -86,6 +86,7 @@ class Describer:
             build_image=self.build_image,
             dib_ctr=metadata.version("dib-ctr"),
             lock=self.lock(),
+            redaction=self.prepared.redaction,
         )
         if output.type == "oci":
             attach(folder / "artifact", made)

@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from builder import destination
-from builder.discreet import shareable
+from builder.redaction import redaction_of
 from builder.request import LockWish
 from stages.aptlists import hashes
 from stages.environment import SERVICES
 from stages.errors import BuildError, UsageError
 from stages.lock import Locking, Used
+from stages.redaction.patterns import without_credentials
 from stages.request import Request
 from stages.savedlists import CHUNK, INDEX, saved_name
 from stages.store import write_file
@@ -56,8 +57,9 @@ class LockFile:
         """The lock of builds of one request that used all this."""
         from importlib import metadata
 
+        redaction = redaction_of(request)
         asked = {
-            name: shareable(value, name)
+            name: redaction.shown(value, name)
             for name, value in request.variables.items()
             if name not in SERVICES and not name.startswith("DIB_CTR_")
         }
@@ -181,7 +183,13 @@ def _locked(request: Request, locking: Locking, path: Path) -> Request:
     mirrors = {name: value for name, value in request.variables.items() if not name.startswith("DIB_CTR_")}
     mirrors |= {name: request.variables[name] for name in ("DIB_CTR_APT_OPTIONS",) if name in request.variables}
     locking = replace(locking, locked=used.to_json(), offered=offered(path.parent, used))
-    return replace(request, variables={**mirrors, **used.mirrors}, locking=locking)
+    return replace(request, variables={**mirrors, **_with_credentials(used.mirrors, request)}, locking=locking)
+
+
+def _with_credentials(mirrors: Mapping[str, str], request: Request) -> dict[str, str]:
+    """The lock's mirrors, with user and password where this machine's are the same but for these: a lock has none."""
+    own = {without_credentials(value): value for name, value in request.variables.items() if name in mirrors}
+    return {name: own.get(address, address) for name, address in mirrors.items()}
 
 
 # -- the files beside a lock ----------------------------------------------------------------------------------------

@@ -8,11 +8,13 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.destination import check_targets, target_of
 from builder.given import file_digest, given_files
+from builder.redaction import check_names, redaction_of, secrets_of
 from builder.releases import check as releases
 from builder.releases.judge import ended
 from builder.standin import CONTAINERFILE, for_engines, stand_ins, with_stand_ins
@@ -22,6 +24,7 @@ from stages.breaks import WANTED, is_point
 from stages.element import BUILTIN, Element, Resolution, find_elements, nearest, resolve
 from stages.environment import SERVICES
 from stages.errors import BuildError, UsageError
+from stages.redaction.redaction import Redaction
 from stages.request import CHECKSUMS, COMPRESSION_LEVELS, DISK_TYPES, OUTPUT_TYPES, Output, Request
 
 if TYPE_CHECKING:
@@ -93,6 +96,7 @@ class Wish:
     locks: LockWish = field(default_factory=LockWish)
     disk: Mapping[str, str] = field(default_factory=dict)  # the fields of builder.disk.DiskWish
     base: str = ""  # the image to begin with
+    secrets: tuple[str, ...] = ()  # names of variables that are secret
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,11 @@ class Prepared:
     files: bool = False
     build_image: str = ""
     large: Mapping[str, Path] = field(default_factory=dict)
+
+    @cached_property
+    def redaction(self) -> Redaction:
+        """What is secret in it."""
+        return redaction_of(self.request, self.given, self.passphrases)
 
 
 def _one_of(what: str, given: str, known: Iterable[str]) -> UsageError:
@@ -217,9 +226,17 @@ def parse_arch(text: str) -> str:
 
 
 def variables(
-    settings: Sequence[str], release: str, environment: Mapping[str, str], machine: Mapping[str, str]
+    settings: Sequence[str],
+    release: str,
+    environment: Mapping[str, str],
+    machine: Mapping[str, str],
+    secrets: Sequence[str] = (),
 ) -> dict[str, str]:
-    """The build variables: ``DIB_*``, the date and proxies of the environment, the ``machine``'s, the options'."""
+    """The build variables: ``DIB_*``, the date and proxies of the environment, the ``machine``'s, the options'.
+
+    Those that ``secrets`` name come from the environment too, whatever they are called: so none is seen in the list
+    of processes.
+    """
     wanted = (name for name in environment if name in (*SERVICES, EPOCH) or name.startswith("DIB_"))
     found = {name: environment[name] for name in wanted if not name.startswith("DIB_CTR_")}
     found.update(machine)
@@ -228,8 +245,15 @@ def variables(
     for setting in settings:
         name, separator, value = setting.partition("=")
         if not separator or not VARIABLE.match(name):
-            raise UsageError(f"--set {setting!r} is not NAME=VALUE", hint="--set DIB_RELEASE=bookworm")
+            shown = f"{name}=..." if separator else name  # the value may be a secret
+            raise UsageError(f"--set {shown!r} is not NAME=VALUE", hint="--set DIB_RELEASE=bookworm")
         found[name] = value
+    for name in secrets:
+        if "*" in name or name in found:
+            continue
+        if name not in environment:
+            raise UsageError(f"--secret {name}: this variable is not set", hint=f"export {name} before")
+        found[name] = environment[name]
     if EPOCH in found and not found[EPOCH].isdecimal():
         raise UsageError(f"{EPOCH} is {found[EPOCH]!r}, not a number", hint="give it in seconds since 1970")
     return found
@@ -383,7 +407,8 @@ def prepare(
     ``on_note`` hears at once what takes a while: fetching or building the image that the build begins with.
     """
     parsed = [parse_output(text) for text in wish.outputs if text != FILES]
-    settings = variables(wish.settings, wish.release, environment, mirrors(environment))
+    names = check_names(wish.secrets)
+    settings = variables(wish.settings, wish.release, environment, mirrors(environment), names)
     base = _base_of(wish, None, settings, on_note)
     name = wish.name or (base.title if base else "")
     if base:
@@ -426,12 +451,16 @@ def prepare(
     disk = _disk_of(wish, request, found, environment)
     if disk:
         request = replace(request, disk=disk.data)
+    given, notes = given_files(request.variables, Path(environment.get("HOME", "/nonexistent")))
+    request = replace(
+        request,
+        given={place: file_digest(file) for place, file in sorted(given.items())},
+        secrets=secrets_of(names, found.elements, request.variables, given, environment),
+    )
     if wish.locks != LockWish():
         from builder.locking import with_locks
 
         request = with_locks(request, wish.locks, environment)
-    given, notes = given_files(request.variables, Path(environment.get("HOME", "/nonexistent")))
-    request = replace(request, given={place: file_digest(file) for place, file in sorted(given.items())})
     if base:
         request = _with_base(request, base)
         _check_locked_base(request)

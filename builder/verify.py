@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.describe import PROVENANCE, SUFFIXES
-from builder.discreet import WITHHELD
 from builder.request import EPOCH, Prepared, Wish
 from stages.errors import BuildError, UsageError
+from stages.redaction.patterns import WITHHELD
 
 if TYPE_CHECKING:
     from builder.build import Conversation

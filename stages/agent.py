@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ from stages.cleaning import prune, verify
 from stages.control import Control, StoppedError
 from stages.environment import PATH, capture_argv, initial, parse_capture, snippets
 from stages.errors import BuildError
-from stages.events import emit
+from stages.events import emit, redact_with
 from stages.hooks import HooksTree, merge
 from stages.hooksfolder import write_hooks
 from stages.layers import Builder, StageFailedError
@@ -41,6 +42,8 @@ from stages.oddities import refuse_odd
 from stages.outputs import Exporter, FinishedTree, layer_titles
 from stages.places import BUILD_DIR, HOOKS_OUTSIDE
 from stages.plan import Plan, make_plan
+from stages.redaction.keyed import KeyDigests
+from stages.redaction.redaction import Redaction
 from stages.request import Request
 from stages.sandbox import View
 from stages.shell import enter as enter_session
@@ -69,6 +72,25 @@ class Work:
     folder: Path
     store: Store
     control: Control
+
+    def redaction(self, variables: Mapping[str, str]) -> Redaction:
+        """What is secret, these being the build's variables."""
+        said = self.request.secrets
+        files = {path: self._content(path) for path in said.get("files", ()) if path in self.request.given}
+        return Redaction.of(variables, said.get("names", ()), self.request.given, files)
+
+    def _content(self, path: str) -> bytes:
+        file = self.given / self.request.given[path]
+        return file.read_bytes() if file.is_file() else b""
+
+    def digests_with(self, redaction: Redaction) -> KeyDigests:
+        """What makes the digests in keys."""
+        return KeyDigests(redaction, self.store.root, str(self.request.secrets.get("key", "")))
+
+    @cached_property
+    def digests(self) -> KeyDigests:
+        """The same before any variable is known but the request's own."""
+        return self.digests_with(self.redaction(self.request.variables))
 
     @property
     def scratch(self) -> Path:
@@ -138,17 +160,21 @@ def plan_request(work: Work) -> Plan:
     for sentence in refuse_odd(merged.values(), dict(work.elements)):
         emit("note", text=sentence)
     environment = capture_environment(work, merged)
+    redaction = work.redaction(environment)
+    redact_with(redaction.event)
     files = provided.repository_files(work.elements) if sources.are_fetched(merged) else {}
     with ThreadPoolExecutor(1) as pool:
         question = _question(work, environment)
         asked = pool.submit(pinned.sources, work.request, sources.read(files, environment), question)
         found = pinned.states(work.request, environment, work.store.root / "repositories")
-        return make_plan(work.request, work.elements, merged, environment, found, asked.result())
+        digests = work.digests_with(redaction)
+        return make_plan(work.request, work.elements, merged, environment, found, asked.result(), digests)
 
 
 def _question(work: Work, environment: Mapping[str, str]) -> Question:
     folder = work.store.root / "repositories"
-    return Question(dict(environment), folder, work.request.given, work.request.offline, sandbox.MASKED)
+    given = work.digests.of_all_given(work.request.given)
+    return Question(dict(environment), folder, given, work.request.offline, sandbox.MASKED)
 
 
 def rows(builder: Builder) -> list[dict[str, Any]]:
@@ -169,9 +195,11 @@ def rows(builder: Builder) -> list[dict[str, Any]]:
 
 
 def _builder(work: Work, plan: Plan) -> Builder:
-    return Builder(
+    builder = Builder(
         work.request, plan, work.store, work.scratch, work.control, read_cache_rules(work.elements), work.given
     )
+    builder.digests = work.digests_with(work.redaction(plan.environment))
+    return builder
 
 
 def _check_sources(work: Work, plan: Plan, builder: Builder) -> None:
@@ -191,7 +219,7 @@ def _check_mirrors(work: Work, plan: Plan, builder: Builder) -> None:
     now = {}
     if not work.request.offline:  # (a lock's states are where they are)
         present = pinned.states(work.request, dict(plan.environment), work.store.root / "repositories")
-        now = {state.index: state.digest for state in present}
+        now = {state.shown: state.digest for state in present}
     for stage in plan.stages:
         if any(stage.inputs.get(f"repository {index}", value) != value for index, value in now.items()):
             for key in builder.ran:
@@ -222,7 +250,7 @@ def _build_tree(work: Work, packer: Packer | None = None) -> Built:
         plan = plan_request(work)
         builder = _builder(work, plan)
         if packer:
-            builder.on_kept = packer.add
+            builder.on_kept = partial(sharing.pack, packer, builder.digests)
         for sentence in breaks.check(plan, work.request.breaks):
             emit("note", text=sentence)
         stop = plan.find(work.request.stop_at) if work.request.stop_at else None
@@ -289,8 +317,9 @@ def build(work: Work) -> None:
 def _build(work: Work, packer: Packer | None) -> Built:
     built = _build_tree(work, packer)
     plan, builder, chain = built.plan, built.builder, built.chain
+    redaction = builder.digests.redaction
     if built.only_looked:
-        Exporter(work.request, work.store, FinishedTree(plan, chain, {}), work.scratch).tell()
+        Exporter(work.request, work.store, FinishedTree(plan, chain, {}, redaction), work.scratch).tell()
         return built
     for kind, fields in locked.settle(work.request, work.store, plan, chain):
         emit(kind, **fields)
@@ -299,7 +328,7 @@ def _build(work: Work, packer: Packer | None) -> Built:
     syncing.start()
     try:
         titles = layer_titles(work.store, builder.kept)
-        exporter = Exporter(work.request, work.store, FinishedTree(plan, chain, titles), work.scratch)
+        exporter = Exporter(work.request, work.store, FinishedTree(plan, chain, titles, redaction), work.scratch)
         exporter.write_all()
         if packer and built.elsewhere:
             sharing.share(work.request, work.store, packer, builder.kept, exporter, built.elsewhere)
@@ -410,6 +439,7 @@ def main(folder: Path, store_path: Path, control: int | None) -> int:
     try:
         request = Request.from_json((folder / "request.json").read_text(encoding="utf-8"))
         work = Work(request, folder, Store(store_path), Control(control))
+        redact_with(work.redaction(request.variables).event)
         if request.command == "cache":
             cache(work)
         else:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stages import packagedb
-from stages.environment import PATH, without_services
+from stages.environment import PATH
 from stages.events import emit
 from stages.export.archives import reference, write_docker_archive, write_oci_archive, write_squashfs, write_tar
 from stages.export.blocks import probe
@@ -89,10 +89,10 @@ class Writer:
             "os_release": packagedb.os_release(tree),
             "packages": [package.to_json() for package in packagedb.read(tree)],
             "repositories": [
-                {"index": state.index, "digest": state.digest, "date": state.date} for state in plan.repositories
+                {"index": state.shown, "digest": state.digest, "date": state.date} for state in plan.repositories
             ],
             "stages": [{"title": stage.title, "key": stage.key} for stage in plan.stages],
-            "variables": without_services(plan.environment),
+            "variables": self.tree.told_variables(),
             "compression": compression.tool() if output.type in FOR_CONTAINERS else "",
         }
 

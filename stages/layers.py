@@ -34,6 +34,8 @@ from stages.places import (
     TARGET_ROOT,
 )
 from stages.plan import Plan, Stage
+from stages.redaction.keyed import KeyDigests
+from stages.redaction.private import write_private
 from stages.request import Request
 from stages.sandbox import Cache, View
 from stages.store import Record, Store, Workplace, disk_full
@@ -66,6 +68,7 @@ class Builder:
     fetched: list[str] = field(default_factory=list)  # keys of stages that came from a cache elsewhere
     sources: Mapping[str, str] = field(default_factory=dict)  # the names of those caches, by key
     on_kept: Callable[[Record], None] = lambda _: None  # told of every stage that ran
+    digests: KeyDigests = field(default_factory=KeyDigests)
     hits: int = 0
     misses: int = 0
     _place: int = 0
@@ -280,7 +283,8 @@ class Builder:
 
     def _lists_state(self) -> ListsState:
         """What package lists hang on: the repositories' state, and the keys that stages which install are given."""
-        given = {self.request.given[path] for stage in self.plan.stages if stage.packages for path in stage.given}
+        paths = {path for stage in self.plan.stages if stage.packages for path in stage.given}
+        given = {self.digests.of_given(path, self.request.given[path]) for path in paths}
         return ListsState.of(self.plan.repositories, self.request.image, *given)
 
     def _image_cache(self) -> Path:
@@ -341,7 +345,8 @@ class Builder:
         if place is not None:
             place.upper.rename(folder / "layer")
             place.upper.mkdir()
-        (folder / "session.json").write_text(
+        write_private(
+            folder / "session.json",
             json.dumps(
                 {
                     "chain": list(chain),
@@ -354,7 +359,6 @@ class Builder:
                     "command": ["/bin/bash", "-c", command] if command else [],
                 }
             ),
-            encoding="utf-8",
         )
         return session
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from stages.redaction.patterns import without_credentials
+
 SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 COMMIT = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~:_-]*\Z")
@@ -106,6 +108,15 @@ class Used:
             snapshot=_text(given, "snapshot"),
             sources=tuple(_source(each) for each in _list(given, "sources")),
             base_images=tuple(_mapping(each, "a base image") for each in _list(given, "base_images")),
+        )
+
+    def without_credentials(self) -> Used:
+        """The same, without users and passwords in its addresses: a lock goes to others."""
+        return replace(
+            self,
+            mirrors={name: without_credentials(address) for name, address in self.mirrors.items()},
+            repositories=tuple(replace(each, index=without_credentials(each.index)) for each in self.repositories),
+            packages=tuple(replace(each, repository=without_credentials(each.repository)) for each in self.packages),
         )
 
     def differences(self, installed: Iterable[UsedPackage]) -> list[str]:

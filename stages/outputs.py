@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from stages.environment import without_services
 from stages.events import emit
 from stages.key import digest, key_of
 from stages.plan import Plan
+from stages.redaction.redaction import Redaction
 from stages.request import DISK_TYPES, Output, Request
 from stages.store import Store, boot_id, remove_tree, write_file
 
@@ -39,11 +40,18 @@ class FinishedTree:
     plan: Plan
     chain: tuple[str, ...]
     titles: Mapping[str, str]
+    redaction: Redaction = field(default_factory=Redaction)
 
     @property
     def epoch(self) -> int:
         """SOURCE_DATE_EPOCH in seconds."""
         return int(self.plan.environment["SOURCE_DATE_EPOCH"])
+
+    def told_variables(self) -> dict[str, str]:
+        """The variables that may change a result, as they may be told: without secrets."""
+        variables = without_services(self.plan.environment)
+        redaction = self.redaction
+        return variables if redaction.is_empty else redaction.shown(variables)
 
     @property
     def release(self) -> str:
@@ -119,7 +127,8 @@ class Exporter:
                 "arch": self.request.arch,
                 "asked": " ".join(self.request.asked),
                 "elements": " ".join(self.request.elements),
-                "variables": digest(json.dumps(dict(without_services(self.tree.plan.environment)), sort_keys=True)),
+                # As the description tells them: what a secret changes in the tree, the tree's key has.
+                "variables": digest(json.dumps(self.tree.told_variables(), sort_keys=True)),
                 "config": digest(json.dumps(self.request.config, sort_keys=True)),
                 "slim": digest(self.request.slim.get(slim, "")),
                 "outputs": FORMAT,

@@ -18,6 +18,7 @@ from stages.hooks import GENERATED, PHASE_FOLDERS, PHASES, SCRIPT_NAME, HookFile
 from stages.key import digest, key_of
 from stages.packages import package_installs, read_pkg_maps, render_pkg_map, render_svc_map
 from stages.places import HOOKS_OUTSIDE
+from stages.redaction.keyed import KEYED, SEEN, KeyDigests
 from stages.repositories import State
 from stages.request import Request
 from stages.sourcestates import SourceState, pins
@@ -202,16 +203,20 @@ def make_plan(
     environment: Mapping[str, str],
     repositories: Sequence[State],
     sources: Sequence[SourceState] = (),
+    digests: KeyDigests | None = None,
 ) -> Plan:
     """The plan: ``elements`` as (name, folder), ``merged`` their hooks tree, ``environment`` as captured.
 
-    ``repositories`` and ``sources`` are the states of package and source repositories.
+    ``repositories`` and ``sources`` are the states of package and source repositories. ``digests`` makes the digests of
+    variables and given files: of secrets they are keyed ones.
     """
+    digests = digests or KeyDigests()
     tree = {**merged, **generated(elements, merged, environment, request.packages, request.builtin)}
     keyed = {**without_services(environment), **provided.variables(elements, HOOKS_OUTSIDE)}
     functions = provided.functions(elements, HOOKS_OUTSIDE)
     stages: list[Stage] = []
     below = ""
+    seen = False
     on_disk = bool(request.disk.get("privileged"))
     for phase, script in _in_order(tree, bool(request.packages), bool(request.disk), on_disk):
         files = mentions.visible_files(script, tree)
@@ -232,18 +237,21 @@ def make_plan(
             "script": digest(f"{script.path} {script.digest}"),
             "network": "yes" if network else "no",
             **{f"file {path}": hook.digest for path, hook in files.items() if path != script.path},
-            **{f"variable {name}": digest(value) for name, value in variables.items()},
+            **{f"variable {name}": digests.of_variable(name, value) for name, value in variables.items()},
         }
         if not phase.inside:
             inputs["build image"] = request.image
         if packages:
-            inputs.update({f"repository {state.index}": state.digest for state in repositories})
+            inputs.update({f"repository {state.shown}": state.digest for state in repositories})
         inputs.update({f"source {state.source}": state.state for state in fetched})
         if phase.inside:  # a secret's content is part of no key, and not even its digest is written down
             given = mentions.visible_secrets(variables, request.given) if packages else ()
         else:
             given = mentions.visible_given(texts, variables, request.given)
-            inputs.update({f"given {path}": request.given[path] for path in given})
+            inputs.update({f"given {path}": digests.of_given(path, request.given[path]) for path in given})
+        seen = seen or any(value.startswith(KEYED) for value in inputs.values())
+        if seen:  # so do all that lie upon it: their keys tell of its key
+            inputs[SEEN] = digests.whose
         below = key_of(inputs)
         cache = not phase.inside and bool(mentions.named(code, ("DIB_IMAGE_CACHE", "DIB_LOCKFILES")))
         number = len(stages) + 1

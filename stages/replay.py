@@ -38,14 +38,14 @@ def states(repositories: Iterable[Repository], used: Used) -> tuple[State, ...]:
     known = {repository.index: repository for repository in used.repositories}
     found = []
     for repository in repositories:
-        if repository.index not in known:
+        if repository.shown not in known:
             raise UsageError(
                 f"the lock does not know the repository {repository.name!r}",
-                where=repository.index,
+                where=repository.shown,
                 hint="build with the package sources that the lock was made with, or make a new one: --lock FILE",
             )
-        locked = known[repository.index]
-        found.append(State(locked.index, locked.digest, locked.date))
+        locked = known[repository.shown]
+        found.append(State(repository.index, locked.digest, locked.date))
     return tuple(found)
 
 

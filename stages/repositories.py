@@ -6,6 +6,7 @@ rebuilds from the first such stage. What a build last installed from is recorded
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.client
 import json
@@ -15,13 +16,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from stages.errors import BuildError, UsageError
 from stages.indexdates import index_date
 from stages.key import digest
+from stages.redaction.patterns import without_credentials
 from stages.store import write_file
 
 TIMEOUT = 30.0  # seconds
@@ -51,6 +54,11 @@ class Repository:
         """Where the signed index is read."""
         return self.elsewhere or self.index
 
+    @property
+    def shown(self) -> str:
+        """Its index as it may be told: without a password."""
+        return without_credentials(self.index)
+
 
 @dataclass(frozen=True)
 class State:
@@ -69,6 +77,11 @@ class State:
     def source(self) -> str:
         """Where the signed index was read."""
         return self.elsewhere or self.index
+
+    @property
+    def shown(self) -> str:
+        """The index as it may be told: without a password."""
+        return without_credentials(self.index)
 
 
 @dataclass(frozen=True)
@@ -130,11 +143,11 @@ def index_of(uri: str, suite: str) -> str:
 
 
 def _record_file(folder: Path, index: str) -> Path:
-    return folder / f"{digest(index)[:24]}.json"
+    return folder / f"{digest(without_credentials(index))[:24]}.json"
 
 
 def recorded(folder: Path, index: str) -> State | None:
-    """The state of an index that a build last installed from, or None."""
+    """The state of an index that a build last installed from, or None; its addresses are without passwords."""
     try:
         data = json.loads(_record_file(folder, index).read_text(encoding="utf-8"))
         return State(data["index"], data["digest"], data["date"], data.get("elsewhere", ""), data.get("etag", ""))
@@ -146,13 +159,25 @@ def remember(states: Sequence[State], folder: Path) -> None:
     """Record states that a build has installed from: its package tool found them signed, and the lists with them."""
     for state in states:
         last = recorded(folder, state.source)
-        if last is None or asdict(last) != asdict(state):
-            write_file(_record_file(folder, state.source), json.dumps(asdict(state)))
+        told = replace(state, index=state.shown, elsewhere=without_credentials(state.elsewhere))
+        if last is None or asdict(last) != asdict(told):
+            write_file(_record_file(folder, state.source), json.dumps(asdict(told)))
+
+
+def with_header(address: str) -> tuple[str, dict[str, str]]:
+    """An address without user and password, and the header that they become, as downloaders send them."""
+    parts = urlsplit(address)
+    if not parts.username:
+        return address, {}
+    user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    header = {"Authorization": f"Basic {base64.b64encode(user.encode()).decode()}"}
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), header
 
 
 def open_address(address: str, timeout: float = TIMEOUT, **headers: str) -> Any:
     """An answer of a repository's server, to read from; raises OSError."""
-    asked = urllib.request.Request(address, headers={"User-Agent": "dib-ctr", **headers})
+    plain, own = with_header(address)
+    asked = urllib.request.Request(plain, headers={"User-Agent": "dib-ctr", **own, **headers})
     return urllib.request.urlopen(asked, timeout=timeout)
 
 
@@ -188,7 +213,7 @@ def _fetch(repository: Repository, last: State | None, patience: Patience) -> St
         data, etag = _read(address.removeprefix(METALINK), patience, **headers)
     except urllib.error.HTTPError as error:
         if error.code == 304 and last:
-            return last
+            return replace(last, index=repository.index, elsewhere=repository.elsewhere)
         raise
     if address.startswith(METALINK):
         sum_, date = _told_by_metalink(data)
@@ -237,7 +262,9 @@ def _unreachable(repository: Repository, error: OSError, known: bool) -> BuildEr
     if known:
         hint += "; --offline builds from what was seen last"
     return BuildError(
-        f"the repository {repository.name!r} does not answer: {reason}", where=repository.source, hint=hint
+        f"the repository {repository.name!r} does not answer: {reason}",
+        where=without_credentials(repository.source),
+        hint=hint,
     )
 
 
@@ -265,10 +292,10 @@ def _offline(repository: Repository, folder: Path) -> State:
     if last is None:
         raise BuildError(
             f"the state of the repository {repository.name!r} was never recorded",
-            where=repository.source,
+            where=without_credentials(repository.source),
             hint="build once without --offline",
         )
-    return last
+    return replace(last, index=repository.index, elsewhere=repository.elsewhere)
 
 
 def newest_date(found: Sequence[State]) -> int:

@@ -48,6 +48,8 @@ class Request:
     of each file of the user's machine that scripts may see, by its path; they travel in the archive's ``given``.
     ``base`` is the image that the tree begins with, and the digest of its manifest (``name``, ``digest``), if any.
     ``caches`` says whether the host has caches elsewhere: ``read`` (yes) and ``write`` (``min`` or ``max``).
+    ``secrets`` says what is secret beside what its name tells (``stages.redaction``): ``names`` of variables, ``files``
+    among the given ones, and perhaps the ``key`` for digests of secrets that several machines share.
     """
 
     command: str
@@ -74,6 +76,7 @@ class Request:
     given: Mapping[str, str] = field(default_factory=dict)
     base: Mapping[str, str] = field(default_factory=dict)
     caches: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The request as one JSON document."""

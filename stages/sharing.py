@@ -10,8 +10,9 @@ from stages.control import Control
 from stages.events import emit
 from stages.outputs import Exporter, FinishedTree
 from stages.plan import Plan, Stage
+from stages.redaction.keyed import KEYED, KeyDigests
 from stages.request import DISK_TYPES, Request
-from stages.store import Store
+from stages.store import Record, Store
 
 if TYPE_CHECKING:
     from stages.elsewhere import Elsewhere
@@ -43,10 +44,25 @@ def needs_no_tree(request: Request, store: Store, scratch: Path, plan: Plan, els
         return False
     if any("cwd" in step.parts for step in elsewhere.steps):  # what scripts leave beside the image is fetched anew
         return False
-    lacking = Exporter(request, store, FinishedTree(plan, elsewhere.chain, {}), scratch).lacking()
+    redaction = elsewhere.builder.digests.redaction
+    lacking = Exporter(request, store, FinishedTree(plan, elsewhere.chain, {}, redaction), scratch).lacking()
     if not request.outputs or any(output.type in DISK_TYPES for _, output in lacking):
         return False
     return not lacking or elsewhere.fetch_outputs([key for key, _ in lacking])
+
+
+def pack(packer: Packer, digests: KeyDigests, record: Record) -> None:
+    """Begin to pack the layer of a stage that has run, if it may go to a cache."""
+    if digests.may_travel(record.inputs):
+        packer.add(record)
+
+
+def _staying(stages: Sequence[Stage], count: int) -> str:
+    seen = [name for name, value in stages[0].inputs.items() if value.startswith(KEYED)]
+    return (
+        f"{len(stages)} of {count} stages go to no cache, nor does what is made of them: {stages[0].title} sees "
+        f"a secret ({', '.join(seen)}), and the others lie on it; DIB_CTR_KEY_SECRET lets them (docs/shared-cache.md)"
+    )
 
 
 def share(
@@ -56,11 +72,16 @@ def share(
 
     Disk images stay: they are large, and soon written from the tree. Where nothing can be packed, it is said.
     """
+    digests = elsewhere.builder.digests
     records = [store.find(key) for key in keys]
     if request.caches["write"] == "max":
         records += store.records()
-    wanted = {(record.key, record.layer): record for record in records if record}
+    wanted = {(record.key, record.layer): record for record in records if record and digests.may_travel(record.inputs)}
     outputs = {exporter.key(output): output.type for output in request.outputs if output.type not in DISK_TYPES}
+    staying = [stage for stage in exporter.tree.plan.stages if not digests.may_travel(stage.inputs)]
+    if staying:
+        outputs = {}
+        emit("note", text=_staying(staying, len(exporter.tree.plan.stages)))
     elsewhere.ask(list(outputs))
     for key, kind in outputs.items():
         if (key, "") not in elsewhere.held:

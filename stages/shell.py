@@ -14,6 +14,7 @@ from pathlib import Path
 from stages import foreign, sandbox
 from stages.environment import PATH
 from stages.layers import resolv_conf, resolving
+from stages.redaction.private import write_private
 from stages.sandbox import View
 from stages.store import Store, remove_tree
 from stages.tree import mounted
@@ -33,7 +34,7 @@ def finished_session(store: Store, chain: Sequence[str], tree_key: str, arch: st
         "script": "",
         "title": "the finished tree",
     }
-    (folder / "session.json").write_text(json.dumps(content), encoding="utf-8")
+    write_private(folder / "session.json", json.dumps(content))
     return session
 
 
@@ -41,7 +42,7 @@ def set_command(store: Store, session: str, command: Sequence[str]) -> None:
     """Have the session run this command instead of an interactive shell."""
     file = store.root / "sessions" / session / "session.json"
     content = json.loads(file.read_text(encoding="utf-8"))
-    file.write_text(json.dumps({**content, "command": list(command)}), encoding="utf-8")
+    write_private(file, json.dumps({**content, "command": list(command)}))
 
 
 def _greet(content: Mapping[str, object]) -> None:
@@ -55,6 +56,7 @@ def enter(session: str, store_path: Path, scratch: Path) -> int:
     store = Store(store_path)
     folder = store.root / "sessions" / session
     content = json.loads((folder / "session.json").read_text(encoding="utf-8"))
+    (folder / "session.json").unlink()  # it has the stage's variables, secrets among them
     chain = list(content["chain"])
     if (folder / "layer").is_dir():
         chain.append(os.path.relpath(folder / "layer", store.root / "layers"))

@@ -22,7 +22,8 @@ MARKS = "source-states"
 
 def file_name(source: Source) -> str:
     """The name that scripts give the download of a source repository."""
-    digest = hashlib.sha1(f"{source.kind}_{source.location}\n".encode(), usedforsecurity=False).hexdigest()
+    location = re.sub("://[^/]*@", "://", source.location)
+    digest = hashlib.sha1(f"{source.kind}_{location}\n".encode(), usedforsecurity=False).hexdigest()
     return f"{re.sub(r'[^A-Za-z0-9]', '_', source.name)}_{digest}"
 
 

@@ -15,6 +15,7 @@ from stages.errors import UsageError
 from stages.hooks import HookFile, HooksTree
 from stages.mentions import words
 from stages.provided import REPOSITORIES
+from stages.redaction.patterns import without_credentials
 
 KINDS = ("git", "tar", "file", "package")
 DEFAULT_REFS = {"git": "master", "tar": "*"}
@@ -71,7 +72,7 @@ def override(prefix: str, name: str) -> str:
 
 def without_password(location: str) -> str:
     """An address without the user and password in it."""
-    return re.sub(r"^([a-z+]+://)[^/@]*@", r"\1", location)
+    return without_credentials(location)
 
 
 def are_fetched(merged: HooksTree) -> bool:

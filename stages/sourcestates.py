@@ -127,7 +127,7 @@ def _state(source: Source, question: Question) -> SourceState:
         raise _out_of_sight(source)
     if source.kind == "git" and COMMIT.match(source.ref):
         return SourceState(source, source.ref, source.ref)
-    record = question.folder / f"{digest(f'{source.kind} {source.location} {source.ref}')[:24]}.json"
+    record = question.folder / f"{digest(f'{source.kind} {source.shown} {source.ref}')[:24]}.json"
     if question.offline:
         return _recorded(source, record)
     found = _asked(source, question.environment)

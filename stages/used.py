@@ -48,7 +48,7 @@ class Account:
         }
         repositories |= {index.repository.index: index.repository for index in indices}
         locked = self.request.locking.used
-        return Used(
+        found = Used(
             epoch=int(self.plan.environment["SOURCE_DATE_EPOCH"]),
             build_image=self.request.image,
             mirrors=_mirrors(self.plan.environment, repositories),
@@ -58,6 +58,7 @@ class Account:
             sources=_sources(self.plan.sources),
             base_images=(self.request.base,) if self.request.base else (),
         )
+        return found.without_credentials()
 
     def vendored(self, used: Used) -> Path:
         """A folder in the store with the lists and packages of the build that the host does not hold yet.

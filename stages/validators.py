@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import urlsplit
+
+from stages.repositories import with_header
 
 TIMEOUT = 60.0  # seconds, for one question
 
@@ -67,10 +68,6 @@ def _proxies(location: str, environment: Mapping[str, str]) -> dict[str, str]:
 
 def _request(location: str, method: str) -> urllib.request.Request:
     """A question for a file; user and password of its address become a header, as downloaders send them."""
-    parts = urlsplit(location)
     headers = {"User-Agent": "dib-ctr", "Cache-Control": "no-cache", "Accept-Encoding": "identity"}
-    if parts.username:
-        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        headers["Authorization"] = f"Basic {base64.b64encode(user.encode()).decode()}"
-        location = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-    return urllib.request.Request(location, headers=headers, method=method)
+    plain, own = with_header(location)
+    return urllib.request.Request(plain, headers={**headers, **own}, method=method)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from builder.build import Conversation
     from builder.layercache.exchange import Exchange
     from builder.request import Prepared, Wish
+    from stages.redaction.redaction import Redaction
 
 ENGINES = ("auto", "podman", "docker", "podman-socket", "docker-socket", "host")
 PROGRESS = ("auto", "live", "plain", "json")
@@ -92,6 +93,13 @@ def request_options(command: Command) -> Command:
             multiple=True,
             metavar="NAME=VALUE",
             help="Set an element's variable; DIB_* of the environment count too.",
+        ),
+        click.option(
+            "--secret",
+            "secrets",
+            multiple=True,
+            metavar="NAME",
+            help="This variable is secret (repeatable; * in a name counts); its value may come from the environment.",
         ),
         click.option("--release", default="", help="The distribution's release (sets DIB_RELEASE)."),
         click.option(
@@ -263,6 +271,7 @@ def wish_of(options: dict[str, Any], **more: Any) -> Wish:
         "arch",
         "release",
         "settings",
+        "secrets",
         "elements_path",
         "packages",
         "no_cache",
@@ -291,15 +300,23 @@ def converse(prepared: Prepared | None, options: dict[str, Any], *, quiet: bool 
     tell(type="log-file", path=str(log.path))
     shown = Plain(out=sys.stderr, github=False) if quiet else told(reporter(options.get("progress", "plain")))
     beside = prepared.locks.locked.parent if prepared and prepared.locks.locked else Path()
-    folders = {element.name: element.path for element in prepared.elements} if prepared else {}
-    large = prepared.large if prepared else {}
+    if prepared is None:
+        return Conversation(agent, shown, log, again(options), beside)
     return Conversation(
-        agent, shown, log, again(options), beside, folders, large, exchange=exchange_of(options) if prepared else None
+        agent,
+        shown,
+        log,
+        again(options, prepared.redaction),
+        beside,
+        {element.name: element.path for element in prepared.elements},
+        prepared.large,
+        exchange=exchange_of(options),
+        redaction=prepared.redaction,
     )
 
 
-def again(options: dict[str, Any]) -> list[str]:
-    """The command line that opens a shell with the same request."""
+def again(options: dict[str, Any], redaction: Redaction | None = None) -> list[str]:
+    """The command line that opens a shell with the same request; secrets are named, and come from the environment."""
     words = ["dib-ctr", "shell"]
     for name, flag in (
         ("engine", "--engine"),
@@ -318,7 +335,16 @@ def again(options: dict[str, Any]) -> list[str]:
             words += [flag, str(value)]
     if options.get("offline"):
         words.append("--offline")
-    for name, flag in (("settings", "--set"), ("packages", "-p"), ("cache_from", "--cache-from")):
+    secrets = list(options.get("secrets", ()))
+    for setting in options.get("settings", ()):
+        name, _, value = setting.partition("=")
+        if redaction and redaction.is_in(name, value):
+            secrets.append(name)
+        else:
+            words += ["--set", setting]
+    for name in dict.fromkeys(secrets):
+        words += ["--secret", name]
+    for name, flag in (("packages", "-p"), ("cache_from", "--cache-from")):
         for value in options.get(name, ()):
             words += [flag, value]
     return [*words, *options.get("elements", ())]

@@ -7,6 +7,7 @@ from typing import Any
 
 from builder.describe.image import Described
 from builder.describe.referrers import Document
+from stages.redaction.redaction import Redaction
 
 CYCLONEDX, SPDX, PROVENANCE = "application/vnd.cyclonedx+json", "application/spdx+json", "application/vnd.in-toto+json"
 # What is put behind an image's name for the file beside it.
@@ -22,6 +23,7 @@ def documents(
     build_image: str,
     dib_ctr: str,
     lock: Mapping[str, Any] | None = None,
+    redaction: Redaction | None = None,
 ) -> tuple[Document, ...]:
     """All documents about the image whose manifest has this digest (``sha256:<hex>``); each is titled as its file.
 
@@ -38,6 +40,7 @@ def documents(
         build_image=build_image,
         dib_ctr=dib_ctr,
         lock=lock,
+        redaction=redaction,
     )
     data = {
         CYCLONEDX: cyclonedx.document(described, digest),

@@ -15,10 +15,11 @@ from typing import Any
 from builder.archive import SKIPPED, files_of, is_kept
 from builder.describe import purl
 from builder.describe.image import Described, hex_of, rfc3339
-from builder.discreet import shareable
 from stages.errors import UsageError
 from stages.export.layout import encode
 from stages.packagedb import Package
+from stages.redaction.patterns import without_credentials
+from stages.redaction.redaction import Redaction
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
@@ -35,18 +36,20 @@ def statement(
     build_image: str,
     dib_ctr: str,
     lock: Mapping[str, Any] | None,
+    redaction: Redaction | None = None,
 ) -> bytes:
     """The provenance of the image whose manifest has this digest (``sha256:<hex>``), as UTF-8 JSON.
 
     ``request`` is what was asked for, without paths of this machine: it is recorded as it is, but for secrets.
     ``elements`` has a digest (hex, :func:`element_digest`) for each element's name, ``build_image`` is the digest of
     the build image, ``dib_ctr`` the version of dib-ctr. ``lock`` is what was used, as ``stages.lock.Used.to_json``
-    gives it, where that is known: packages get their files' digests from it. The same arguments give the same bytes.
+    gives it, where that is known: packages get their files' digests from it. ``redaction`` knows the request's secrets.
+    The same arguments give the same bytes.
     """
     subject = {"name": described.name, "digest": {"sha256": hex_of(digest)}}
     definition = {
         "buildType": BUILD_TYPE,
-        "externalParameters": shareable(request),
+        "externalParameters": _told(request, redaction or Redaction()),
         "internalParameters": {
             "buildImage": build_image,
             "dibCtr": dib_ctr,
@@ -66,6 +69,12 @@ def statement(
     return encode({"_type": STATEMENT, "subject": [subject], "predicateType": PREDICATE, "predicate": predicate})
 
 
+def _told(request: Mapping[str, Any], redaction: Redaction) -> dict[str, Any]:
+    """What was asked for, without secrets: known ones are looked for in variables, not in the names of other things."""
+    told: dict[str, Any] = Redaction().shown({name: value for name, value in request.items() if name != "variables"})
+    return {**told, "variables": redaction.shown(request.get("variables", {}))} if "variables" in request else told
+
+
 def _elements(elements: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     for name, digest in sorted(elements.items()):
         yield {"name": f"element {name}", "digest": {"sha256": digest}}
@@ -80,7 +89,7 @@ def _repositories(described: Described) -> Iterator[dict[str, Any]]:
     for each in sorted(described.repositories, key=lambda each: (each.index, each.digest)):
         yield {
             "name": "package repository",
-            "uri": shareable(each.index),
+            "uri": without_credentials(each.index),
             "digest": {"sha256": each.digest},
             "annotations": {"date": rfc3339(each.date)},
         }

@@ -26,10 +26,11 @@ from spdx_tools.spdx.validation.document_validator import validate_full_spdx_doc
 from builder.describe import CYCLONEDX, PROVENANCE, SPDX, cyclonedx, documents, provenance, purl, spdx
 from builder.describe.image import Described, homepage
 from builder.describe.provenance import element_digest
-from builder.discreet import WITHHELD, shareable
 from stages.errors import BuildError, UsageError
 from stages.lock import Used, UsedPackage
 from stages.packagedb import Package
+from stages.redaction.patterns import WITHHELD
+from stages.redaction.redaction import Redaction
 
 DIGEST = "sha256:" + "a1" * 32
 OS_RELEASE = {"ID": "debian", "VERSION_ID": "13", "PRETTY_NAME": "Debian GNU/Linux 13 (trixie)"}
@@ -269,7 +270,7 @@ def test_provenance_tells_no_secret() -> None:
     assert shown == {"DIB_DEV_USER_PASSWORD": WITHHELD, "DIB_X": "http://host/x", "BYTES": "\\udcff"}
     assert b"hunter2" not in data
     assert b"pw@" not in data
-    assert shareable({"token": {"a": "b"}, "TOKENS": "", "n": 1}) == {
+    assert Redaction().shown({"token": {"a": "b"}, "TOKENS": "", "n": 1}) == {
         "token": WITHHELD,
         "TOKENS": "",
         "n": 1,
