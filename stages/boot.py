@@ -31,6 +31,16 @@ def mount_scratch() -> None:
         raise OSError(ctypes.get_errno(), f"mount a tmpfs on {SCRATCH}: {os.strerror(ctypes.get_errno())}")
 
 
+def uncover_sysfs() -> None:
+    """Take away what an engine mounts over /sys/kernel (podman, of an ordinary user with the host's network).
+
+    The kernel lets a nested user namespace mount a sysfs only where it sees all of one.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if Path("/sys/kernel").is_mount():
+        libc.umount2(b"/sys/kernel", 2)  # lazily; where it may not, the mount of a sysfs says so
+
+
 def read_exactly(length: int) -> bytes:
     """That many bytes of standard input and not one more: the host's control lines come after them."""
     parts = bytearray()
@@ -94,6 +104,7 @@ def keep_code(code: bytes, store: Path) -> Path:
 def answer(store: Path) -> int:
     """Read the request, unpack it and have the agent answer it."""
     mount_scratch()
+    uncover_sysfs()
     request = SCRATCH / "request"
     request.mkdir()
     with tarfile.open(fileobj=io.BytesIO(read_request())) as archive:
@@ -108,10 +119,18 @@ def answer(store: Path) -> int:
 def enter(store: Path, session: str, code: str) -> int:
     """Open a session's shell."""
     mount_scratch()
+    uncover_sysfs()
     sys.path.insert(0, str(store / "agent" / code))
     from stages import agent
 
     return agent.enter(session, store, SCRATCH)
+
+
+def close_to_others(store: Path) -> None:
+    """Let nobody else into the store: a volume's folder lies where any user of the machine may pass."""
+    state = store.stat()
+    if state.st_uid == os.geteuid() and state.st_mode & 0o077:
+        store.chmod(0o700)
 
 
 def main() -> int:
@@ -123,6 +142,7 @@ def main() -> int:
     options = parser.parse_args()
     os.umask(0o022)
     try:
+        close_to_others(options.store)
         if options.enter:
             return enter(options.store, options.enter, options.code)
         return answer(options.store)

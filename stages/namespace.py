@@ -6,6 +6,7 @@ cannot read, so it needs the standard library alone. OPTIONS is a JSON object:
 ``range``    [first id, count] to write as the map, which only root may do; absent: the caller becomes root inside and
              newuidmap adds the caller's subordinate ids (/etc/subuid, /etc/subgid)
 ``network``  false: an empty network namespace with just the loopback device
+``capabilities``  numbers of the capabilities that the command keeps over the namespace; absent: all
 ``tmp``      true: an empty /tmp on a tmpfs; ``keep`` (folders below /tmp) stay visible in it
 
 The command is process 1 of its own pid, mount, ipc and uts namespaces and dies with this process, and this process with
@@ -34,7 +35,7 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_CAPBSET_DROP = 1, 24
 
 FAILED = 125
 IDS = 65536  # as many as an image's users and groups can be
@@ -160,6 +161,14 @@ def _own_tmp(keep: list[str]) -> None:
         os.close(handle)
 
 
+def _keep_capabilities(kept: list[int]) -> None:
+    """Take all other capabilities out of the bounding set: what is executed as root gets no more than that."""
+    last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+    for number in range(last + 1):
+        if number not in kept:
+            _call(f"drop capability {number}", _libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0))
+
+
 def _become(options: dict[str, Any], command: list[str], alive: int) -> NoReturn:
     """Process 1: set the stage and become the command; ``alive`` is a pipe that ends with the parent."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -180,6 +189,8 @@ def _become(options: dict[str, Any], command: list[str], alive: int) -> NoReturn
     _libc.sethostname(b"dib-ctr", len(b"dib-ctr"))
     if not options.get("network", True):
         _loopback_up()
+    if "capabilities" in options:
+        _keep_capabilities(options["capabilities"])
     try:
         os.execvp(command[0], command)
     except OSError as error:

@@ -126,15 +126,16 @@ def _podman(recipe: Recipe, command: list[str], name: str, work: Path, fetch: Fe
 
 def _storage() -> Path:
     """Where podman keeps its layers, so that a step is not run twice: a folder that the namespace's root may enter."""
-    place = cache_folder()
-    if os.getuid() == 0:
-        place.mkdir(parents=True, exist_ok=True)
-        place = place if closed_folder(place) is None else ROOTS_OWN
-    place = place / "containerfiles"
+    place = cache_folder() / "containerfiles"
+    if os.getuid() == 0:  # whose own folders are closed to the namespace's root
+        caches = place.parents[1]
+        beside = closed_folder(caches) is None
+        place = caches / "dib-ctr-containerfiles" if beside else ROOTS_OWN / "containerfiles"
+        if not beside:
+            ROOTS_OWN.mkdir(parents=True, exist_ok=True)
+            ROOTS_OWN.chmod(0o755)  # whatever the umask says
     place.mkdir(parents=True, exist_ok=True, mode=0o700)
     if os.getuid() == 0:
-        if place.parent == ROOTS_OWN:
-            ROOTS_OWN.chmod(0o755)  # whatever the umask says
         os.chown(place, root_range()[0], root_range()[0])
     return place
 

@@ -11,7 +11,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from builder.engines import memory, trial
+from builder.engines import memory, rights, trial
 from builder.engines.commandline import CommandLineEngine, last_line
 from builder.engines.nested import enter
 from builder.engines.protocol import PRIVILEGED, STORE, Container, EngineError
@@ -54,8 +54,8 @@ class Docker(CommandLineEngine):
         network = "--network=host" if container.network else "--network=none"
         if container.privileged:
             return [network, *PRIVILEGED]
-        rights = ["--cap-add=SYS_ADMIN", "--cap-add=NET_ADMIN"] if self.found.direct else [f"--user={BUILD_USER}"]
-        return [network, *self.found.rights, *rights]
+        user = [] if self.found.direct else [f"--user={BUILD_USER}"]
+        return [network, *self.found.rights, *rights.options(mapped=self.found.direct), *user]
 
     def command(self, container: Container) -> tuple[str, ...]:
         """See CommandLineEngine."""

@@ -123,6 +123,7 @@ class DockerSocket(SocketEngine):
         with self._api("create a container") as api:
             host = api.create_host_config(
                 binds=[f"{store_volume()}:{STORE}"],
+                cap_drop=["ALL"],
                 cap_add=list(wanted.capabilities),
                 network_mode=wanted.network,
                 security_opt=["seccomp=unconfined", "apparmor=unconfined"],

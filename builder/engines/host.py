@@ -9,10 +9,11 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from builder.engines import conversation, memory, trial
 from builder.engines.commandline import TRIAL_TIME, fetch_argv, last_line
-from builder.engines.nested import PYTHON, enter
+from builder.engines.nested import PYTHON, enter, enter_with_all
 from builder.engines.protocol import Container, EngineError, OnLine
 from builder.engines.ranges import closed_folder, root_range
 from stages.errors import BuildError
@@ -48,7 +49,7 @@ class Host:
     # -- the store -------------------------------------------------------------------------------------------------
 
     def _prepare(self) -> None:
-        """Make the store's folder, owned by a build's root."""
+        """Make the store's folder, owned by a build's root and closed to all others: there are set-uid files in it."""
         try:
             for folder in reversed((self._folder, *self._folder.parents)):
                 if folder.is_dir():
@@ -58,6 +59,8 @@ class Host:
                     folder.chmod(0o755)  # whatever the umask says: a build's root must get through
             if os.getuid() == 0 and self._folder.stat().st_uid != root_range()[0]:
                 self._own()
+            if self._folder.stat().st_mode & 0o077:
+                self._folder.chmod(0o700)
         except OSError as error:
             raise BuildError(
                 f"the store {self.store} cannot be made: {error.strerror}",
@@ -128,11 +131,12 @@ class Host:
 
     # -- containers --------------------------------------------------------------------------------------------------
 
-    def _command(self, argv: tuple[str, ...], *, network: bool) -> tuple[str, ...]:
-        keep = [self.store] if self.store.startswith("/tmp/") and self._folder.is_dir() else []
+    def _command(self, argv: tuple[str, ...], *, network: bool, limited: bool = True) -> tuple[str, ...]:
+        options: dict[str, Any] = {"network": network, "tmp": True}
+        options["keep"] = [self.store] if self.store.startswith("/tmp/") and self._folder.is_dir() else []
         if os.getuid() == 0:
-            return enter(argv, network=network, tmp=True, keep=keep, range=root_range())
-        return enter(argv, network=network, tmp=True, keep=keep)
+            options["range"] = root_range()
+        return enter(argv, **options) if limited else enter_with_all(argv, **options)
 
     @staticmethod
     def _environment(wanted: Mapping[str, str]) -> dict[str, str]:
@@ -183,7 +187,7 @@ class Host:
         It has no store, and is no build container: for ``builder.toolimage``.
         """
         process = subprocess.Popen(
-            self._command(argv, network=True),
+            self._command(argv, network=True, limited=False),
             env=self._environment(environment),
             stdin=subprocess.DEVNULL,
             stdout=output,

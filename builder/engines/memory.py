@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import tempfile
@@ -15,9 +16,21 @@ FORMAT = 2  # raise it when what is kept changes its meaning
 
 
 def cache_folder() -> Path:
-    """Where this user's small files go: $XDG_CACHE_HOME/dib-ctr."""
+    """Where this user's small files go, closed to all others: $XDG_CACHE_HOME/dib-ctr."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "dib-ctr"
+    folder = Path(base) / "dib-ctr"
+    _close(folder)
+    return folder
+
+
+@functools.cache
+def _close(folder: Path) -> None:
+    """Make the folder, or close it where an earlier version left it open: logs and fetched files are nobody else's."""
+    with contextlib.suppress(OSError):  # what is written there says more
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.stat().st_mode & 0o077:
+            folder.chmod(0o700)
 
 
 def _file() -> Path:

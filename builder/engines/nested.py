@@ -7,6 +7,8 @@ import importlib.resources
 import json
 from typing import Any
 
+from builder.engines.rights import CAPABILITIES
+
 PYTHON = "/usr/bin/python3"  # the distribution's: another one on PATH may be closed to the mapped user
 
 
@@ -16,5 +18,10 @@ def _code() -> str:
 
 
 def enter(command: tuple[str, ...], **options: Any) -> tuple[str, ...]:
-    """``command`` in a user namespace; the options are those of ``stages.namespace``."""
+    """``command`` in a user namespace, with a build container's rights; ``options`` are ``stages.namespace``'s."""
+    return enter_with_all(command, capabilities=sorted(CAPABILITIES.values()), **options)
+
+
+def enter_with_all(command: tuple[str, ...], **options: Any) -> tuple[str, ...]:
+    """The same with all rights over the namespace: for what makes build images and builds Containerfiles."""
     return (PYTHON, "-I", "-c", _code(), json.dumps(options), *command)

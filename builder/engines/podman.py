@@ -15,17 +15,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.engines import memory, trial
+from builder.engines import memory, rights, trial
 from builder.engines.commandline import CommandLineEngine, container_name, last_line
 from builder.engines.protocol import PRIVILEGED, STORE, Container, EngineError
 from builder.engines.ranges import FIRST, root_range
 from builder.engines.remote import check_architecture, podman_address, podman_options
 from stages.namespace import IDS
 
-# Capabilities over the container's user namespace only; the masks and filters would keep stages from mounting.
+# The masks and filters would keep stages from mounting.
 RIGHTS = (
-    "--cap-add=SYS_ADMIN",
-    "--cap-add=NET_ADMIN",  # the loopback device of a stage without network; over the host's network it has no power
+    *rights.options(mapped=True),
     "--security-opt=seccomp=unconfined",
     "--security-opt=unmask=ALL",
     "--security-opt=label=disable",

@@ -127,6 +127,7 @@ class PodmanSocket(SocketEngine):
                     stdin_open=True,
                     tty=wanted.terminal,
                     network_mode=wanted.network,
+                    cap_drop=["ALL"],
                     cap_add=list(wanted.capabilities),
                     seccomp_profile_path="unconfined",
                     apparmor_profile="unconfined",

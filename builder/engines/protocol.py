@@ -49,9 +49,10 @@ class EngineError(BuildError):
 class Container:
     """One build container to run.
 
-    ``argv`` runs as root of a user namespace with CAP_SYS_ADMIN over it. ``image`` is a reference of a build image
-    (ignored by the host engine). ``network`` False runs it without any network. ``privileged`` makes its root the
-    host's own, with the host's devices: for the block-device stage alone, where nothing else will do.
+    ``argv`` runs as root of a user namespace, with the capabilities of ``builder.engines.rights`` over it. ``image`` is
+    a reference of a build image (ignored by the host engine). ``network`` False runs it without any network.
+    ``privileged`` makes its root the host's own, with the host's devices: for the block-device stage alone, where
+    nothing else will do.
     """
 
     image: str

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from builder.engines import attach, conversation, memory, trial
+from builder.engines import attach, conversation, memory, rights, trial
 from builder.engines.commandline import container_name, fetch_argv, last_line
 from builder.engines.docker import BUILD_USER
 from builder.engines.nested import enter
@@ -140,7 +140,7 @@ class SocketEngine(ABC):
             container.environment,
             "host" if container.network else "none",
             "0:0" if direct else BUILD_USER,
-            ("SYS_ADMIN",) if direct else (),
+            rights.given(mapped=direct),
             limits() if self.found.limited else (),
             terminal,
         )

@@ -105,14 +105,9 @@ def docker_address(open_folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def podman_address(open_folder: Path) -> Iterator[str]:
-    """podman's API service."""
-    if shutil.which("podman") is None:
-        missing("there is no podman")
-    folder = open_folder / "podman-service"
-    folder.mkdir()
-    with engine_cases.podman_service(folder) as address:
-        yield address
+def open_code(open_folder: Path) -> dict[str, str]:
+    """The variables of a copy of the code that every user can run."""
+    return engine_cases.open_copy(open_folder)
 
 
 def _user(name: str, request: pytest.FixtureRequest) -> pwd.struct_passwd:
@@ -129,8 +124,8 @@ def case(request: pytest.FixtureRequest, open_folder: Path) -> Iterator[Case]:
     """One engine as one user, with a build image and an empty store."""
     name: str = request.param
     adapter = name.removesuffix("-root").removesuffix("-user")
-    if adapter in ("podman", "docker") and shutil.which(adapter) is None:
-        missing(f"there is no {adapter}")
+    if (command := adapter.removesuffix("-socket")) in ("podman", "docker") and shutil.which(command) is None:
+        missing(f"there is no {command}")
     user = _user(name, request)
     folder = open_folder / name
     folder.mkdir()
@@ -140,11 +135,15 @@ def case(request: pytest.FixtureRequest, open_folder: Path) -> Iterator[Case]:
         environment["DIB_CTR_STORE"] = str(folder / "store")
     if adapter.startswith("docker"):
         environment["DOCKER_HOST"] = request.getfixturevalue("docker_address")
-    if adapter == "podman-socket":
-        environment["CONTAINER_HOST"] = request.getfixturevalue("podman_address")
     engine_cases.preload()
-    image = toolimage.reference()
-    made = Case(name, adapter, image, user, environment)
+    with contextlib.ExitStack() as stack:
+        if adapter == "podman-socket":
+            environment["CONTAINER_HOST"] = stack.enter_context(engine_cases.podman_service(folder, user))
+        yield from _ready(Case(name, adapter, toolimage.reference(), user, environment), request)
+
+
+def _ready(made: Case, request: pytest.FixtureRequest) -> Iterator[Case]:
+    image = made.image
     if not made.call(lambda engine: engine.has_image(image)):
         made.call(engine_cases.give_image, str(request.getfixturevalue("build_archive")()), image)
     made.call(lambda engine: engine.remove_store())

@@ -6,11 +6,13 @@ import contextlib
 import os
 import pickle
 import pwd
+import shutil
 import subprocess
+import sysconfig
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,10 +23,14 @@ from builder import engines, toolimage
 from builder.engines import nested
 from builder.engines.protocol import Engine
 
-CASES = ("podman-root", "podman-user", "docker", "podman-socket", "docker-socket", "host-root", "host-user")
+CASES = (
+    *("podman-root", "podman-user", "docker", "docker-socket"),
+    *("podman-socket-root", "podman-socket-user", "host-root", "host-user"),
+)
 # Of this run alone: another run of the tests may be under way on the machine, or have been killed on it.
 USER = f"dib-ctr-test-{os.getpid()}"
 VOLUME = f"dib-ctr-test-store-{os.getpid()}"
+ROOT = Path(__file__).parents[2]
 WAIT = 20.0  # seconds for a daemon to answer
 
 Body = Callable[..., Any]
@@ -70,6 +76,25 @@ class Case:
         if output is not None:
             os.write(output, pickle.dumps(answer))
         os._exit(status)
+
+    def words(self) -> tuple[str, ...]:
+        """What comes before a command that is to run as the case's user, with its environment."""
+        user = self.user
+        own = {"HOME": user.pw_dir, "USER": user.pw_name, "LOGNAME": user.pw_name}
+        change: tuple[str, ...] = ()
+        if os.getuid() != user.pw_uid:
+            change = ("setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups")
+            own = {**own, "XDG_RUNTIME_DIR": ""}
+        named = (f"{name}={value}" for name, value in {**own, **self.environment}.items() if value)
+        without = (f"--unset={name}" for name, value in own.items() if not value)
+        return (*change, "env", *without, *named)
+
+    def dib_ctr(self, code: Mapping[str, str], *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+        """Run ``dib-ctr`` as the case's user in ``folder``; ``code`` are the variables of an open copy of the code."""
+        command = (*self.words(), *(f"{name}={value}" for name, value in code.items()), "/usr/bin/python3", "-m")
+        return subprocess.run(
+            [*command, "builder.cli", *words], cwd=folder, capture_output=True, text=True, check=False
+        )
 
     def _become(self) -> None:
         os.environ.update(self.environment)
@@ -138,7 +163,7 @@ def daemon(folder: Path, *command: str) -> Iterator[str]:
     """A daemon that makes ``folder``/socket; yields that socket's address."""
     log = folder / "log"
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, cwd="/")
     try:
         _await_answer(process, folder / "socket", log)
         yield f"unix://{folder}/socket"
@@ -160,15 +185,21 @@ def docker_daemon(folder: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def podman_service(folder: Path) -> Iterator[str]:
-    """podman's API service, with the OCI runtime that works here."""
-    from builder.engines.podman import Podman
-
-    engine = Podman()
-    engine.probe()
-    command = (*engine.client, "system", "service", "--time=0", f"unix://{folder}/socket")
+def podman_service(folder: Path, user: pwd.struct_passwd) -> Iterator[str]:
+    """podman's API service as this user, with the OCI runtime and storage that work for him."""
+    caller = Case("podman", "podman", "", user, {"XDG_CACHE_HOME": f"{folder}/cache"})
+    client = caller.call(lambda engine: engine.client)
+    command = (*caller.words(), *client, "system", "service", "--time=0", f"unix://{folder}/socket")
     with daemon(folder, *command) as address:
         yield address
+
+
+def open_copy(folder: Path) -> dict[str, str]:
+    """Copies of the checkout and of its libraries that another user can read; the variables that choose them."""
+    for name in ("builder", "stages", "blockdev", "qemu", "containerfiles"):
+        shutil.copytree(ROOT / name, folder / "code" / name)
+    shutil.copytree(sysconfig.get_path("purelib"), folder / "libraries", ignore=shutil.ignore_patterns("mypy*", "pip"))
+    return {"PYTHONPATH": f"{folder}/code:{folder}/libraries"}
 
 
 @contextlib.contextmanager

@@ -9,7 +9,6 @@ import os
 import pwd
 import shutil
 import subprocess
-import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -105,14 +104,6 @@ def memory_folder(place: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def open_copy(folder: Path) -> dict[str, str]:
-    """Copies of the checkout and of its libraries that another user can read; the variables that choose them."""
-    for name in ("builder", "stages", "blockdev", "qemu", "containerfiles"):
-        shutil.copytree(ROOT / name, folder / "code" / name)
-    shutil.copytree(sysconfig.get_path("purelib"), folder / "libraries", ignore=shutil.ignore_patterns("mypy*", "pip"))
-    return {"PYTHONPATH": f"{folder}/code:{folder}/libraries"}
-
-
 def as_other(user: pwd.struct_passwd, command: list[str], folder: Path, variables: dict[str, str]) -> str:
     """Run the command as this user under another host name, umask, time zone, locale, folder, number of processors."""
     words = ["taskset", "--cpu-list", "0", *command]
@@ -141,7 +132,7 @@ def test_another_user_place_file_system_and_day_give_the_same_digest(
     here = memory_folder / "another" / "deeper place"
     here.mkdir(parents=True)
     tricky(here / "elements")
-    variables = open_copy(here)
+    variables = engine_cases.open_copy(here)
     for path in (memory_folder, *memory_folder.rglob("*")):
         os.chown(path, other_user.pw_uid, other_user.pw_gid, follow_symlinks=False)
     command = Command("host", here / "store", here / "out", (here / "elements",))
