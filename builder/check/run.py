@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.check import configurations, dependencies, packagefiles, scripts, sources, together
+from builder.check import configurations, dependencies, packagefiles, scripts, secretnames, sources, together
 from builder.check.finding import ERROR, WARNING, Finding, order
 from stages.element import Element, find_elements, nearest
 from stages.errors import UsageError
@@ -54,6 +54,7 @@ def _alone(
     yield from packagefiles.check_map(element)
     yield from packagefiles.check_services(element)
     yield from sources.check(element)
+    yield from secretnames.check(element)
     yield from configurations.check(element, files)
     yield from scripts.check(element, files)
     yield from _readme(element)

@@ -52,6 +52,12 @@ def engine_options(command: Command) -> Command:
     return command
 
 
+def _with_settings(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    from builder.many import settings
+
+    return (*settings.taken(), *given) if settings.VARIABLE in os.environ else given
+
+
 def request_options(command: Command) -> Command:
     for option in (
         click.argument("elements", nargs=-1, metavar="ELEMENT..."),
@@ -91,6 +97,7 @@ def request_options(command: Command) -> Command:
             "--set",
             "settings",
             multiple=True,
+            callback=_with_settings,
             metavar="NAME=VALUE",
             help="Set an element's variable; DIB_* of the environment count too.",
         ),

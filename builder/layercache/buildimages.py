@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import subprocess
 import tarfile
 import tempfile
@@ -26,11 +25,11 @@ from builder.layercache.fetching import Candidate, Fetching
 from builder.layercache.places import scratch
 from builder.layercache.sending import add
 from stages.errors import BuildError
+from stages.redaction.patterns import parts
 
 PART = "build-image"
 LEVEL = "-3"  # of zstd
 ABOUT = 1 << 20  # bytes that a list of images may have
-_USER = re.compile(r"://[^/\s\"]*@")
 
 
 def key_of(reference: str) -> str:
@@ -44,7 +43,7 @@ def key_of(reference: str) -> str:
 
 def has_secrets() -> bool:
     """Would a build image made here tell a user's name or password of the mirror or a proxy."""
-    return any(_USER.search(text) for text in toolimage.of_this_machine().values())
+    return any(True for text in toolimage.of_this_machine().values() for _ in parts(text))
 
 
 @dataclass

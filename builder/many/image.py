@@ -162,6 +162,8 @@ def _arguments(said: _Said, name: str, destination: Path, elements_path: str) ->
         if not VARIABLE.match(variable):
             text.refuse(f"{variable!r} cannot be a variable's name")
         words += ["--set", f"{variable}={text.text}"]
+    for secret in said.texts("secrets"):
+        words += ["--secret", secret]
     for package in said.texts("packages"):
         words += ["--package", package]
     for output in said.texts("outputs"):

@@ -19,6 +19,7 @@ from builder import telling
 from builder.many.image import Image
 from builder.many.outcome import BUILT, FAILED, INTERRUPTED, Outcome
 from builder.many.schedule import Limits, Schedule, is_network
+from builder.many.settings import apart
 from stages.events import Event
 
 PATIENCE = 30.0  # seconds for a build to end tidily after it was told to
@@ -173,9 +174,11 @@ class Runner:
         read, write = os.pipe()
         # A group of folded lines belongs to one build alone; here the lines of several meet.
         own = {telling.VARIABLE: str(write), "GITHUB_ACTIONS": "", "PYTHONUNBUFFERED": "1"}
+        words, settings = apart(command_of(image, self.way, outcome.attempts))
+        own |= settings
         try:
             process = subprocess.Popen(
-                command_of(image, self.way, outcome.attempts),
+                words,
                 env={**os.environ, **image.environment, **own},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

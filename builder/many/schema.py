@@ -56,6 +56,7 @@ IMAGE: dict[str, Key] = {
     "arch": Key(TEXTS, "the architecture; several make one image of them all"),
     "release": Key(TEXT, "the distribution's release"),
     "variables": Key(MAP, "elements' variables", joins=True),
+    "secrets": Key(TEXTS, "names of variables that are secret", joins=True),
     "packages": Key(TEXTS, "packages to install", joins=True),
     "outputs": Key(OUTPUTS, "what to write"),
     "dest": Key(TEXT, "the folder for outputs, below that of --dest"),

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 WITHHELD = "(withheld)"
 _NAME = re.compile(
     r"PASSW|PASSPHRASE|PASSCODE|SECRET|TOKEN|CREDENTIAL|PRIVATE_?KEY|API_?KEY|ACCESS_?KEY|ACTIVATION_?KEY|COOKIE|NETRC"
-    r"|(?:^|_)(?:PASS|PWD|PSK|AUTH|PIN)\Z|(?:^|_)(?:PASS|AUTH)_",
+    r"|_PWD\Z|(?:^|_)(?:PASS|PSK|AUTH|PIN)\Z|(?:^|_)(?:PASS|AUTH)_",
     re.IGNORECASE,
 )
 # Key material, or a public key: that hangs on the value.
