@@ -254,8 +254,10 @@ def _build_tree(work: Work, packer: Packer | None = None) -> Built:
         for sentence in breaks.check(plan, work.request.breaks):
             emit("note", text=sentence)
         stop = plan.find(work.request.stop_at) if work.request.stop_at else None
-        stages = plan.stages[: stop.number - 1] if stop else plan.stages
-        elsewhere = sharing.look(work.request, work.store, work.control, builder, stages)
+        last = stop.number - 1 if stop else len(plan.stages)
+        elsewhere = sharing.look(work.request, work.store, work.control, builder, plan.stages[:last])
+        plan = builder.cut_off()
+        stages = plan.stages[:last]
         emit("plan", stages=rows(builder))
         if elsewhere and sharing.needs_no_tree(work.request, work.store, work.scratch, plan, elsewhere):
             builder.pass_over()
@@ -364,6 +366,7 @@ def plan(work: Work) -> None:
     made = plan_request(work)
     builder = _builder(work, made)
     sharing.look(work.request, work.store, work.control, builder, made.stages)
+    builder.cut_off()
     emit("result", data={"stages": rows(builder)})
 
 

@@ -13,7 +13,8 @@ from stages.hooks import HookFile, HooksTree
 from stages.request import Request
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# How the machine that builds reaches the network, if at all: never in a key, for it must not change a result.
+# How the machine that builds reaches the network, if at all. It is handed to every stage with a network, for package
+# tools and downloaders; in a key it is only where a script names it.
 SERVICES = (
     "DIB_OFFLINE",
     "DIB_MIRROR_TIMEOUT",

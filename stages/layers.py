@@ -23,6 +23,7 @@ from stages.events import emit
 from stages.hooksfolder import add_earlier, same_as_given, write_hooks
 from stages.key import digest, why_missed
 from stages.nativetools import Programs
+from stages.offline import offline_plan
 from stages.places import (
     BUILD_DIR,
     CACHES,
@@ -92,6 +93,12 @@ class Builder:
             chain = record.chain() if record else None
             hit = record is not None or stage.key in self.sources
             yield stage, hit, "" if hit else self._why(stage)
+
+    def cut_off(self) -> Plan:
+        """The plan that is run: where the build is offline, with keys that say which stages had no network."""
+        if self.request.offline:
+            self.plan = offline_plan(self.plan, [hit for _, hit, _ in self.look()])
+        return self.plan
 
     def _why(self, stage: Stage) -> str:
         if self.request.no_cache:

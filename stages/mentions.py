@@ -147,6 +147,11 @@ def visible_variables(texts: Iterable[str], environment: Mapping[str, str], alwa
     }
 
 
+def ask_for_all(texts: Iterable[str]) -> bool:
+    """Does one of these texts ask for its whole environment."""
+    return any(WHOLE_ENVIRONMENT.search(text) for text in texts)
+
+
 def named(texts: Iterable[str], names: Iterable[str]) -> list[str]:
     """Which of these names the texts name."""
     found: set[str] = set()

@@ -6,13 +6,13 @@ A plan is a pure value made from the request, the elements' files, the captured 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages import mentions, provided
 from stages.element import nearest
-from stages.environment import without_services
+from stages.environment import SERVICES, without_services
 from stages.errors import UsageError
 from stages.hooks import GENERATED, PHASE_FOLDERS, PHASES, SCRIPT_NAME, HookFile, HooksTree, Phase, scripts
 from stages.key import digest, key_of
@@ -231,6 +231,7 @@ def make_plan(
         variables.update(pins(fetched))
         packages = mentions.uses_packages(code)
         network = mentions.uses_network(code)
+        variables.update(_named_services(request, files.values(), environment, network=network))
         inputs = {
             "below": below,
             "phase": phase.folder,
@@ -259,6 +260,32 @@ def make_plan(
             Stage(number, phase, script, files, variables, network, packages, inputs, below, cache, given, fetched)
         )
     return Plan(tuple(stages), environment, tuple(repositories), tuple(sources))
+
+
+def _named_services(
+    request: Request, files: Iterable[HookFile], environment: Mapping[str, str], *, network: bool
+) -> dict[str, str]:
+    """How the machine reaches the network, as far as the texts of a stage name it: then it is an input like others.
+
+    Built-in elements hand it to the package tools alone, so it changes nothing of theirs. ``DIB_OFFLINE`` goes with
+    the network itself (``stages.offline``), unless somebody has set it otherwise.
+    """
+    hooks = list(files)
+    services = {name: environment[name] for name in SERVICES if name in environment}
+    offline = {"DIB_OFFLINE": services.pop("DIB_OFFLINE", "")}
+    texts = [hook.text for hook in hooks if _element_of(hook) not in {*request.builtin, GENERATED, OWN}]
+    named = mentions.visible_variables(texts, services, frozenset())
+    if network and mentions.ask_for_all(texts):
+        named = services
+    if network and offline["DIB_OFFLINE"] != ("1" if request.offline else ""):
+        named = {**named, **mentions.visible_variables([hook.text for hook in hooks], offline, frozenset())}
+    return named
+
+
+def _element_of(hook: HookFile) -> str:
+    """The element that a file came with, also where it is shown in its element's folder."""
+    folder, _, rest = hook.path.partition("/")
+    return rest.partition("/")[0] if folder == provided.ELEMENTS else hook.element
 
 
 def _fetched(

@@ -11,8 +11,10 @@ import pytest
 
 from stages.errors import UsageError
 from stages.hooks import HookFile, merge, script_order
-from stages.key import why_missed
+from stages.key import key_of, why_missed
+from stages.layers import stage_environment
 from stages.oddities import refuse_odd
+from stages.offline import CUT, offline_plan
 from stages.plan import Plan, make_plan
 from stages.repositories import State
 from stages.request import Output, Request
@@ -184,10 +186,63 @@ def test_the_build_image_counts_from_the_first_outside_stage(tmp_path: Path) -> 
     assert "build image" not in before.find("50-see").inputs
 
 
-def test_a_proxy_is_a_service_and_no_input(tmp_path: Path) -> None:
-    files = {**BASE, "a/install.d/55-pkg": "#!/bin/bash\ncurl $http_proxy\n"}
+@pytest.mark.parametrize("name", ["http_proxy", "NO_PROXY", "DIB_MIRROR_TIMEOUT", "DIB_MIRROR_MIN_RATE"])
+@pytest.mark.parametrize("told", ["echo ${}", "env | sort", "curl --proxy ${} http://x", "printenv; curl http://x"])
+def test_how_the_network_is_reached_is_an_input_of_what_names_it(tmp_path: Path, name: str, told: str) -> None:
+    """A script that asks for everything sees it where it has a network; without one it is not given it."""
+    files = {**BASE, "a/install.d/55-see": f"#!/bin/bash\n{told.replace('{}', name)}\n"}
     before = plan_of(tmp_path, files)
-    assert changed(before, plan_of(tmp_path, variables={**VARIABLES, "http_proxy": "http://here:1"})) == set()
+    after = plan_of(tmp_path, variables={**VARIABLES, name: "7"})
+    stage = after.find("55-see")
+    sees = name in stage_environment(stage, after)
+    assert sees == (stage.key != before.find("55-see").key)
+    assert sees or told == "env | sort"
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "DIB_MIRROR_TIMEOUT"])
+@pytest.mark.parametrize(("builtin", "told"), [((), ""), (("a",), "$http_proxy $DIB_MIRROR_TIMEOUT")])
+def test_how_the_network_is_reached_is_a_service_of_package_tools(
+    tmp_path: Path, name: str, builtin: tuple[str, ...], told: str
+) -> None:
+    """Downloaders that do not name it have it, and built-in elements, which hand it to their package tools."""
+    files = {**BASE, "a/install.d/55-pkg": f"#!/bin/bash\ncurl http://x {told}\n"}
+    request = dataclasses.replace(REQUEST, builtin=builtin)
+    before = plan_of(tmp_path, files, request=request)
+    after = plan_of(tmp_path, variables={**VARIABLES, name: "7"}, request=request)
+    assert changed(before, after) == set()
+    assert stage_environment(after.find("55-pkg"), after)[name] == "7"
+    assert name not in stage_environment(after.find("50-see"), after)
+
+
+def test_whether_a_stage_has_a_network_is_an_input(tmp_path: Path) -> None:
+    """With the same files and variables: what a text names as a downloader may change with a release."""
+    plan = plan_of(tmp_path, {**BASE, "a/install.d/55-pkg": "#!/bin/bash\ncurl http://x\n"})
+    for name, network in (("55-pkg", "yes"), ("50-see", "no")):
+        stage = plan.find(name)
+        assert stage.inputs["network"] == network
+        assert key_of({**stage.inputs, "network": "other"}) != stage.key == key_of(stage.inputs)
+
+
+def test_an_offline_build_takes_layers_made_with_a_network_and_gives_none_as_such(tmp_path: Path) -> None:
+    files = {**BASE, "a/install.d/55-pkg": "#!/bin/bash\ncurl http://x\n"}
+    plan = plan_of(tmp_path, files)
+    place = next(number for number, stage in enumerate(plan.stages) if stage.network)
+    assert offline_plan(plan, [True] * len(plan.stages)) == plan
+    unreached = [number < place for number in range(len(plan.stages))]
+    offline = offline_plan(plan, unreached)
+    assert keys(offline).keys() == keys(plan).keys()
+    assert changed(plan, offline) == {stage.title for stage in plan.stages[place:]}
+    assert offline.stages[place].inputs["network"] == CUT
+    assert [stage.key for stage in offline.stages] == [key_of(stage.inputs) for stage in offline.stages]
+    # A stage without a network is the same online and offline, until one with a network has run before it.
+    assert changed(plan, offline_plan(plan, [False] * len(plan.stages))) == changed(plan, offline)
+
+
+def test_an_offline_variable_that_somebody_has_set_is_an_input(tmp_path: Path) -> None:
+    files = {**BASE, "a/install.d/55-pkg": "#!/bin/bash\ncurl http://x $DIB_OFFLINE\n"}
+    before = plan_of(tmp_path, files, variables={**VARIABLES, "DIB_OFFLINE": ""})
+    after = plan_of(tmp_path, variables={**VARIABLES, "DIB_OFFLINE": "1"})
+    assert "install/a/55-pkg" in changed(before, after)
 
 
 def test_named_packages_are_a_stage_after_install(tmp_path: Path) -> None:
