@@ -29,7 +29,7 @@ from stages import (
     sharing,
     sources,
 )
-from stages.caches import read_cache_rules
+from stages.caches import drop_old_layout, read_cache_rules
 from stages.cleaning import prune, verify
 from stages.control import Control, StoppedError
 from stages.environment import PATH, capture_argv, initial, parse_capture, snippets
@@ -448,6 +448,7 @@ def main(folder: Path, store_path: Path, control: int | None) -> int:
         else:
             with work.store.in_use():
                 work.store.sweep()
+                drop_old_layout(work.store)
                 COMMANDS[request.command](work)
     except StageFailedError:
         return 1

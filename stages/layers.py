@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from stages import breaks, caches, foreign, keptmounts, mirrorfaults, provided, sandbox, sourcecache
-from stages.caches import CacheRule, ListsState
+from stages import breaks, foreign, keptmounts, mirrorfaults, provided, sandbox
+from stages.caches import CacheRule, CacheView
 from stages.control import Control, StoppedError
 from stages.environment import SERVICES
 from stages.errors import BuildError
@@ -38,14 +38,14 @@ from stages.plan import Plan, Stage
 from stages.redaction.keyed import KeyDigests
 from stages.redaction.private import write_private
 from stages.request import Request
-from stages.sandbox import Cache, View
+from stages.sandbox import View
+from stages.stagecaches import StageCaches
 from stages.store import Record, Store, Workplace, disk_full
 from stages.supervise.answers import notes as supervised_notes
 from stages.tree import mounted
 from stages.wanted import bring
 
 TAIL_LINES = 20
-UNMOUNTED = ("pre-finalise", "finalise", "cleanup")  # phases after which diskimage-builder has unmounted the tree
 
 
 class StageFailedError(Exception):
@@ -64,6 +64,7 @@ class Builder:
     caches: tuple[CacheRule, ...] = ()
     given: Path = Path("/nonexistent")  # the folder of the files of the user's machine, by digest
     lists: Mapping[str, Path] = field(default_factory=dict)  # what a locked build gives its stages (``stages.replay``)
+    locked: frozenset[bytes] = frozenset()  # the packages that its lock names, as lists have them
     kept: list[str] = field(default_factory=list)
     ran: list[str] = field(default_factory=list)
     fetched: list[str] = field(default_factory=list)  # keys of stages that came from a cache elsewhere
@@ -181,7 +182,7 @@ class Builder:
 
     def _execute(self, stage: Stage, chain: tuple[str, ...], place: Workplace) -> tuple[int, list[str]]:
         lines = Lines(stage.number)
-        with self._fetching(stage), self._stage_view(stage, chain, place) as view:
+        with self._stage_caches.fetching(stage), self._stage_view(stage, chain, place) as (view, cached):
             argv = [f"{HOOKS_INSIDE if stage.phase.inside else HOOKS_OUTSIDE}/{stage.script.path}"]
             environment = self._environment(stage)
             left: list[keptmounts.KeptMount] = []
@@ -201,13 +202,10 @@ class Builder:
                 lines.add(f"dib-ctr: {note}\n".encode())
             if not stage.phase.inside:
                 sandbox.remove_stand_ins(view.tree / "dev")
-            caches.let_go_of_changed(view.caches)
             if status == 0:
                 self._keep_hooks(stage, view, place)
                 keptmounts.write(set(left) - set(keptmounts.read(view.tree.parent)), place.upper)
-                caches.keep_new(self.store, self.caches, self.request.arch, self._lists_state(), view.caches)
-                if stage.sources:
-                    sourcecache.remember(self._image_cache(), stage.sources)
+                self._stage_caches.keep(stage, cached, view.tree)
         return status, list(lines.tail)
 
     def _failed(self, stage: Stage, chain: tuple[str, ...], place: Workplace, status: int, tail: list[str]) -> None:
@@ -237,7 +235,9 @@ class Builder:
     # -- what a stage sees -----------------------------------------------------------------------------------------
 
     @contextmanager
-    def _stage_view(self, stage: Stage, chain: Sequence[str], place: Workplace) -> Iterator[View]:
+    def _stage_view(
+        self, stage: Stage, chain: Sequence[str], place: Workplace
+    ) -> Iterator[tuple[View, tuple[CacheView, ...]]]:
         self._place += 1
         scratch = self.scratch / str(self._place)
         (scratch / "root-of-stage").mkdir(parents=True)
@@ -247,8 +247,11 @@ class Builder:
                 if (merged / "hooks").is_dir():
                     add_earlier(merged / "hooks", hooks)
                 network = stage.network and not self.request.offline
-                with resolving(merged / "tree", resolv_conf() if network else b""):
-                    yield View(
+                with (
+                    resolving(merged / "tree", resolv_conf() if network else b""),
+                    self._stage_caches.views(stage, merged, place, scratch) as cached,
+                ):
+                    view = View(
                         inside=stage.phase.inside,
                         tree=merged / "tree",
                         cwd=merged / "cwd",
@@ -256,15 +259,16 @@ class Builder:
                         scratch=scratch / "root-of-stage",
                         hooks_writable=not stage.phase.inside,
                         network=network,
-                        caches=self._cache_views(stage, merged, place),
+                        caches=(*(each.cache for each in cached), *self._stage_caches.kept_mounts(stage, merged)),
                         masked=(self.store.root,),
                         resolv_conf=resolv_conf(),
                         short_places=foreign.short_places(self.request.arch),
                         furnished=stage.phase.name != "root",
-                        image_cache=self._image_cache() if stage.image_cache else None,
+                        image_cache=self._stage_caches.image_cache() if stage.image_cache else None,
                         given={path: self._given(self.request.given[path]) for path in stage.given},
                         native=self._programs.ready(merged / "tree") if self._programs else None,
                     )
+                    yield view, cached
         finally:
             if not (scratch / "merged").exists():  # never walk into a tree that could not be unmounted
                 shutil.rmtree(scratch, ignore_errors=True)
@@ -278,37 +282,9 @@ class Builder:
         file = self.given / digest
         return file if file.is_file() else bring(digest, self.store, self.control)
 
-    def _cache_views(self, stage: Stage, merged: Path, place: Workplace) -> tuple[Cache, ...]:
-        views: tuple[Cache, ...] = ()
-        if stage.packages:
-            views = caches.open_views(self.store, self.caches, self.request.arch, self._lists_state(), place)
-            caches.add_lists(views, self.lists)
-        if stage.phase.name not in UNMOUNTED:
-            cache = self._image_cache()
-            views += tuple(caches.open_kept(cache, mount, place) for mount in keptmounts.read(merged))
-        return views
-
-    def _lists_state(self) -> ListsState:
-        """What package lists hang on: the repositories' state, and the keys that stages which install are given."""
-        paths = {path for stage in self.plan.stages if stage.packages for path in stage.given}
-        given = {self.digests.of_given(path, self.request.given[path]) for path in paths}
-        return ListsState.of(self.plan.repositories, self.request.image, *given)
-
-    def _image_cache(self) -> Path:
-        """The scripts' own cache (DIB_IMAGE_CACHE), which outlives builds; they lock in it themselves."""
-        folder = caches.shared(self.store, "image-cache", self.request.arch)
-        (folder / Path(LOCKS).name).mkdir(parents=True, exist_ok=True)
-        return folder
-
-    @contextmanager
-    def _fetching(self, stage: Stage) -> Iterator[None]:
-        """While a stage fetches source repositories: no other does (their scripts share files without locking)."""
-        if not stage.sources:
-            yield
-            return
-        with self.store.lock(f"sources-{self.request.arch}"):
-            sourcecache.let_go(self._image_cache(), stage.sources, offline=self.request.offline)
-            yield
+    @cached_property
+    def _stage_caches(self) -> StageCaches:
+        return StageCaches(self.request, self.plan, self.store, self.caches, self.lists, self.locked, self.digests)
 
     def _keep_hooks(self, stage: Stage, view: View, place: Workplace) -> None:
         """What an outside script wrote into the hooks folder is a result: later stages see it."""

@@ -26,6 +26,7 @@ def prepare(request: Request, store: Store, control: Control, builder: Builder) 
         emit("note", text="the build image is another one than the lock's: its tools may be other versions")
     replay = Replay(used, request.locking, store, control, request.arch, request.offline)
     builder.lists = replay.prepare(builder)
+    builder.locked = replay.entries()
 
 
 def save_lists(request: Request, store: Store, plan: Plan, builder: Builder, chain: tuple[str, ...]) -> None:

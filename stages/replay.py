@@ -17,12 +17,15 @@ from typing import BinaryIO
 
 from stages import snapshot
 from stages.aptlists import archive_of, folder_of
+from stages.caches import kept_package, shared
 from stages.control import Control
 from stages.errors import BuildError, UsageError
 from stages.indexdates import index_date
 from stages.installed import identities
 from stages.layers import Builder
+from stages.listedpackages import entry_of
 from stages.lock import Locking, Used, UsedPackage, UsedRepository
+from stages.packageindex import ListedFile
 from stages.repositories import Repository, State, open_address
 from stages.savedlists import CHUNK, INDEX, SavedLists, delivered, file_digest, saved_name, write_checked
 from stages.store import Store
@@ -86,9 +89,13 @@ class Replay:
     def _saved(self) -> SavedLists:
         return SavedLists(self.store)
 
-    @property
-    def _packages(self) -> Path:
-        return self.store.root / "cache" / "apt" / self.arch
+    def entries(self) -> frozenset[bytes]:
+        """The lock's packages, as a list of packages would have them: a stage may be given these."""
+        packages = (package for package in self.used.packages if package.sha256)
+        return frozenset(entry_of(ListedFile(each.cached, "sha256", each.sha256)) for each in packages)
+
+    def _kept(self, package: UsedPackage) -> Path:
+        return kept_package(self.store, "apt", self.arch, package.cached, package.sha256)
 
     def prepare(self, builder: Builder) -> Mapping[str, Path]:
         """Bring together what the stages that are not in the store need; returns the lists for their views.
@@ -150,10 +157,10 @@ class Replay:
     # -- packages --------------------------------------------------------------------------------------------------
 
     def _packages_gone(self, wanted: Iterable[UsedPackage], servers: Mapping[str, Sequence[str]]) -> list[UsedPackage]:
-        self._packages.mkdir(parents=True, exist_ok=True)
+        shared(self.store, "apt", self.arch).mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             packages = list(wanted)
-            right = pool.map(lambda package: file_digest(self._packages / package.cached) == package.sha256, packages)
+            right = pool.map(lambda package: file_digest(self._kept(package)) == package.sha256, packages)
             missing = [package for package, is_right in zip(packages, right, strict=True) if not is_right]
             offered = [package for package in missing if f"packages/{package.cached}" in self.locking.offered]
             for package in offered:
@@ -164,12 +171,12 @@ class Replay:
             return [package for package, is_here in zip(rest, got, strict=True) if not is_here]
 
     def _keep(self, package: UsedPackage, data: Iterable[bytes]) -> bool:
-        """Put a package into the cache, if it is the right one; one of the same name that is another gives way."""
+        """Put a package into the cache, if it is the right one."""
         with self.store.workplace() as place:
             file = place.path / "package"
             if write_checked(file, data) != package.sha256:
                 return False
-            file.rename(self._packages / package.cached)
+            file.rename(self._kept(package))
         return True
 
     def _fetch(self, package: UsedPackage, servers: Iterable[str]) -> bool:

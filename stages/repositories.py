@@ -205,7 +205,7 @@ def _read(address: str, patience: Patience, **headers: str) -> tuple[bytes, str]
 def _fetch(repository: Repository, last: State | None, patience: Patience) -> State:
     address = repository.source
     if address.startswith(MIRRORLIST):
-        address = _first_mirror(address.removeprefix(MIRRORLIST), patience)
+        address = first_mirror(address.removeprefix(MIRRORLIST), patience)
     headers = {"Cache-Control": "no-cache"}
     if last and last.etag and address == repository.source:
         headers["If-None-Match"] = last.etag
@@ -222,7 +222,7 @@ def _fetch(repository: Repository, last: State | None, patience: Patience) -> St
     return State(repository.index, hashlib.sha256(data).hexdigest(), date, repository.elsewhere, etag)
 
 
-def _first_mirror(listed: str, patience: Patience) -> str:
+def first_mirror(listed: str, patience: Patience) -> str:
     """Where the index is below the first mirror of the list at ``ADDRESS``, by ``ADDRESS PATH``; raises OSError."""
     address, _, path = listed.partition(" ")
     lines = _read(address, patience)[0].decode("utf-8", "replace").splitlines()

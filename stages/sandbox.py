@@ -32,17 +32,14 @@ DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
 @dataclass(frozen=True)
 class Cache:
-    """A package cache: ``source`` is its private view, ``path`` where the tree's package tool looks for it.
+    """A package cache: ``source`` is the stage's own view, ``path`` where the tree's package tool looks for it.
 
-    What is new in the view is kept in ``keep``, or in the shared folder of ``name``. Without a name it is seen in the
-    tree only. ``linked`` are the shared files that the view has links to, as they were: inode, size, time of change.
+    Without a name it is seen in the tree only.
     """
 
     name: str
     source: Path
     path: str
-    keep: Path | None = None
-    linked: Mapping[Path, tuple[int, int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

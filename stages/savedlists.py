@@ -50,6 +50,10 @@ class SavedLists:
         """Where the lists of a repository's state are."""
         return self.store.root / SAVED_LISTS / repository.digest
 
+    def file(self, digest: str, path: str) -> Path:
+        """Where a file of the state with this digest is, if it is here at all: nobody has looked at it."""
+        return self.store.root / SAVED_LISTS / digest / saved_name(path)
+
     def save(self, indices: Iterable[SignedIndex]) -> None:
         """Keep what layers have, by hard links."""
         for index in indices:

@@ -82,3 +82,24 @@ def mounted(
     finally:
         syscalls.unmount(at)
         at.rmdir()
+
+
+@contextlib.contextmanager
+def overlaid(folder: Path, at: Path) -> Iterator[Path]:
+    """The folder's ``lower``, seen at ``at`` while the context lasts; what is written goes to its ``upper``.
+
+    ``work``, empty, is there beside them.
+    """
+    at.mkdir(parents=True, exist_ok=True)
+    with _changing_directory:
+        previous = Path.cwd()
+        os.chdir(folder)
+        try:
+            syscalls.mount("overlay", at, "overlay", 0, "lowerdir=lower,upperdir=upper,workdir=work,userxattr,volatile")
+        finally:
+            os.chdir(previous)
+    try:
+        yield at
+    finally:
+        syscalls.unmount(at)
+        at.rmdir()

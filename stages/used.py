@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.caches import kept_package
 from stages.errors import BuildError
 from stages.installed import SignedIndex, installed, signed_indices
 from stages.key import digest
@@ -84,13 +85,13 @@ class Account:
 
     def _vendor_packages(self, packages: Iterable[UsedPackage], folder: Path, held: Mapping[str, str]) -> None:
         folder.mkdir()
-        cache = self.store.root / "cache" / "apt" / self.request.arch
         gone = []
         for package in packages:
             if not package.sha256 or held.get(f"packages/{package.cached}") == package.sha256:
                 continue
-            if file_digest(cache / package.cached) == package.sha256:
-                os.link(cache / package.cached, folder / package.cached)
+            kept = kept_package(self.store, "apt", self.request.arch, package.cached, package.sha256)
+            if file_digest(kept) == package.sha256:
+                os.link(kept, folder / package.cached)
             else:
                 gone.append(str(package))
         if gone:
