@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +14,11 @@ import stages
 from builder import destination, documents
 from builder.archive import code_digest, request_archive
 from builder.arrivals import Arrivals
+from builder.destination import FILES
 from builder.engines.memory import cache_folder
 from builder.ownfiles import named
 from builder.progress import Log, Reporter, closing, failure
-from builder.request import FILES, Prepared
+from builder.request import Prepared
 from builder.toolimage import DISK
 from stages.errors import BuildError
 from stages.events import Event, parse
@@ -284,7 +283,9 @@ def produce(
     ]
     wanted = [*known, Output("docker-archive", {"tag": _loaded_name(request)})] if load else known
     for output, target in zip(request.outputs, prepared.targets, strict=True):
-        documents.check(output, target)
+        documents.check(output, target, memory, replace=prepared.replace)
+    for place in {place.parent for place in prepared.targets} | {folder.absolute()}:
+        destination.sweep(place)
     agent = conversation.agent
     request = dataclasses.replace(request, outputs=tuple(wanted), image=agent.digest(), caches=conversation.caches)
     for sentence in prepared.notes:
@@ -298,26 +299,27 @@ def produce(
     describer = documents.Describer(
         prepared, request.image, lambda: conversation.used or request.locking.locked or None
     )
-    with Arrivals(agent, prepared.targets, describer) as arrivals:
+    beside: list[str] = []
+    side_folder = prepared.side_folder or folder
+    with Arrivals(agent, prepared.targets, describer, replace=prepared.replace) as arrivals:
         conversation.on_output = arrivals.begin
         conversation.ask(
             request_archive(request, prepared.elements, prepared.given),
             lambda: _assembly(conversation, request, prepared),
         )
+        for event in (event for event in conversation.outputs if event["output"] == FILES):
+            beside = arrivals.bring_side_files(event, side_folder, "" if prepared.side_folder else request.name)
+        if prepared.files and not beside:
+            raise BuildError(
+                f"the output {FILES} is empty: no outside script wrote into its working directory",
+                hint="name an element that leaves files beside the image (ramdisk, baremetal), or another output",
+            )
         arrivals.finish(memory)
     finished = _in_order(conversation.outputs)
-    beside: list[str] = []
-    for event in conversation.outputs:
-        if event["output"] == FILES:
-            beside = destination.place_side_files(agent.fetch(event["path"]), folder)
-    if prepared.files and not beside:
-        raise BuildError(
-            f"the output {FILES} is empty: no outside script wrote into its working directory",
-            hint="name an element that leaves files beside the image (ramdisk, baremetal), or another output",
-        )
-    if not prepared.targets:
-        for path in beside:
-            say(f"{FILES}: {(folder / path).absolute()}")
+    for sentence in () if prepared.side_folder else destination.moved_aside(beside, request.name):
+        agent.note(sentence)
+    for path in () if prepared.targets else beside:
+        say(f"{FILES}: {destination.shown(str((side_folder / path).absolute()))}")
     places = [str(target) for target in prepared.targets]
     if load:
         places.append(_load(agent, finished[-1], request))
@@ -361,12 +363,10 @@ def _loaded_name(request: Request) -> str:
 
 def _load(agent: Agent, event: Event, request: Request) -> str:
     name = _loaded_name(request)
-    folder = Path(tempfile.mkdtemp(prefix="load-", dir=_scratch()))
-    try:
+    destination.sweep(_scratch())
+    with destination.partial(_scratch() / "load") as folder:
         destination.place(agent.fetch(event["path"]), "docker-archive", folder / "image.tar")
         agent.engine.load(folder / "image.tar", name)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return f"{name} (images of {agent.engine.name})"
 
 

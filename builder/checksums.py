@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.request import CHECKSUMS
+from stages.errors import BuildError
+from stages.request import CHECKSUMS, Output
 
 ARTIFACT = "artifact"
+_DIGEST = re.compile(r"[0-9a-f]{32,128}\s*\Z")
 
 
 def disk_target(target: Path, disk: str, suffix: str) -> Path:
     """Where a further disk of an image at ``target`` lies: ``NAME-DISK`` and the format's suffix."""
     return target.with_name(f"{target.name.removesuffix(suffix)}-{disk}{suffix}")
+
+
+def paths(output: Output, target: Path) -> list[Path]:
+    """Where the checksum files lie that were asked for with an output at ``target``."""
+    wanted = output.options.get("checksum", "").split("+")
+    return [target.with_name(f"{target.name}.{name}") for name in CHECKSUMS if name in wanted]
 
 
 def beside(folder: Path, target: Path, suffix: str, more: Sequence[str]) -> dict[Path, bytes]:
@@ -24,6 +33,8 @@ def beside(folder: Path, target: Path, suffix: str, more: Sequence[str]) -> dict
         for name in CHECKSUMS:
             source = file.with_name(f"{file.name}.{name}")
             if source.is_file():
-                digest = source.read_text(encoding="ascii").split()[0]
+                digest = source.read_text(encoding="ascii", errors="replace").strip()
+                if not _DIGEST.match(digest):
+                    raise BuildError("a checksum from the build container is none", hint="run it again")
                 found[place.with_name(f"{place.name}.{name}")] = f"{digest}  {place.name}\n".encode()
     return found

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from builder import checksums, destination
 from builder.request import Prepared
-from stages.errors import UsageError
+from stages.errors import BuildError, UsageError
 from stages.events import Event
 from stages.request import Output, Request
 
@@ -33,11 +34,14 @@ def are_there(output: Output, target: Path) -> bool:
     return not wanted(output) or all(path.is_file() for path in paths(target))
 
 
-def check(output: Output, target: Path) -> None:
-    """Refuse places for documents that are taken by something else."""
-    for path in paths(target) if wanted(output) else ():
+def check(output: Output, target: Path, memory: destination.Memory, *, replace: bool) -> None:
+    """Refuse places for documents and checksum files that are taken by something that no build wrote: UsageError."""
+    beside = [*(paths(target) if wanted(output) else ()), *checksums.paths(output, target)]
+    for path in beside:
         if path.exists() and not path.is_file():
-            raise UsageError(f"{path} is there and is no file", hint=f"remove it, or: -o {output.type},documents=no")
+            raise UsageError(f"{path} is there and is no file", hint=f"remove it, or: -o {output.type},dest=PATH")
+    if not replace and not memory.knew_documents(target):
+        destination.refuse_others(beside, memory, UsageError)
 
 
 def asked(request: Request, output: Output) -> dict[str, Any]:
@@ -78,8 +82,13 @@ class Describer:
         from builder.describe.provenance import element_digest
         from builder.describe.referrers import attach
 
+        try:
+            described = Described.from_json((folder / "described.json").read_bytes())
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            what = "what the build container says of the image cannot be read"
+            raise BuildError(what, hint="run it again") from error
         made = documents(
-            Described.from_json((folder / "described.json").read_bytes()),
+            described,
             event["image"],
             request=asked(self.prepared.request, output),
             elements={element.name: element_digest(element.path) for element in self.prepared.elements},

@@ -247,6 +247,17 @@ def _check_target(target: Path) -> None:
         raise UsageError(f"{target} cannot be written: {folder} is not a folder you may write to")
 
 
+def _vendor(stream: Iterable[bytes], folder: Path) -> None:
+    """Put the files of a lock into its folder."""
+    kept = destination.memory()
+    destination.sweep(folder.absolute())
+    with destination.partial(folder.absolute() / FILE) as place:
+        files = destination.bring_side_files(stream, place, folder).left_to_do(kept, replace=False)
+        kept.announce(files.coming)
+        files.appear()
+        kept.remember_all(files.coming, {})
+
+
 def keep(wish: LockWish, request: Request, used: Mapping[str, Any], vendored: Sequence[Iterable[bytes]]) -> list[str]:
     """Write the lock of a build that has succeeded, and beside it what it used; returns lines that say where.
 
@@ -259,7 +270,7 @@ def keep(wish: LockWish, request: Request, used: Mapping[str, Any], vendored: Se
         if wish.vendor is not None:
             wish.vendor.mkdir(parents=True, exist_ok=True)
             for stream in vendored:
-                destination.place_side_files(stream, wish.vendor)
+                _vendor(stream, wish.vendor)
             write_file(wish.vendor / FILE, lock.text())
             said.append(f"vendor: {wish.vendor}")
         if wish.lock is not None:

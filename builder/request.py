@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder.destination import check_targets, target_of
+from builder.destination import FILES, check_targets, is_files, side_folder_of, target_of
 from builder.given import file_digest, given_files
 from builder.redaction import check_names, redaction_of, secrets_of
 from builder.releases import check as releases
@@ -40,11 +40,9 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "docker-archive": {"compress": ("gzip",), **IMAGE},  # what docker load of any age reads
     "tar": {"compress": ("none", "gzip", "zstd"), "prefix": (), "checksum": (), **SLIM},
     "squashfs": {"compress": ("xz", "zstd", "gzip"), "checksum": (), **SLIM},
-    "dir": SLIM,
+    "dir": {"closed": ("yes", "no"), **SLIM},
     **{kind: {"compress": (), "level": (), "checksum": (), **SLIM} for kind in DISK_TYPES},
 }
-# The output of a build that makes nothing but what its outside scripts leave beside an image: kernels, ram disks.
-FILES = "files"
 NO_FINAL_IMAGE = "no-final-image"  # in the name of an element: it makes the image's files itself
 QEMU_OPTION = "qemu."  # options of a disk image that go to qemu-img
 NO_SLIM = "no"
@@ -97,6 +95,7 @@ class Wish:
     disk: Mapping[str, str] = field(default_factory=dict)  # the fields of builder.disk.DiskWish
     base: str = ""  # the image to begin with
     secrets: tuple[str, ...] = ()  # names of variables that are secret
+    replace: bool = False  # files at the places of outputs may go, whoever wrote them
 
 
 @dataclass(frozen=True)
@@ -107,6 +106,8 @@ class Prepared:
     are the files of this machine that scripts may see, by the path at which they do; ``notes`` are for the user.
     ``files`` says that the files which scripts leave beside the outputs were asked for. ``build_image`` is the one that
     the elements want ("": any). ``large`` are given files that travel only when a stage needs them, by digest.
+    ``replace``: files at the outputs' places may go, whoever wrote them. ``side_folder`` takes the files that scripts
+    leave beside the outputs, whatever their names.
     """
 
     request: Request
@@ -119,6 +120,8 @@ class Prepared:
     files: bool = False
     build_image: str = ""
     large: Mapping[str, Path] = field(default_factory=dict)
+    replace: bool = False
+    side_folder: Path | None = None
 
     @cached_property
     def redaction(self) -> Redaction:
@@ -135,8 +138,6 @@ def _one_of(what: str, given: str, known: Iterable[str]) -> UsageError:
 def parse_output(text: str) -> Output:
     """``TYPE[,key=value]...`` as an output; raises UsageError naming what is not known."""
     kind, *pairs = text.split(",")
-    if kind == FILES:
-        raise UsageError(f"the output {FILES} has no options", where=text, hint=f"-o {FILES} --dest DIR")
     if kind not in OUTPUT_TYPES:
         raise _one_of("output type", kind, (*OUTPUT_TYPES, FILES))
     known = {**OPTIONS[kind], "dest": ()}
@@ -406,7 +407,7 @@ def prepare(
 
     ``on_note`` hears at once what takes a while: fetching or building the image that the build begins with.
     """
-    parsed = [parse_output(text) for text in wish.outputs if text != FILES]
+    parsed = [parse_output(text) for text in wish.outputs if not is_files(text)]
     names = check_names(wish.secrets)
     settings = variables(wish.settings, wish.release, environment, mirrors(environment), names)
     base = _base_of(wish, None, settings, on_note)
@@ -429,7 +430,7 @@ def prepare(
     if wish.no_documents:
         outputs = tuple(replace(output, options={**output.options, "documents": "no"}) for output in outputs)
     targets = tuple(target_of(output, name, wish.destination) for output in outputs)
-    check_targets(outputs, targets)
+    check_targets(outputs, targets, replace=wish.replace)
     request = Request(
         command=command,
         name=name,
@@ -473,7 +474,9 @@ def prepare(
         passphrases=passphrases,
         given=given,
         notes=(*about_elements, *about_release, *notes),
-        files=FILES in wish.outputs,
+        files=any(is_files(text) for text in wish.outputs),
         build_image=found.build_image,
         large={base.digest: base.archive} if base else {},
+        replace=wish.replace,
+        side_folder=side_folder_of(wish.outputs),
     )

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from builder import destination, documents
 from builder.build import keep_lock, produce
-from builder.request import FILES, Prepared, Wish, parse_arch, parse_output, prepare
+from builder.destination import FILES, is_files
+from builder.request import Prepared, Wish, parse_arch, parse_output, prepare
 from stages.errors import UsageError
 from stages.export import layout
 from stages.export.archives import write_oci_archive
@@ -68,7 +69,7 @@ def check(wish: Wish, arches: Sequence[str]) -> Prepared:
     """Refuse what cannot be, before any build; the request for the first architecture, with the final targets."""
     if len(set(arches)) != len(arches) or not all(arches):
         raise UsageError(f"--arch {','.join(arches)} names one twice, or none", hint="--arch amd64,arm64")
-    if FILES in wish.outputs:
+    if any(is_files(text) for text in wish.outputs):
         raise UsageError(
             f"the output {FILES} has one place for each file, whatever the architecture", hint="name one with --arch"
         )
@@ -102,6 +103,7 @@ def build(
     """
     first = check(wish, arches)
     name = first.request.name
+    destination.sweep(wish.destination.absolute())
     with destination.partial(wish.destination.absolute() / name) as folder:
         parts = [_part(wish, parse_arch(arch), name, folder) for arch in arches]
         done = []

@@ -117,6 +117,7 @@ def _build_one(options: dict[str, Any]) -> None:
         break_outside=options["break_outside"],
         slim=slim(options),
         no_documents=options["no_documents"],
+        replace=options["replace"],
     )
     say = note if options["progress"] == "json" else click.echo
     pushing = pushing_of(options, wish.outputs)
@@ -187,7 +188,13 @@ def plan(*, as_json: bool, **options: Any) -> None:
 
     prepared = prepare(
         "plan",
-        wish_of(options, outputs=options["outputs"], destination=options["destination"], slim=slim(options)),
+        wish_of(
+            options,
+            outputs=options["outputs"],
+            destination=options["destination"],
+            slim=slim(options),
+            replace=options["replace"],
+        ),
     )
     stages = ask(prepared, converse(prepared, options, quiet=True))
     click.echo(json.dumps(stages, indent=1) if as_json else plan_table(stages))

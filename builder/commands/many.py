@@ -33,7 +33,7 @@ Command = Callable[..., Any]
 _FOR_ALL = {
     *("files", "elements", "engine", "host", "store", "debug", "offline", "no_cache", "settings", "elements_path"),
     *("destination", "progress", "insecure", "authfile", "sign", "sign_key", "reference", "as_json"),
-    *("cache_from", "cache_to"),
+    *("cache_from", "cache_to", "replace"),
     *("jobs", "keep_going", "report", "junit", "logs", "whole"),
 }
 _FOR_FILES = ("jobs", "keep_going", "logs", "whole")
@@ -120,6 +120,7 @@ def _as_told(image: Image, options: Mapping[str, Any]) -> Image:
         words += [word for cache in options.get("cache_from", ()) for word in ("--cache-from", cache)]
         words += ["--offline"] if offline else []
         words += ["--no-cache"] if options.get("no_cache") else []
+        words += ["--replace"] if options.get("replace") else []
         more = [word for cache in options.get("cache_to", ()) for word in ("--cache-to", cache)]
         return replace(image, arguments=(*image.arguments, *words), more=(*image.more, *more))
     for name in ("no_cache", "cache_from", "cache_to"):

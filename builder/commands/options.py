@@ -174,6 +174,7 @@ def output_options(command: Command) -> Command:
             default=Path(),
             help="The folder for outputs [default: here].",
         ),
+        click.option("--replace", is_flag=True, help="Also replace files there that no build of yours wrote."),
         click.option("--no-documents", is_flag=True, help="Write no SBOMs and no provenance beside images."),
         click.option("--no-slim", is_flag=True, help="Leave everything in: documentation, locales, caches."),
         click.option(

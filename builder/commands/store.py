@@ -97,6 +97,7 @@ def prune(
     if insecure:
         raise UsageError("--insecure is of use with --registry only", hint="--registry HOST/NAME:TAG")
 
+    _sweep_destinations()
     arguments = {"action": "prune", "all": "1" if everything else ""}
     if older_than is not None:
         arguments["older_than"] = str(seconds_of(older_than))
@@ -105,6 +106,14 @@ def prune(
     data = _ask_cache(options, **arguments)
     removed = f"{data['records']} stages, {data['layers']} layers and {data['outputs']} outputs"
     click.echo(f"removed {removed}: {size(data['freed'])} freed")
+
+
+def _sweep_destinations() -> None:
+    """Remove what killed builds left where outputs were put."""
+    from builder import destination
+
+    for folder in destination.memory().folders():
+        destination.sweep(folder)
 
 
 def _prune_elsewhere(place: str, older_than: str | None, keep_size: str | None, *, insecure: bool) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
 import tarfile
 from pathlib import Path
 
+from builder import destination
 from stages.errors import BuildError
 
 
@@ -22,12 +22,9 @@ def application_image(tree: Path, manifest: Path | None, target: Path) -> None:
             member.size, member.mode, member.mtime = manifest.stat().st_size, 0o644, newest
             with manifest.open("rb") as content:
                 archive.addfile(member, content)
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    try:
-        shutil.copyfile(tree, partial)
-        partial.rename(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with destination.partial(target) as folder:
+        shutil.copyfile(tree, folder / "image")
+        (folder / "image").rename(target)
     tree.unlink()
 
 

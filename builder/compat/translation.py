@@ -115,7 +115,8 @@ def translate(
     if len(types) == 1:
         name = name.removesuffix(f".{types[0]}")
     wanted_arch = asked.arch or environment.get("ARCH", "") or arch
-    arguments = ["--name", Path(name).name, "--dest", str(Path(name).absolute().parent), "--arch", wanted_arch]
+    place = ["--name", Path(name).name, "--dest", str(Path(name).absolute().parent)]
+    arguments = [*place, "--arch", wanted_arch, "--replace"]  # diskimage-builder never asks who wrote an image
     places = {
         kind: Path(f"{name}.{_SUFFIXES.get(kind, kind)}").absolute()
         for kind in types

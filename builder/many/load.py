@@ -165,7 +165,13 @@ def _wish(words: Sequence[str]) -> Wish:
     parse_all(options["cache_from"], writing=False)
     parse_all(options["cache_to"], writing=True)
     outputs = options["outputs"] or ("oci",)
-    return wish_of(options, outputs=outputs, destination=options["destination"], slim=slim(options))
+    return wish_of(
+        options,
+        outputs=outputs,
+        destination=options["destination"],
+        slim=slim(options),
+        replace=options["replace"],
+    )
 
 
 def _check_targets(found: Sequence[Planned]) -> None:

@@ -124,11 +124,13 @@ def test_a_stage_is_never_root_of_the_host(command: Command) -> None:
 
 
 def test_what_outside_scripts_write_beside_the_image_comes_out_and_is_replayed(command: Command, own: Path) -> None:
-    write_element(own, "side", {"cleanup.d/10-side": script("mkdir -p x.d; echo kernel > x.d/vmlinuz")})
+    text = "mkdir -p $IMAGE_NAME.d x.d; echo kernel | tee $IMAGE_NAME.d/vmlinuz > x.d/vmlinuz"
+    write_element(own, "side", {"cleanup.d/10-side": script(text)})
     for _ in range(2):
         command.build("tiny-os", "side")
-        assert (command.destination / "x.d/vmlinuz").read_text() == "kernel\n"
-        (command.destination / "x.d/vmlinuz").unlink()
+        for place in ("tiny-os.d", "tiny-os.files/x.d"):  # what is not named after the image has a folder of its own
+            assert (command.destination / place / "vmlinuz").read_text() == "kernel\n"
+            (command.destination / place / "vmlinuz").unlink()
 
 
 def test_hooks_written_by_a_stage_are_seen_by_later_ones_also_after_a_hit(command: Command, own: Path) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from builder import destination
-from builder.destination import Memory, check_targets, fingerprint, place, place_side_files, target_of
+from builder.destination import Memory, bring_side_files, check_targets, fingerprint, partial, place, target_of
+from builder.destination.place import _only_nodes
 from stages.errors import BuildError, UsageError
 from stages.request import Output
 
@@ -162,7 +163,7 @@ def test_nodes_that_may_not_be_made_are_left_out_of_a_tree(tmp_path: Path) -> No
     command = [*as_root, sys.executable, "-c", code, str(tmp_path / "tree")]
     subprocess.run(command, input=data.getvalue(), check=True)
     assert [path.name for path in (tmp_path / "tree").iterdir()] == ["file"]
-    assert not destination._only_nodes("tar: null: Cannot open: No space left on device")
+    assert not _only_nodes("tar: null: Cannot open: No space left on device")
 
 
 def test_memory_holds_while_the_output_is_untouched(tmp_path: Path) -> None:
@@ -197,13 +198,29 @@ def test_memory_survives_a_broken_file(tmp_path: Path) -> None:
     assert memory.recall(target) == "key"
 
 
+def put(
+    files: Mapping[str, bytes | str | None], folder: Path, name: str = "image", *, replace: bool = False
+) -> list[str]:
+    """Put side files into a folder, as a build does that has nothing else."""
+    memory = destination.memory()
+    stream = pieces(tar({"artifact": None, **{f"artifact/{path}": data for path, data in files.items()}}))
+    with partial(folder / "image") as place:
+        side = bring_side_files(stream, place, folder, name)
+        left = side.left_to_do(memory, replace=replace)
+        memory.announce(left.coming)
+        left.appear()
+        memory.remember_all(left.coming, {})
+    return ["/".join(parts) for parts in side.files]
+
+
 def test_side_files_join_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "image.d").mkdir()
     (tmp_path / "image.d/own").write_text("kept")
-    archive = tar({"artifact": None, "artifact/image.d": None, "artifact/image.d/list": b"1", "artifact/note": b"2"})
-    assert place_side_files(pieces(archive), tmp_path) == ["image.d/list", "note"]
+    assert put({"image.d": None, "image.d/list": b"1", "image-boot.iso": b"2"}, tmp_path) == [
+        "image-boot.iso",
+        "image.d/list",
+    ]
     assert names(tmp_path / "image.d") == ["list", "own"]
-    assert names(tmp_path) == ["image.d", "note"]
 
 
 # -- what is refused before work starts
@@ -215,10 +232,11 @@ def check(kind: str, target: Path) -> None:
 
 def test_earlier_outputs_and_empty_folders_may_be_replaced(tmp_path: Path) -> None:
     place(pieces(tar(OCI)), "oci", tmp_path / "a.oci")
+    destination.memory().remember(tmp_path / "a.oci", "key")
     check("oci", tmp_path / "a.oci")
     (tmp_path / "empty").mkdir()
     check("dir", tmp_path / "empty")
-    (tmp_path / "a.tar").write_text("")
+    (tmp_path / "a.tar").write_text("")  # as mktemp makes it
     check("tar", tmp_path / "a.tar")
     check("tar", tmp_path / "not/there/yet.tar")
     tree = tmp_path / "a.dir"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from builder.archive import code_archive, code_digest, request_archive
+from builder.destination import side_folder_of
 from builder.request import Wish, elements_path, mirrors, parse_arch, parse_output, prepare, variables
 from qemu.architecture import native
 from stages.element import BUILTIN
@@ -57,7 +58,6 @@ def test_an_output_is_a_type_and_options() -> None:
         ("oci,layers", "layers=VALUE"),
         ("oci,tag=", "tag=VALUE"),
         ("dir,tag=1", "dest"),
-        ("files,dest=/srv/a", "--dest"),
         ("tar,checksum=sha256+md4", "md5"),
         ("tar,prefix=a/b", "one name"),
     ],
@@ -66,6 +66,14 @@ def test_a_wrong_output_is_refused_with_what_was_meant(text: str, named: str) ->
     with pytest.raises(UsageError) as raised:
         parse_output(text)
     assert named in raised.value.hint
+
+
+def test_the_files_beside_an_image_may_have_a_folder_of_their_own(tmp_path: Path) -> None:
+    assert side_folder_of(["oci", "files"]) is None
+    assert side_folder_of(["oci", f"files,dest={tmp_path}"]) == tmp_path
+    for text in ("files,tag=1", "files,dest", "files,dest="):
+        with pytest.raises(UsageError, match="one option: dest"):
+            side_folder_of([text])
 
 
 # -- architecture

@@ -1,0 +1,116 @@
+"""What builds have written where: so that nothing is written twice, and nothing replaced that is not theirs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder.engines.memory import alone, cache_folder
+from stages.store import write_file
+
+
+def fingerprint(path: Path) -> str:
+    """What an output on the disk looks like: names, sizes and times of all its files ("" where it is not there)."""
+    if path.is_symlink():
+        return hashlib.sha256(b"link " + os.fsencode(path.readlink())).hexdigest()
+    if not path.exists():
+        return ""
+    entries = []
+    for directory, folders, files in os.walk(path):
+        folders.sort()
+        entries += [Path(directory, name) for name in sorted(files)]
+    found = hashlib.sha256()
+    for file in entries or [path]:
+        status = file.lstat()
+        found.update(
+            f"{file.relative_to(path)} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape")
+        )
+    return found.hexdigest()
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Which output key lies at which path, and what else builds wrote beside outputs; kept between builds.
+
+    A record has the ``fingerprint`` of what lies there. ``coming`` is that of what is about to: a build that is killed
+    between its renames leaves files of which both are its own.
+    """
+
+    file: Path
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        try:
+            data = json.loads(self.file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return data if isinstance(data, dict) else {}
+
+    def recall(self, target: Path) -> str:
+        """The key of the output that still lies at ``target`` unchanged, or ""."""
+        return str(self.recall_all(target)["have"])
+
+    def recall_all(self, target: Path) -> dict[str, Any]:
+        """The same as ``have``, and what was told of that output as ``known`` (empty where nothing was)."""
+        known = self._read().get(str(target))
+        if not known or known["fingerprint"] != fingerprint(target):
+            return {"have": "", "known": {}}
+        return {"have": known["key"], "known": known.get("known", {})}
+
+    def knows(self, target: Path) -> bool:
+        """Did a build write to ``target``, whatever lies there now?"""
+        return str(target) in self._read()
+
+    def wrote(self, *paths: Path) -> bool:
+        """Is what lies at each of these paths just what a build wrote there?"""
+        data = self._read()
+        for path in paths:
+            record = data.get(str(path), {})
+            if fingerprint(path) not in {record.get("fingerprint", ""), record.get("coming", "")} - {""}:
+                return False
+        return True
+
+    def knew_documents(self, target: Path) -> bool:
+        """Was the output at ``target`` remembered by a version that remembered nothing of the files beside one?"""
+        record = self._read().get(str(target))
+        return record is not None and "beside" not in record
+
+    def folders(self) -> list[Path]:
+        """The folders that outputs were written to and that are there."""
+        return [folder for folder in sorted({Path(path).parent for path in self._read()}) if folder.is_dir()]
+
+    def announce(self, coming: Mapping[Path, Path]) -> None:
+        """Note what is about to appear, by path, as what lies elsewhere still."""
+        self._change({target: {"coming": fingerprint(new)} for target, new in coming.items()}, keep=True)
+
+    def remember(self, target: Path, key: str, known: Mapping[str, Any] | None = None) -> None:
+        """Note what was just written, and what was told of it; forgets paths that are gone."""
+        self.remember_all([target], {target: (key, dict(known or {}))})
+
+    def remember_all(self, paths: Iterable[Path], outputs: Mapping[Path, tuple[str, Mapping[str, Any]]]) -> None:
+        """Note all that was just written; of those that are ``outputs`` also the key and what was told."""
+        found = {}
+        for path in {*paths, *outputs}:
+            key, known = outputs.get(path, ("", {}))
+            found[path] = {"key": key, "fingerprint": fingerprint(path), "known": dict(known), "beside": True}
+        self._change(found, keep=False)
+
+    def _change(self, records: Mapping[Path, Mapping[str, Any]], *, keep: bool) -> None:
+        if not records:
+            return
+        with alone(self.file):
+            before = self._read()
+            data = {path: record for path, record in before.items() if keep or os.path.lexists(path)}
+            for path, record in records.items():
+                base = before.get(str(path), {"key": "", "fingerprint": "", "known": {}}) if keep else {}
+                data[str(path)] = {**base, **record}
+            write_file(self.file, json.dumps(data, indent=1, sort_keys=True))
+
+
+def memory() -> Memory:
+    """The caller's own memory."""
+    return Memory(cache_folder() / "outputs.json")
