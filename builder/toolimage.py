@@ -92,7 +92,10 @@ def reference(purpose: str = DEBIAN) -> str:
 
 
 def digest(engine: Engine, purpose: str = DEBIAN) -> str:
-    """What stands for the build image in keys of outside stages; for the host engine: its tools' state."""
+    """What stands for the build image in keys of outside stages; for the host engine: its tools' state.
+
+    And that of what outside stages see of its settings (``stages.sandbox.system``).
+    """
     return _host_digest(purpose) if engine.name == "host" else reference(purpose).rpartition(":")[2]
 
 
@@ -101,7 +104,9 @@ def _tools(purpose: str) -> dict[str, str]:
 
 
 def _host_digest(purpose: str) -> str:
-    found = hashlib.sha256(Path("/etc/os-release").read_bytes())
+    from stages.sandbox import system
+
+    found = hashlib.sha256(Path("/etc/os-release").read_bytes() + system.state().encode())
     tools = _tools(purpose)
     for path in ("/usr/bin/python3", *(shutil.which(tool, path=_tool_path()) or tool for tool in sorted(tools))):
         place = Path(path).resolve()

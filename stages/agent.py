@@ -25,7 +25,6 @@ from stages import (
     pinned,
     provided,
     repositories,
-    sandbox,
     sharing,
     sources,
 )
@@ -45,7 +44,8 @@ from stages.plan import Plan, make_plan
 from stages.redaction.keyed import KeyDigests
 from stages.redaction.redaction import Redaction
 from stages.request import Request
-from stages.sandbox import View
+from stages.sandbox import sandbox, system
+from stages.sandbox.view import View
 from stages.shell import enter as enter_session
 from stages.shell import finished_session, set_command
 from stages.sourcestates import Question
@@ -174,7 +174,7 @@ def plan_request(work: Work) -> Plan:
 def _question(work: Work, environment: Mapping[str, str]) -> Question:
     folder = work.store.root / "repositories"
     given = work.digests.of_all_given(work.request.given)
-    return Question(dict(environment), folder, given, work.request.offline, sandbox.MASKED)
+    return Question(dict(environment), folder, given, work.request.offline, system.hidden())
 
 
 def rows(builder: Builder) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ from stages.key import digest
 from stages.listedpackages import LARGEST_INDEX, ListedPackages, StagePlaces, entry_of
 from stages.packageindex import ListedFile, PackageList
 from stages.repositories import State
-from stages.sandbox import Cache
+from stages.sandbox.view import Cache
 from stages.store import Store, Workplace, remove_tree
 from stages.tree import overlaid
 

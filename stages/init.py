@@ -11,7 +11,6 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 BY_ITSELF = 0.2  # seconds until what is left running is asked to end
 ASKED = 5.0  # seconds from then until it is killed
@@ -26,11 +25,14 @@ def reap_until(child: int) -> int:
             return os.waitstatus_to_exitcode(status)
 
 
-def stop_the_rest() -> tuple[str, ...]:
-    """Stop all else in the pid namespace of this process, its first one; the names of what had to be asked."""
+def stop_the_rest(proc: int) -> tuple[str, ...]:
+    """Stop all else in the pid namespace of this process, its first one; the names of what had to be asked.
+
+    ``proc`` is a descriptor of the namespace's own /proc.
+    """
     if _gone(BY_ITSELF):
         return ()
-    names = _running()
+    names = _running(proc)
     for number in (signal.SIGTERM, signal.SIGCONT):  # a stopped process hears nothing before it goes on
         _signal(number)
     if not _gone(ASKED):
@@ -58,16 +60,17 @@ def _gone(seconds: float) -> bool:
             time.sleep(_PAUSE)
 
 
-def _running() -> tuple[str, ...]:
-    """The names of all other processes; a question mark where the script has taken /proc away."""
+def _running(proc: int) -> tuple[str, ...]:
+    """The names of all other processes."""
     names: list[str] = []
-    for folder in sorted(Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
+    for pid in sorted(int(name) for name in os.listdir(proc) if name.isdigit()):
         try:
-            state = (folder / "stat").read_text(encoding="utf-8", errors="replace")
+            with open(os.open(f"{pid}/stat", os.O_RDONLY, dir_fd=proc), encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+                state = file.read()
         except OSError:  # it has just ended
             continue
         name, _, rest = state.partition("(")[2].rpartition(")")
-        if int(folder.name) != os.getpid() and rest.split()[0] != "Z":
+        if pid != os.getpid() and rest.split()[0] != "Z":
             names.append(name)
     return tuple(dict.fromkeys(names)) or ("?",)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from stages import breaks, foreign, keptmounts, mirrorfaults, provided, sandbox
+from stages import breaks, foreign, keptmounts, mirrorfaults, provided
 from stages.caches import CacheRule, CacheView
 from stages.control import Control, StoppedError
 from stages.environment import SERVICES
@@ -38,7 +38,9 @@ from stages.plan import Plan, Stage
 from stages.redaction.keyed import KeyDigests
 from stages.redaction.private import write_private
 from stages.request import Request
-from stages.sandbox import View
+from stages.sandbox import sandbox
+from stages.sandbox.mounts import remove_stand_ins
+from stages.sandbox.view import View
 from stages.stagecaches import StageCaches
 from stages.store import Record, Store, Workplace, disk_full
 from stages.supervise.answers import notes as supervised_notes
@@ -201,7 +203,7 @@ class Builder:
             for note in supervised_notes(answers):
                 lines.add(f"dib-ctr: {note}\n".encode())
             if not stage.phase.inside:
-                sandbox.remove_stand_ins(view.tree / "dev")
+                remove_stand_ins(view.tree / "dev")
             if status == 0:
                 self._keep_hooks(stage, view, place)
                 keptmounts.write(set(left) - set(keptmounts.read(view.tree.parent)), place.upper)

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages import packagedb
-from stages.syscalls import bind
 
 PLACE = "/dev/native"  # in a stage, whose /dev is its own
 _OWN = f"{PLACE}/own"
@@ -106,11 +105,10 @@ def upstream(version: str) -> str:
     return match["upstream"] if match else version
 
 
-def furnish(place: Path, folder: Path, tools: tuple[Tool, ...]) -> None:
-    """Make ``/dev/native`` of a stage at ``place``, on a tmpfs."""
-    for name in ("own", "bin", "initramfs"):
+def link(place: Path, tools: tuple[Tool, ...]) -> None:
+    """In a stage's ``/dev/native`` at ``place``, where ``own`` has the programs: what leads to those that serve."""
+    for name in ("bin", "initramfs"):
         (place / name).mkdir(parents=True)
-    bind(folder, place / "own", read_only=True)
     for tool in tools:
         if tool.path:
             continue

@@ -11,11 +11,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stages import foreign, sandbox
+from stages import foreign
 from stages.environment import PATH
 from stages.layers import resolv_conf, resolving
 from stages.redaction.private import write_private
-from stages.sandbox import View
+from stages.sandbox import sandbox
+from stages.sandbox.view import View
 from stages.store import Store, remove_tree
 from stages.tree import mounted
 

@@ -19,7 +19,7 @@ from stages.plan import Plan, Stage
 from stages.redaction.keyed import KeyDigests
 from stages.repositories import Patience
 from stages.request import Request
-from stages.sandbox import Cache
+from stages.sandbox.view import Cache
 from stages.savedlists import SavedLists
 from stages.store import Store, Workplace
 

@@ -13,8 +13,10 @@ import struct
 from pathlib import Path
 
 CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
@@ -28,12 +30,22 @@ MS_PRIVATE = 1 << 18
 
 MNT_DETACH = 2
 PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
 
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "ppc64le": 203, "s390x": 217, "riscv64": 41}
-_SYS_MOUNT_SETATTR = 442  # the same on every architecture
+_SYS_KEYCTL = {"x86_64": 250, "aarch64": 219, "ppc64le": 271, "s390x": 280, "riscv64": 219}
+# These are the same on every architecture.
+_SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 428, 429, 430, 431, 432
+_SYS_MOUNT_SETATTR = 442
+_SYS_LANDLOCK_CREATE_RULESET, _SYS_LANDLOCK_RESTRICT_SELF = 444, 446
 _AT_FDCWD = -100
-_AT_RECURSIVE = 0x8000
+_AT_EMPTY_PATH, _AT_RECURSIVE = 0x1000, 0x8000
 _MOUNT_ATTR_RDONLY = 0x1
+_OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = 1, 4
+_FSOPEN_CLOEXEC, _FSCONFIG_CMD_CREATE, _FSMOUNT_CLOEXEC = 1, 6, 1
+_KEYCTL_JOIN_SESSION_KEYRING = 1
+_LANDLOCK_VERSION, _LANDLOCK_SCOPES = 1, 1 | 2  # abstract UNIX sockets, signals
+_LANDLOCK_SCOPES_SINCE = 6
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -73,6 +85,43 @@ def set_read_only(target: Path | str, *, recursive: bool) -> None:
     _check(result, f"make {target} read-only")
 
 
+def _made(result: int, what: str) -> int:
+    if result < 0:
+        _check(result, what)
+    return result
+
+
+def copy_mount(source: Path | str, *, recursive: bool = False, read_only: bool = False) -> int:
+    """A mount that shows what ``source`` does, not attached to anything yet; its descriptor."""
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | (_AT_RECURSIVE if recursive else 0)
+    tree = _made(_libc.syscall(_SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(source), flags), f"copy the mount of {source}")
+    if read_only:
+        attributes = struct.pack("QQQQ", _MOUNT_ATTR_RDONLY, 0, 0, 0)
+        how = _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
+        result = _libc.syscall(_SYS_MOUNT_SETATTR, tree, b"", how, attributes, ctypes.c_size_t(len(attributes)))
+        _check(result, f"make {source} read-only")
+    return tree
+
+
+def new_mount(kind: str, attributes: int) -> int:
+    """A file system of the kernel's (proc), mounted but not attached to anything yet; ``attributes`` are MS_ flags."""
+    context = _made(_libc.syscall(_SYS_FSOPEN, kind.encode(), _FSOPEN_CLOEXEC), f"open a {kind}")
+    try:
+        _check(_libc.syscall(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0), f"make a {kind}")
+        return _made(_libc.syscall(_SYS_FSMOUNT, context, _FSMOUNT_CLOEXEC, attributes), f"mount a {kind}")
+    finally:
+        os.close(context)
+
+
+def attach_mount(tree: int, target: Path | str) -> None:
+    """move_mount(2) of what the functions above made; a link at the end of ``target`` is not followed."""
+    try:
+        result = _libc.syscall(_SYS_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
+        _check(result, f"mount on {target}")
+    finally:
+        os.close(tree)
+
+
 def unmount(target: Path | str, *, lazy: bool = True) -> None:
     """umount2(2); lazily: what is still busy goes when its last user does."""
     _check(_libc.umount2(os.fsencode(target), MNT_DETACH if lazy else 0), f"unmount {target}")
@@ -94,6 +143,31 @@ def pivot_root(root: Path | str) -> None:
 def die_with_parent() -> None:
     """Have the kernel kill this process when its parent ends."""
     _check(_libc.prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0), "prctl")
+
+
+def close_to_others() -> None:
+    """Keep processes without rights over this one's program out of its memory and descriptors, root among them."""
+    _check(_libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl")
+
+
+def own_session_keyring() -> None:
+    """Let go of the caller's session keyring; a kernel without keyrings has nothing to let go of."""
+    _libc.syscall(_SYS_KEYCTL[os.uname().machine], _KEYCTL_JOIN_SESSION_KEYRING, None)
+
+
+def scope_sockets_and_signals() -> bool:
+    """Landlock: no abstract socket and no process of others can be reached from here on; False on an older kernel."""
+    version = _libc.syscall(_SYS_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_VERSION)
+    if version < _LANDLOCK_SCOPES_SINCE:
+        return False
+    rules = struct.pack("QQQ", 0, 0, _LANDLOCK_SCOPES)
+    ruleset = _libc.syscall(_SYS_LANDLOCK_CREATE_RULESET, rules, ctypes.c_size_t(len(rules)), 0)
+    if ruleset < 0:
+        return False
+    try:
+        return bool(_libc.syscall(_SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0) == 0)
+    finally:
+        os.close(ruleset)
 
 
 def set_hostname(name: str) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.supervise import kernel
+from stages.syscalls import CLONE_NEWNS
 
 _PAGE = 4096
 HERE = -100  # AT_FDCWD
@@ -41,7 +42,7 @@ class Home:
 
     def go(self) -> None:
         """Stand there again."""
-        kernel.enter_mounts(self.namespace)
+        kernel.enter(self.namespace, CLONE_NEWNS)
         os.fchdir(self.root)
         os.chroot(".")
 
@@ -119,7 +120,7 @@ class Caller:
                     opened.append(os.open(f"{self.proc}/{path}", flags))
                 closing.callback(os.close, opened[-1])
             namespace, root, here = opened
-            kernel.enter_mounts(namespace)
+            kernel.enter(namespace, CLONE_NEWNS)
             closing.callback(self.home.go)
             before()
             os.fchdir(root)

@@ -10,9 +10,8 @@ import select
 import struct
 import sys
 
-from stages.supervise.filter import NEW_MOUNT_CALLS, architectures
+from stages.supervise.filter import architectures
 
-CLONE_NEWNS = 0x00020000
 _SECCOMP = {"x86_64": 317, "aarch64": 277, "riscv64": 277, "ppc64le": 358, "s390x": 348}
 _SET_MODE_FILTER = 1
 _NEW_LISTENER, _WAIT_KILLABLE = 1 << 3, 1 << 5
@@ -21,9 +20,6 @@ _RESPONSE = struct.Struct("=QqiI")
 _RECEIVE, _SEND = 0xC0502100, 0xC0182101
 _CONTINUE = 1
 _PIDFD_GETFD = 438  # everywhere
-_AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
-_OPEN_TREE_CLONE, _MOVE_EMPTY_PATH = 1, 4
-_MOUNT_SETATTR, _ATTR_RDONLY = NEW_MOUNT_CALLS["mount_setattr"], 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -96,9 +92,9 @@ def entries(directory: int, size: int) -> bytes:
     return buffer.raw[:length]
 
 
-def enter_mounts(namespace: int) -> None:
-    """setns(2) for a mount namespace: root and current folder become that namespace's root."""
-    _checked(_libc.setns(namespace, CLONE_NEWNS))
+def enter(namespace: int, kind: int) -> None:
+    """setns(2) for a namespace of a kind (CLONE_NEWUSER, CLONE_NEWNS: then root and current folder are its root)."""
+    _checked(_libc.setns(namespace, kind))
 
 
 def mount(source: bytes, target: bytes, kind: bytes, flags: int, options: bytes) -> None:
@@ -109,22 +105,6 @@ def mount(source: bytes, target: bytes, kind: bytes, flags: int, options: bytes)
 def unmount(target: bytes, flags: int) -> None:
     """umount2(2)."""
     _checked(_libc.umount2(target, flags))
-
-
-def clone_tree(path: str, *, recursive: bool, read_only: bool = False) -> int:
-    """A mount like the one that shows ``path``, not attached to anything; its descriptor."""
-    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | (_AT_RECURSIVE if recursive else 0)
-    tree = _checked(_libc.syscall(NEW_MOUNT_CALLS["open_tree"], _AT_FDCWD, os.fsencode(path), flags))
-    if read_only:
-        attributes = struct.pack("QQQQ", _ATTR_RDONLY, 0, 0, 0)
-        size = ctypes.c_size_t(len(attributes))
-        _checked(_libc.syscall(_MOUNT_SETATTR, tree, b"", 0x1000 | _AT_RECURSIVE, attributes, size))
-    return tree
-
-
-def attach_tree(tree: int, target: bytes) -> None:
-    """move_mount(2) of what :func:`clone_tree` made."""
-    _checked(_libc.syscall(NEW_MOUNT_CALLS["move_mount"], tree, b"", _AT_FDCWD, target, _MOVE_EMPTY_PATH))
 
 
 def file_flags(descriptor: int, command: int) -> int:

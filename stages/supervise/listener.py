@@ -44,9 +44,11 @@ def hand_over(channel: socket.socket) -> None:
     """In the process that is to become the stage's own: install the filter, if that can be, and send its descriptor."""
     with contextlib.suppress(OSError, KeyError), channel:
         given, short = told(channel)
+        users = os.open("/proc/self/ns/user", os.O_RDONLY)
         listener = kernel.install(bpf.program(os.uname().machine, given, short=short))
-        socket.send_fds(channel, [b"."], [listener])
+        socket.send_fds(channel, [b"."], [listener, users])
         os.close(listener)
+        os.close(users)
 
 
 def told(channel: socket.socket) -> tuple[int, bool]:
@@ -109,10 +111,11 @@ def _close_all_but(*kept: int) -> None:
 
 def _supervise(channel: socket.socket, output: int, report: int, given: int, *, short: bool) -> None:
     channel.send(f"{given} {short:d}".encode())
-    _, received, _, _ = socket.recv_fds(channel, 1, 1)
+    _, received, _, _ = socket.recv_fds(channel, 1, 2)
     channel.close()
-    if not received:
+    if len(received) != 2:
         return
+    _join(received[1])
 
     def say(text: str) -> None:
         os.write(output, f"dib-ctr: {text}\n".encode())
@@ -123,6 +126,16 @@ def _supervise(channel: socket.socket, output: int, report: int, given: int, *, 
         with contextlib.suppress(OSError):  # a caller that was killed meanwhile needs no answer
             _answer(received[0], answers, home)
     os.write(report, json.dumps(+answers.counts).encode())
+
+
+def _join(users: int) -> None:
+    """Take the rights of the sandbox's root, and no more: enter its user namespace, with mounts to come back to."""
+    kernel.enter(users, syscalls.CLONE_NEWUSER)
+    os.close(users)
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
+    syscalls.die_with_parent()  # (a change of rights clears it)
+    syscalls.close_to_others()
 
 
 def _answer(listener: int, answers: Answers, home: Home) -> None:

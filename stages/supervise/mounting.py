@@ -10,6 +10,7 @@ from pathlib import Path
 from stages.supervise import answers, kernel, records
 from stages.supervise.answers import Attempt
 from stages.supervise.caller import Caller
+from stages.syscalls import attach_mount, copy_mount
 
 
 def mount_id(descriptor: int) -> str:
@@ -37,7 +38,7 @@ def make(attempt: Attempt, caller: Caller, target: bytes) -> int:
     def clone() -> None:
         if attempt.show:
             read_only = bool(call.flags & answers.MS_RDONLY)
-            trees.append(kernel.clone_tree(attempt.show, recursive=True, read_only=read_only))
+            trees.append(copy_mount(attempt.show, recursive=True, read_only=read_only))
 
     try:
         with caller.standing(before=clone):
@@ -45,7 +46,7 @@ def make(attempt: Attempt, caller: Caller, target: bytes) -> int:
             if attempt.keeping:
                 flags |= answers.kept_flags(os.statvfs(target).f_flag)
             if trees:
-                kernel.attach_tree(trees[0], target)
+                attach_mount(trees.pop(), os.fsdecode(target))
             else:
                 kernel.mount(call.source, target, call.kind, flags, call.options)
             return os.open(target, os.O_PATH | os.O_CLOEXEC)
@@ -64,7 +65,7 @@ def show_devices(caller: Caller, root: bytes) -> int:
     def clone() -> None:
         for name in found:
             with contextlib.suppress(OSError):
-                opened[name] = kernel.clone_tree(f"/dev/{name}", recursive=False)
+                opened[name] = copy_mount(f"/dev/{name}")
 
     with caller.standing():
         found = [name for name, node in answers.USABLE.items() if _is_record(_device(root, name), node.encoded())]
@@ -72,12 +73,14 @@ def show_devices(caller: Caller, root: bytes) -> int:
         return 0
     try:
         with caller.standing(before=clone):
-            for name, tree in opened.items():
-                kernel.attach_tree(tree, _device(root, name))
+            shown = len(opened)
+            while opened:
+                name, tree = opened.popitem()
+                attach_mount(tree, os.fsdecode(_device(root, name)))
     finally:
         for tree in opened.values():
             os.close(tree)
-    return len(opened)
+    return shown
 
 
 def _device(root: bytes, name: str) -> bytes:

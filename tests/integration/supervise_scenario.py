@@ -18,10 +18,11 @@ from pathlib import Path
 
 from blockdev import filesystems
 from blockdev.filesystems import Spec
-from stages import sandbox, syscalls
+from stages import syscalls
 from stages.export.archive import write_changes, write_tree
 from stages.places import TARGET_ROOT
-from stages.sandbox import View
+from stages.sandbox import sandbox
+from stages.sandbox.view import View
 from stages.supervise import kernel
 
 EPOCH = 1_700_000_000

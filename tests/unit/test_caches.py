@@ -17,7 +17,7 @@ from stages.errors import UsageError
 from stages.listedpackages import ListedPackages
 from stages.packageindex import ListedFile
 from stages.repositories import State
-from stages.sandbox import Cache
+from stages.sandbox.view import Cache
 from stages.store import Store
 
 RULE = CacheRule("dnf", "/var/cache/dnf", "*.rpm", "repomd.xml")

@@ -1,0 +1,312 @@
+"""The root of a sandbox, built up from what a stage is to see; nothing is there that was not put there.
+
+Three steps, in this order: :func:`collect` copies mounts of the build container without attaching them, :func:`build`
+changes to the new root and attaches them there (every path, also one in a tree that scripts made, is looked up in that
+root), and :func:`finish` adds what belongs to the sandbox's own namespaces, once these are there.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from stages import nativetools, syscalls
+from stages.places import BUILD_DIR, HOOKS_INSIDE, SECRETS, TARGET_ROOT
+from stages.sandbox import system
+from stages.sandbox.view import View
+from stages.supervise import records
+from stages.syscalls import attach_mount, copy_mount, mount
+
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_KERNEL = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
+_GIVEN = Path("/run/dib-ctr.given")  # for a moment, while a root is built
+
+
+@dataclass
+class Collected:
+    """Mounts that wait for their place: what to do with each once the new root is there, in order."""
+
+    steps: list[Callable[[], object]] = field(default_factory=list)
+
+    def then(self, action: Callable[..., object], *arguments: object) -> None:
+        """Do this with the new root as root."""
+        self.steps.append(partial(action, *arguments))
+
+    def show(self, source: Path | str, place: Path | str, *, recursive: bool = False, read_only: bool = False) -> None:
+        """Have ``source``, a file or folder of the build container, at ``place`` of the new root."""
+        tree = copy_mount(source, recursive=recursive, read_only=read_only)
+        self.then(_attach, tree, Path(place), stat.S_ISDIR(os.fstat(tree).st_mode))
+
+    def show_if_there(self, source: Path | str, place: Path | str) -> None:
+        """The same for a folder of the tree that may lack: where there is no such folder, nothing is shown."""
+        self.then(_attach_if, copy_mount(source), Path(place), _is_folder)
+
+
+def _is_folder(path: Path) -> bool:
+    return _is(path, stat.S_ISDIR)
+
+
+def _is(path: Path, kind: Callable[[int], bool]) -> bool:
+    try:
+        return kind(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def _attach_if(tree: int, place: Path, there: Callable[[Path], bool]) -> None:
+    if there(place):
+        attach_mount(tree, place)
+    else:
+        os.close(tree)
+
+
+def _attach(tree: int, place: Path, folder: bool) -> None:
+    if folder:
+        place.mkdir(parents=True, exist_ok=True)
+    elif not os.path.lexists(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
+    attach_mount(tree, place)
+
+
+def place_for(path: Path, *, folder: bool) -> bool:
+    """Make sure that a mount point is there and no link; tells whether it is."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        if folder:
+            path.mkdir()
+        else:
+            path.touch()
+        return True
+    except NotADirectoryError:
+        return False
+    return stat.S_ISDIR(mode) if folder else stat.S_ISREG(mode)
+
+
+# -- first: what the build container has -----------------------------------------------------------------------------
+
+
+def collect(view: View) -> Collected:
+    """Copies of all that the new root shows, and the root itself mounted in ``view.scratch`` (inside: the tree)."""
+    found = Collected()
+    found.then(_attach_kernel, syscalls.new_mount("proc", _KERNEL), Path("/proc"))
+    found.then(_attach_kernel, copy_mount("/sys", recursive=True, read_only=True), Path("/sys"))
+    found.then(_devices, Path("/dev"), {name: copy_mount(f"/dev/{name}") for name in DEVICES})
+    if view.native:
+        place = Path(nativetools.PLACE)
+        found.show(view.native[0], place / "own", read_only=True)
+        found.then(nativetools.link, place, view.native[1])
+    (_collect_inside if view.inside else _collect_outside)(view, found)
+    return found
+
+
+def _attach_kernel(tree: int, place: Path) -> None:
+    if not place_for(place, folder=True):
+        raise NotADirectoryError(f"{place} of the tree is no folder")
+    attach_mount(tree, place)
+
+
+def _collect_inside(view: View, found: Collected) -> None:
+    for path, source in view.given.items():  # below a folder of the stage's own /dev: no layer gets a trace of them
+        found.show(source, f"{SECRETS}{path}", read_only=True)
+    hooks = copy_mount(view.hooks, recursive=True, read_only=True)
+    found.then(_attach_if, hooks, Path(HOOKS_INSIDE), partial(place_for, folder=True))
+    for cache in view.caches:
+        found.show_if_there(cache.source, Path("/", cache.path.lstrip("/")))
+    syscalls.bind(view.tree, view.tree)
+
+
+def _collect_outside(view: View, found: Collected) -> None:
+    for name in system.PROGRAMS:
+        path = Path("/", name)
+        if path.is_symlink():
+            found.then(path.symlink_to, path.readlink())
+        elif path.is_dir():
+            found.show(path, path, recursive=True, read_only=True)
+    found.then(_make_folders, "/", system.EMPTY)
+    _collect_settings(view, found)
+    _collect_masks(view, found)
+    if view.given:
+        _collect_given(view, found)
+    found.then(_make_folders, BUILD_DIR, ("mnt", "hooks", "cwd", "cache", "image", "image-cache"))
+    found.show(view.tree, TARGET_ROOT)
+    found.show(view.hooks, f"{BUILD_DIR}/hooks", recursive=True, read_only=not view.hooks_writable)
+    found.show(view.cwd, f"{BUILD_DIR}/cwd")
+    for cache in view.caches:
+        if cache.name:
+            found.show(cache.source, f"{BUILD_DIR}/cache/{cache.name}")
+    if view.image_cache:
+        found.show(view.image_cache, f"{BUILD_DIR}/image-cache")
+    for cache in view.caches:
+        found.show_if_there(cache.source, Path(TARGET_ROOT, cache.path.lstrip("/")))
+    (view.scratch / "root").mkdir()
+    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
+    mount("tmpfs", view.scratch / "root", "tmpfs", flags, "mode=755")
+
+
+def _make_folders(root: str, names: Sequence[str]) -> None:
+    for name in names:
+        Path(root, name).mkdir(parents=True, exist_ok=True)
+
+
+def _collect_settings(view: View, found: Collected) -> None:
+    files = {**system.FILES, **dict(system.account_files())}
+    if view.network:  # how names are resolved where the build runs: a service, as the network itself
+        files["etc/resolv.conf"] = view.resolv_conf.decode("utf-8", "surrogateescape")
+        files["etc/hosts"] = _hosts() or files["etc/hosts"]
+
+    def write() -> None:
+        for name in system.OPEN:
+            Path("/", name).chmod(0o1777)
+        for name, target in system.LINKS.items():
+            Path("/", name).symlink_to(target)
+        for name, text in files.items():
+            Path("/", name).write_text(text, encoding="utf-8", errors="surrogateescape")
+
+    found.then(write)
+    for name in system.shown():
+        path = Path("/", name)
+        if path.is_symlink():
+            found.then(_link, path, path.readlink())
+        else:
+            found.show(path, path, recursive=True, read_only=True)
+
+
+def _link(path: Path, target: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(target)
+
+
+def _hosts() -> str:
+    try:
+        return Path("/etc/hosts").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return ""
+
+
+def _collect_masks(view: View, found: Collected) -> None:
+    for path in view.masked:
+        if path.parts[1] in system.PROGRAMS and path.is_dir():
+            found.then(mount, "tmpfs", path, "tmpfs", syscalls.MS_RDONLY, "mode=000")
+
+
+def _collect_given(view: View, found: Collected) -> None:
+    scratch = copy_mount(view.scratch)
+    files = {path: copy_mount(source, read_only=True) for path, source in sorted(view.given.items())}
+
+    def show() -> None:
+        _attach(scratch, _GIVEN, True)
+        for number, (path, tree) in enumerate(files.items()):
+            _show_given(Path(path), tree, _GIVEN / f"given-{number}")
+            if Path(path).name == "HEAD" and str(Path(path).with_name("config")) in files:
+                for name in ("objects", "refs"):  # git knows its repositories by these, which may have no files
+                    Path(path).with_name(name).mkdir(exist_ok=True)
+        syscalls.unmount(_GIVEN)
+        _GIVEN.rmdir()
+
+    found.then(show)
+
+
+def _show_given(place: Path, tree: int, own: Path) -> None:
+    """A given file at its path; where nothing can be made there, what can be written to is laid over the folder."""
+    if not place.exists():
+        there = next(folder for folder in place.parents if folder.is_dir())
+        if not os.access(there, os.W_OK):
+            for name in ("upper", "work"):
+                (own / name).mkdir(parents=True)
+            options = f"lowerdir={there},upperdir={own}/upper,workdir={own}/work,userxattr"
+            mount("overlay", there, "overlay", 0, options)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
+    attach_mount(tree, place.resolve())
+
+
+# -- then: the new root ----------------------------------------------------------------------------------------------
+
+
+def build(view: View, found: Collected) -> None:
+    """Change to the new root and put everything into its place."""
+    syscalls.pivot_root(view.tree if view.inside else view.scratch / "root")
+    if not view.inside:
+        Path("/proc").mkdir()
+        Path("/sys").mkdir()
+    Path("/dev").mkdir(exist_ok=True)
+    for step in found.steps:
+        step()
+    if not view.inside:
+        os.chdir(f"{BUILD_DIR}/cwd")
+
+
+def _devices(dev: Path, nodes: Mapping[str, int]) -> None:
+    """A small /dev at a folder: mounts (``nodes``, by name) stand for nodes, which a user namespace may not make."""
+    if not place_for(dev, folder=True):
+        raise NotADirectoryError(f"{dev} of the tree is no folder")
+    mount("tmpfs", dev, "tmpfs", syscalls.MS_NOSUID, "mode=755")
+    for name in DEVICES:
+        (dev / name).touch()
+        attach_mount(nodes[name], dev / name)
+    for name in ("pts", "shm"):
+        (dev / name).mkdir()
+    options = "newinstance,ptmxmode=0666,mode=620"
+    mount("devpts", dev / "pts", "devpts", syscalls.MS_NOSUID | syscalls.MS_NOEXEC, options)
+    mount("tmpfs", dev / "shm", "tmpfs", syscalls.MS_NOSUID, "mode=1777")
+    for name, target in (
+        ("ptmx", "pts/ptmx"),
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ):
+        (dev / name).symlink_to(target)
+
+
+# -- last: what the sandbox's own namespaces have ----------------------------------------------------------------------
+
+
+def finish(view: View) -> None:
+    """In the sandbox's own namespaces: their processes in /proc, their network in /sys, and the same in the tree.
+
+    A script may take these mounts away. Those below them are the kernel's to keep.
+    """
+    _kernel_folders(Path("/"), own_network=not view.network)
+    if view.inside:
+        return
+    tree = Path(TARGET_ROOT)
+    if not view.furnished:
+        _needed_devices(tree / "dev")
+        return
+    if all(place_for(tree / name, folder=True) for name in ("proc", "sys", "dev")):
+        _kernel_folders(tree, own_network=not view.network)
+        _devices(tree / "dev", {name: copy_mount(f"/dev/{name}") for name in DEVICES})
+
+
+def _kernel_folders(root: Path, *, own_network: bool) -> None:
+    mount("proc", root / "proc", "proc", _KERNEL)
+    if own_network:
+        mount("sysfs", root / "sys", "sysfs", syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV)
+    elif root != Path("/"):
+        attach_mount(copy_mount("/sys", recursive=True), root / "sys")
+
+
+def _needed_devices(dev: Path) -> None:
+    """The devices that a bootstrap with rights leaves in the tree's /dev; here they are there while a stage lasts."""
+    if not _is(dev, stat.S_ISDIR):
+        return
+    for name in DEVICES:
+        if place_for(dev / name, folder=False):
+            attach_mount(copy_mount(f"/dev/{name}"), dev / name)
+
+
+def remove_stand_ins(dev: Path) -> None:
+    """Take away files with a device's name that are no record of one: a device or output lay there."""
+    if not _is(dev, stat.S_ISDIR):
+        return
+    for name in DEVICES:
+        file = dev / name
+        if _is(file, stat.S_ISREG) and records.read(str(file), records.NODE) is None:
+            file.unlink()
