@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder import engines, toolimage
+from builder import engines, toolimage, trialbuild
 from builder.diagnosis import Diagnosis, Facts, diagnose, gather
 from builder.engines import memory
 from builder.engines.protocol import Container, Engine
@@ -70,8 +70,8 @@ def _said(error: BuildError) -> str:
     return getattr(error, "text", "") or error.what
 
 
-def _examine(engine: Engine, image: str, facts: Facts) -> list[Check]:
-    """Run the examination inside a build container."""
+def _examine(engine: Engine, image: str, facts: Facts, leftover: str) -> list[Check]:
+    """Run the examination inside a build container; it removes the folder ``leftover`` of the store first."""
     code = importlib.resources.files("builder").joinpath("examination.py").read_text()
     try:
         address = f"{aptsources.debian_mirror().archive}/dists/{toolimage.SUITE}/InRelease"
@@ -92,7 +92,7 @@ def _examine(engine: Engine, image: str, facts: Facts) -> list[Check]:
         else:
             checks.append(_failed(name, found["text"], facts, needed=needed))
 
-    argv = ("/usr/bin/python3", "-I", "-c", code, engine.store)
+    argv = ("/usr/bin/python3", "-I", "-c", code, engine.store, leftover)
     status = engine.run(Container(image, argv, {"MIRROR": address}), b"", on_line)
     if status != 0:
         checks.append(_failed("examination", "\n".join(rest) or f"exit status {status}", facts))
@@ -112,8 +112,11 @@ def examine(name: str, facts: Facts) -> EngineReport:
         step = "build image" if name != "host" else "tools"
         image = toolimage.ensure(engine)
         checks.append(Check(step, True, image))
+        step = "tiny build"
+        store, steps = trialbuild.run(engine)
+        built = [Check(name, ok, text) if ok else _failed(name, text, facts) for name, ok, text in steps]
         step = "examination"
-        checks += _examine(engine, image, facts)
+        checks += [*_examine(engine, image, facts, store), *built]
     except BuildError as error:
         check = _failed(step, _said(error), facts)
         hint = "" if "doctor" in error.hint else error.hint

@@ -85,8 +85,10 @@ def mirror(_: Path) -> str:
 CHECKS: tuple[Callable[[Path], str], ...] = (root_is_mapped, overlay, user_namespace, interpreter, mirror)
 
 
-def main(store: str) -> None:
-    """Make every check and report each."""
+def main(store: str, leftover: str = "") -> None:
+    """Make every check and report each; first remove the folder of the store in which a tiny build was tried."""
+    if leftover.startswith(f"{store}/"):
+        shutil.rmtree(leftover, ignore_errors=True)
     for check in CHECKS:
         place = Path(tempfile.mkdtemp(prefix="doctor-", dir=store))
         try:
@@ -98,4 +100,4 @@ def main(store: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

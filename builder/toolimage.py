@@ -12,10 +12,10 @@ import os
 import platform
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from builder.engines import leftovers
 from builder.engines.host import Host
 from builder.engines.protocol import Engine
 from stages import aptsources
@@ -161,10 +161,10 @@ def _make(engine: Engine, purpose: str, wanted: str, on_note: Note) -> None:
 
 
 def _build(engine: Engine, purpose: str, wanted: str, base: str) -> None:
-    with tempfile.TemporaryDirectory(prefix="dib-ctr-recipe-") as folder:
-        (Path(folder) / CONTAINERFILE).write_bytes(_recipe(CONTAINERFILE))
+    with leftovers.scratch_folder("dib-ctr-recipe-") as folder:
+        (folder / CONTAINERFILE).write_bytes(_recipe(CONTAINERFILE))
         arguments = {"BASE": base, "PACKAGES": " ".join(_packages(purpose)), "SETUP": _recipe(SETUP).decode()}
-        engine.build_image(Path(folder), CONTAINERFILE, wanted, {**arguments, **of_this_machine()})
+        engine.build_image(folder, CONTAINERFILE, wanted, {**arguments, **of_this_machine()})
 
 
 def of_this_machine() -> dict[str, str]:
@@ -186,9 +186,10 @@ def _bootstrap(engine: Engine, purpose: str, wanted: str, mirror: aptsources.Mir
             where="build image",
             hint="sudo apt-get install --no-install-recommends mmdebstrap debian-archive-keyring gpg",
         )
-    with tempfile.NamedTemporaryFile(prefix="dib-ctr-image-", suffix=".tar", dir=_roomy()) as archive:
-        write_archive(archive.fileno(), purpose, mirror)
-        engine.import_image(Path(archive.name), wanted)
+    with leftovers.scratch_file("dib-ctr-image-", ".tar", _roomy()) as archive:
+        with archive.open("wb") as output:
+            write_archive(output.fileno(), purpose, mirror)
+        engine.import_image(archive, wanted)
 
 
 def write_archive(output: int, purpose: str = DEBIAN, mirror: aptsources.Mirror | None = None) -> None:

@@ -127,7 +127,11 @@ def enter(store: Path, session: str, code: str) -> int:
 
 
 def close_to_others(store: Path) -> None:
-    """Let nobody else into the store: a volume's folder lies where any user of the machine may pass."""
+    """Let nobody else into the store: a volume's folder lies where any user of the machine may pass.
+
+    It may be a folder in the store that is not there yet (``builder.trialbuild``).
+    """
+    store.mkdir(mode=0o700, exist_ok=True)
     state = store.stat()
     if state.st_uid == os.geteuid() and state.st_mode & 0o077:
         store.chmod(0o700)

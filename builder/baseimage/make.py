@@ -19,6 +19,7 @@ from pathlib import Path
 from builder.baseimage.recipe import DOCKER, Recipe
 from builder.engines.commandline import last_line
 from builder.engines.host import Host
+from builder.engines.leftovers import scratch_folder
 from builder.engines.memory import cache_folder
 from builder.engines.podman import claim_state_folder, own_storage
 from builder.engines.protocol import EngineError
@@ -41,8 +42,7 @@ def build(recipe: Recipe, texts: Mapping[str, str], arch: str, epoch: int, fetch
     called in it, ``podman`` (:func:`local`) and ``docker``. ``fetch`` makes an OCI layout of the image whose
     digest begins so at a place. ``epoch`` is the time of what podman writes. Raises BuildError with what was said last.
     """
-    with tempfile.TemporaryDirectory(prefix="dib-ctr-", dir=_roomy()) as folder:
-        work = Path(folder)
+    with scratch_folder("dib-ctr-containerfile-", _roomy()) as work:
         try:
             recipe.context.copy(work / "context")
         except OSError as error:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from builder.engines import conversation, memory
+from builder.engines import conversation, leftovers, memory
 from builder.engines.protocol import PREFIX, STORE, Container, EngineError, ImageMissing, OnLine, store_volume
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 PULL_TIME = 60.0  # seconds for a registry to give a base image; after that the base is made from a package mirror
 TRIAL_TIME = 60.0  # seconds for a trial container
 NO_IMAGE = re.compile(r"no such image|image not known|unable to find image|image not found", re.IGNORECASE)
+GONE = re.compile(r"no (such )?container", re.IGNORECASE)
 ENGINE_STATUSES = (125, 126, 127)  # podman and docker: their own failure, command not to be run, command not found
 
 Result = TypeVar("Result")
@@ -62,10 +63,6 @@ class CommandLineEngine(ABC):
     def command(self, container: Container) -> tuple[str, ...]:
         """What the engine starts so that ``container.argv`` runs as root of its own user namespace."""
         return container.argv
-
-    def build_options(self) -> list[str]:
-        """Options of ``build``."""
-        return []
 
     # -- images and volumes ----------------------------------------------------------------------------------------
 
@@ -113,7 +110,7 @@ class CommandLineEngine(ABC):
         """See Engine."""
         self.pull(arguments["BASE"])
         given = [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
-        options = [*self.build_options(), "--network=host", *given]
+        options = ["--force-rm", "--network=host", *given]
         self.ask(["build", "-t", reference, "-f", str(folder / file), *options, str(folder)], f"build {reference}")
 
     def pull(self, base: str) -> None:
@@ -156,9 +153,27 @@ class CommandLineEngine(ABC):
             if client.volume.exists(store_volume()):
                 client.volume.remove(store_volume())
 
+        leftovers.sweep(self.place(), self.remove)
         self._drive("remove the store", action)
 
     # -- containers ------------------------------------------------------------------------------------------------
+
+    def place(self) -> str:
+        """The engine and where it is, in one string: where a container of it is to be looked for."""
+        variables = ("DOCKER_HOST", "DOCKER_CONTEXT", "CONTAINER_HOST", "CONTAINER_CONNECTION")
+        return " ".join([*self.client, *(f"{name}={os.environ[name]}" for name in variables if name in os.environ)])
+
+    @contextlib.contextmanager
+    def _container(self) -> Iterator[leftovers.Life]:
+        """A new container's name; what is left of the container afterwards is removed."""
+        with leftovers.container(self.place(), container_name(), self.remove) as life:
+            yield life
+
+    def remove(self, name: str) -> bool:
+        """Remove a container, running or not; tells whether it is gone."""
+        self._quietly("kill", name)  # podman would ask it to end, and wait
+        done = self._quietly("rm", "-f", name)
+        return done is not None and (done.returncode == 0 or bool(GONE.search(done.stderr)))
 
     def run_command(self, container: Container, name: str, *terminal: str) -> list[str]:
         """The whole command line that runs a container."""
@@ -176,36 +191,39 @@ class CommandLineEngine(ABC):
 
     def run(self, container: Container, request: bytes, on_line: OnLine) -> int:
         """See Engine."""
-        name = container_name()
-        finished = conversation.converse(
-            self.run_command(container, name, "-i"),
-            conversation.framed(request),
-            on_line,
-            lambda process: self.stop(name, process),
-            self.environment(container),
-        )
+        with self._container() as life:
+            finished = conversation.converse(
+                self.run_command(container, life.name, "-i"),
+                conversation.framed(request),
+                on_line,
+                lambda process: self.stop(life.name, process),
+                self.environment(container),
+            )
+            life.ended = finished.status == 0
         self._check(container, finished)
         return finished.status
 
     def interactive(self, container: Container) -> int:
         """See Engine."""
-        name = container_name()
         terminal = ("-i", "-t") if sys.stdin.isatty() and sys.stdout.isatty() else ("-i",)  # a pipe stays a pipe
-        with conversation.undisturbed():  # Ctrl-C belongs to the program on the terminal
-            status = subprocess.call(self.run_command(container, name, *terminal), env=self.environment(container))
+        with self._container() as life, conversation.undisturbed():  # Ctrl-C belongs to the program on the terminal
+            command = self.run_command(container, life.name, *terminal)
+            status = subprocess.call(command, env=self.environment(container))
+            life.ended = status == 0
         if status == ENGINE_STATUSES[0] and not self.has_image(container.image):
             raise ImageMissing(container.image)
         return status
 
     def fetch(self, container: Container, path: str) -> Iterator[bytes]:
         """See Engine."""
-        name = container_name()
         wanted = Container(container.image, fetch_argv(path), {}, network=False)
-        return conversation.stream(
-            self.run_command(wanted, name),
-            lambda process: self.stop(name, process),
-            lambda finished: self._failure(wanted, finished) or self._unreadable(path, finished),
-        )
+        with self._container() as life:
+            yield from conversation.stream(
+                self.run_command(wanted, life.name),
+                lambda process: self.stop(life.name, process),
+                lambda finished: self._failure(wanted, finished) or self._unreadable(path, finished),
+            )
+            life.ended = True
 
     def _unreadable(self, path: str, finished: conversation.Finished) -> EngineError:
         return EngineError(self.name, f"cannot read {path}: {last_line(finished.errors)}", finished.errors)
@@ -224,7 +242,7 @@ class CommandLineEngine(ABC):
         return EngineError(self.name, f"the build container did not run: {last_line(finished.errors)}", finished.errors)
 
     def stop(self, name: str, process: subprocess.Popen[bytes]) -> None:
-        """End a container and wait until it is gone, also one that the command has not made yet."""
+        """End a container and its client, also one that the client has not made yet."""
         until = time.monotonic() + conversation.PATIENCE
         while process.poll() is None and time.monotonic() < until:
             self._quietly("kill", name)
@@ -233,27 +251,39 @@ class CommandLineEngine(ABC):
         if process.poll() is None:
             process.kill()
             process.wait()
-        self._quietly("rm", "-f", name)
 
-    def _quietly(self, *arguments: str) -> None:
+    def _quietly(self, *arguments: str) -> subprocess.CompletedProcess[str] | None:
+        command = [*self.client, *arguments]
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run(
-                [*self.client, *arguments], capture_output=True, timeout=conversation.PATIENCE, stdin=subprocess.DEVNULL
+            return subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=conversation.PATIENCE,
+                stdin=subprocess.DEVNULL,
             )
+        return None
 
     def try_container(self, container: Container) -> conversation.Finished:
         """Run a container without a request and collect what it says: for trials."""
-        name = container_name()
-        command = self.run_command(container, name)
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=TRIAL_TIME, stdin=subprocess.DEVNULL, errors="replace"
-            )
-        except subprocess.TimeoutExpired:
-            self._quietly("rm", "-f", name)
-            return conversation.Finished(ENGINE_STATUSES[0], f"no end after {TRIAL_TIME:.0f} s")
-        except OSError as error:
-            return conversation.Finished(ENGINE_STATUSES[0], f"{command[0]}: {error.strerror}")
+        with self._container() as life:
+            command = self.run_command(container, life.name)
+            try:
+                done = subprocess.run(
+                    command,
+                    capture_output=True,
+                    text=True,
+                    timeout=TRIAL_TIME,
+                    stdin=subprocess.DEVNULL,
+                    errors="replace",
+                )
+            except subprocess.TimeoutExpired:
+                return conversation.Finished(ENGINE_STATUSES[0], f"no end after {TRIAL_TIME:.0f} s")
+            except OSError as error:
+                life.ended = True
+                return conversation.Finished(ENGINE_STATUSES[0], f"{command[0]}: {error.strerror}")
+            life.ended = done.returncode == 0
         return conversation.Finished(done.returncode, done.stdout + done.stderr)
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from builder.engines import leftovers
 from builder.engines.protocol import STORE, EngineError, ImageMissing, store_volume
 from builder.engines.sockets import LABELS, SocketEngine, Wanted, first_socket
 
@@ -70,6 +71,7 @@ class DockerSocket(SocketEngine):
                 buildargs=dict(arguments),
                 network_mode="host",
                 rm=True,
+                forcerm=True,
                 decode=True,
             )
             for event in answer:
@@ -111,6 +113,7 @@ class DockerSocket(SocketEngine):
         """See Engine."""
         from docker.errors import NotFound
 
+        leftovers.sweep(self._place(), self._removed)
         self.sweep(0)
         with self._api("remove the store") as api, contextlib.suppress(NotFound):
             api.remove_volume(store_volume())

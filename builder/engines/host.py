@@ -133,7 +133,7 @@ class Host:
 
     def _command(self, argv: tuple[str, ...], *, network: bool, limited: bool = True) -> tuple[str, ...]:
         options: dict[str, Any] = {"network": network, "tmp": True}
-        options["keep"] = [self.store] if self.store.startswith("/tmp/") and self._folder.is_dir() else []
+        options["keep"] = [str(self._folder)] if str(self._folder).startswith("/tmp/") and self._folder.is_dir() else []
         if os.getuid() == 0:
             options["range"] = root_range()
         return enter(argv, **options) if limited else enter_with_all(argv, **options)

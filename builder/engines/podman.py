@@ -9,14 +9,13 @@ import shlex
 import shutil
 import stat
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.engines import memory, rights, trial
-from builder.engines.commandline import CommandLineEngine, container_name, last_line
+from builder.engines import leftovers, memory, rights, trial
+from builder.engines.commandline import CommandLineEngine, last_line
 from builder.engines.protocol import PRIVILEGED, STORE, Container, EngineError
 from builder.engines.ranges import FIRST, root_range
 from builder.engines.remote import check_architecture, podman_address, podman_options
@@ -133,32 +132,32 @@ class Podman(CommandLineEngine):
         first, count = (FIRST, IDS) if self.address else root_range()  # this machine's files say nothing of another's
         return [f"--uidmap=0:{first}:{count}", f"--gidmap=0:{first}:{count}"]
 
-    def build_options(self) -> list[str]:
-        """See CommandLineEngine."""
-        return ["--isolation=chroot"]
-
     def build_image(self, folder: Path, file: str, reference: str, arguments: Mapping[str, str]) -> None:
         """See Engine.
 
-        As root the recipe's steps run in a container of ours, whose files are then imported: `podman build` would run
-        them as root of the host, and what it or `podman commit` (4.3) makes of a user namespace has shifted owners.
+        The recipe's steps run in a container of ours, whose files are then imported. `podman build` would run them as
+        root of the host where root starts it, what it or `podman commit` (4.3) makes of a user namespace has shifted
+        owners, and it leaves containers and mounts behind when it is killed.
         """
-        if not self.found.root:
-            super().build_image(folder, file, reference, arguments)
-            return
         self.pull(arguments["BASE"])
         given = [f"{key}={shlex.quote(value)}" for key, value in arguments.items()]
         script = "\n".join([*given, "{", steps(folder / file), "} >&2", WRITE_OUT])
-        name = container_name()
-        options = ["--rm", "--name", name, "--network=host", *self.found.run, *self._ids()]
-        with tempfile.NamedTemporaryFile(prefix="dib-ctr-image-", suffix=".tar") as output:
-            command = [*self.client, "run", *options, arguments["BASE"], "bash", "-euc", script]
-            done = subprocess.run(
-                command, stdout=output, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, errors="replace"
-            )
+        with leftovers.scratch_file("dib-ctr-image-", ".tar") as archive:
+            with archive.open("wb") as output, self._container() as life:
+                options = ["--rm", "--name", life.name, "--network=host", *self.found.run, *self._ids()]
+                command = [*self.client, "run", *options, arguments["BASE"], "bash", "-euc", script]
+                done = subprocess.run(
+                    command,
+                    stdout=output,
+                    stderr=subprocess.PIPE,
+                    stdin=subprocess.DEVNULL,
+                    text=True,
+                    errors="replace",
+                )
+                life.ended = done.returncode == 0
             if done.returncode != 0:
                 raise EngineError(self.name, f"build {reference}: {last_line(done.stderr)}", done.stderr)
-            self.import_image(Path(output.name), reference)
+            self.import_image(archive, reference)
 
     def probe(self) -> None:
         """See Engine."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from builder.engines import leftovers
 from builder.engines.commandline import NO_IMAGE
 from builder.engines.protocol import STORE, EngineError, ImageMissing, store_volume
 from builder.engines.sockets import LABELS, SocketEngine, Wanted, first_socket
@@ -72,7 +73,12 @@ class PodmanSocket(SocketEngine):
         with self._client(f"build {reference}") as client:
             try:
                 client.images.build(
-                    path=str(folder), dockerfile=file, tag=reference, buildargs=dict(arguments), networkmode="host"
+                    path=str(folder),
+                    dockerfile=file,
+                    tag=reference,
+                    buildargs=dict(arguments),
+                    networkmode="host",
+                    forcerm=True,
                 )
             except SdkBuildError as error:
                 raise EngineError(self.name, f"build {reference}: {error.msg}", str(error)) from error
@@ -106,6 +112,7 @@ class PodmanSocket(SocketEngine):
 
     def remove_store(self) -> None:
         """See Engine."""
+        leftovers.sweep(self._place(), self._removed)
         self.sweep(0)
         with self._client("remove the store") as client:
             if client.volumes.exists(store_volume()):

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from builder.engines import attach, conversation, memory, rights, trial
+from builder.engines import attach, conversation, leftovers, memory, rights, trial
 from builder.engines.commandline import container_name, fetch_argv, last_line
 from builder.engines.docker import BUILD_USER
 from builder.engines.nested import enter
@@ -147,13 +147,23 @@ class SocketEngine(ABC):
 
     @contextlib.contextmanager
     def _container(self, wanted: Wanted) -> Iterator[str]:
-        """A created container, gone afterwards whatever happens to us, but for kill -9: the next one removes those."""
+        """A created container, gone afterwards whatever happens to us, but for kill -9: the next one removes those.
+
+        Those of clients whose notes are gone with them, as a job's in a container of its own, some time later.
+        """
         self.sweep(LEFTOVER)
-        try:
+        with leftovers.container(self._place(), wanted.name, self._removed):
             yield self.create(wanted)
-        finally:
-            with conversation.undisturbed():
-                self.remove(wanted.name)
+
+    def _place(self) -> str:
+        return f"{self.name} {self.address}"
+
+    def _removed(self, name: str) -> bool:
+        try:
+            self.remove(name)
+        except EngineError:
+            return False
+        return True
 
     def sweep(self, age: float) -> None:
         """Remove build containers that ended more than ``age`` seconds ago."""

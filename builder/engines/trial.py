@@ -6,11 +6,11 @@ import re
 import shutil
 import subprocess
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from builder.engines import leftovers
 from stages.errors import BuildError
 
 IMAGE = "localhost/dib-ctr-trial:1"
@@ -63,16 +63,15 @@ def archive() -> Iterator[Path]:
             raise BuildError(f"{name} is not there", hint="sudo apt-get install mount util-linux")
         files[f"bin/{name}"] = found
         files.update({library.lstrip("/"): library for library in _libraries(found)})
-    with tempfile.NamedTemporaryFile(prefix="dib-ctr-trial-", suffix=".tar") as output:
-        with tarfile.open(fileobj=output, mode="w", dereference=True) as tar:
+    with leftovers.scratch_file("dib-ctr-trial-", ".tar") as output:
+        with tarfile.open(output, mode="w", dereference=True) as tar:
             for folder, mode in (("proc", 0o555), ("sys", 0o555), ("dev", 0o755), ("tmp", 0o1777), ("store", 0o1777)):
                 entry = tarfile.TarInfo(folder)
                 entry.type, entry.mode = tarfile.DIRTYPE, mode
                 tar.addfile(entry)
             for path, source in sorted(files.items()):
                 tar.add(Path(source).resolve(), path, recursive=False, filter=_plain)
-        output.flush()
-        yield Path(output.name)
+        yield output
 
 
 def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:

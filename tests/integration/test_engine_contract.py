@@ -476,6 +476,21 @@ def test_a_killed_build_leaves_nothing_running(case: Case) -> None:
     assert is_gone(token)
 
 
+def test_the_next_build_removes_what_a_killed_one_left(case: Case) -> None:
+    """A container that goes on without its client, and does not heed its standard input either."""
+    token = uuid.uuid4().hex
+    child = case.spawn(_run_until_killed, case.image, token, SLEEP)
+    _await_inside(token)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert case.adapter == "host" or processes_with(token)
+    before = case.call(_containers)
+    assert case.call(run, case.image, "print('next')") == (0, ["next"])
+    assert is_gone(token)
+    assert case.adapter == "host" or len(case.call(_containers)) < len(before)
+    assert not list(Path(case.environment["XDG_CACHE_HOME"]).glob("dib-ctr/containers/*"))
+
+
 # -- finished images --------------------------------------------------------------------------------------------------
 
 
