@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -29,13 +28,14 @@ from stages import (
     sources,
 )
 from stages.caches import drop_old_layout, read_cache_rules
-from stages.cleaning import prune, verify
+from stages.cleaning import prune
 from stages.control import Control, StoppedError
 from stages.environment import PATH, capture_argv, initial, parse_capture, snippets
 from stages.errors import BuildError
 from stages.events import emit, redact_with
 from stages.hooks import HooksTree, merge
 from stages.hooksfolder import write_hooks
+from stages.layerdigests import DamagedError
 from stages.layers import Builder, StageFailedError
 from stages.oddities import refuse_odd
 from stages.outputs import Exporter, FinishedTree, layer_titles
@@ -48,15 +48,16 @@ from stages.sandbox import sandbox, system
 from stages.sandbox.view import View
 from stages.shell import enter as enter_session
 from stages.shell import finished_session, set_command
+from stages.sidefiles import side_files
 from stages.sourcestates import Question
 from stages.store import Store, disk_full
-from stages.tree import copy_tree, mounted
 
 if TYPE_CHECKING:
     from stages.elsewhere import Elsewhere
     from stages.packing import Packer
 
 REPLANS = 3  # how often a mirror may move while a build installs from it
+REBUILDS = 3  # how often layers may turn out to be damaged
 SCRATCH = "scratch"
 
 
@@ -317,6 +318,23 @@ def build(work: Work) -> None:
 
 
 def _build(work: Work, packer: Packer | None) -> Built:
+    """Build; again where a layer turns out not to be what was kept: it, and what lies on it, is let go of first."""
+    for _ in range(REBUILDS):
+        try:
+            return _build_once(work, packer)
+        except DamagedError as error:
+            from stages.verification import let_go_of_damaged
+
+            for sentence in let_go_of_damaged(work.store, error.damages):
+                emit("note", text=f"{sentence}; it is made again, the disk may be failing")
+    raise BuildError(
+        "layers of the store change again and again, though nobody writes to them",
+        where=str(work.store.root),
+        hint="the disk, or the memory, is failing: put the store elsewhere (--store, DIB_CTR_STORE)",
+    )
+
+
+def _build_once(work: Work, packer: Packer | None) -> Built:
     built = _build_tree(work, packer)
     plan, builder, chain = built.plan, built.builder, built.chain
     redaction = builder.digests.redaction
@@ -326,17 +344,15 @@ def _build(work: Work, packer: Packer | None) -> Built:
     for kind, fields in locked.settle(work.request, work.store, plan, chain):
         emit(kind, **fields)
     # The layers go to the disk while the outputs are written; those can be written again after a power loss.
-    syncing = threading.Thread(target=work.store.sync, args=(list(builder.kept),))
-    syncing.start()
-    try:
+    with ThreadPoolExecutor(1) as pool:
+        syncing = pool.submit(work.store.sync, list(builder.kept))
         titles = layer_titles(work.store, builder.kept)
         exporter = Exporter(work.request, work.store, FinishedTree(plan, chain, titles, redaction), work.scratch)
         exporter.write_all()
         if packer and built.elsewhere:
             sharing.share(work.request, work.store, packer, builder.kept, exporter, built.elsewhere)
-        side_files(work, chain, plan.tree_key)
-    finally:
-        syncing.join()
+        side_files(work.store, work.scratch, chain, plan.tree_key)
+    syncing.result()
     return built
 
 
@@ -344,21 +360,6 @@ def _end(started: float, built: Built) -> None:
     builder = built.builder
     seconds = round(time.monotonic() - started, 3)
     emit("end", seconds=seconds, hits=builder.hits, misses=builder.misses, tree=built.plan.tree_key)
-
-
-def side_files(work: Work, chain: tuple[str, ...], tree_key: str) -> None:
-    """What outside scripts wrote into the caller's folder, as one more output (``type`` "files")."""
-    layers = work.store.root / "layers"
-    if not any((layers / layer / "cwd").is_dir() for layer in chain):
-        return
-    folder = work.store.root / "outputs" / f"files-{tree_key[:32]}"
-    if not folder.is_dir():
-        with work.store.workplace() as place, mounted(work.store, chain, work.scratch / "files") as merged:
-            copy_tree(merged / "cwd", place.upper)
-            (place.path / "files").mkdir()
-            place.upper.rename(place.path / "files" / "artifact")
-            (place.path / "files").rename(folder)
-    emit("output", output="files", key=tree_key, path=str(folder), changed=True, digest="", bytes=0)
 
 
 def plan(work: Work) -> None:
@@ -409,6 +410,8 @@ def cache(work: Work) -> None:
             everything=arguments.get("all") == "1",
         )
     elif action == "verify":
+        from stages.verification import verify
+
         wrong, left = verify(store)
         data = {"wrong": wrong, "left over": left}
     else:

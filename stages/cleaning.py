@@ -1,4 +1,4 @@
-"""Cleaning and checking the store: what may go, and whether what is kept is still what was kept."""
+"""Cleaning the store: what may go."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stages.caches import LISTS
 from stages.repositories import SAVED_LISTS
-from stages.store import BASE, FOLDED, Record, Store, measure, occupied, remove_tree
+from stages.store import BASE, Record, Store, occupied, remove_tree
 
 BLOCK_AGE = 30 * 86400.0  # seconds
 
@@ -43,7 +43,12 @@ def _prune(store: Store, older_than: float | None, max_bytes: int | None, everyt
         store.forget(key)
     kept = {layer for key, record in usable.items() if key not in going for layer in record.chain()} | {BASE}
     layers = [folder for folder in (store.root / "layers").iterdir() if folder.name not in kept]
-    rest = [*(store.root / "sessions").iterdir(), *_blocks_to_go(store, now, older_than, bool(outputs) or everything)]
+    lists = [path for path in (store.root / "digests").iterdir() if path.name not in kept]
+    rest = [
+        *lists,
+        *(store.root / "sessions").iterdir(),
+        *_blocks_to_go(store, now, older_than, bool(outputs) or everything),
+    ]
     if everything:
         rest += [path for name in ("cache", "last", "repositories") for path in (store.root / name).iterdir()]
     for path in (*layers, *outputs, *rest):
@@ -91,28 +96,3 @@ def _blocks_to_go(store: Store, now: float, older_than: float | None, all_of_the
     age = min(older_than, BLOCK_AGE) if older_than is not None else BLOCK_AGE
     blocks = [path for path in (store.root / "blocks").rglob("*") if path.is_file()]
     return [path for path in blocks if all_of_them or now - path.stat().st_mtime > age]
-
-
-def verify(store: Store) -> tuple[list[str], int]:
-    """What is wrong with the store, one sentence each (none: it is sound), and how many layers no record names.
-
-    The latter are left by killed builds and by ``--no-cache``; they do no harm and go with the next prune.
-    """
-    wrong = []
-    named = {BASE}
-    for file in sorted((store.root / "keys").glob("*.json")):
-        record = store.find(file.stem)
-        if record is None:
-            wrong.append(
-                f"the record {file.stem[:12]} is unusable (unsynced before a power loss, or its layer is gone): "
-                "`dib-ctr cache prune` removes it"
-            )
-            continue
-        named.update(record.chain())
-        if record.layer and measure(store.root / "layers" / record.layer).fingerprint != record.fingerprint:
-            wrong.append(
-                f"the layer {record.layer} of {record.title} is not what was kept: build with --no-cache, or remove "
-                "everything with `dib-ctr cache prune --all`"
-            )
-    layers = {folder.name for folder in (store.root / "layers").iterdir() if not folder.name.startswith(FOLDED)}
-    return wrong, len(layers - named)

@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from stages.artifacts import MANIFEST, Writer, manifest
 from stages.events import emit
+from stages.finished import read_done, write_done
 from stages.outputs import DESCRIBED, FinishedTree
 from stages.request import Request
 from stages.slim.apply import apply
 from stages.slim.finish import finish
 from stages.slim.policy import Policy, find, parse
-from stages.store import Store, boot_id, remove_tree, write_file
+from stages.store import Store, remove_tree, write_file
 from stages.tree import mounted
 
 if TYPE_CHECKING:
@@ -135,14 +136,11 @@ class Disks:
 
     def _is_there(self, output: Mapping[str, Any]) -> bool:
         """Did another build write it meanwhile."""
-        try:
-            done = json.loads((self._folder(output) / "done.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return False
-        return bool(done["boot"] == boot_id())
+        return read_done(self._folder(output)) is not None
 
     def _report(self, output: Mapping[str, Any]) -> None:
-        done = json.loads((self._folder(output) / "done.json").read_text(encoding="utf-8"))
+        done = read_done(self._folder(output))
+        assert done is not None, "it has just been written"
         emit(
             "output",
             output=output["type"],
@@ -245,7 +243,6 @@ class Disks:
             digest, length = digests[folder / "artifact"]
             write_file(folder / DESCRIBED, json.dumps(given["described"], sort_keys=True))
             done = {
-                "boot": boot_id(),
                 "type": output["type"],
                 "name": self.request.name,
                 "digest": digest,
@@ -254,7 +251,8 @@ class Disks:
                 "more": [disk.name for disk in layout.disks[1:]],
                 "root_hashes": dict(assembled.root_hashes),
             }
-            write_file(folder / "done.json", json.dumps(done))
+            known = {path.name: made for path, (made, _) in digests.items() if path.parent == folder}
+            write_done(folder, done, known)
             final = self._folder(output)
             if final.exists():
                 remove_tree(final)

@@ -17,14 +17,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from stages.control import Control
+from stages.digestlist import list_folder
 from stages.errors import BuildError
 from stages.events import emit
+from stages.finished import adopt_done
 from stages.layers import Builder
 from stages.layertar import BadLayerError, unpack
 from stages.offers import Offer, Step, chain_digest, longest
-from stages.outputs import DONE
 from stages.plan import Stage
-from stages.store import Record, Store, Workplace, boot_id, measure, remove_tree, write_file
+from stages.store import Record, Store, Workplace, remove_tree
 
 WANTED = "cache/"  # before the digest, where the host is asked for a blob
 GONE = b"!"  # the host's answer in place of a piece: this blob is not to be had
@@ -93,11 +94,10 @@ class Elsewhere:
             folder = self.store.root / "outputs" / offer.key
             try:
                 file = self._bring(offer, place)
-                record = _unpack(file, offer, place)
-                if measure(place.upper).fingerprint != record.get("fingerprint"):
+                _unpack(file, offer, place)
+                if list_folder(str(place.upper)).digest != offer.content:
                     raise BadLayerError("its files are not those that were kept")
-                done = json.loads((place.upper / DONE).read_text(encoding="utf-8"))
-                write_file(place.upper / DONE, json.dumps({**done, "boot": boot_id()}))
+                adopt_done(place.upper)
                 if folder.exists():
                     remove_tree(folder)
                 place.upper.rename(folder)
@@ -176,7 +176,7 @@ class Elsewhere:
         """Make what was unpacked a layer of the store; tells, after saying why not, whether it is one."""
         try:
             record = _record(coming, coming.unpacked.result())
-            self.store.adopt(coming.place, record, self.builder.place_of(coming.stage))
+            self.store.adopt(coming.place, record, self.builder.place_of(coming.stage), coming.offer.content)
         except OSError as error:
             emit("bad", blob=coming.offer.blob, why=f"there is no room for it here ({error.strerror})")
         except BuildError as error:
@@ -243,5 +243,4 @@ def _record(coming: _Coming, data: Mapping[str, Any]) -> Record:
         seconds=float(data["seconds"]),
         bytes=0,
         boot="",
-        fingerprint=str(data["fingerprint"]),
     )

@@ -157,6 +157,7 @@ class Builder:
 
     def _run(self, stage: Stage, chain: tuple[str, ...]) -> Record:
         emit("start", number=stage.number)
+        self.store.digests.check(chain)  # what lies below is compared while stages run
         self.misses += 1
         started = time.monotonic()
         with self.store.workplace() as place:

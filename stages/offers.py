@@ -37,7 +37,8 @@ class Offer:
     """A stage's layer elsewhere.
 
     ``below`` is the digest of the chain it lies on, ``layer`` its id ("": the stage changed nothing), ``blob`` the
-    digest of the packed layer (``sha256:...``), ``size`` its bytes and ``unpacked`` those of the tar in it. ``parts``
+    digest of the packed layer (``sha256:...``), ``size`` its bytes and ``unpacked`` those of the tar in it. ``content``
+    is the digest of the files that are to come out of it (``stages.digestlist``; "" where there are none). ``parts``
     are the record's; ``source`` names the cache for a person.
     """
 
@@ -48,6 +49,7 @@ class Offer:
     size: int
     unpacked: int
     parts: tuple[str, ...]
+    content: str
     source: str
 
     @classmethod
@@ -59,7 +61,9 @@ class Offer:
         except (KeyError, TypeError):
             return None
         named = not offer.layer or _LAYER.match(offer.layer)
-        return offer if named and _DIGEST.match(offer.blob) and offer.size > 0 and offer.unpacked >= 0 else None
+        has_files = bool(offer.layer or offer.parts)
+        right = _DIGEST.match(offer.blob) and (not has_files or _DIGEST.match(offer.content))
+        return offer if named and right and offer.size > 0 and offer.unpacked >= 0 else None
 
     def chain(self, below: tuple[str, ...]) -> tuple[str, ...]:
         """The chain with this layer on top."""

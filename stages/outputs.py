@@ -1,7 +1,11 @@
 """Outputs of a finished tree, written into the store and keyed like stages: by the tree and their own options.
 
 An output lies in ``outputs/<key>/``: ``artifact`` (a folder for ``oci``, else one file; for ``dir`` a tar that the host
-unpacks), ``described.json``, which says what is in it and what it came from, and ``done.json``, which comes last.
+unpacks), ``described.json``, which says what is in it and what it came from, and ``done.json``, which comes last
+(``stages.finished``).
+
+Outputs are made of layers that are what was kept (``stages.layerdigests``): the comparison runs while they are written,
+and none is told of, or kept, before it has ended.
 """
 
 from __future__ import annotations
@@ -18,17 +22,17 @@ from typing import Any
 
 from stages.environment import without_services
 from stages.events import emit
+from stages.finished import damage, damaged, read_done, write_done
 from stages.key import digest, key_of
 from stages.plan import Plan
 from stages.redaction.redaction import Redaction
 from stages.request import DISK_TYPES, Output, Request
-from stages.store import Store, boot_id, remove_tree, write_file
+from stages.store import Store, remove_tree
 
 LAST_USE = 3600.0  # seconds
 FORMAT = "4"  # raise it when an exporter's bytes change
 DISK_FORMAT = "2"  # the same for disk images
 DESCRIBED = "described.json"
-DONE = "done.json"
 ELSEWHERE = ("dest", "documents")  # options that the host follows, not the build container
 FROM_LAYOUT = ("oci-archive", "docker-archive")
 
@@ -67,11 +71,16 @@ class Exporter:
     store: Store
     tree: FinishedTree
     scratch: Path
+    _reads_tree: bool = False
+    _written: set[str] = field(default_factory=set)  # keys of outputs that this very build has written or compared
 
     def write_all(self) -> None:
         """Write every output that is not in the store yet, side by side, and report each."""
         if not self.request.outputs:
             return
+        self._reads_tree = bool(self.lacking())
+        if self._reads_tree:
+            self.store.digests.check(self.tree.chain)
         there, missing = self._disks()
         plain = [index for index, output in enumerate(self.request.outputs) if output.type not in DISK_TYPES]
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
@@ -80,6 +89,7 @@ class Exporter:
         if missing:
             from stages.disk import job
 
+            self.store.digests.require(self.tree.chain)
             emit("assemble", job=job(self.request, self.store, self.tree, self.scratch, missing))
 
     def _lies_there(self, output: Output, key: str) -> bool:
@@ -106,6 +116,8 @@ class Exporter:
         for index, output in enumerate(self.request.outputs):
             if output.type in DISK_TYPES:
                 key = self.key(output)
+                if output.have != key:
+                    self._let_go_of_damaged(key, output.type)
                 if self.find(key):
                     there.append(index)
                 else:
@@ -140,7 +152,11 @@ class Exporter:
     def _output(self, index: int) -> None:
         output = self.request.outputs[index]
         key = self.key(output)
+        if output.have != key:
+            self._let_go_of_damaged(key, output.type)
         done = self.ensure(key, output)
+        if self._reads_tree:  # nothing is told of before the layers are known to be sound: else it is told of twice
+            self.store.digests.require(self.tree.chain)
         emit(
             "output",
             output=output.type,
@@ -168,11 +184,19 @@ class Exporter:
 
     def find(self, key: str) -> dict[str, Any] | None:
         """What is known of a finished output, or None."""
-        try:
-            done: dict[str, Any] = json.loads((self.store.root / "outputs" / key / DONE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return done if done["boot"] == boot_id() else None  # nobody notes whether it reached the disk
+        return read_done(self.store.root / "outputs" / key)
+
+    def _let_go_of_damaged(self, key: str, kind: str) -> None:
+        """Remove an output that the store has, where it is not what was written: it is going to be delivered."""
+        folder = self.store.root / "outputs" / key
+        with self.store.lock(f"output-{key[:32]}"):
+            done = None if key in self._written else read_done(folder)
+            wrong = damaged(folder, done) if done else []
+            if wrong:
+                again = "it is made again, the disk may be failing"
+                emit("note", text=f"the {kind} in the store: {damage(wrong)}; {again}")
+                remove_tree(folder)
+            self._written.add(key)
 
     def _artifact(self, artifact: Path, output: Output) -> dict[str, Any]:
         """Write the artifact; its digest, its length in bytes, and the digest of the manifest of the image in it."""
@@ -186,6 +210,7 @@ class Exporter:
         options = {name: value for name, value in output.options.items() if name not in ELSEWHERE}
         layout = Output("oci", options)
         key = self.key(layout)
+        self._let_go_of_damaged(key, layout.type)
         image = self.ensure(key, layout)["image"]
         source = self.store.root / "outputs" / key
         shutil.copyfile(source / DESCRIBED, artifact.with_name(DESCRIBED))
@@ -198,14 +223,16 @@ class Exporter:
             remove_tree(folder)
         with self.store.workplace() as place:
             artifact = place.path / "artifact"
-            done: dict[str, Any] = {"boot": boot_id(), "type": output.type, "name": self.request.name}
+            done: dict[str, Any] = {"type": output.type, "name": self.request.name}
             done |= self._artifact(artifact, output)
-            write_file(place.path / DONE, json.dumps(done))
             for name in ("layer", "work"):
                 (place.path / name).rmdir()
-            folder.mkdir()
-            for path in (*place.path.glob("artifact*"), place.path / DESCRIBED, place.path / DONE):
-                path.rename(folder / path.name)
+            digests = {"artifact": done["digest"]} if artifact.is_file() else {}
+            done = write_done(place.path, done, digests)
+            self.store.digests.require(self.tree.chain)
+            place.path.rename(folder)
+            place.path.mkdir()
+        self._written.add(key)
         return done
 
 

@@ -1,8 +1,8 @@
 """Layers, and finished outputs, packed for caches elsewhere while the build goes on.
 
 A folder in the store with a file for each blob, named after the hexadecimal digits of its digest, and ``entries.json``:
-a list of {key, below, layer, blob, size, unpacked, parts, title, created}. The host fetches it whole. A large blob lies
-in a folder of its own, which the host is told of as soon as it is whole.
+a list of {key, below, layer, blob, size, unpacked, parts, title, created, content}. The host fetches it whole. A large
+blob lies in a folder of its own, which the host is told of as soon as it is whole.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
+from stages.digestlist import list_folder
 from stages.events import emit
 from stages.layertar import NotPortableError, pack
 from stages.offers import chain_digest
-from stages.store import Record, Store, Workplace, measure
+from stages.store import Record, Store, Workplace
 
 ENTRIES = "entries.json"
 LEVEL = "-3"  # of zstd: what takes longer to compress would take longer than what it saves
@@ -35,6 +36,7 @@ import json, os, sys
 os.nice(10)
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
+from stages.digestlist import list_folder
 from stages.events import emit
 from stages.layertar import NotPortableError, pack
 try:
@@ -49,7 +51,7 @@ _CODE = Path(__file__).parents[1]
 def described(record: Record) -> dict[str, Any]:
     """What travels of a record, beside the files: everything that holds on any machine."""
     kept = dataclasses.asdict(record)
-    for name in ("boot", "bytes", "inputs"):
+    for name in ("boot", "bytes", "inputs", "fingerprint"):
         del kept[name]
     return {**kept, "below": chain_digest(record.below)}
 
@@ -106,12 +108,13 @@ class Packer:
         self._pool.shutdown(cancel_futures=True)
 
     def _pack_output(self, folder: Path, about: dict[str, Any]) -> dict[str, Any] | None:
-        extent = measure(folder)
-        return self._write(folder, {**about, "fingerprint": extent.fingerprint}, extent.bytes)
+        content = list_folder(str(folder))
+        return self._write(folder, {**about, "content": content.digest}, content.length)
 
     def _pack(self, record: Record) -> dict[str, Any] | None:
         layer = self.store.root / "layers" / record.layer if record.layer else None
-        return self._write(layer, described(record), record.bytes)
+        content = self.store.digests.digest(record.layer) if record.layer else ""
+        return self._write(layer, {**described(record), "content": content}, record.bytes)
 
     def _write(self, folder: Path | None, about: Mapping[str, Any], length: int) -> dict[str, Any] | None:
         """Pack one folder of about ``length`` bytes; its entry, or None where it cannot travel."""
@@ -138,7 +141,7 @@ class Packer:
         with partial.open("rb") as data:
             found = hashlib.file_digest(data, "sha256").hexdigest()
         size = partial.stat().st_size
-        same = {name: about[name] for name in ("key", "below", "layer", "parts", "title", "created")}
+        same = {name: about[name] for name in ("key", "below", "layer", "parts", "title", "created", "content")}
         entry = {**same, "blob": f"sha256:{found}", "size": size, "unpacked": unpacked}
         if size <= SMALL:
             partial.rename(self.place.upper / found)

@@ -77,6 +77,8 @@ def share(
     if request.caches["write"] == "max":
         records += store.records()
     wanted = {(record.key, record.layer): record for record in records if record and digests.may_travel(record.inputs)}
+    wanted = {name: record for name, record in wanted.items() if name not in elsewhere.held}
+    store.digests.require(record.layer for record in wanted.values() if record.layer)
     outputs = {exporter.key(output): output.type for output in request.outputs if output.type not in DISK_TYPES}
     staying = [stage for stage in exporter.tree.plan.stages if not digests.may_travel(stage.inputs)]
     if staying:
@@ -87,7 +89,7 @@ def share(
         if (key, "") not in elsewhere.held:
             packer.add_output(key, kind, exporter.tree.chain)
     try:
-        folder = packer.finish(record for name, record in wanted.items() if name not in elsewhere.held)
+        folder = packer.finish(wanted.values())
     except OSError as error:
         emit("note", text=f"no layer goes to a cache: they cannot be packed ({error.strerror or error})")
         return

@@ -3,14 +3,15 @@
 ::
 
     layers/<id>/{tree,cwd,hooks}   what one stage changed: overlay upper folders ('hooks' and 'cwd' only where used)
+    digests/<layer>                the digests of all files of a layer (``stages.layerdigests``)
     keys/<key>.json                the record of a stage: which layer, on top of which, from which inputs
     last/<place>.json              the inputs that a stage's place in a plan had last, to say why a miss missed
     synced/<key>                   this record and its layer were on the disk before this file was made
     locks/, work/, cache/, outputs/, blocks/, repositories/, sessions/, agent/
 
 A layer is made in ``work/`` and renamed; its record comes after it. So a record always has its whole layer, and what no
-record names is rubbish that ``stages.cleaning`` removes. Overlays are mounted *volatile* (no fsync): a record made in
-an earlier boot counts only if it was synced.
+record names is rubbish that ``stages.cleaning`` removes. A layer counts only with its digests. Overlays are mounted
+*volatile* (no fsync): a record made in an earlier boot counts only if it was synced.
 """
 
 from __future__ import annotations
@@ -29,14 +30,15 @@ from pathlib import Path
 from typing import Any
 
 from stages import syscalls
+from stages.digestlist import list_folder
 from stages.errors import BuildError
+from stages.layerdigests import SMALL_ENTRIES, SMALL_LENGTH, LayerDigests
 
 BASE = "base"  # the layer below all others: an empty tree and an empty caller's folder
 
-FOLDED = "folded"  # how the names of layers begin that stand for many (see ``stages.tree.fold``)
-
 FOLDERS = (
     "layers",
+    "digests",
     "keys",
     "last",
     "synced",
@@ -118,16 +120,26 @@ def remove_tree(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Extent:
-    """What a folder holds: bytes on the disk (hard links once), a digest over names, modes, owners, sizes, times."""
+    """What a folder holds: bytes on the disk (hard links once), a digest over names, modes, owners, sizes, times.
+
+    ``entries`` and ``length`` (bytes of files) tell how long it takes to read.
+    """
 
     bytes: int
     fingerprint: str
+    entries: int = 0
+    length: int = 0
+
+    @property
+    def is_small(self) -> bool:
+        """Can it be read in a few milliseconds."""
+        return self.entries <= SMALL_ENTRIES and self.length <= SMALL_LENGTH
 
 
 def measure(path: Path) -> Extent:
     """Walk a folder once; entries that go away meanwhile do not count."""
     seen: set[int] = set()
-    total = 0
+    total = entries = length = 0
     digest = hashlib.sha256()
     for directory, folders, files in os.walk(path):
         folders.sort()
@@ -139,6 +151,7 @@ def measure(path: Path) -> Extent:
                     seen.add(status.st_ino)
                     total += status.st_blocks * 512
                 size = 0 if name == "." else status.st_size
+                entries, length = entries + 1, length + size
                 entry = (
                     os.path.relpath(full, path),
                     status.st_mode,
@@ -148,12 +161,17 @@ def measure(path: Path) -> Extent:
                     status.st_mtime_ns,
                 )
                 digest.update(repr(entry).encode())
-    return Extent(total, digest.hexdigest())
+    return Extent(total, digest.hexdigest(), entries, length)
 
 
 def occupied(path: Path) -> int:
     """Bytes on the disk of a folder and all below it, hard links counted once."""
     return measure(path).bytes
+
+
+def record_sum(data: Mapping[str, Any]) -> str:
+    """What stands in a record's file beside its fields, to tell when they are no longer what was written."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:32]
 
 
 @dataclass
@@ -180,6 +198,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.digests = LayerDigests(root)
         self._boot = boot_id()
         try:
             for name in FOLDERS:
@@ -198,6 +217,8 @@ class Store:
         """The record of a key whose layers are all whole and here, or None."""
         try:
             data = json.loads((self.root / "keys" / f"{key}.json").read_text(encoding="utf-8"))
+            if data.pop("sum") != record_sum(data):
+                return None
             record = Record(**{**data, "below": tuple(data["below"]), "parts": tuple(data["parts"])})
         except (OSError, ValueError, TypeError, KeyError):
             return None  # not there, or cut short by a power loss: a miss either way
@@ -206,7 +227,7 @@ class Store:
         layers = f"{self.root}/layers"  # asked for each layer of each chain: as text that costs a fifth
         if record.key != key or not all(os.path.isdir(f"{layers}/{layer}") for layer in record.chain()):  # noqa: PTH112
             return None
-        return record
+        return record if not record.layer or self.digests.has(record.layer) else None
 
     def last_inputs(self, place: str) -> Mapping[str, str] | None:
         """The inputs that this place in a plan had when a stage was last kept for it."""
@@ -223,31 +244,42 @@ class Store:
         if parts:
             layer = secrets.token_hex(_ID_BYTES)
             extent = measure(place.upper)
+            if extent.is_small:
+                self.digests.write(layer, list_folder(str(place.upper)))
             place.upper.rename(self.root / "layers" / layer)
+            if not extent.is_small:
+                self.digests.begin(layer)
             record = dataclasses.replace(record, bytes=extent.bytes, fingerprint=extent.fingerprint)
         record = dataclasses.replace(record, layer=layer, parts=tuple(parts), boot=self._boot)
         self._note(record, plan_place)
         return record
 
-    def adopt(self, place: Workplace, record: Record, plan_place: str) -> Record:
-        """Keep a layer that was made in another store, under the id it has there: it is what it was, or BuildError."""
-        extent, parts = measure(place.upper), tuple(part for part in PARTS if (place.upper / part).is_dir())
-        right = parts == record.parts and (not record.layer or extent.fingerprint == record.fingerprint)
-        if not right or bool(record.layer) != bool(parts):
+    def adopt(self, place: Workplace, record: Record, plan_place: str, content: str) -> Record:
+        """Keep a layer that was made in another store, under the id it has there.
+
+        It is what it was (``content`` is the digest of what was kept there), or BuildError.
+        """
+        found, parts = list_folder(str(place.upper)), tuple(part for part in PARTS if (place.upper / part).is_dir())
+        right = parts == record.parts and bool(record.layer) == bool(parts)
+        if not right or (record.layer and found.digest != content):
             raise BuildError("its files are not those that were kept")
+        kept = dataclasses.replace(record, bytes=0, fingerprint="", boot=self._boot)
         if record.layer:
+            extent = measure(place.upper)
+            kept = dataclasses.replace(kept, bytes=extent.bytes, fingerprint=extent.fingerprint)
             folder = self.root / "layers" / record.layer
+            if folder.exists() and list_folder(str(folder)).digest != content:
+                folder.rename(place.path / "replaced")  # the same one, left over from earlier, has been damaged
             if not folder.exists():
                 place.upper.rename(folder)
-            elif measure(folder).fingerprint != record.fingerprint:  # (the same one may be left over from earlier)
-                raise BuildError("another layer has its name here")
-        kept = dataclasses.replace(record, bytes=extent.bytes if record.layer else 0, boot=self._boot)
+            self.digests.write(record.layer, found)
         self._note(kept, plan_place)
         return kept
 
     def _note(self, record: Record, plan_place: str) -> None:
         (self.root / "synced" / record.key).unlink(missing_ok=True)
-        write_file(self.root / "keys" / f"{record.key}.json", json.dumps(dataclasses.asdict(record)))
+        data = dataclasses.asdict(record)
+        write_file(self.root / "keys" / f"{record.key}.json", json.dumps({**data, "sum": record_sum(data)}))
         write_file(self.root / "last" / f"{plan_place}.json", json.dumps(dict(record.inputs)))
 
     def forget(self, key: str) -> None:
@@ -256,7 +288,8 @@ class Store:
         (self.root / "synced" / key).unlink(missing_ok=True)
 
     def sync(self, keys: Iterable[str]) -> None:
-        """Bring everything to the disk, then note for these keys that it is there."""
+        """Bring everything to the disk, then note for these keys that it is there. Raises OSError."""
+        self.digests.finish()
         pending = [key for key in keys if not (self.root / "synced" / key).exists()]
         if not pending:
             return

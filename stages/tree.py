@@ -10,8 +10,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stages import syscalls
+from stages.digestlist import list_folder
 from stages.key import digest
-from stages.store import BASE, FOLDED, Store, boot_id
+from stages.layerdigests import FOLDED
+from stages.store import BASE, Store, boot_id
 
 # Mount options must fit in a page (4096 bytes) and an overlay in 500 layers; ids of ten digits leave room for these.
 LONGEST_CHAIN = 300
@@ -53,7 +55,9 @@ def fold(store: Store, chain: Sequence[str]) -> tuple[str, ...]:
                     copy_tree(merged, place.upper)
                 finally:
                     syscalls.unmount(merged)
+                store.digests.write(name, list_folder(str(place.upper)))
                 place.upper.rename(folder)
+        store.digests.check([name])
     return fold(store, (name, *rest))
 
 

@@ -157,7 +157,7 @@ def bytes_of(text: str) -> int:
 @cache.command()
 @engine_options
 def verify(**options: Any) -> None:
-    """Check that every layer is still what was kept."""
+    """Check that all that is kept is still what was kept; what is not is let go of."""
     data = _ask_cache(options, action="verify")
     for sentence in data["wrong"]:
         click.echo(sentence)

@@ -38,8 +38,9 @@ def digest_of(data: bytes) -> str:
 class Entry:
     """One stage's layer in a cache; the fields are those of ``stages.offers.Offer``, and more.
 
-    ``title`` names the stage for a person; ``created`` and ``used`` are in seconds since 1970. ``writer`` and
-    ``signed_as`` (the name of the repository that stands in the signature) are of signed entries, like ``signature``.
+    ``title`` names the stage for a person; ``created`` and ``used`` are in seconds since 1970; ``content`` is the
+    digest of the files in it (``stages.digestlist``). ``writer`` and ``signed_as`` (the name of the repository that
+    stands in the signature) are of signed entries, like ``signature``.
     """
 
     key: str
@@ -51,6 +52,7 @@ class Entry:
     parts: tuple[str, ...]
     title: str
     created: float
+    content: str = ""
     writer: str = ""
     signed_as: str = ""
     used: float = 0.0
@@ -88,6 +90,7 @@ class Entry:
             "parts": "+".join(self.parts),
             "title": self.title,
             "created": repr(self.created),
+            "content": self.content,
             "writer": self.writer,
             "signed-as": self.signed_as,
         }
@@ -129,6 +132,7 @@ class Entry:
                 parts=parts,
                 title=notes.get("title", ""),
                 created=float(notes["created"]),
+                content=notes.get("content", ""),
                 writer=notes.get("writer", ""),
                 signed_as=notes.get("signed-as", ""),
                 used=float(notes.get("used", "0")),

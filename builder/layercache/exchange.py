@@ -163,6 +163,7 @@ def _offer(cache: Cache, entry: Entry) -> dict[str, Any]:
         "blob": entry.blob,
         "size": entry.size,
         "unpacked": entry.unpacked,
+        "content": entry.content,
         "parts": list(entry.parts),
         "source": cache.spec.name,
     }

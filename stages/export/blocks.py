@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from stages.events import emit
+
 MIN, MAX = 512 << 10, 2 << 20  # bytes of a block, but for the last one
 _CUT = 8  # a member with one name in so many ends a block that is long enough
 _DIGEST = 32
@@ -47,6 +49,15 @@ def probe() -> bool:
     return hashlib.sha256(compressed(words, 6)).hexdigest().startswith(_KNOWN)
 
 
+def is_whole(path: Path) -> bool:
+    """Is a kept block still what was written."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return False
+    return hashlib.sha256(data[_DIGEST:]).digest() == data[:_DIGEST]
+
+
 class BlockCache:
     """Compressed blocks by the SHA-256 of their content, as files that tell when they are no longer whole."""
 
@@ -56,13 +67,14 @@ class BlockCache:
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, key: str) -> bytes | None:
-        """The compressed block, or None where it is not there or no longer whole."""
+        """The compressed block, or None where it is not there or no longer whole (then it is made again)."""
         path = self._folder / key
         try:
             data = path.read_bytes()
         except OSError:
             return None
         if hashlib.sha256(data[_DIGEST:]).digest() != data[:_DIGEST]:
+            emit("note", text="a compressed block of the store differs: it is made again, the disk may be failing")
             return None
         with suppress(OSError):
             os.utime(path)  # the last use, for prune

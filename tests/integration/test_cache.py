@@ -84,7 +84,7 @@ def layers(store: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for file in (store / "keys").glob("*.json"):
         record = json.loads(file.read_text())
-        for name in ("boot", "bytes"):
+        for name in ("boot", "bytes", "sum"):
             del record[name]
         found[file.stem] = record
     return found
@@ -375,6 +375,29 @@ def test_a_poisoned_layer_is_refused_and_its_stage_runs(
         assert len(warnings(outcome)) == bool(data), "what has no bytes is not even asked for"
         assert machine("cache", "verify").status == 0
         shutil.rmtree(place / "poisoned")
+
+
+def changed(blob: bytes, old: bytes, new: bytes) -> bytes:
+    """A packed layer with one file's content changed, its length and times as before."""
+    assert len(old) == len(new)
+    plain = subprocess.run(["zstd", "-dc"], input=blob, capture_output=True, check=True).stdout
+    assert plain.count(old) == 1
+    return subprocess.run(["zstd", "-qc"], input=plain.replace(old, new), capture_output=True, check=True).stdout
+
+
+def test_an_archive_with_one_file_changed_is_refused_though_index_and_blob_agree(
+    machines: Machines, place: Path, filled: tuple[str, str]
+) -> None:
+    folder = place / "shared"
+    machines().build("--cache-to", f"type=dir,path={folder}", *FIRST)
+    blob = next(each.blob for each in listed(folder) if each.title == "install/greeting/50-greet")
+    data = (folder / "blobs/sha256" / blob.removeprefix("sha256:")).read_bytes()
+    poison(folder, "install/greeting/50-greet", changed(data, b"hello\n", b"hellO\n"))
+    machine = machines()
+    outcome = machine.build("--cache-from", f"type=dir,path={folder}", *FIRST)
+    assert "its files are not those that were kept" in warnings(outcome)[0]
+    assert outcome.titles("start") == STAGES[2:]
+    assert outcome.digest() == filled[1]
 
 
 def test_clocks_of_other_machines_may_be_wrong(machines: Machines, place: Path) -> None:

@@ -172,7 +172,9 @@ def test_what_would_write_elsewhere_or_is_no_layer_is_refused(
 
 
 def offer(key: str, below: tuple[str, ...], layer: str, size: int = 100) -> Offer:
-    return Offer(key, chain_digest(below), layer, "sha256:" + "0" * 64, size, 0, ("tree",), "cache")
+    return Offer(
+        key, chain_digest(below), layer, "sha256:" + "0" * 64, size, 0, ("tree",), "sha256:" + "1" * 64, "cache"
+    )
 
 
 def record(key: str, below: tuple[str, ...], layer: str) -> Record:

@@ -9,8 +9,9 @@ import os
 import signal
 from pathlib import Path
 
-from stages.cleaning import prune, verify
-from stages.store import BASE, Record, Store
+from stages.cleaning import prune
+from stages.store import BASE, Record, Store, record_sum
+from stages.verification import verify
 
 
 def keep(store: Store, key: str, *, below: tuple[str, ...] = (), text: str = "x", empty: bool = False) -> Record:
@@ -64,7 +65,9 @@ def test_after_a_power_loss_only_what_was_synced_counts(tmp_path: Path) -> None:
     store.sync(["synced"])
     for key in ("synced", "unsynced"):
         file = tmp_path / f"keys/{key}.json"
-        file.write_text(json.dumps({**json.loads(file.read_text()), "boot": "an earlier boot"}))
+        data = {**json.loads(file.read_text()), "boot": "an earlier boot"}
+        del data["sum"]
+        file.write_text(json.dumps({**data, "sum": record_sum(data)}))
     assert store.find("synced") is not None
     assert store.find("unsynced") is None
     again = keep(store, "synced", text="y")
@@ -130,10 +133,27 @@ def test_verify_finds_a_layer_that_was_tampered_with(tmp_path: Path) -> None:
     store = Store(tmp_path)
     record = keep(store, "k1")
     assert verify(store) == ([], 0)
-    (tmp_path / "layers" / record.layer / "tree/file").write_text("tampered")
-    assert "not what was kept" in verify(store)[0][0]
-    (tmp_path / "layers/orphan").mkdir()
-    assert verify(store)[1] == 1
+    file = tmp_path / "layers" / record.layer / "tree/file"
+    status = file.stat()
+    file.write_text("y")  # the content alone: length and times are as before
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    wrong, left = verify(store)
+    assert "layer of install/a/k1: 1 file differs: /file; it is let go of" in wrong[0]
+    assert (len(wrong), left) == (1, 1)
+    assert store.find("k1") is None, "what fails is made again"
+    assert verify(store) == ([], 1)
+
+
+def test_a_record_in_which_a_bit_has_flipped_is_a_miss(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    keep(store, "k1")
+    file = tmp_path / "keys/k1.json"
+    whole = file.read_bytes()
+    for place in range(len(whole)):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert store.find("k1") is None, whole[place:]
+    assert "record k1 is unusable" in verify(store)[0][0]
+    assert not file.exists()
 
 
 def test_a_layer_made_on_others_is_told_by_its_record(tmp_path: Path) -> None:
