@@ -32,6 +32,8 @@ from stages.export import layout
 
 TIMEOUT = 30.0  # seconds
 PIECE = 1 << 20  # bytes of a blob that are asked for at a time
+LARGEST_ANSWER = 4 << 20  # bytes of anything but a blob
+MOST_REDIRECTS = 5
 MANIFESTS = (
     layout.MANIFEST_TYPE,
     layout.INDEX_TYPE,
@@ -99,6 +101,26 @@ def _context(host: str, *, insecure: bool) -> ssl.SSLContext:
     return context
 
 
+class _Session(requests.Session):
+    """A session that no redirect leads from TLS to plain HTTP; to other hosts go no credentials (as in requests)."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        target = super().get_redirect_target(resp)
+        if target and _scheme(resp.url) == "https" and _scheme(urljoin(resp.url, target)) != "https":
+            raise requests.exceptions.InvalidSchema(f"it leads from TLS to {target[:100]}")
+        return target
+
+
+def _scheme(url: str) -> str:
+    return urlsplit(url).scheme.lower()
+
+
+def _nobody(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Whom another host than the registry's sees."""
+    request.headers.pop("Authorization", None)
+    return request
+
+
 class _Trusting(HTTPAdapter):
     """Connections that trust whom a context trusts."""
 
@@ -136,9 +158,10 @@ class Registry:
     authfile: Path | None = None
     timeout: float = TIMEOUT
     _base: str = ""
-    _session: requests.Session = field(default_factory=requests.Session)
+    _session: requests.Session = field(default_factory=_Session)
 
     def __post_init__(self) -> None:
+        self._session.max_redirects = MOST_REDIRECTS
         self._session.trust_env = False  # no .netrc, and no REQUESTS_CA_BUNDLE in the place of --insecure
         self._session.mount("https://", _Trusting(_context(self.host, insecure=self.insecure)))
 
@@ -228,7 +251,7 @@ class Registry:
 
     def another(self) -> Registry:
         """The same registry for another thread, logged in as this one is."""
-        session = requests.Session()
+        session = _Session()
         session.headers.update(self._session.headers)
         session.auth = self._session.auth
         return replace(self, _session=session)
@@ -239,13 +262,34 @@ class Registry:
         answer = self._request("GET", name, f"referrers/{digest}", absent=(400, 404, 405), headers=headers)
         return answer.ok and answer.headers.get("Content-Type", "").startswith(layout.INDEX_TYPE)
 
-    def _send(self, method: str, url: str, **arguments: Any) -> requests.Response:
+    def _send(self, method: str, url: str, *, stream: bool = False, **arguments: Any) -> requests.Response:
+        """Ask once; what comes is read here, up to a bound, unless it is to be a ``stream``."""
+        if self._base and not self._is_own(url):
+            arguments.setdefault("auth", _nobody)
         proxies = {} if is_loopback(urlsplit(url).netloc) else get_environ_proxies(url)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", InsecureRequestWarning)  # it was asked for
-            return self._session.request(
-                method, url, timeout=self.timeout, verify=not self.insecure, proxies=proxies, **arguments
+            answer = self._session.request(
+                method, url, timeout=self.timeout, verify=not self.insecure, proxies=proxies, stream=True, **arguments
             )
+        return answer if stream else self._read(answer)
+
+    def _is_own(self, url: str) -> bool:
+        """Is this an address of the registry itself, by a way that is as safe."""
+        own, other = urlsplit(self._base), urlsplit(url)
+        return own.netloc == other.netloc and own.scheme == other.scheme
+
+    def _read(self, answer: requests.Response) -> requests.Response:
+        """The answer with all that it says, where that is no more than a document."""
+        data = b""
+        with contextlib.closing(answer):
+            for piece in answer.iter_content(1 << 16):
+                data += piece
+                if len(data) > LARGEST_ANSWER:
+                    what = f"the registry {self.host} answers with more than {LARGEST_ANSWER >> 20} MiB"
+                    raise BuildError(what, where=self.host, hint="no document of an image is so large")
+        answer._content = data  # noqa: SLF001 (as its own reading leaves it)
+        return answer
 
     def _request(
         self, method: str, name: str, path: str, *, absent: tuple[int, ...] = (), **arguments: Any
@@ -281,11 +325,17 @@ class Registry:
         if scheme.lower() != "bearer":
             return False
         parameters = dict(_PARAMETER.findall(rest))
-        answer = self._send("GET", parameters.pop("realm", ""), params=parameters, auth=known)
+        realm = parameters.pop("realm", "")
+        if _scheme(realm) != "https" and _scheme(self._base) == "https":
+            raise BuildError(f"the registry {self.host} wants a password sent without TLS", where=realm[:200])
+        answer = self._send("GET", realm, params=parameters, auth=known or _nobody)
         if answer.status_code != 200:
             return False
         data = answer.json()
-        self._session.headers["Authorization"] = f"Bearer {data.get('token') or data.get('access_token', '')}"
+        token = (data.get("token") or data.get("access_token")) if isinstance(data, dict) else None
+        if not isinstance(token, str):
+            return False
+        self._session.headers["Authorization"] = f"Bearer {token}"
         return True
 
     def _check(self, answer: requests.Response, name: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from pathlib import Path
 from builder.baseimage import facts, flat, named, pull
 from builder.baseimage.facts import Facts
 from builder.baseimage.named import Remote
+from builder.destination import partial, sweep
+from builder.destination.space import CACHE_ELSEWHERE
 from builder.engines.memory import cache_folder
 from builder.inspection.image import ImageFile, open_image
 from builder.inspection.tree import FOLDER, Tree
@@ -84,10 +85,10 @@ def find(text: str, arch: str, *, offline: bool, on_note: Note = lambda _: None)
     found = kept(folder, text, digest, arch)
     if found is None:
         on_note(f"fetching {image}")
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="pull-", dir=folder) as scratch:
-            pull.fetch(registry, image, manifest, Path(scratch), on_note)
-            found = keep(folder, text, open_image(Path(scratch), arch), arch)
+        sweep(folder)
+        with partial(folder / "pull", CACHE_ELSEWHERE) as scratch:
+            pull.fetch(registry, image, manifest, scratch / "image", on_note)
+            found = keep(folder, text, open_image(scratch / "image", arch), arch)
     remember(folder, image, arch, digest)
     return found
 
@@ -112,17 +113,15 @@ def keep(folder: Path, text: str, image: ImageFile, arch: str) -> Base:
         hint = f"--arch {canonical(image.platform.split('/')[1]) or image.platform}, or an image that has both"
         raise UsageError(f"this image is one for {image.platform}, not for {arch}", where=f"--from {text}", hint=hint)
     folder.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix="new-", dir=folder))
-    try:
+    with partial(folder / "image", CACHE_ELSEWHERE) as scratch:
         tree = image.contents(keep=facts.wanted).tree
-        flat.write(image, tree, scratch / ARCHIVE)
+        (scratch / "new").mkdir()
+        flat.write(image, tree, scratch / "new" / ARCHIVE)
         told = _facts(image, tree, arch)
-        (scratch / FACTS).write_text(json.dumps(told.as_json()), encoding="utf-8")
+        (scratch / "new" / FACTS).write_text(json.dumps(told.as_json()), encoding="utf-8")
         place = _place(folder, image.digest, arch)
         if not place.exists():
-            scratch.rename(place)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+            (scratch / "new").rename(place)
     found = kept(folder, text, image.digest, arch)
     assert found is not None
     return found

@@ -55,8 +55,8 @@ def _write_files(
                     continue
                 if member.content is None:
                     raise BuildError(f"{paths[0]} has no content in its layer", where=str(image.path))
-                content = member.content.read()
-                stream.add(_member(paths[0], entries[paths[0]], tarstream.FILE, size=len(content)), content)
+                size = member.info.size
+                stream.add_stream(_member(paths[0], entries[paths[0]], tarstream.FILE, size=size), member.content)
                 for other in paths[1:]:
                     stream.add(_member(other, entries[other], tarstream.HARD_LINK, target=paths[0][1:]))
 

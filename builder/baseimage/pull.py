@@ -6,12 +6,14 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from builder.baseimage.named import Remote
+from builder.inspection.blobs import Blob
+from builder.inspection.limits import LARGEST_DOCUMENT, MOST_LAYERS, VARIABLE, limit_of_user
 from builder.registry import PassingError, Registry, persistently
 from stages.errors import BuildError, UsageError
 from stages.export.oci import platform
@@ -54,7 +56,7 @@ def _digest(data: bytes) -> str:
 def _parsed(data: bytes, image: Remote) -> Json:
     try:
         parsed = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BuildError(f"its manifest is no JSON: {error}", where=str(image)) from error
     if not isinstance(parsed, dict) or not ("manifests" in parsed or "layers" in parsed):
         raise BuildError("its manifest is of a kind that is not known", where=str(image), hint="push it again as OCI")
@@ -65,13 +67,15 @@ def _for_platform(entries: list[Json], image: Remote, arch: str) -> str:
     """The digest of the entry for this architecture (OCI image specification, image-index.md)."""
     architecture, variant = platform(arch)
     known = []
-    for entry in entries:
-        found: Mapping[str, str] = entry.get("platform") or {}
+    for entry in entries if isinstance(entries, list) else ():
+        found = entry.get("platform") if isinstance(entry, dict) else None
+        if not isinstance(found, dict) or not all(isinstance(part, str) for part in found.values()):
+            continue
         if found.get("os") != "linux":
             continue
         known.append("/".join(found[part] for part in ("architecture", "variant") if part in found))
         if found.get("architecture") == architecture and found.get("variant", "") in ("", "v8", variant):
-            return str(entry["digest"])
+            return _blob_of(entry, image).digest
     there = ", ".join(sorted(set(known))) or "nothing for Linux"
     raise UsageError(f"this image is not there for {arch}", where=str(image), hint=f"there is: {there}")
 
@@ -84,11 +88,11 @@ def fetch(registry: Registry, image: Remote, manifest: bytes, layout: Path, on_n
     parsed = _parsed(manifest, image)
     blobs = layout / "blobs/sha256"
     blobs.mkdir(parents=True, exist_ok=True)
-    for descriptor in (parsed["config"], *parsed["layers"]):
-        place = blobs / str(descriptor["digest"]).removeprefix("sha256:")
+    for blob in _blobs(parsed, image):
+        place = layout / blob.name
         if place.exists():
             continue
-        persistently(lambda descriptor=descriptor, place=place: _blob(registry, image, descriptor, place), on_note)  # type: ignore[misc]
+        persistently(lambda blob=blob, place=place: _fetch(registry, image, blob, place), on_note)  # type: ignore[misc]
     (blobs / _digest(manifest).removeprefix("sha256:")).write_bytes(manifest)
     media_type = parsed.get("mediaType", "application/vnd.oci.image.manifest.v1+json")
     entry = {"mediaType": media_type, "digest": _digest(manifest), "size": len(manifest)}
@@ -98,27 +102,60 @@ def fetch(registry: Registry, image: Remote, manifest: bytes, layout: Path, on_n
 
 def created(registry: Registry, image: Remote, manifest: bytes) -> int:
     """When the image with this manifest was made, in seconds since 1970, as its configuration says (0: it does not)."""
-    digest = str(_parsed(manifest, image)["config"]["digest"])
+    config = _blobs(_parsed(manifest, image), image)[0]
+    data = b""
+    for piece in registry.blob(image.name, config.digest):
+        data += piece
+        if len(data) > LARGEST_DOCUMENT:
+            raise BuildError("its configuration is too large for one", where=str(image))
     try:
-        told = json.loads(b"".join(registry.blob(image.name, digest))).get("created", "")
+        told = json.loads(data).get("created", "")
         return max(0, int(datetime.fromisoformat(re.sub(r"\.\d+", "", told)).timestamp()))
     except (ValueError, AttributeError, TypeError):
         return 0
 
 
-def _blob(registry: Registry, image: Remote, descriptor: Json, place: Path) -> None:
+def _blob_of(descriptor: Any, image: Remote) -> Blob:
+    """The blob of a descriptor, which is the registry's word: its digest names a file here."""
+    try:
+        blob = Blob.of(descriptor)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise BuildError("its manifest is malformed: a descriptor is none", where=str(image)) from error
+    if not blob.digest.startswith("sha256:") or blob.bytes < 0:
+        raise BuildError(f"its manifest has a digest of a kind that is not known: {blob.digest[:80]}", where=str(image))
+    return blob
+
+
+def _blobs(manifest: Json, image: Remote) -> list[Blob]:
+    """The blobs of an image's manifest, its configuration first."""
+    layers = manifest.get("layers")
+    if not isinstance(layers, list) or len(layers) > MOST_LAYERS:
+        raise BuildError(f"its manifest is malformed: no list of at most {MOST_LAYERS} layers", where=str(image))
+    found = [_blob_of(descriptor, image) for descriptor in (manifest.get("config"), *layers)]
+    if found[0].bytes > LARGEST_DOCUMENT:
+        raise BuildError("its configuration is too large for one", where=str(image))
+    if sum(blob.bytes for blob in found) > limit_of_user():
+        raise BuildError("its layers are larger than an image may be", where=str(image), hint=f"{VARIABLE}=SIZE")
+    return found
+
+
+def _fetch(registry: Registry, image: Remote, blob: Blob, place: Path) -> None:
     """Fetch one blob; it appears whole or not at all. Raises PassingError where it came otherwise than announced."""
     found = hashlib.sha256()
     with tempfile.NamedTemporaryFile(dir=place.parent, prefix=".new", delete=False) as file:
         new = Path(file.name)
         try:
-            for piece in registry.blob(image.name, str(descriptor["digest"])):
+            came = 0
+            for piece in registry.blob(image.name, blob.digest):
+                came += len(piece)
+                if came > blob.bytes:  # no more of it, whatever it is
+                    break
                 found.update(piece)
                 file.write(piece)
             file.flush()
-            if f"sha256:{found.hexdigest()}" != descriptor["digest"]:
+            if came > blob.bytes or f"sha256:{found.hexdigest()}" != blob.digest:
                 raise PassingError(
-                    f"a layer came otherwise than its digest says ({descriptor['digest'][:19]}...)",
+                    f"a layer came otherwise than its digest says ({blob.digest[:19]}...)",
                     where=str(image),
                     hint="run it again; if it stays so, the registry is damaged",
                 )

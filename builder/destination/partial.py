@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from builder.destination.space import explained
+from builder.destination.space import ELSEWHERE, explained
 
 MARK = ".dib-ctr"  # a file in each: a folder without it is nobody's but the user's
 REPLACED = "replaced"  # a folder in it: what stood at a target, while that cannot be exchanged in one step
@@ -62,17 +62,18 @@ def _made(target: Path) -> tuple[Path, int]:
 
 
 @contextlib.contextmanager
-def partial(target: Path) -> Iterator[Path]:
+def partial(target: Path, elsewhere: str = ELSEWHERE) -> Iterator[Path]:
     """A hidden folder beside ``target``, closed to others and removed in the end whatever happens.
 
-    An OSError on the way becomes a BuildError that says why ``target`` cannot be written.
+    An OSError on the way becomes a BuildError that says why ``target`` cannot be written, and, with ``elsewhere``, how
+    to have it on another disk.
     """
     folder, lock = None, -1
     try:
         folder, lock = _made(target)
         yield folder
     except OSError as error:
-        raise explained(error, target) from error
+        raise explained(error, target, elsewhere) from error
     finally:
         if folder:
             _clear(folder)

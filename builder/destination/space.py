@@ -10,7 +10,8 @@ from stages.errors import BuildError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _MIB = 1 << 20
-_OTHER_PLACE = "name another place: --dest DIR"
+ELSEWHERE = "name another place: --dest DIR"
+CACHE_ELSEWHERE = "have the cache elsewhere: XDG_CACHE_HOME=DIR"
 
 
 def _existing(path: Path) -> Path:
@@ -33,33 +34,33 @@ def is_full(path: Path) -> bool:
     return free < min(size // 100, _MIB) or inodes == 0
 
 
-def full(target: Path, number: int = errno.ENOSPC) -> BuildError:
+def full(target: Path, number: int = errno.ENOSPC, elsewhere: str = ELSEWHERE) -> BuildError:
     """The error for a disk without room for what is to be written at ``target``."""
     place = _existing(target.parent)
     if number == errno.EDQUOT:
-        return BuildError(f"{target} cannot be written: your quota on that disk is used up", hint=_OTHER_PLACE)
+        return BuildError(f"{target} cannot be written: your quota on that disk is used up", hint=elsewhere)
     try:
         free, size, inodes = room(place)
     except OSError:
         free, size, inodes = 0, 0, -1
     left = "no inode is left" if inodes == 0 else f"{free // _MIB} of {size // _MIB} MiB are free"
     return BuildError(
-        f"{target} cannot be written: the disk of {place} is full ({left})", hint=f"make room there, or {_OTHER_PLACE}"
+        f"{target} cannot be written: the disk of {place} is full ({left})", hint=f"make room there, or {elsewhere}"
     )
 
 
-def explained(error: OSError, target: Path) -> BuildError:
-    """What stopped writing ``target``, and what to do."""
+def explained(error: OSError, target: Path, elsewhere: str = ELSEWHERE) -> BuildError:
+    """What stopped writing ``target``, and what to do; ``elsewhere`` is how to have it on another disk."""
     if error.errno in _FULL:
-        return full(target, error.errno)
+        return full(target, error.errno, elsewhere)
     if error.errno == errno.EROFS:
         what = f"{target} cannot be written: that file system is read-only"
-        return BuildError(what, hint=_OTHER_PLACE)
+        return BuildError(what, hint=elsewhere)
     if error.errno in (errno.ENOENT, errno.ESTALE):
         what = f"{target} cannot be written: its folder has gone away meanwhile"
         return BuildError(what, where=str(error.filename or target.parent), hint="run the same command again")
     return BuildError(
         f"{target} cannot be written: {error.strerror or error}",
         where=str(error.filename or ""),
-        hint=f"may you write there? If not, {_OTHER_PLACE}",
+        hint=f"may you write there? If not, {elsewhere}",
     )

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from blockdev.core.beneath import parts_of
+from builder.inspection.limits import LARGEST_DOCUMENT
 from stages.errors import BuildError, UsageError
 
 PIECE = 1 << 18  # bytes read at once
-LARGEST_DOCUMENT = 32 << 20  # bytes; manifests and configurations are read whole, and no real one comes near
+MOST_FILES = 100_000  # of an archive that holds an image
 ALGORITHMS = {"sha256": 64, "sha384": 96, "sha512": 128}  # and how many hex digits each has
 KINDS = "an image is an OCI layout (NAME.oci), an oci-archive or a docker-archive"
 MOST_LINKS = 10  # on the way to a file of an archive
@@ -80,8 +82,11 @@ class Folder:
     path: Path
 
     def has(self, name: str) -> bool:
-        """Is there a plain file of this name."""
-        return (self.path / name).is_file()
+        """Is there a plain file of this name, below the folder."""
+        try:
+            return self.path.joinpath(*parts_of(name)).is_file()
+        except ValueError:
+            return False
 
     def length(self, name: str) -> int:
         """How many bytes it has."""
@@ -111,8 +116,14 @@ class Archive:
         members: dict[str, tuple[int, int]] = {}
         links: dict[str, str] = {}
         try:
-            with _readable(path), tarfile.open(path, "r:") as tar:
+            from builder.inspection.layers import Strict
+
+            last = -1
+            with _readable(path), tarfile.open(path, "r:", tarinfo=Strict) as tar:
                 for member in tar:
+                    if member.offset <= last or len(members) + len(links) > MOST_FILES:
+                        raise tarfile.ReadError("it goes round in circles, or has too many files")
+                    last = member.offset
                     name = posixpath.normpath(member.name)
                     if member.isfile():
                         members[name] = (member.offset_data, member.size)
@@ -120,7 +131,7 @@ class Archive:
                         links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.linkname))
                     elif member.islnk():
                         links[name] = posixpath.normpath(member.linkname)
-        except tarfile.TarError as error:
+        except (tarfile.TarError, ValueError, OverflowError, LookupError, RecursionError) as error:
             raise _no_archive(path, begun=bool(members)) from error
         for name in links:
             target = name

@@ -15,6 +15,7 @@ from typing import Any
 
 from builder.inspection.blobs import AGAIN, KINDS, PIECE, Archive, Blob, Folder, Place, document, parsed, plain
 from builder.inspection.layers import Layer, Read, members
+from builder.inspection.limits import MOST_LAYERS, Budget, limit_of_user
 from builder.inspection.tree import Keep, Merging, Tree
 from qemu.architecture import native
 from stages.errors import BuildError, UsageError
@@ -59,9 +60,10 @@ class ImageFile:
         """
         merging = Merging(hashes=hashes, keep=keep)
         lengths = []
+        budget = Budget(limit_of_user())
         for layer in self.layers:
             read = Read()
-            merging.lay(members(self.place, layer, read))
+            merging.lay(members(self.place, layer, read, budget))
             lengths.append(read.bytes)
         return Contents(merging.tree(), tuple(lengths))
 
@@ -197,6 +199,8 @@ def _image(place: Place, blob: Blob, manifest: Json) -> ImageFile:
 def _ids(config: Json) -> tuple[list[str], list[str]]:
     """The diff_id of each layer, and what made it as the history has it ("" where it does not tell)."""
     diff_ids = [str(value) for value in config["rootfs"]["diff_ids"] or ()]
+    if len(diff_ids) > MOST_LAYERS:
+        raise ValueError(f"more than {MOST_LAYERS} layers")
     made = [str(step.get("created_by", "")) for step in config.get("history") or [] if not step.get("empty_layer")]
     return diff_ids, made if len(made) == len(diff_ids) else [""] * len(diff_ids)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import IO
 
 from builder.inspection.blobs import AGAIN, Blob, Place, verified
+from builder.inspection.limits import LARGEST_HEADER, Budget, limit_of_user
 from builder.inspection.streams import Forward, unpacked
 from stages.errors import BuildError
 
@@ -18,6 +20,12 @@ XATTR = "SCHILY.xattr."
 ENCODING = ("utf-8", "surrogateescape")
 SECOND = 10**9  # nanoseconds
 BUFFER = 1 << 16  # bytes
+_TIME = re.compile(r"-?[0-9]{1,12}(\.[0-9]{0,30})?\Z")
+_LATEST = 10**12  # seconds
+_HEADERS = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
 
 
 @dataclass(frozen=True)
@@ -49,10 +57,10 @@ class Member:
     @property
     def mtime(self) -> int:
         """Nanoseconds since 1970."""
-        try:
-            return int(Decimal(self.info.pax_headers["mtime"]) * SECOND)
-        except (KeyError, InvalidOperation, OverflowError):
-            return int(self.info.mtime) * SECOND
+        text = self.info.pax_headers.get("mtime", "")
+        if _TIME.match(text):
+            return int(Decimal(text) * SECOND)
+        return int(self.info.mtime) * SECOND if abs(self.info.mtime) < _LATEST else 0
 
     @property
     def xattrs(self) -> dict[str, bytes]:
@@ -65,30 +73,37 @@ class Member:
         }
 
 
-class _Strict(tarfile.TarInfo):
-    """tarfile takes a broken header for the end of the archive; here it is an error."""
+class Strict(tarfile.TarInfo):
+    """tarfile takes a broken header for the end of the archive; here it is an error, as one is that is too long."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Strict:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Strict:
         try:
-            return super().frombuf(buf, encoding, errors)
+            found = super().frombuf(buf, encoding, errors)
         except (tarfile.EOFHeaderError, tarfile.EmptyHeaderError):  # type: ignore[attr-defined]
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(str(error)) from error
+        if found.size < 0 or (found.type in _HEADERS and found.size > LARGEST_HEADER):
+            raise tarfile.ReadError("a header is too long, or a size negative")
+        return found
 
 
-def members(place: Place, layer: Layer, read: Read | None = None) -> Generator[Member]:
+def members(place: Place, layer: Layer, read: Read | None = None, budget: Budget | None = None) -> Generator[Member]:
     """The members of the layer; what was read is checked against the blob's digest and the layer's diff_id.
 
-    Who stops early checks nothing. Raises BuildError for a layer that is missing, damaged or no tar archive.
+    Who stops early checks nothing. Raises BuildError for a layer that is missing, damaged, no tar archive, or larger
+    than the ``budget`` for its image (default: one of its own).
     """
     where = f"layer {layer.number + 1} of {place.path}"
-    with closing(Forward(unpacked(verified(place, layer.blob), where))) as stream:
+    budget = budget or Budget(limit_of_user())
+    with closing(Forward(_bounded(unpacked(verified(place, layer.blob), where), budget, where))) as stream:
         try:
-            yield from _members(stream)
+            for member in _members(stream):
+                budget.member(where)
+                yield member
             stream.drain()
-        except tarfile.TarError as error:
+        except (tarfile.TarError, ValueError, OverflowError, LookupError, RecursionError) as error:
             stream.drain()  # the digest may tell why
             raise BuildError(f"a layer is no sound tar archive: {error}", where=where, hint=AGAIN) from error
         found = f"sha256:{stream.digest.hexdigest()}"
@@ -99,12 +114,17 @@ def members(place: Place, layer: Layer, read: Read | None = None) -> Generator[M
             read.bytes = stream.bytes
 
 
+def _bounded(source: Generator[bytes], budget: Budget, where: str) -> Generator[bytes]:
+    with closing(source):
+        yield from budget.pieces(source, where)
+
+
 def _members(stream: Forward) -> Iterator[Member]:
     file = io.BufferedReader(stream, BUFFER)
     try:
         if not file.peek(1):  # no members at all, not even the zeros that end an archive
             return
-        with tarfile.open(fileobj=file, mode="r:", tarinfo=_Strict) as tar:
+        with tarfile.open(fileobj=file, mode="r:", tarinfo=Strict) as tar:
             while info := tar.next():
                 yield Member(info, tar.extractfile(info) if info.isreg() else None)
                 tar.members.clear()  # type: ignore[attr-defined]  # it would keep them all

@@ -35,6 +35,7 @@ KINDS = {
     b"6": "pipe",
 }
 HARD_LINK = b"1"
+_MOST_ID = (1 << 32) - 1
 
 
 @dataclass(frozen=True)
@@ -262,6 +263,8 @@ class Merging:
             what = f"{path} is of a kind that no layer can have: {info.type.decode(errors='replace')!r}"
             raise BuildError(what, where=f"layer {self._layer + 1}")
         target = info.linkname if kind == LINK else f"{info.devmajor}:{info.devminor}" if "device" in kind else ""
+        if not (0 <= info.uid < _MOST_ID and 0 <= info.gid < _MOST_ID):
+            raise BuildError(f"{path} belongs to {info.uid}:{info.gid}", where=f"layer {self._layer + 1}")
         sha256, content = self._content(path, member) if kind == FILE else ("", None)
         return Entry(
             kind=kind,

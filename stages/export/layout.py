@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+_DIGEST = re.compile(r"sha(256:[0-9a-f]{64}|384:[0-9a-f]{96}|512:[0-9a-f]{128})\Z")
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 
@@ -40,7 +42,9 @@ class Image:
 
 
 def blob(layout: Path, digest: str) -> Path:
-    """Where the blob of this digest lies."""
+    """Where the blob of this digest lies; ValueError for what is no digest."""
+    if not _DIGEST.match(digest):
+        raise ValueError(f"{digest!r} is no digest")
     return layout / "blobs" / Path(*digest.split(":"))
 
 

@@ -129,6 +129,14 @@ class BlockSink(Protocol):
         ...
 
 
+class Reader(Protocol):
+    """What a file's content is read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, none at the end."""
+        ...
+
+
 class TarStream:
     """Writes members to ``out`` (never seeks, so a pipe will do); :meth:`close` ends the archive, not ``out``."""
 
@@ -169,6 +177,21 @@ class TarStream:
             os.close(fd)
         if left:
             raise BuildError("a file became shorter while it was archived", where=os.fsdecode(path))
+        self._write(_padding(member.size))
+        self._entries += 1
+
+    def add_stream(self, member: Member, source: Reader) -> None:
+        """A regular file, read in pieces from what gives it; BuildError where that has fewer bytes than ``size``."""
+        if self._member:
+            self._member(member.name, member.size)
+        self._write(header(member))
+        left = member.size
+        while left:
+            chunk = source.read(min(left, _CHUNK))
+            if not chunk:
+                raise BuildError("a file breaks off while it is archived", where=os.fsdecode(member.name))
+            self._write(chunk)
+            left -= len(chunk)
         self._write(_padding(member.size))
         self._entries += 1
 
