@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 import time
@@ -30,8 +29,9 @@ from stages import (
 from stages.caches import drop_old_layout, read_cache_rules
 from stages.cleaning import prune
 from stages.control import Control, StoppedError
+from stages.diskspace import DiskWatch, explained
 from stages.environment import PATH, capture_argv, initial, parse_capture, snippets
-from stages.errors import BuildError
+from stages.errors import BuildError, UsageError
 from stages.events import emit, redact_with
 from stages.hooks import HooksTree, merge
 from stages.hooksfolder import write_hooks
@@ -50,7 +50,7 @@ from stages.shell import enter as enter_session
 from stages.shell import finished_session, set_command
 from stages.sidefiles import side_files
 from stages.sourcestates import Question
-from stages.store import Store, disk_full
+from stages.store import Store
 
 if TYPE_CHECKING:
     from stages.elsewhere import Elsewhere
@@ -440,11 +440,21 @@ def _report(error: BuildError) -> int:
     return error.exit_status
 
 
+def _full(watch: DiskWatch | None, what: str) -> BuildError | None:
+    """The error, where the disk was full meanwhile: what failed then failed because of that, whatever it says."""
+    if "is full (" in what:
+        return None
+    return watch.full(ever=True, during=f": {what}") if watch else None
+
+
 def main(folder: Path, store_path: Path, control: int | None) -> int:
     """Answer the request unpacked in ``folder``; ``control`` is the line from the host. Returns the exit status."""
+    watch: DiskWatch | None = None
     try:
         request = Request.from_json((folder / "request.json").read_text(encoding="utf-8"))
         work = Work(request, folder, Store(store_path), Control(control))
+        watch = work.store.watch
+        watch.start()
         redact_with(work.redaction(request.variables).event)
         if request.command == "cache":
             cache(work)
@@ -457,13 +467,19 @@ def main(folder: Path, store_path: Path, control: int | None) -> int:
         return 1
     except StoppedError:
         return 130
-    except BuildError as error:
+    except UsageError as error:
         return _report(error)
+    except BuildError as error:
+        return _report(_full(watch, error.what) or error)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _report(disk_full(store_path))
-        return _report(BuildError(f"the build container could not go on: {error}", hint="run again with --debug"))
+        told = explained(store_path, error) or _full(watch, str(error))
+        return _report(
+            told or BuildError(f"the build container could not go on: {error}", hint="run again with --debug")
+        )
     except Exception as error:  # noqa: BLE001 - the host prints one sentence; the trace is for --debug
+        full = _full(watch, f"{type(error).__name__}: {error}")
+        if full:
+            return _report(full)
         what = f"the build container stumbled over {type(error).__name__}: {error}"
         emit("error", what=what, where="", hint="run again with --debug", status=1, trace=traceback.format_exc())
         return 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,13 @@ from stages.tree import mounted
 
 SHELLS = ("bin/bash", "bin/sh")  # the first of them that a tree has is its image's command
 MANIFEST = "/usr/share/dib-ctr/manifest.json"  # in each image: what is in it
+MOST_LAYERS = 120  # of an image: container engines load up to 125
 FOR_CONTAINERS = ("oci", "oci-archive", "docker-archive")
+
+
+def lowest_merged(stages: int) -> int:
+    """How many of so many stages' layers become one, so that an image has MOST_LAYERS with that of the contents."""
+    return stages - (MOST_LAYERS - 2) if stages > MOST_LAYERS - 1 else 0
 
 
 @dataclass(frozen=True)
@@ -103,23 +110,29 @@ class Writer:
                 text="zlib here compresses otherwise than elsewhere: the image's digest is not the one that other "
                 "machines give it (compress=zstd, or an engine with a build image, has no such problem)",
             )
-        if output.options.get("layers") == "stages":
-            layers = self._stage_layers(tree, changed)
-        else:
-            layers = [LayerSource(tree, "tree", f"dib-ctr {' '.join(self.request.asked)}", changed)]
-        written = write_oci(artifact, _tag(output), layers, self._config(tree, output))
+        with contextlib.ExitStack() as mounts:
+            if output.options.get("layers") == "stages":
+                layers = self._stage_layers(tree, changed, mounts)
+            else:
+                layers = [LayerSource(tree, "tree", f"dib-ctr {' '.join(self.request.asked)}", changed)]
+            written = write_oci(artifact, _tag(output), layers, self._config(tree, output))
         return written.digest, written.bytes
 
-    def _stage_layers(self, tree: Path, changed: Finish) -> list[LayerSource]:
-        folders = [(layer, self.store.root / "layers" / layer / "tree") for layer in self.tree.chain]
-        return [
-            *(
-                LayerSource(folder, "changes", self.tree.titles.get(layer, ""), changed)
-                for layer, folder in folders
-                if folder.is_dir()
-            ),
-            LayerSource(tree, "contents", "dib-ctr", changed),
-        ]
+    def _stage_layers(self, tree: Path, changed: Finish, mounts: contextlib.ExitStack) -> list[LayerSource]:
+        """A layer for each stage; where that were too many for an engine, the lowest are one."""
+        chain = [layer for layer in self.tree.chain if (self.store.root / "layers" / layer / "tree").is_dir()]
+        merged = lowest_merged(len(chain))
+        sources = []
+        if merged:
+            below = self.tree.chain[: self.tree.chain.index(chain[merged - 1]) + 1]
+            at = self.scratch / f"lowest-{threading.get_ident()}"
+            lowest = mounts.enter_context(mounted(self.store, below, at)) / "tree"
+            selected = replace(changed, contents={})  # files with another content are in the topmost layer
+            sources.append(LayerSource(lowest, "tree", f"dib-ctr: the first {merged} stages", selected))
+        for layer in chain[merged:]:
+            folder = self.store.root / "layers" / layer / "tree"
+            sources.append(LayerSource(folder, "changes", self.tree.titles.get(layer, ""), changed))
+        return [*sources, LayerSource(tree, "contents", "dib-ctr", changed)]
 
     def _config(self, tree: Path, output: Output) -> ImageConfig:
         architecture, variant = platform(self.request.arch)

@@ -10,6 +10,7 @@ The agent's code travels in the request and is kept in the store under its diges
 
 import argparse
 import ctypes
+import errno
 import hashlib
 import io
 import json
@@ -137,6 +138,18 @@ def close_to_others(store: Path) -> None:
         store.chmod(0o700)
 
 
+def _explained(error: OSError, store: Path) -> str:
+    """What went wrong before the agent runs; ``stages.diskspace`` says the same later."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) and not str(error.filename or "").startswith(str(SCRATCH)):
+        state = os.statvfs(store)
+        free, total = state.f_bavail * state.f_frsize >> 20, state.f_blocks * state.f_frsize >> 20
+        room = f"{free} of {total} MiB free, {state.f_favail} of {state.f_files} inodes free"
+        return f"the disk that holds the store is full ({room})"
+    if error.errno == errno.EROFS:
+        return "the store lies on a file system that is mounted read-only"
+    return f"the build container could not start: {error}"
+
+
 def main() -> int:
     """Parse the arguments; what goes wrong before the agent runs is reported as its error event would be."""
     parser = argparse.ArgumentParser()
@@ -152,7 +165,7 @@ def main() -> int:
         return answer(options.store)
     except OSError as error:
         hint = "look at the disk that holds the store; `dib-ctr doctor` tries the engine"
-        event = {"type": "error", "what": f"the build container could not start: {error}", "where": str(options.store)}
+        event = {"type": "error", "what": _explained(error, options.store), "where": str(options.store)}
         print(json.dumps({**event, "hint": hint, "status": 1, "trace": ""}), flush=True)
         return 1
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from stages import breaks, foreign, keptmounts, mirrorfaults, provided
 from stages.caches import CacheRule, CacheView
 from stages.control import Control, StoppedError
+from stages.diskspace import WORDS
 from stages.environment import SERVICES
 from stages.errors import BuildError
 from stages.events import emit
@@ -42,7 +43,7 @@ from stages.sandbox import sandbox
 from stages.sandbox.mounts import remove_stand_ins
 from stages.sandbox.view import View
 from stages.stagecaches import StageCaches
-from stages.store import Record, Store, Workplace, disk_full
+from stages.store import Record, Store, Workplace
 from stages.supervise.answers import notes as supervised_notes
 from stages.tree import mounted
 from stages.wanted import bring
@@ -160,12 +161,14 @@ class Builder:
         self.store.digests.check(chain)  # what lies below is compared while stages run
         self.misses += 1
         started = time.monotonic()
+        self.store.watch.mark()
         with self.store.workplace() as place:
-            status, tail = self._execute(stage, chain, place)
+            status, lines = self._execute(stage, chain, place)
             if self.control.gone():
                 raise StoppedError
             if status != 0:
-                self._failed(stage, chain, place, status, tail)
+                self._failed(stage, chain, place, status, list(lines.tail))
+            self._refuse_full(stage, lines)
             seconds = time.monotonic() - started
             record = Record(
                 stage.key, "", chain, (), dict(stage.inputs), stage.title, time.time(), round(seconds, 3), 0, ""
@@ -173,7 +176,7 @@ class Builder:
             try:
                 record = self.store.keep(place, record, self.place_of(stage))
             except OSError as error:
-                raise self._no_room() or error from error
+                raise self.store.watch.full() or error from error
         self.kept.append(stage.key)
         self.ran.append(stage.key)
         self.on_kept(record)
@@ -183,7 +186,7 @@ class Builder:
     def _environment(self, stage: Stage) -> dict[str, str]:
         return {**stage_environment(stage, self.plan), **foreign.settings(self.request.arch)}
 
-    def _execute(self, stage: Stage, chain: tuple[str, ...], place: Workplace) -> tuple[int, list[str]]:
+    def _execute(self, stage: Stage, chain: tuple[str, ...], place: Workplace) -> tuple[int, Lines]:
         lines = Lines(stage.number)
         with self._stage_caches.fetching(stage), self._stage_view(stage, chain, place) as (view, cached):
             argv = [f"{HOOKS_INSIDE if stage.phase.inside else HOOKS_OUTSIDE}/{stage.script.path}"]
@@ -209,10 +212,24 @@ class Builder:
                 self._keep_hooks(stage, view, place)
                 keptmounts.write(set(left) - set(keptmounts.read(view.tree.parent)), place.upper)
                 self._stage_caches.keep(stage, cached, view.tree)
-        return status, list(lines.tail)
+        return status, lines
+
+    def _refuse_full(self, stage: Stage, lines: Lines) -> None:
+        """Do not keep what a stage left that met a full disk, though its script ended with 0. Raises BuildError."""
+        ended = f" while {stage.title} ran; its script ended with 0 all the same, but what it left is not kept"
+        full = self.store.watch.full(during=ended)
+        if full:
+            raise full
+        if lines.said_full:
+            raise BuildError(
+                f"{stage.title} met a full disk, and its script ended with 0 all the same: what it left is not kept",
+                where=lines.said_full,
+                hint="the disk that holds the store has room; where the script fills a file system of its own on "
+                "purpose, have it say nothing about that (2> /dev/null)",
+            )
 
     def _failed(self, stage: Stage, chain: tuple[str, ...], place: Workplace, status: int, tail: list[str]) -> None:
-        full = self._no_room()
+        full = self.store.watch.full()
         indices = [state.source for state in self.plan.repositories]
         fault = mirrorfaults.explain(tail, indices) if stage.packages and not full else None
         emit(
@@ -230,10 +247,6 @@ class Builder:
         if full:
             raise full
         raise StageFailedError
-
-    def _no_room(self) -> BuildError | None:
-        free, total = self.store.free()
-        return disk_full(self.store.root) if free <= min(total // 100, 16 << 20) else None
 
     # -- what a stage sees -----------------------------------------------------------------------------------------
 
@@ -355,6 +368,7 @@ class Lines:
 
     number: int
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
+    said_full: str = ""  # the first line that tells of a full disk
     _rest: bytes = b""
 
     def add(self, data: bytes) -> None:
@@ -372,6 +386,8 @@ class Lines:
     def _line(self, line: bytes) -> None:
         text = line.rpartition(b"\r")[2].decode("utf-8", "replace")
         self.tail.append(text)
+        if not self.said_full and any(words in text for words in WORDS):
+            self.said_full = text.strip()[-200:]
         emit("log", number=self.number, text=text)
 
 

@@ -31,6 +31,7 @@ from typing import Any
 
 from stages import syscalls
 from stages.digestlist import list_folder
+from stages.diskspace import DiskWatch, case_insensitive, explained, read_only
 from stages.errors import BuildError
 from stages.layerdigests import SMALL_ENTRIES, SMALL_LENGTH, LayerDigests
 
@@ -91,17 +92,6 @@ def write_file(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     partial.write_text(text, encoding="utf-8")
     partial.rename(path)
-
-
-def disk_full(root: Path) -> BuildError:
-    """What to tell a person when the store's disk has no room left."""
-    status = os.statvfs(root)
-    free, total = status.f_bavail * status.f_frsize >> 20, status.f_blocks * status.f_frsize >> 20
-    return BuildError(
-        f"the disk that holds the store is full ({free} of {total} MiB free)",
-        where=str(root),
-        hint="make room there, or let go of what is kept: `dib-ctr cache prune --older-than 7`",
-    )
 
 
 def remove_tree(path: Path) -> None:
@@ -199,14 +189,19 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.digests = LayerDigests(root)
+        self.watch = DiskWatch(root)
         self._boot = boot_id()
         try:
+            if os.statvfs(root).f_flag & os.ST_RDONLY:
+                raise read_only(root)
             for name in FOLDERS:
                 (root / name).mkdir(exist_ok=True)
             for part in ("tree", "cwd"):
                 (root / "layers" / BASE / part).mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(root / FOLDERS[0].upper()):
+                raise case_insensitive(root)
         except OSError as error:
-            raise BuildError(
+            raise explained(root, error) or BuildError(
                 f"the store {root} cannot be used: {error.strerror}",
                 hint="check that its disk is there, has room and is writable; `dib-ctr doctor` tries it",
             ) from error

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.export.layout import blob, read_image
 from tests.integration.command import ELEMENTS, Command, Outcome, script, stage_scripts, write_element
 
 
@@ -244,3 +245,34 @@ def test_a_long_chain_of_layers_is_folded(command: Command, own: Path) -> None:
     tree = read_tree(outcome, command)
     assert all(tree[f"etc/stage-{number}"] == f"{number}\n" for number in range(1000, 1330))
     assert command.build("-o", "tar", "tiny-os", "very-many").titles("start") == []
+
+
+def test_an_image_has_no_more_layers_than_engines_load(command: Command, own: Path) -> None:
+    change = script('cd "$TARGET_ROOT/etc"', "rm stage-1000 stage-1129; echo new > stage-1001")
+    gone = {"cleanup.d/90-gone": change}
+    write_element(own, "many-layers", {**stage_scripts(range(1000, 1130)), **gone})
+    squashed = command.build("-o", "tar", "--no-documents", "tiny-os", "many-layers")
+    outcome = command.build("-o", "oci,layers=stages", "--no-documents", "tiny-os", "many-layers")
+    (folder,) = command.destination.glob("*.oci")
+    image = read_image(folder)
+    assert len(image.layer_digests) == 120
+    assert outcome.titles("start") == []
+    again = Command(command.engine, command.store, command.destination.with_name("again"), command.elements)
+    assert (
+        again.build("-o", "oci,layers=stages", "--no-documents", "tiny-os", "many-layers").digest() == outcome.digest()
+    )
+    tree = read_tree(squashed, command)
+    found: dict[str, str] = {}
+    for digest in image.layer_digests:
+        with tarfile.open(blob(folder, digest)) as layer:
+            for member in layer:
+                name = member.name.removeprefix("./")
+                base = name.rpartition("/")[2]
+                if base.startswith(".wh."):
+                    found.pop(name.replace(base, base.removeprefix(".wh.")), None)
+                elif member.isfile() and name.startswith("etc/stage-"):
+                    data = layer.extractfile(member)
+                    assert data is not None
+                    found[name] = data.read().decode()
+    assert len(found) == 128
+    assert found == {name: text for name, text in tree.items() if name.startswith("etc/stage-")}
