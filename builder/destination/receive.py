@@ -10,18 +10,17 @@ import fcntl
 import io
 import os
 import tarfile
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from blockdev.core.beneath import Beneath, parts_of
+from blockdev.core.holes import PIECE, ZEROS, data_ranges
 from stages.errors import BuildError
 
-PIECE = 1 << 20  # bytes that are moved at a time; one of zeros becomes a hole
 MOST_ENTRIES = 100_000
 DEEPEST = 64  # folders in one another
 LARGEST_HEADER = 1 << 20  # bytes of one header's records
-_ZEROS = bytes(PIECE)
 _FICLONE = 0x40049409
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _HEADERS = (
@@ -171,7 +170,7 @@ def _fill(data: object, descriptor: int, at: int, length: int, name: str) -> Non
         if not piece:
             what = f"an output cannot be written: {shown(name)} broke off on its way from the build container"
             raise BuildError(what, hint="run it again")
-        if piece != _ZEROS:  # a hole is there already
+        if piece != ZEROS:  # a hole is there already
             _all(descriptor, piece, at)
         at, length = at + len(piece), length - len(piece)
 
@@ -243,26 +242,3 @@ def _copy_range(source: int, target: int, at: int, end: int) -> None:
             return
         _all(target, piece, at)
         at += len(piece)
-
-
-def data_ranges(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
-    """Where a file has data, as (begin, end); all of it where the file system knows of no holes."""
-    at = 0
-    while at < size:
-        try:
-            begin = os.lseek(descriptor, at, os.SEEK_DATA)
-            end = os.lseek(descriptor, begin, os.SEEK_HOLE)
-        except OSError:
-            if at == 0 and not _has_holes(descriptor):
-                yield 0, size
-            return
-        yield begin, end
-        at = end
-
-
-def _has_holes(descriptor: int) -> bool:
-    """Does the file system say where holes are (one whose file has nothing but a hole does)."""
-    try:
-        return os.lseek(descriptor, 0, os.SEEK_HOLE) == 0
-    except OSError:
-        return False

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blockdev.core.beneath import Beneath, parts_of
-from builder.destination.receive import PIECE, receive, refused, shown
+from blockdev.core.holes import PIECE
+from builder.destination.receive import receive, refused, shown
 from builder.destination.targets import REPLACE
 from builder.destination.written_outputs import Memory
 from stages.errors import BuildError

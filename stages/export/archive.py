@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from blockdev.core import holes
 from stages import selinux
 from stages.errors import BuildError
 from stages.export import tarstream
@@ -30,6 +31,7 @@ from stages.slim.patterns import Selection
 from stages.supervise import records
 
 WHITEOUT = b".wh."
+SPARSE = 16 << 20  # bytes of zeros, in whole pieces, from which on a file is stored as a sparse one
 OPAQUE = b".wh..wh..opq"
 
 _CAPABILITY = "security.capability"
@@ -133,7 +135,16 @@ def _xattrs(path: bytes, names: list[str]) -> dict[str, bytes]:
 class _Writer:
     """Puts entries into a tar stream; remembers the first name of every inode that has several."""
 
-    def __init__(self, out: BinaryIO | BlockSink, epoch: int, prefix: str = "", labels: Labels | None = None) -> None:
+    def __init__(
+        self,
+        out: BinaryIO | BlockSink,
+        epoch: int,
+        prefix: str = "",
+        labels: Labels | None = None,
+        *,
+        sparse: bool = False,
+    ) -> None:
+        self.sparse = sparse
         self.stream = TarStream(out)
         self.epoch = epoch
         self.prefix = os.fsencode(prefix)
@@ -164,7 +175,10 @@ class _Writer:
         mtime = self.epoch if is_folder else min(status.st_mtime_ns // 1_000_000_000, self.epoch)
         mode = stat.S_IMODE(status.st_mode)
         member = Member(name, kind, mode, status.st_uid, status.st_gid, mtime, size, target, xattrs, device)
-        if size:
+        parts = _parts(entry.path, size) if self.sparse and size >= SPARSE else None
+        if parts is not None:
+            self.stream.add_sparse(member, entry.path, parts)
+        elif size:
             self.stream.add_file(member, entry.path)
         else:
             self.stream.add(member)
@@ -203,6 +217,16 @@ class _Writer:
     def mark(self, name: bytes) -> None:
         """Add a whiteout or an opaque mark: an empty file."""
         self.stream.add(Member(name, tarstream.FILE, 0o644, mtime=self.epoch))
+
+
+def _parts(path: bytes, size: int) -> list[tuple[int, int]] | None:
+    """What of a file is no zeros; None for one that has too few of them for another format."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = holes.extents(fd, size)
+    finally:
+        os.close(fd)
+    return found if size - sum(length for _, length in found) >= SPARSE else None
 
 
 def _listxattr(path: bytes) -> list[str]:
@@ -248,13 +272,17 @@ def write_tree(
     layer: bool = False,
     finish: Finish = NOTHING,
     prefix: str = "",
+    sparse: bool = False,
 ) -> Written:
     """Archive the tree ``root``, beginning with ``./`` itself, as ``finish`` would have it; below ``prefix/`` if given.
+
+    ``sparse``: files with much of nothing in them are stored without that (GNU's sparse format), which layers of images
+    cannot have.
 
     ``epoch`` is SOURCE_DATE_EPOCH in seconds. Hard links: the first name in order is the file. ``layer`` says that the
     archive is to be an image layer, where names beginning with ``.wh.`` cannot be (BuildError). ``out`` stays open.
     """
-    writer = _Writer(out, epoch, prefix, finish.labels)
+    writer = _Writer(out, epoch, prefix, finish.labels, sparse=sparse)
     entries = {entry.name: entry for entry in _walk(os.fsencode(root), finish.selection)}
     entries.update((entry.name, entry) for entry in _written(os.fsencode(root), finish.contents))
     for entry in sorted(entries.values(), key=lambda entry: entry.name) if finish.contents else entries.values():

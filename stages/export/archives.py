@@ -100,9 +100,12 @@ def write_tar(
     try:
         with target.open("wb", buffering=1 << 20) as out, explained(name):
             if not name:
-                return write_tree(root, out, epoch=epoch, finish=finish, prefix=prefix)
+                return write_tree(root, out, epoch=epoch, finish=finish, prefix=prefix, sparse=True)
             compressor = command(name, target.parent).bake(*options, _out=out)
-            return feed(compressor, lambda pipe: write_tree(root, pipe, epoch=epoch, finish=finish, prefix=prefix))
+            return feed(
+                compressor,
+                lambda pipe: write_tree(root, pipe, epoch=epoch, finish=finish, prefix=prefix, sparse=True),
+            )
     except BaseException:
         target.unlink(missing_ok=True)
         raise

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Protocol
 
+from blockdev.core import holes
 from stages.errors import BuildError
 
 FILE, HARD_LINK, SYMLINK, DIRECTORY, FIFO = b"0", b"1", b"2", b"5", b"6"
@@ -161,24 +162,56 @@ class TarStream:
         """A regular file, read from ``path`` in pieces; BuildError where it has fewer bytes than ``size``."""
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            chunk = os.read(fd, min(member.size, _CHUNK))
-            if len(chunk) == member.size:
+            if member.size <= _CHUNK and len(chunk := os.read(fd, member.size)) == member.size:
                 self.add(member, chunk)
                 return
             if self._member:
                 self._member(member.name, member.size)
             self._write(header(member))
             left = member.size
-            while chunk:
+            for chunk in holes.pieces(fd, member.size):
                 self._write(chunk)
                 left -= len(chunk)
-                chunk = os.read(fd, min(left, _CHUNK))
         finally:
             os.close(fd)
         if left:
             raise BuildError("a file became shorter while it was archived", where=os.fsdecode(path))
         self._write(_padding(member.size))
         self._entries += 1
+
+    def add_sparse(self, member: Member, path: bytes, parts: Sequence[tuple[int, int]]) -> None:
+        """A regular file of which only ``parts`` (begin, length) are no zeros, in GNU's sparse format for PAX, 1.0."""
+        whole = [*parts] if parts and sum(parts[-1]) == member.size else [*parts, (member.size, 0)]
+        table = b"".join(b"%d\n" % number for number in (len(whole), *(each for part in whole for each in part)))
+        table += _padding(len(table))
+        size = len(table) + sum(length for _, length in parts)
+        folder, slash, name = member.name.rpartition(b"/")
+        records = {
+            b"GNU.sparse.major": b"1",
+            b"GNU.sparse.minor": b"0",
+            b"GNU.sparse.name": member.name,
+            b"GNU.sparse.realsize": b"%d" % member.size,
+        }
+        stored = folder + slash + b"GNUSparseFile.0/" + name
+        if self._member:
+            self._member(member.name, size)
+        self._write(header(replace(member, name=stored, size=size, records={**member.records, **records})) + table)
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            for begin, length in parts:
+                self._copy(fd, begin, length, path)
+        finally:
+            os.close(fd)
+        self._write(_padding(size))
+        self._entries += 1
+
+    def _copy(self, fd: int, at: int, left: int, path: bytes) -> None:
+        while left:
+            chunk = os.pread(fd, min(left, _CHUNK), at)
+            if not chunk:
+                raise BuildError("a file became shorter while it was archived", where=os.fsdecode(path))
+            self._write(chunk)
+            at, left = at + len(chunk), left - len(chunk)
 
     def add_stream(self, member: Member, source: Reader) -> None:
         """A regular file, read in pieces from what gives it; BuildError where that has fewer bytes than ``size``."""
