@@ -114,15 +114,16 @@ def test_a_command_runs_at_breaks_without_a_terminal(command: Command, place: Pa
 
 
 def test_an_element_that_wants_no_disk_image(command: Command, place: Path) -> None:
-    write_element(place / "elements", "my-no-final-image", {"cleanup.d/10-beside": script("echo kernel > it.kernel")})
+    beside = script('echo kernel > "$IMAGE_NAME.kernel"')
+    write_element(place / "elements", "my-no-final-image", {"cleanup.d/10-beside": beside})
     outcome = command("build", "tiny-os", "my-no-final-image", "-o", "qcow2", "-o", "tar", "--name", "both")
     assert outcome.status == 0, outcome.stderr
     assert "the element my-no-final-image leaves disk images out" in outcome.stderr
-    assert {file.name for file in command.destination.iterdir()} == {"it.kernel", "both.tar"}
-    (command.destination / "it.kernel").unlink()
+    assert {file.name for file in command.destination.iterdir()} == {"both.kernel", "both.tar"}
+    (command.destination / "both.kernel").unlink()
     outcome = command("build", "tiny-os", "my-no-final-image", "-o", "qcow2", "--name", "alone")
     assert outcome.status == 0, outcome.stderr
-    assert {file.name for file in command.destination.iterdir()} == {"it.kernel", "both.tar"}
+    assert {file.name for file in command.destination.iterdir()} == {"alone.kernel", "both.tar"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
