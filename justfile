@@ -81,8 +81,12 @@ compat *ARGS:
 matrix *WORDS:
     python -m tests.matrix {{WORDS}}
 
-# dnf, zypper and pacman with every fault that a mirror can have (synthetic mirrors)
+# kill -9 at 500 random instants over building, exporting, disk writing, cache sending and pruning; ARGS go to tests.faults
 faults *ARGS:
+    cd '{{justfile_directory()}}' && python -m tests.faults {{ARGS}}
+
+# dnf, zypper and pacman with every fault that a mirror can have (synthetic mirrors)
+mirror-faults *ARGS:
     DIB_CTR_ALL_FAULTS=1 pytest -q '{{justfile_directory()}}'/tests/integration/test_bad_mirrors.py {{ARGS}}
 
 # the tests that take too long to be among the others (an hour): a machine of each family, diskimage-builder's own tree; ARGS go to pytest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import re
 import sys
 import threading
@@ -88,6 +89,26 @@ class Arrivals:
         coming = self._pool.submit(destination.bring, stream, event["output"], target, folder, beside, more)
         self._begun.append(Arrival(event, target, coming))
 
+    def tell(self, send: Callable[[str], None]) -> None:
+        """The build has written all its outputs, and waits for word of those that are here: send it as soon as can be.
+
+        An output that could not be brought is not among them.
+        """
+        begun, counting = list(self._begun), threading.Lock()
+        left = len(begun)
+
+        def came(_: Future[dict[Path, Path]]) -> None:
+            nonlocal left
+            with counting:
+                left -= 1
+                if not left:
+                    send(json.dumps([arrival.event["index"] for arrival in begun if _is_whole(arrival)]))
+
+        for arrival in begun:
+            arrival.coming.add_done_callback(came)
+        if not begun:
+            send("[]")
+
     def _check(self, event: Event) -> None:
         """Take no place for an output's but its own folder of the store, and no name of a disk that is a path."""
         path, store = PurePosixPath(event["path"]), PurePosixPath(self._agent.engine.store)
@@ -159,6 +180,10 @@ class Arrivals:
         self._abandoned.set()
         self._pool.shutdown(cancel_futures=True)
         self._partials.close()
+
+
+def _is_whole(arrival: Arrival) -> bool:
+    return arrival.coming.done() and not arrival.coming.cancelled() and arrival.coming.exception() is None
 
 
 def _appear(place: Path, work: Callable[[], None]) -> None:

@@ -19,6 +19,7 @@ from builder.engines.memory import cache_folder
 from builder.ownfiles import named
 from builder.progress import Log, Reporter, closing, failure
 from builder.request import Prepared
+from builder.storesize import bounds
 from builder.toolimage import DISK
 from stages.errors import BuildError
 from stages.events import Event, parse
@@ -170,6 +171,7 @@ class Conversation:
     failed: Event | None = None
     error: Event | None = None
     on_output: Callable[[Event], None] = lambda _: None
+    on_written: Callable[[Callable[[str], None]], None] = lambda send: send("[]")
     exchange: Exchange | None = None  # the caches elsewhere, where there are any
     redaction: Redaction = field(default_factory=Redaction)
 
@@ -193,6 +195,8 @@ class Conversation:
         if kind == "output":
             self.outputs.append(event)
             self.on_output(event)
+        elif kind == "written":
+            self.on_written(send)
         elif kind == "assemble":
             self.assembly = event["job"]
         elif kind == "break":
@@ -287,7 +291,13 @@ def produce(
     for place in {place.parent for place in prepared.targets} | {folder.absolute()}:
         destination.sweep(place)
     agent = conversation.agent
-    request = dataclasses.replace(request, outputs=tuple(wanted), image=agent.digest(), caches=conversation.caches)
+    request = dataclasses.replace(
+        request,
+        outputs=tuple(wanted),
+        image=agent.digest(),
+        caches=conversation.caches,
+        arguments={**request.arguments, **bounds()},
+    )
     for sentence in prepared.notes:
         agent.note(sentence)
     if reasons := request.disk.get("privileged"):
@@ -303,6 +313,7 @@ def produce(
     side_folder = prepared.side_folder or folder
     with Arrivals(agent, prepared.targets, describer, replace=prepared.replace) as arrivals:
         conversation.on_output = arrivals.begin
+        conversation.on_written = arrivals.tell
         conversation.ask(
             request_archive(request, prepared.elements, prepared.given),
             lambda: _assembly(conversation, request, prepared),
@@ -378,7 +389,7 @@ def _scratch() -> Path:
 
 def shell(prepared: Prepared, conversation: Conversation, at: str, command: Sequence[str]) -> int:
     """Build up to a stage, then open a shell or run a command there; returns its exit status."""
-    arguments = {"command": json.dumps(list(command))} if command else {}
+    arguments = {**({"command": json.dumps(list(command))} if command else {}), **bounds()}
     request = dataclasses.replace(
         prepared.request,
         stop_at=at,

@@ -103,7 +103,10 @@ def closing(end: Event, outputs: Iterable[Event], places: Iterable[str]) -> str:
         details = [size(output["bytes"]), output["digest"], *([] if output["changed"] else ["unchanged"])]
         lines.append(f"{output['output']}: {place} ({', '.join(details)})")
     total = end["hits"] + end["misses"]
-    return "\n".join([*lines, f"{total} stages, {end['hits']} from the cache, in {end['seconds']:.1f} s"])
+    last = f"{total} stages, {end['hits']} from the cache, in {end['seconds']:.1f} s"
+    if end.get("pruned"):
+        last += f"; the store let go of {size(end['pruned'])} that no recent build used"
+    return "\n".join([*lines, last])
 
 
 class Reporter(Protocol):

@@ -27,8 +27,8 @@ from stages import (
     sources,
 )
 from stages.caches import drop_old_layout, read_cache_rules
-from stages.cleaning import prune
 from stages.control import Control, StoppedError
+from stages.delivery import deliver
 from stages.diskspace import DiskWatch, explained
 from stages.environment import PATH, capture_argv, initial, parse_capture, snippets
 from stages.errors import BuildError, UsageError
@@ -51,6 +51,7 @@ from stages.shell import finished_session, set_command
 from stages.sidefiles import side_files
 from stages.sourcestates import Question
 from stages.store import Store
+from stages.sweeping import sweep
 
 if TYPE_CHECKING:
     from stages.elsewhere import Elsewhere
@@ -300,9 +301,10 @@ class Built:
 
 def build(work: Work) -> None:
     """The command ``build``: tree and outputs."""
-    started = time.monotonic()
+    started, free = time.monotonic(), work.store.free()[0]
     if not work.request.caches.get("write"):
-        _end(started, _build(work, None))
+        built = _build(work, None)
+        _end(work, started, free, built)
         return
     from stages.packing import Packer
 
@@ -314,7 +316,7 @@ def build(work: Work) -> None:
             packer.close()
         emit("shared")
         work.control.line()
-    _end(started, built)
+    _end(work, started, free, built)
 
 
 def _build(work: Work, packer: Packer | None) -> Built:
@@ -339,7 +341,9 @@ def _build_once(work: Work, packer: Packer | None) -> Built:
     plan, builder, chain = built.plan, built.builder, built.chain
     redaction = builder.digests.redaction
     if built.only_looked:
-        Exporter(work.request, work.store, FinishedTree(plan, chain, {}, redaction), work.scratch).tell()
+        exporter = Exporter(work.request, work.store, FinishedTree(plan, chain, {}, redaction), work.scratch)
+        exporter.tell()
+        deliver(work.store, work.control, exporter.sent)
         return built
     for kind, fields in locked.settle(work.request, work.store, plan, chain):
         emit(kind, **fields)
@@ -352,14 +356,22 @@ def _build_once(work: Work, packer: Packer | None) -> Built:
         if packer and built.elsewhere:
             sharing.share(work.request, work.store, packer, builder.kept, exporter, built.elsewhere)
         side_files(work.store, work.scratch, chain, plan.tree_key)
+        deliver(work.store, work.control, exporter.sent)
     syncing.result()
     return built
 
 
-def _end(started: float, built: Built) -> None:
+def _end(work: Work, started: float, free: int, built: Built) -> None:
+    """Keep the store within its bounds, where this build made it grow (``free``: what was free before), and report."""
     builder = built.builder
     seconds = round(time.monotonic() - started, 3)
-    emit("end", seconds=seconds, hits=builder.hits, misses=builder.misses, tree=built.plan.tree_key)
+    more = {}
+    if builder.ran or builder.fetched:
+        from stages import budget
+
+        freed = budget.keep_within(work.store, work.request.arguments.get(budget.SETTING, ""), free)
+        more = {"pruned": freed} if freed else {}
+    emit("end", seconds=seconds, hits=builder.hits, misses=builder.misses, tree=built.plan.tree_key, **more)
 
 
 def plan(work: Work) -> None:
@@ -402,6 +414,8 @@ def cache(work: Work) -> None:
             for record in store.records()
         ]
     elif action == "prune":
+        from stages.cleaning import prune
+
         age, size = arguments.get("older_than"), arguments.get("max_bytes")
         data = prune(
             store,
@@ -428,6 +442,7 @@ def assemble(work: Work) -> None:
     arguments = work.request.arguments
     disks = Disks(work.request, work.store, work.scratch, work.elements if work.request.disk.get("privileged") else ())
     disks.make(json.loads(arguments["job"]), json.loads(arguments.get("passphrases", "{}")))
+    deliver(work.store, work.control, disks.sent)
     emit("result", data={"seconds": round(time.monotonic() - started, 3)})
 
 
@@ -460,7 +475,7 @@ def main(folder: Path, store_path: Path, control: int | None) -> int:
             cache(work)
         else:
             with work.store.in_use():
-                work.store.sweep()
+                sweep(work.store)
                 drop_old_layout(work.store)
                 COMMANDS[request.command](work)
     except StageFailedError:

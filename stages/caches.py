@@ -189,11 +189,15 @@ class PackageCaches:
                 _link(chosen_file, lower / path)
 
     def _lists(self, rule: CacheRule) -> Path:
-        return shared(self.store, f"{rule.name}{LISTS}", self.arch) / self.state.name
+        return self._pinned(shared(self.store, f"{rule.name}{LISTS}", self.arch) / self.state.name)
 
     def _private(self, rule: CacheRule) -> Path:
         name = f"{self.writers}-{self.state.name}" if rule.lists else self.writers
-        return shared(self.store, f"{rule.name}{PRIVATE}", self.arch) / name
+        return self._pinned(shared(self.store, f"{rule.name}{PRIVATE}", self.arch) / name)
+
+    def _pinned(self, folder: Path) -> Path:
+        self.store.pin(folder.relative_to(self.store.root).as_posix())
+        return folder
 
     # -- keeping ---------------------------------------------------------------------------------------------------
 

@@ -1,98 +1,137 @@
-"""Cleaning the store: what may go."""
+"""Cleaning the store: what may go.
+
+Cleaning runs beside builds and waits for none: what a build needs is pinned (``stages.pins``) and stays. What goes is
+renamed first, and removed after that.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from stages.caches import LISTS
-from stages.repositories import SAVED_LISTS
-from stages.store import BASE, Record, Store, occupied, remove_tree
-
-BLOCK_AGE = 30 * 86400.0  # seconds
+from stages import budget, locks, pins
+from stages.keeping import Item, Records, Wish, choose, layers_of, list_items, list_records
+from stages.store import BASE, Store, occupied, remove_tree
+from stages.sweeping import sweep
 
 
 def prune(store: Store, *, older_than: float | None, max_bytes: int | None, everything: bool) -> dict[str, int]:
-    """Remove records (oldest use first), and every layer, output and work folder that nothing names any more.
+    """Remove what is to go, and every layer that no record names and no build needs.
 
-    ``older_than`` is in seconds of age, ``max_bytes`` what layers and outputs may occupy afterwards. Waits for running
-    builds. Returns how many records, layers and outputs went, and the bytes freed.
+    ``older_than`` is in seconds since the last use, ``max_bytes`` what the store may occupy afterwards. Returns how
+    many ``records``, ``layers`` and ``outputs`` went, the bytes ``freed`` and those ``left``.
     """
-    with store.alone():
-        return _prune(store, older_than, max_bytes, everything)
+    sweep(store)
+    begun = time.time()
+    records = list_records(store)
+    items = list_items(store, records)
+    with pins.gate(store.root, cleaning=True):
+        needed = pins.pinned(store.root)
+    going = choose(items, needed, Wish(older_than, max_bytes, everything), begun)
+    trash = _Trash(store)
+    with pins.gate(store.root, cleaning=True):
+        needed = pins.pinned(store.root)
+        taken = [item for item in going if not item.is_needed(needed) and _take(item, trash, begun)]
+        layers = _unnamed(store, records, needed)
+        for layer in layers:
+            trash.throw(layer)
+        _remove_digests(store, needed)
+        if everything and not needed:
+            _take_rest(store, trash)
+    freed = sum(item.bytes for item in taken if not item.is_stage)
+    known = {record.layer: record.bytes for _, record in records.values() if record}
+    freed += sum(known[path.name] if path.name in known else occupied(trash.folders[path]) for path in layers)
+    trash.remove()
+    left = sum(item.bytes for item in items) - sum(item.bytes for item in taken)
+    budget.note(store, left)
+    return {
+        "records": sum(item.is_stage for item in taken),
+        "layers": len(layers),
+        "outputs": sum(item.name.startswith("outputs/") for item in taken),
+        "freed": freed,
+        "left": left,
+    }
 
 
-def _prune(store: Store, older_than: float | None, max_bytes: int | None, everything: bool) -> dict[str, int]:
-    before = occupied(store.root)
-    store.sweep()
-    now = time.time()
-    usable = {record.key: record for record in store.records()}
-    oldest = _oldest_first(store, usable)
-    going = {file.stem for file in (store.root / "keys").glob("*.json") if everything or file.stem not in usable}
-    if older_than is not None:
-        going.update(key for key, used in oldest if now - used > older_than)
-    outputs = _outputs_to_go(store, now, older_than, max_bytes, everything)
-    if max_bytes is not None:
-        excess = sum(record.bytes for key, record in usable.items() if key not in going) - max_bytes
-        for key, _ in oldest:
-            if excess > 0 and key not in going:
-                going.add(key)
-                excess -= usable[key].bytes
-    for key in going:
-        store.forget(key)
-    kept = {layer for key, record in usable.items() if key not in going for layer in record.chain()} | {BASE}
-    layers = [folder for folder in (store.root / "layers").iterdir() if folder.name not in kept]
-    lists = [path for path in (store.root / "digests").iterdir() if path.name not in kept]
-    rest = [
-        *lists,
-        *(store.root / "sessions").iterdir(),
-        *_blocks_to_go(store, now, older_than, bool(outputs) or everything),
-    ]
-    if everything:
-        rest += [path for name in ("cache", "last", "repositories") for path in (store.root / name).iterdir()]
-    for path in (*layers, *outputs, *rest):
-        remove_tree(path) if path.is_dir() else path.unlink()
-    for folder in _lists_to_go(store, now, older_than, max_bytes is not None):
-        remove_tree(folder)
-    freed = max(0, before - occupied(store.root))
-    return {"records": len(going), "layers": len(layers), "outputs": len(outputs), "freed": freed}
+def let_go(store: Store, names: Sequence[str]) -> None:
+    """Remove what this build has no use for any more (``outputs/<key>``), but for what other builds need."""
+    trash = _Trash(store)
+    with pins.gate(store.root, cleaning=True):
+        needed = pins.pinned(store.root, store.pins)
+        for name in names:
+            if name not in needed:
+                with contextlib.suppress(FileNotFoundError):
+                    trash.throw(store.root / name)
+    trash.remove()
 
 
-def _oldest_first(store: Store, records: Mapping[str, Record]) -> list[tuple[str, float]]:
-    """Keys with the time of their last use (seconds since 1970): a layer is used when one on top of it is."""
-    used: dict[str, float] = {}
-    times = {key: (store.root / "keys" / f"{key}.json").stat().st_mtime for key in records}
-    for key, record in records.items():
-        for layer in record.chain():
-            used[layer] = max(used.get(layer, 0.0), times[key])
-    last = {key: max(times[key], used.get(record.layer, 0.0)) for key, record in records.items()}
-    # Among those of one build the topmost goes first: without it the others are still of use.
-    return sorted(last.items(), key=lambda item: (item[1], -len(records[item[0]].below)))
+@dataclass
+class _Trash:
+    """Takes things out of the store's sight; folders are renamed to where no lock holds them, and removed later.
+
+    If this process dies meanwhile the next sweep does it. Nothing is made for that: it must work on a full disk.
+    """
+
+    store: Store
+    folders: dict[Path, Path] = field(default_factory=dict)
+
+    def throw(self, path: Path) -> None:
+        """Take a file or folder away; raises FileNotFoundError."""
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()
+            return
+        self.folders[path] = self.store.root / "work" / secrets.token_hex(6)
+        path.rename(self.folders[path])
+
+    def remove(self) -> None:
+        """Remove the folders for good."""
+        for path in self.folders.values():
+            remove_tree(path)
 
 
-def _lists_to_go(store: Store, now: float, older_than: float | None, shrink: bool) -> list[Path]:
-    """Saved package lists that were not used for long or, where room is wanted, that no layer has any more."""
-    folders, cached = list((store.root / SAVED_LISTS).glob("*")), list((store.root / "cache").glob(f"*{LISTS}/*/*"))
-    if shrink:
-        return cached + [folder for folder in folders if all(file.stat().st_nlink == 1 for file in folder.iterdir())]
-    folders += cached
-    return [folder for folder in folders if older_than is not None and now - folder.stat().st_mtime > older_than]
+def _take(item: Item, trash: _Trash, begun: float) -> bool:
+    """Take an item out of the store, unless it was used since; within the gate."""
+    try:
+        if item.paths[0].lstat().st_mtime > begun:
+            return False
+        for path in item.paths:
+            with contextlib.suppress(FileNotFoundError):
+                trash.throw(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
-def _outputs_to_go(
-    store: Store, now: float, older_than: float | None, max_bytes: int | None, everything: bool
-) -> list[Path]:
-    """Outputs can be written again from their layers: where room is wanted, they go before any layer does."""
-    folders = list((store.root / "outputs").iterdir())
-    held = sum(occupied(store.root / name) for name in ("layers", "outputs"))
-    if everything or (max_bytes is not None and held > max_bytes):
-        return folders
-    return [folder for folder in folders if older_than is not None and now - folder.stat().st_mtime > older_than]
+def _unnamed(store: Store, seen: Records, needed: Collection[str]) -> list[Path]:
+    """Layers that nothing needs: no record's chain has them, and no build; within the gate."""
+    kept = layers_of(list_records(store, seen)) | {BASE}
+    folders = list((store.root / "layers").iterdir())
+    return [folder for folder in folders if folder.name not in kept and f"layers/{folder.name}" not in needed]
 
 
-def _blocks_to_go(store: Store, now: float, older_than: float | None, all_of_them: bool) -> list[Path]:
-    """Compressed blocks of outputs: they go with those where room is wanted, else when unused for a month."""
-    age = min(older_than, BLOCK_AGE) if older_than is not None else BLOCK_AGE
-    blocks = [path for path in (store.root / "blocks").rglob("*") if path.is_file()]
-    return [path for path in blocks if all_of_them or now - path.stat().st_mtime > age]
+def _remove_digests(store: Store, needed: Collection[str]) -> None:
+    """Let go of lists of digests whose layers have gone, and of what nobody writes any more; within the gate."""
+    for file in list((store.root / "digests").iterdir()):
+        layer = file.name.lstrip(".").partition(".")[0]
+        if file.name.startswith("."):
+            is_of_use = locks.is_held(file.with_name(layer))
+        else:
+            is_of_use = f"layers/{layer}" in needed or (store.root / "layers" / layer).is_dir()
+        if not is_of_use:
+            file.unlink(missing_ok=True)
+
+
+def _take_rest(store: Store, trash: _Trash) -> None:
+    """Take what else there is where everything goes and no build runs: what places had last, states, empty folders."""
+    for name in ("last", "repositories"):
+        for path in list((store.root / name).iterdir()):
+            trash.throw(path)
+    for directory, _, _ in os.walk(store.root / "cache", topdown=False):
+        if directory != str(store.root / "cache"):
+            with contextlib.suppress(OSError):
+                Path(directory).rmdir()

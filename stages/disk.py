@@ -15,11 +15,12 @@ import contextlib
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stages.artifacts import MANIFEST, Writer, manifest
+from stages.delivery import Sent
 from stages.events import emit
 from stages.finished import read_done, write_done
 from stages.outputs import DESCRIBED, FinishedTree
@@ -63,7 +64,15 @@ def job(
             changed = finish(merged / "tree", policy, {MANIFEST: manifest(described)})
             more = hand_over(store, tree, merged / "tree", changed)
             more["used"], more["least"] = measured(request, merged / "tree")
-    return {"chain": list(tree.chain), "epoch": tree.epoch, "described": described, "outputs": outputs, **more}
+    lent = store.lend(*needed(tree.chain, more))
+    given = {"chain": list(tree.chain), "epoch": tree.epoch, "described": described, "outputs": outputs, "lent": lent}
+    return {**given, **more}
+
+
+def needed(chain: Sequence[str], given: Mapping[str, Any]) -> tuple[str, ...]:
+    """What of the store the block-device stage reads, by the names of pins."""
+    tree = (f"outputs/{Path(given['tree']).parent.name}",) if "tree" in given else ()
+    return (*(f"layers/{layer}" for layer in chain), *tree)
 
 
 def _policy(request: Request, described: Mapping[str, Any], name: str) -> Policy:
@@ -116,11 +125,14 @@ class Disks:
     store: Store
     scratch: Path
     elements: Sequence[tuple[str, Path]] = ()
+    sent: Sent = field(default_factory=Sent)  # what was reported for the host to fetch
 
     def make(self, given: Mapping[str, Any], passphrases: Mapping[str, str]) -> None:
         """Make all outputs of the job that are not in the store, from one raw image for each policy; report each."""
+        self.store.take_over(str(given.get("lent", "")), *needed(given["chain"], given))
         with contextlib.ExitStack() as held:
             for key in sorted({output["key"] for output in given["outputs"]}):
+                self.store.pin(f"outputs/{key}")
                 held.enter_context(self.store.lock(f"output-{key[:32]}"))
             for policy in dict.fromkeys(output["slim"] for output in given["outputs"]):
                 wanted = [output for output in given["outputs"] if output["slim"] == policy]
@@ -141,6 +153,8 @@ class Disks:
     def _report(self, output: Mapping[str, Any]) -> None:
         done = read_done(self._folder(output))
         assert done is not None, "it has just been written"
+        if output["have"] != output["key"]:
+            self.sent.outputs[output["index"]] = output["key"]
         emit(
             "output",
             output=output["type"],

@@ -92,6 +92,7 @@ class Elsewhere:
     def _fetch_output(self, offer: Offer) -> bool:
         with self.store.lock(f"output-{offer.key[:32]}"), self.store.workplace() as place:
             folder = self.store.root / "outputs" / offer.key
+            self.store.pin(f"outputs/{offer.key}")
             try:
                 file = self._bring(offer, place)
                 _unpack(file, offer, place)

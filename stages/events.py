@@ -12,6 +12,7 @@ wait                ``number``: another build is running this stage; this one wa
 output              ``output`` (type), ``index`` (place in the request), ``key``, ``path`` (in the store), ``changed``
                     (False: the host has it already), ``digest``, ``bytes``; the type "files" is what scripts wrote
                     beside the image
+written             every output was reported: a line of JSON answers, with the places of those that the host has now
 assemble            ``job``: what the block-device stage needs to make disk images (``stages.disk``)
 break               ``session``, ``number``, ``point`` (before, after, error): wants a shell, waits for ``continue``
 failed              ``number``, ``status``, ``tail`` (last lines), ``phase``, ``element``, ``script``; where the last
@@ -31,7 +32,8 @@ used                ``used``: what the build used (``stages.lock``)
 vendor              ``path`` (in the store) of the folder with the lists and packages that the host does not hold
 note                ``text``: something worth a line
 result              ``data``: the answer of a command that has one (plan, cache, doctor)
-end                 ``seconds``, ``hits``, ``misses``, ``tree`` (key of the finished tree)
+end                 ``seconds``, ``hits``, ``misses``, ``tree`` (key of the finished tree), perhaps ``pruned``: bytes
+                    that went from the store, so that it stays within its bounds
 ==================  =======================================================================================
 """
 

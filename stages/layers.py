@@ -160,6 +160,7 @@ class Builder:
         emit("start", number=stage.number)
         self.store.digests.check(chain)  # what lies below is compared while stages run
         self.misses += 1
+        self._make_room()
         started = time.monotonic()
         self.store.watch.mark()
         with self.store.workplace() as place:
@@ -247,6 +248,14 @@ class Builder:
         if full:
             raise full
         raise StageFailedError
+
+    def _make_room(self) -> None:
+        from stages import budget
+
+        freed = budget.make_room(self.store, self.request.arguments.get(budget.SETTING, ""))
+        if freed:
+            went = f"let go of {freed / 1e6:.0f} MB that no build needs now"
+            emit("note", text=f"the store's disk is nearly full: {went}")
 
     # -- what a stage sees -----------------------------------------------------------------------------------------
 
@@ -339,6 +348,7 @@ class Builder:
         """
         session = f"{os.getpid()}-{stage.number}-{digest(stage.key + str(time.time()))[:8]}"
         folder = self.store.root / "sessions" / session
+        lent = self.store.lend(f"sessions/{session}", *(f"layers/{layer}" for layer in chain))
         folder.mkdir()
         write_hooks(stage.files, folder / "hooks")
         if place is not None:
@@ -349,6 +359,7 @@ class Builder:
             json.dumps(
                 {
                     "chain": list(chain),
+                    "lent": lent,
                     "arch": self.request.arch,
                     "inside": stage.phase.inside,
                     "network": stage.network and not self.request.offline,

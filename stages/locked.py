@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from stages.control import Control
 from stages.events import emit
 from stages.plan import Plan
+from stages.repositories import SAVED_LISTS
 from stages.request import Request
 from stages.store import Store
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 def prepare(request: Request, store: Store, control: Control, builder: Builder) -> None:
     """Before the first stage of a locked build: bring together what it needs; raises BuildError for what is gone."""
     used = request.locking.used
+    if request.locking.report or used is not None:
+        store.pin(f"cache/apt/{request.arch}", SAVED_LISTS)
     if used is None:
         return
     from stages.replay import Replay

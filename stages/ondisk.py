@@ -36,6 +36,7 @@ _LAST = "cleanup.d/99999-seal-tree"  # after all of cleanup.d
 def hand_over(store: Store, tree: FinishedTree, source: Path, changed: Finish) -> dict[str, Any]:
     """Write the mounted tree ``source`` as a tar into the store; returns what goes into the job."""
     folder = store.root / "outputs" / f"tree-{tree.plan.tree_key[:32]}"
+    store.pin(f"outputs/{folder.name}")
     if folder.exists():
         remove_tree(folder)
     folder.mkdir()

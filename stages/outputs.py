@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stages.delivery import Sent
 from stages.environment import without_services
 from stages.events import emit
 from stages.finished import damage, damaged, read_done, write_done
@@ -71,6 +72,7 @@ class Exporter:
     store: Store
     tree: FinishedTree
     scratch: Path
+    sent: Sent = field(default_factory=Sent)  # what was reported for the host to fetch
     _reads_tree: bool = False
     _written: set[str] = field(default_factory=set)  # keys of outputs that this very build has written or compared
 
@@ -102,23 +104,19 @@ class Exporter:
 
     def tell(self) -> None:
         """Report each output, none of which is lacking: as what lies at its destination, or in the store."""
-        for index, output in enumerate(self.request.outputs):
-            key = self.key(output)
-            if self._lies_there(output, key):
-                emit("output", output=output.type, index=index, key=key, path="", changed=False, **output.known)
-            else:
-                self._output(index)
+        for index in range(len(self.request.outputs)):
+            self._output(index)
 
     def _disks(self) -> tuple[list[int], list[tuple[int, str]]]:
-        """The places of disk images that are in the store, and those of the others with their keys."""
+        """The places of disk images that are in the store or where they belong, and those of the others with keys."""
         there: list[int] = []
         missing: list[tuple[int, str]] = []
         for index, output in enumerate(self.request.outputs):
             if output.type in DISK_TYPES:
                 key = self.key(output)
-                if output.have != key:
+                if not self._lies_there(output, key):
                     self._let_go_of_damaged(key, output.type)
-                if self.find(key):
+                if self._lies_there(output, key) or self.find(key):
                     there.append(index)
                 else:
                     missing.append((index, key))
@@ -152,9 +150,12 @@ class Exporter:
     def _output(self, index: int) -> None:
         output = self.request.outputs[index]
         key = self.key(output)
-        if output.have != key:
-            self._let_go_of_damaged(key, output.type)
+        if self._lies_there(output, key):
+            emit("output", output=output.type, index=index, key=key, path="", changed=False, **output.known)
+            return
+        self._let_go_of_damaged(key, output.type)
         done = self.ensure(key, output)
+        self.sent.outputs[index] = key
         if self._reads_tree:  # nothing is told of before the layers are known to be sound: else it is told of twice
             self.store.digests.require(self.tree.chain)
         emit(
@@ -163,7 +164,7 @@ class Exporter:
             index=index,
             key=key,
             path=str(self.store.root / "outputs" / key),
-            changed=output.have != key,
+            changed=True,
             digest=done["digest"],
             image=done["image"],
             bytes=done["bytes"],
@@ -183,12 +184,14 @@ class Exporter:
             return done
 
     def find(self, key: str) -> dict[str, Any] | None:
-        """What is known of a finished output, or None."""
+        """What is known of a finished output, or None; it stays while this build runs."""
+        self.store.pin(f"outputs/{key}")
         return read_done(self.store.root / "outputs" / key)
 
     def _let_go_of_damaged(self, key: str, kind: str) -> None:
         """Remove an output that the store has, where it is not what was written: it is going to be delivered."""
         folder = self.store.root / "outputs" / key
+        self.store.pin(f"outputs/{key}")
         with self.store.lock(f"output-{key[:32]}"):
             done = None if key in self._written else read_done(folder)
             wrong = damaged(folder, done) if done else []
@@ -212,6 +215,7 @@ class Exporter:
         key = self.key(layout)
         self._let_go_of_damaged(key, layout.type)
         image = self.ensure(key, layout)["image"]
+        self.sent.helpers.add(key)
         source = self.store.root / "outputs" / key
         shutil.copyfile(source / DESCRIBED, artifact.with_name(DESCRIBED))
         digest, length = writer.write_archive(artifact, output, source / "artifact")
@@ -224,7 +228,9 @@ class Exporter:
         with self.store.workplace() as place:
             artifact = place.path / "artifact"
             done: dict[str, Any] = {"type": output.type, "name": self.request.name}
+            started = time.monotonic()
             done |= self._artifact(artifact, output)
+            done["seconds"] = round(time.monotonic() - started, 3)
             for name in ("layer", "work"):
                 (place.path / name).rmdir()
             digests = {"artifact": done["digest"]} if artifact.is_file() else {}

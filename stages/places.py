@@ -14,3 +14,4 @@ IMAGE_CACHE = f"{BUILD_DIR}/image-cache"  # DIB_IMAGE_CACHE: the scripts' own
 LOCKS = f"{IMAGE_CACHE}/lockfiles"  # DIB_LOCKFILES
 IMAGE_DIR = f"{BUILD_DIR}/image"  # TMP_IMAGE_DIR: an empty folder of each stage
 CALLER = f"{BUILD_DIR}/cwd"
+OF_SCRIPTS = "image-cache"  # how the name of the store's folder for it begins, below cache/

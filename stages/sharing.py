@@ -79,15 +79,17 @@ def share(
     wanted = {(record.key, record.layer): record for record in records if record and digests.may_travel(record.inputs)}
     wanted = {name: record for name, record in wanted.items() if name not in elsewhere.held}
     store.digests.require(record.layer for record in wanted.values() if record.layer)
-    outputs = {exporter.key(output): output.type for output in request.outputs if output.type not in DISK_TYPES}
+    outputs = {exporter.key(output): output for output in request.outputs if output.type not in DISK_TYPES}
     staying = [stage for stage in exporter.tree.plan.stages if not digests.may_travel(stage.inputs)]
     if staying:
         outputs = {}
         emit("note", text=_staying(staying, len(exporter.tree.plan.stages)))
     elsewhere.ask(list(outputs))
-    for key, kind in outputs.items():
+    for key, output in outputs.items():
         if (key, "") not in elsewhere.held:
-            packer.add_output(key, kind, exporter.tree.chain)
+            exporter.ensure(key, output)  # the host may have it, and the store not
+            exporter.sent.helpers.add(key)
+            packer.add_output(key, output.type, exporter.tree.chain)
     try:
         folder = packer.finish(wanted.values())
     except OSError as error:

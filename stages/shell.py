@@ -5,11 +5,13 @@ Whatever is changed in a shell is thrown away with it: a layer holds only what i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from stages import foreign
 from stages.environment import PATH
@@ -25,9 +27,11 @@ def finished_session(store: Store, chain: Sequence[str], tree_key: str, arch: st
     """A session in the finished tree of an architecture, as its image would run; returns its name."""
     session = f"{os.getpid()}-tree-{tree_key[:8]}"
     folder = store.root / "sessions" / session
+    lent = store.lend(f"sessions/{session}", *(f"layers/{layer}" for layer in chain))
     (folder / "hooks").mkdir(parents=True, exist_ok=True)
     content = {
         "chain": list(chain),
+        "lent": lent,
         "arch": arch,
         "inside": True,
         "network": True,
@@ -52,6 +56,14 @@ def _greet(content: Mapping[str, object]) -> None:
         print(f"dib-ctr: its script is {content['script']}", file=sys.stderr, flush=True)
 
 
+@contextlib.contextmanager
+def _taken_over(store: Store, session: str, content: Mapping[str, Any]) -> Iterator[None]:
+    store.take_over(
+        str(content.get("lent", "")), f"sessions/{session}", *(f"layers/{each}" for each in content["chain"])
+    )
+    yield
+
+
 def enter(session: str, store_path: Path, scratch: Path) -> int:
     """Open the session's shell on this process's terminal, remove the session, and return the shell's exit status."""
     store = Store(store_path)
@@ -69,6 +81,7 @@ def enter(session: str, store_path: Path, scratch: Path) -> int:
     programs = foreign.programs(content["arch"], scratch / "native")
     with (
         store.in_use(),
+        _taken_over(store, session, content),
         store.workplace() as place,
         mounted(store, chain, scratch / "merged", place.upper, place.path / "work") as merged,
         resolving(merged / "tree", resolv_conf() if content["network"] else b"", also_missing=True),

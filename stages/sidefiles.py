@@ -16,6 +16,7 @@ def side_files(store: Store, scratch: Path, chain: Sequence[str], tree_key: str)
     if not any((store.root / "layers" / layer / "cwd").is_dir() for layer in chain):
         return
     folder = store.root / "outputs" / f"files-{tree_key[:32]}"
+    store.lend(f"outputs/{folder.name}")
     with store.lock(f"output-{folder.name}"):
         done = read_done(folder)
         wrong = damaged(folder, done) if done else []

@@ -14,7 +14,7 @@ from stages.caches import CacheRule, CacheView, ListsState, PackageCaches
 from stages.cachewriters import writers
 from stages.fetchedlists import FetchedPlaces
 from stages.listedpackages import ListedPackages, SavedPlaces
-from stages.places import LOCKS
+from stages.places import LOCKS, OF_SCRIPTS
 from stages.plan import Plan, Stage
 from stages.redaction.keyed import KeyDigests
 from stages.repositories import Patience
@@ -103,14 +103,14 @@ class StageCaches:
         """
         for mount in _mounts(stage, merged):
             if mount.place != caches.APT_ARCHIVES and ".." not in Path(mount.source).parts:
-                folder = self._folder("image-cache-mounts", lambda stage: stage.phase.name not in UNMOUNTED)
+                folder = self._folder(f"{OF_SCRIPTS}-mounts", lambda stage: stage.phase.name not in UNMOUNTED)
                 source = folder / mount.source.lstrip("/")
                 source.mkdir(parents=True, exist_ok=True)
                 yield Cache("", source, mount.place)
 
     def image_cache(self) -> Path:
         """The scripts' own cache (DIB_IMAGE_CACHE), which outlives builds; they lock in it themselves."""
-        folder = self._folder("image-cache", lambda stage: stage.image_cache)
+        folder = self._folder(OF_SCRIPTS, lambda stage: stage.image_cache)
         (folder / Path(LOCKS).name).mkdir(exist_ok=True)
         return folder
 
@@ -129,6 +129,7 @@ class StageCaches:
         if name not in self._writers:
             self._writers[name] = writers(self.plan.stages, sees)
         folder = caches.shared(self.store, name, self.request.arch) / self._writers[name]
+        self.store.pin(folder.relative_to(self.store.root).as_posix())
         folder.mkdir(parents=True, exist_ok=True)
         os.utime(folder)  # the last use, for prune
         return folder

@@ -7,6 +7,7 @@
     keys/<key>.json                the record of a stage: which layer, on top of which, from which inputs
     last/<place>.json              the inputs that a stage's place in a plan had last, to say why a miss missed
     synced/<key>                   this record and its layer were on the disk before this file was made
+    pins/                          what running builds need (``stages.pins``)
     locks/, work/, cache/, outputs/, blocks/, repositories/, sessions/, agent/
 
 A layer is made in ``work/`` and renamed; its record comes after it. So a record always has its whole layer, and what no
@@ -18,7 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
@@ -29,11 +29,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stages import syscalls
+from stages import locks, pins, syscalls
 from stages.digestlist import list_folder
 from stages.diskspace import DiskWatch, case_insensitive, explained, read_only
 from stages.errors import BuildError
 from stages.layerdigests import SMALL_ENTRIES, SMALL_LENGTH, LayerDigests
+from stages.pins import Pins
+from stages.pins import boot_id as boot_id
 
 BASE = "base"  # the layer below all others: an empty tree and an empty caller's folder
 
@@ -51,8 +53,10 @@ FOLDERS = (
     "repositories",
     "sessions",
     "agent",
+    pins.FOLDER,
 )
 PARTS = ("tree", "cwd", "hooks")  # of a layer
+LOCK, PART = ".lock", ".part"  # in work/: of a folder with this name's beginning; a small file that will be renamed
 _ID_BYTES = 5  # ten digits a layer: 300 of them fit in the page that mount options may have
 
 
@@ -80,11 +84,6 @@ class Record:
     def chain(self) -> tuple[str, ...]:
         """The layers below and this one, lowest first."""
         return (*self.below, self.layer) if self.layer else self.below
-
-
-def boot_id() -> str:
-    """The kernel's identifier of this boot."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def write_file(path: Path, text: str) -> None:
@@ -179,8 +178,7 @@ class Workplace:
     def close(self) -> None:
         """Give the place up: whatever is left in it goes."""
         remove_tree(self.path)
-        self.path.with_name(self.path.name + ".lock").unlink(missing_ok=True)
-        os.close(self._handle)
+        locks.give_up(self.path.with_name(self.path.name + LOCK), self._handle)
 
 
 class Store:
@@ -190,6 +188,7 @@ class Store:
         self.root = root
         self.digests = LayerDigests(root)
         self.watch = DiskWatch(root)
+        self.pins: Pins | None = None  # of the build that this process is
         self._boot = boot_id()
         try:
             if os.statvfs(root).f_flag & os.ST_RDONLY:
@@ -209,7 +208,24 @@ class Store:
     # -- records ---------------------------------------------------------------------------------------------------
 
     def find(self, key: str) -> Record | None:
-        """The record of a key whose layers are all whole and here, or None."""
+        """The record of a key whose layers are all whole and here, or None; a build has it pinned from now on."""
+        if self.pins is None or f"keys/{key}" in self.pins:
+            return self.look(key)
+        with pins.gate(self.root):
+            record = self._read(key)
+            if record:
+                self.pins.add((f"keys/{key}", *(f"layers/{layer}" for layer in record.chain())))
+        return self._with_digests(record)
+
+    def look(self, key: str) -> Record | None:
+        """The same, but nobody is to rely on it: it may go at any time."""
+        return self._with_digests(self._read(key))
+
+    def _with_digests(self, record: Record | None) -> Record | None:
+        """A record, if its layer's digests are there; where they are being made, waits for them (outside the gate)."""
+        return record if record is None or not record.layer or self.digests.has(record.layer) else None
+
+    def _read(self, key: str) -> Record | None:
         try:
             data = json.loads((self.root / "keys" / f"{key}.json").read_text(encoding="utf-8"))
             if data.pop("sum") != record_sum(data):
@@ -222,7 +238,7 @@ class Store:
         layers = f"{self.root}/layers"  # asked for each layer of each chain: as text that costs a fifth
         if record.key != key or not all(os.path.isdir(f"{layers}/{layer}") for layer in record.chain()):  # noqa: PTH112
             return None
-        return record if not record.layer or self.digests.has(record.layer) else None
+        return record
 
     def last_inputs(self, place: str) -> Mapping[str, str] | None:
         """The inputs that this place in a plan had when a stage was last kept for it."""
@@ -239,14 +255,17 @@ class Store:
         if parts:
             layer = secrets.token_hex(_ID_BYTES)
             extent = measure(place.upper)
-            if extent.is_small:
-                self.digests.write(layer, list_folder(str(place.upper)))
-            place.upper.rename(self.root / "layers" / layer)
-            if not extent.is_small:
-                self.digests.begin(layer)
+            digests = list_folder(str(place.upper)) if extent.is_small else None
             record = dataclasses.replace(record, bytes=extent.bytes, fingerprint=extent.fingerprint)
         record = dataclasses.replace(record, layer=layer, parts=tuple(parts), boot=self._boot)
-        self._note(record, plan_place)
+        with pins.gate(self.root):  # a layer without a record would be rubbish to a cleaner
+            if layer:
+                if digests is not None:
+                    self.digests.write(layer, digests)
+                place.upper.rename(self.root / "layers" / layer)
+                if digests is None:
+                    self.digests.begin(layer)
+            self._note(record, plan_place)
         return record
 
     def adopt(self, place: Workplace, record: Record, plan_place: str, content: str) -> Record:
@@ -259,23 +278,40 @@ class Store:
         if not right or (record.layer and found.digest != content):
             raise BuildError("its files are not those that were kept")
         kept = dataclasses.replace(record, bytes=0, fingerprint="", boot=self._boot)
+        folder = self.root / "layers" / record.layer
         if record.layer:
             extent = measure(place.upper)
             kept = dataclasses.replace(kept, bytes=extent.bytes, fingerprint=extent.fingerprint)
-            folder = self.root / "layers" / record.layer
+            self.pin(f"layers/{record.layer}")
             if folder.exists() and list_folder(str(folder)).digest != content:
                 folder.rename(place.path / "replaced")  # the same one, left over from earlier, has been damaged
-            if not folder.exists():
-                place.upper.rename(folder)
-            self.digests.write(record.layer, found)
-        self._note(kept, plan_place)
+        with pins.gate(self.root):
+            if record.layer:
+                if not folder.exists():
+                    place.upper.rename(folder)
+                self.digests.write(record.layer, found)
+            self._note(kept, plan_place)
         return kept
 
     def _note(self, record: Record, plan_place: str) -> None:
+        if self.pins is not None:
+            self.pins.add((f"keys/{record.key}", *(f"layers/{layer}" for layer in record.chain())))
         (self.root / "synced" / record.key).unlink(missing_ok=True)
         data = dataclasses.asdict(record)
-        write_file(self.root / "keys" / f"{record.key}.json", json.dumps({**data, "sum": record_sum(data)}))
-        write_file(self.root / "last" / f"{plan_place}.json", json.dumps(dict(record.inputs)))
+        self.write(self.root / "keys" / f"{record.key}.json", json.dumps({**data, "sum": record_sum(data)}))
+        self.write(self.root / "last" / f"{plan_place}.json", json.dumps(dict(record.inputs)))
+
+    def write(self, path: Path, text: str) -> None:
+        """Write a small file of the store: readers see the old content or the new, a killed writer leaves nothing."""
+        partial = self.root / "work" / f"{secrets.token_hex(6)}{PART}"
+        handle = locks.take(partial)
+        assert handle is not None  # it waits
+        try:
+            with open(handle, "w", encoding="utf-8", closefd=False) as file:
+                file.write(text)
+            partial.rename(path)
+        finally:
+            locks.give_up(partial, handle)
 
     def forget(self, key: str) -> None:
         """Let a record go; its layer stays until the next prune, for builds that use it now."""
@@ -300,85 +336,71 @@ class Store:
 
         The kernel gives it up when the holder dies, however it dies.
         """
-        handle = os.open(self.root / "locks" / name, os.O_RDWR | os.O_CREAT, 0o644)
+        path = self.root / "locks" / name
+        waited = False
+        handle = locks.take(path, wait=False)
+        if handle is None:
+            waited = True
+            handle = locks.take(path)
+        assert handle is not None  # it waits
         try:
-            waited = False
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                waited = True
-                fcntl.flock(handle, fcntl.LOCK_EX)
             yield waited
         finally:
-            os.close(handle)
+            locks.give_up(path, handle)
 
     def is_locked(self, name: str) -> bool:
         """Does somebody hold this lock right now."""
-        handle = os.open(self.root / "locks" / name, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        else:
-            return False
-        finally:
-            os.close(handle)
+        return locks.is_held(self.root / "locks" / name)
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
-        """Held by every build while it runs, shared: prune waits until nothing is."""
-        handle = os.open(self.root / "locks" / "in-use", os.O_RDWR | os.O_CREAT, 0o644)
+        """This process is a build: what it finds and keeps is pinned until the end, and no cleaner takes it away."""
+        self.pins = Pins(self.root)
         try:
-            fcntl.flock(handle, fcntl.LOCK_SH)
             yield
         finally:
-            os.close(handle)
+            self.pins.close()
+            self.pins = None
 
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Held while the store is cleaned: waits until no build runs, and builds wait for it."""
-        handle = os.open(self.root / "locks" / "in-use", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)
+    def pin(self, *names: str) -> None:
+        """Have what a build is about to look at stay, if it is there: ``layers/<id>``, ``outputs/<key>`` and so on."""
+        if self.pins is not None:
+            with pins.gate(self.root):
+                self.pins.add(names)
+
+    def lend(self, *names: str) -> str:
+        """Have these stay for a while after this build, for another container that fetches or mounts them.
+
+        Returns the name that the other one gives to ``take_over`` ("" where this is no build).
+        """
+        self.pin(*names)
+        return self.pins.lend(names) if self.pins is not None else ""
+
+    def take_over(self, lent: str, *names: str) -> None:
+        """Pin what another build has lent under this name."""
+        self.pin(*names)
+        pins.take_over(self.root, lent)
 
     @contextlib.contextmanager
     def workplace(self) -> Iterator[Workplace]:
         """A fresh place in ``work/`` for one stage."""
         path = self.root / "work" / secrets.token_hex(6)
-        handle = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        path.mkdir()
-        (path / "layer").mkdir()
-        (path / "work").mkdir()
+        handle = locks.take(path.with_name(path.name + LOCK))
+        assert handle is not None  # it waits
         place = Workplace(path, handle)
         try:
+            path.mkdir()
+            (path / "layer").mkdir()
+            (path / "work").mkdir()
             yield place
         finally:
             place.close()
-
-    def sweep(self) -> None:
-        """Remove work folders whose build is dead (killed, or its machine lost power)."""
-        for lock in (self.root / "work").glob("*.lock"):
-            handle = os.open(lock, os.O_RDWR)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                folder = lock.with_suffix("")
-                if folder.exists():
-                    remove_tree(folder)
-                lock.unlink(missing_ok=True)
-            except (BlockingIOError, FileNotFoundError):
-                pass
-            finally:
-                os.close(handle)
 
     # -- looking --------------------------------------------------------------------------------------
 
     def records(self) -> list[Record]:
         """Every usable record, oldest first."""
-        found = (self.find(file.stem) for file in (self.root / "keys").glob("*.json"))
+        found = (self.look(file.stem) for file in (self.root / "keys").glob("*.json"))
         return sorted((record for record in found if record is not None), key=lambda record: record.created)
 
     def usage(self) -> dict[str, int]:

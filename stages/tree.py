@@ -46,6 +46,7 @@ def fold(store: Store, chain: Sequence[str]) -> tuple[str, ...]:
     name = FOLDED + digest(" ".join((boot_id(), *lowest)))[:10]
     with store.lock(f"fold-{name}"):
         folder = store.root / "layers" / name
+        store.pin(f"layers/{name}")
         if not folder.is_dir():
             with store.workplace() as place:
                 merged = place.path / "merged"

@@ -72,6 +72,7 @@ class Account:
             / "outputs"
             / f"vendor-{digest(json.dumps([used.to_json(), dict(held)], sort_keys=True))[:32]}"
         )
+        self.store.lend(f"outputs/{folder.name}")
         if folder.is_dir():
             return folder
         with self.store.workplace() as place:

@@ -29,6 +29,7 @@ def pieces(control: Control, path: str) -> Iterator[bytes]:
 def bring(digest: str, store: Store, control: Control) -> Path:
     """The given file of this digest, from the store's cache or the host."""
     kept = store.root / "cache" / FOLDER / digest
+    store.pin(f"cache/{FOLDER}/{digest}")
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
         with store.workplace() as place:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from builder.commands.options import converse, engine_options
+from builder.storesize import bytes_of
 from stages.errors import BuildError, UsageError
 
 
@@ -139,19 +140,6 @@ def seconds_of(text: str) -> float:
         return float(number) * units[unit]
     except (ValueError, KeyError) as error:
         raise UsageError(f"{text!r} is no age", hint="--older-than 14, --older-than 14d, --older-than 12h") from error
-
-
-def bytes_of(text: str) -> int:
-    units = {
-        "": 1,
-        "B": 1,
-        **{f"{unit}{end}": 1000**power for power, unit in enumerate("KMGT", 1) for end in ("", "B")},
-    }
-    number, unit = text.rstrip("KMGTBkmgtb"), text.lstrip("0123456789.").upper()
-    try:
-        return int(float(number) * units[unit])
-    except (ValueError, KeyError) as error:
-        raise UsageError(f"{text!r} is not a size", hint="--max-size 500M, --max-size 20G") from error
 
 
 @cache.command()

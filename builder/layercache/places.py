@@ -14,6 +14,7 @@ from typing import IO, Protocol
 from builder.engines.memory import cache_folder
 from builder.layercache.entries import EMPTY, Entry, digest_of
 from builder.layercache.signatures import documents
+from stages import locks
 from stages.errors import BuildError
 from stages.export import layout
 
@@ -23,6 +24,7 @@ SLOWEST = 256 << 10  # bytes a second: a blob that comes more slowly is given up
 PATIENCE = 20.0  # seconds that a blob may take however small it is
 PAUSES = (0.5, 2.0)  # seconds before another attempt
 WAIT = 30.0  # seconds for a folder's lock
+PARTIAL = ".partial"  # at the end of the hidden name of a file that somebody writes, locked meanwhile
 
 Change = Callable[[bytes], bytes | None]
 
@@ -110,6 +112,7 @@ class Folder:
         """See Place."""
         del added  # nobody else writes meanwhile
         with self._alone():
+            self._sweep()
             changed = change(self.index())
             if changed is not None:
                 self._write(self._path / "oci-layout", [layout.encode({"imageLayoutVersion": "1.0.0"})])
@@ -137,15 +140,24 @@ class Folder:
                     file.unlink()
 
     def _write(self, target: Path, pieces: Iterator[bytes] | Sequence[bytes]) -> None:
-        partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PARTIAL}")
         with self._named():
             target.parent.mkdir(parents=True, exist_ok=True)
+            handle = locks.take(partial, mode=0o666)
+            assert handle is not None  # it waits
             try:
-                with partial.open("wb") as out:
+                with open(handle, "wb", closefd=False) as out:
                     out.writelines(pieces)
                 partial.rename(target)
             finally:
-                partial.unlink(missing_ok=True)
+                locks.give_up(partial, handle)
+
+    def _sweep(self) -> None:
+        """Remove what writers that were killed have begun: nobody holds the lock of it."""
+        for folder in (self._path, layout.blob(self._path, digest_of(EMPTY)).parent):
+            for partial in list(folder.glob(f".*{PARTIAL}")):
+                with contextlib.suppress(OSError):
+                    locks.sweep(partial)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

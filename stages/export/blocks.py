@@ -82,12 +82,17 @@ class BlockCache:
 
     def put(self, key: str, block: bytes) -> None:
         """Keep a block; a full disk is no reason to fail here."""
-        partial = self._folder / f".{key}.{os.urandom(4).hex()}"
-        try:
-            partial.write_bytes(hashlib.sha256(block).digest() + block)
-            partial.rename(self._folder / key)
-        except OSError:
-            partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            # Without a name until it is whole: a writer that is killed leaves nothing.
+            handle = os.open(self._folder, os.O_TMPFILE | os.O_WRONLY, 0o644)
+            try:
+                with open(handle, "wb", closefd=False) as out:
+                    out.write(hashlib.sha256(block).digest() + block)
+                (self._folder / key).unlink(missing_ok=True)  # no longer whole, or another build was first
+                # (Links are followed only where a folder is given, which such a path has no use for.)
+                os.link(f"/proc/self/fd/{handle}", self._folder / key, src_dir_fd=handle, follow_symlinks=True)
+            finally:
+                os.close(handle)
 
 
 class BlockWriter:

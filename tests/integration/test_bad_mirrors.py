@@ -1,6 +1,6 @@
 """dnf, zypper and pacman with bad mirrors, and what their caches keep; from small synthetic mirrors, faultily served.
 
-The whole catalogue of faults takes long: DIB_CTR_ALL_FAULTS=1, or ``just faults``.
+The whole catalogue of faults takes long: DIB_CTR_ALL_FAULTS=1, or ``just mirror-faults``.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def folder(open_folder: Path) -> Iterator[Path]:
     yield from mirrors_folder(open_folder, "bad-mirrors")
 
 
-# The others are left to `just faults`; zypper waits for a minute, always, and half a minute between attempts.
+# The others are left to `just mirror-faults`; zypper waits for a minute, always, and half a minute between attempts.
 @pytest.fixture(scope="module", params=small.FAMILIES if WHOLE_CATALOGUE else ["fedora"])
 def served(request: pytest.FixtureRequest, folder: Path, small_tree: DebianTree) -> Iterator[Served]:
     family = small.FAMILIES[request.param]
@@ -122,7 +122,7 @@ def test_a_store_that_met_faults_is_as_good_as_a_fresh_one(served: Served) -> No
 def test_two_builds_at_once_share_the_caches(served: Served) -> None:
     """Every key of theirs differs, so that both run every stage; none waits for the other one, none is in its way."""
     if not WHOLE_CATALOGUE:
-        pytest.skip("takes long: just faults")
+        pytest.skip("takes long: just mirror-faults")
     command = served.command("at-once")
     running = [
         command.start(*served.arguments("--name", f"build-{number}", SOURCE_DATE_EPOCH=str(1_770_000_000 + number)))

@@ -12,7 +12,7 @@ import pytest
 
 from builder.cli import main
 from builder.commands.options import again
-from builder.commands.store import bytes_of
+from builder.storesize import bytes_of
 from stages.errors import UsageError
 
 ROOT = Path(__file__).parents[2]

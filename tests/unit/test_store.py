@@ -11,6 +11,7 @@ from pathlib import Path
 
 from stages.cleaning import prune
 from stages.store import BASE, Record, Store, record_sum
+from stages.sweeping import sweep
 from stages.verification import verify
 
 
@@ -88,7 +89,7 @@ def test_the_work_of_a_killed_build_is_swept_and_the_work_of_a_live_one_is_not(t
     store = Store(tmp_path)
     assert len(list((tmp_path / "work").iterdir())) == 2
     with store.workplace() as live:
-        store.sweep()
+        sweep(store)
         assert live.upper.is_dir()
         assert {path.name.removesuffix(".lock") for path in (tmp_path / "work").iterdir()} == {live.path.name}
 

@@ -1,0 +1,50 @@
+"""What builds that were killed have left in a store: the next build, and every cleaning, removes it.
+
+Nothing goes by its age. A folder in ``work/`` goes where nobody holds the lock beside it (it is made after its lock,
+and removed before), a session where no build has pinned it, everything else where its own lock is free.
+"""
+
+from __future__ import annotations
+
+import os
+
+from stages import locks, pins
+from stages.store import LOCK, PART, Store, remove_tree
+
+
+def sweep(store: Store) -> None:
+    """Remove what dead builds left in ``work/``, ``locks/``, ``pins/`` and ``sessions/``."""
+    _work(store)
+    for name in os.listdir(store.root / "locks"):  # noqa: PTH208 - asked in each build: names are enough
+        locks.sweep(store.root / "locks" / name)
+    sessions = os.listdir(store.root / "sessions")  # noqa: PTH208
+    known = len({pins.GATE}) + (store.pins is not None)
+    if not sessions and len(os.listdir(store.root / pins.FOLDER)) <= known:  # noqa: PTH208
+        return
+    with pins.gate(store.root, cleaning=True):
+        needed = pins.pinned(store.root)
+    for name in sessions:  # each was pinned before it was made
+        if f"sessions/{name}" not in needed:
+            remove_tree(store.root / "sessions" / name)
+
+
+def _work(store: Store) -> None:
+    folder = store.root / "work"
+    names = set(os.listdir(folder))  # noqa: PTH208
+    for name in sorted(names):
+        path = folder / name
+        if name.endswith(PART):
+            locks.sweep(path)
+        elif not name.endswith(LOCK):
+            if f"{name}{LOCK}" not in names and not locks.is_held(folder / f"{name}{LOCK}"):
+                remove_tree(path)
+        else:
+            _place(store, name.removesuffix(LOCK))
+
+
+def _place(store: Store, name: str) -> None:
+    path = store.root / "work" / name
+    handle = locks.take(path.with_name(name + LOCK), wait=False)
+    if handle is not None:
+        remove_tree(path)
+        locks.give_up(path.with_name(name + LOCK), handle)
