@@ -33,7 +33,8 @@ def beside(folder: Path, target: Path, suffix: str, more: Sequence[str]) -> dict
         for name in CHECKSUMS:
             source = file.with_name(f"{file.name}.{name}")
             if source.is_file():
-                digest = source.read_text(encoding="ascii", errors="replace").strip()
+                words = source.read_text(encoding="ascii", errors="replace").split()  # a disk's has its name, too
+                digest = words[0] if words else ""
                 if not _DIGEST.match(digest):
                     raise BuildError("a checksum from the build container is none", hint="run it again")
                 found[place.with_name(f"{place.name}.{name}")] = f"{digest}  {place.name}\n".encode()
