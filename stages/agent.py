@@ -240,7 +240,8 @@ def _remembering(work: Work, plan: Plan, builder: Builder) -> Iterator[None]:
         yield
         finished = True
     finally:
-        installed = any(stage.packages and stage.key in builder.kept for stage in plan.stages)
+        kept = {name.partition(".")[0] for name in builder.kept}
+        installed = any(stage.packages and stage.key in kept for stage in plan.stages)
         if (finished or installed) and not work.request.offline and work.request.locking.used is None:
             repositories.remember(plan.repositories, work.store.root / "repositories")
 

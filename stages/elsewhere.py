@@ -62,7 +62,8 @@ class Elsewhere:
         """Ask what there is of all stages, and decide what of it is of use; ``read`` False: nothing."""
         offers = self.ask([stage.key for stage in stages])
         if offers and read:
-            self.steps = longest([stage.key for stage in stages], self.store.find, offers)
+            known = {stage.key: self.builder.record(stage) for stage in stages}
+            self.steps = longest([stage.key for stage in stages], known.get, offers)
         self.builder.sources = {offer.key: offer.source for offer in self.offered}
 
     @property

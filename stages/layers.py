@@ -9,12 +9,12 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from stages import breaks, foreign, keptmounts, mirrorfaults, provided
+from stages import breaks, foreign, keptmounts, mirrorfaults, provided, variants
 from stages.caches import CacheRule, CacheView
 from stages.control import Control, StoppedError
 from stages.diskspace import WORDS
@@ -68,7 +68,7 @@ class Builder:
     given: Path = Path("/nonexistent")  # the folder of the files of the user's machine, by digest
     lists: Mapping[str, Path] = field(default_factory=dict)  # what a locked build gives its stages (``stages.replay``)
     locked: frozenset[bytes] = frozenset()  # the packages that its lock names, as lists have them
-    kept: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)  # the names of the records that the tree is made of
     ran: list[str] = field(default_factory=list)
     fetched: list[str] = field(default_factory=list)  # keys of stages that came from a cache elsewhere
     sources: Mapping[str, str] = field(default_factory=dict)  # the names of those caches, by key
@@ -86,8 +86,17 @@ class Builder:
 
     def find(self, stage: Stage, chain: tuple[str, ...]) -> Record | None:
         """The stage's record, if it was made on exactly these layers."""
-        record = self.store.find(stage.key)
+        record = self.record(stage)
         return record if record and record.below == chain else None
+
+    def record(self, stage: Stage) -> Record | None:
+        """What the store has of the stage: of several records the one that gets the plan furthest."""
+        known = self._known.get(stage.key)
+        return known[1] if known else self.store.find(stage.key)
+
+    @cached_property
+    def _known(self) -> Mapping[str, variants.Named]:
+        return variants.longest(self.store, [stage.key for stage in self.plan.stages])
 
     def look(self) -> Iterator[tuple[Stage, bool, str]]:
         """Each stage with whether it is a hit and, for a miss, why."""
@@ -135,14 +144,17 @@ class Builder:
         if self.store.is_locked(stage.key):
             emit("wait", number=stage.number)
         with self.store.lock(stage.key) as waited:
-            record = self.find(stage, chain) if waited or not self.request.no_cache else None
-            if record:
+            record = self.store.find(stage.key) if waited or not self.request.no_cache else None
+            if record and record.below == chain:
                 return self._hit(stage, record)
             return self._run(stage, chain)
 
     def _hit(self, stage: Stage, record: Record) -> Record:
-        os.utime(self.store.root / "keys" / f"{stage.key}.json")
-        self.kept.append(stage.key)
+        known = self._known.get(stage.key)
+        name = known[0] if known and known[1] == record else stage.key
+        with suppress(FileNotFoundError):  # it has another name by now
+            os.utime(self.store.root / "keys" / f"{name}.json")
+        self.kept.append(name)
         self._count_hit(stage)
         return record
 

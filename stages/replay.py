@@ -106,7 +106,7 @@ class Replay:
         missed = [stage for stage, hit, _ in looked if stage.packages and not hit]
         if not missed:
             return {}
-        records = [self.store.find(stage.key) for stage, hit, _ in looked if hit]
+        records = [builder.record(stage) for stage, hit, _ in looked if hit]
         trees = [self.store.root / "layers" / record.layer / "tree" for record in records if record and record.layer]
         there = {identity for tree in trees for identity in identities(tree)}
         wanted = [package for package in self.used.packages if package.sha256 and package.identity not in there]

@@ -208,7 +208,10 @@ class Store:
     # -- records ---------------------------------------------------------------------------------------------------
 
     def find(self, key: str) -> Record | None:
-        """The record of a key whose layers are all whole and here, or None; a build has it pinned from now on."""
+        """The record of this key (or name, see ``stages.variants``) whose layers are all whole and here, or None.
+
+        A build has it pinned from now on.
+        """
         if self.pins is None or f"keys/{key}" in self.pins:
             return self.look(key)
         with pins.gate(self.root):
@@ -235,8 +238,8 @@ class Store:
             return None  # not there, or cut short by a power loss: a miss either way
         if record.boot != self._boot and not (self.root / "synced" / key).exists():
             return None
-        layers = f"{self.root}/layers"  # asked for each layer of each chain: as text that costs a fifth
-        if record.key != key or not all(os.path.isdir(f"{layers}/{layer}") for layer in record.chain()):  # noqa: PTH112
+        layers, is_there = f"{self.root}/layers", os.path.isdir  # asked of each layer of each chain: text is quick
+        if record.key != key.partition(".")[0] or not all(is_there(f"{layers}/{layer}") for layer in record.chain()):
             return None
         return record
 
@@ -296,10 +299,20 @@ class Store:
     def _note(self, record: Record, plan_place: str) -> None:
         if self.pins is not None:
             self.pins.add((f"keys/{record.key}", *(f"layers/{layer}" for layer in record.chain())))
+        self._keep_other(record)
         (self.root / "synced" / record.key).unlink(missing_ok=True)
         data = dataclasses.asdict(record)
         self.write(self.root / "keys" / f"{record.key}.json", json.dumps({**data, "sum": record_sum(data)}))
         self.write(self.root / "last" / f"{plan_place}.json", json.dumps(dict(record.inputs)))
+
+    def _keep_other(self, record: Record) -> None:
+        """The key's earlier record stays, under another name, for those that stand on its layers."""
+        other = self._read(record.key)
+        if other is not None and other.chain() != record.chain():
+            name = f"{record.key}.{hashlib.sha256(' '.join(other.chain()).encode()).hexdigest()[:10]}"
+            for folder, suffix in (("synced", ""), ("keys", ".json")):
+                with contextlib.suppress(FileNotFoundError):
+                    (self.root / folder / f"{record.key}{suffix}").rename(self.root / folder / f"{name}{suffix}")
 
     def write(self, path: Path, text: str) -> None:
         """Write a small file of the store: readers see the old content or the new, a killed writer leaves nothing."""
