@@ -288,7 +288,7 @@ def produce(
     wanted = [*known, Output("docker-archive", {"tag": _loaded_name(request)})] if load else known
     for output, target in zip(request.outputs, prepared.targets, strict=True):
         documents.check(output, target, memory, replace=prepared.replace)
-    for place in {place.parent for place in prepared.targets} | {folder.absolute()}:
+    for place in {place.parent for place in prepared.targets} | {folder.absolute(), _scratch()}:
         destination.sweep(place)
     agent = conversation.agent
     request = dataclasses.replace(

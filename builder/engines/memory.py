@@ -7,7 +7,6 @@ import fcntl
 import functools
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -92,6 +91,6 @@ def forget(name: str) -> None:
 
 
 def _store(data: dict[str, Any]) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=cache_folder(), prefix="engines", delete=False) as new:
-        json.dump(data, new)
-    Path(new.name).replace(_file())
+    new = _file().with_suffix(".new")  # nobody else writes it
+    new.write_text(json.dumps(data), encoding="utf-8")
+    new.replace(_file())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from builder.layercache.caches import Cache
 from builder.layercache.entries import Entry
-from builder.layercache.places import PATIENCE, PAUSES, SLOWEST, scratch, within
+from builder.layercache.places import PATIENCE, PAUSES, SLOWEST, Scratch, within
 from builder.registry import PassingError, persistently
 from stages.errors import BuildError
 
@@ -35,7 +34,7 @@ class Fetching:
     """Brings blobs in the order in which they will be wanted; each is kept until it has been handed on."""
 
     def __init__(self, wanted: Sequence[str], candidates: Mapping[str, Sequence[Candidate]]) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="cache-", dir=scratch(), ignore_cleanup_errors=True)
+        self._folder = Scratch()
         self._wanted = list(wanted)
         self._candidates = candidates
         self._at_once = threading.Semaphore(AT_ONCE)
@@ -95,7 +94,7 @@ class Fetching:
         for candidate in self._candidates.get(digest, ()):
             if candidate.cache.why:
                 continue
-            file = Path(self._folder.name) / digest.replace(":", "-")
+            file = self._folder.path / digest.replace(":", "-")
             try:
                 persistently(lambda: _download(candidate, file), lambda _: None, PAUSES)  # noqa: B023 - done by then
             except PassingError as error:  # it has been asked several times

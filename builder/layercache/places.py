@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
+from builder.destination.partial import partial
 from builder.engines.memory import cache_folder
 from builder.layercache.entries import EMPTY, Entry, digest_of
 from builder.layercache.signatures import documents
@@ -56,6 +57,18 @@ def scratch() -> Path:
     folder = cache_folder() / "tmp"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+class Scratch:
+    """A folder for blobs, gone in the end; where its process is killed the next build removes it."""
+
+    def __init__(self) -> None:
+        self._held = contextlib.ExitStack()
+        self.path = self._held.enter_context(partial(scratch() / "blobs"))
+
+    def cleanup(self) -> None:
+        """Remove it."""
+        self._held.close()
 
 
 def within(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
@@ -140,24 +153,24 @@ class Folder:
                     file.unlink()
 
     def _write(self, target: Path, pieces: Iterator[bytes] | Sequence[bytes]) -> None:
-        partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PARTIAL}")
+        new = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PARTIAL}")
         with self._named():
             target.parent.mkdir(parents=True, exist_ok=True)
-            handle = locks.take(partial, mode=0o666)
+            handle = locks.take(new, mode=0o666)
             assert handle is not None  # it waits
             try:
                 with open(handle, "wb", closefd=False) as out:
                     out.writelines(pieces)
-                partial.rename(target)
+                new.rename(target)
             finally:
-                locks.give_up(partial, handle)
+                locks.give_up(new, handle)
 
     def _sweep(self) -> None:
         """Remove what writers that were killed have begun: nobody holds the lock of it."""
         for folder in (self._path, layout.blob(self._path, digest_of(EMPTY)).parent):
-            for partial in list(folder.glob(f".*{PARTIAL}")):
+            for file in list(folder.glob(f".*{PARTIAL}")):
                 with contextlib.suppress(OSError):
-                    locks.sweep(partial)
+                    locks.sweep(file)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +17,7 @@ from typing import IO, Any
 
 from builder.layercache.caches import Cache, now
 from builder.layercache.entries import Entry, merged, read_index, write_index
-from builder.layercache.places import scratch
+from builder.layercache.places import Scratch
 from builder.layercache.signatures import sign
 from builder.registry import PassingError, persistently
 from stages.errors import BuildError
@@ -110,7 +109,7 @@ class Sending:
         self._caches = caches
         self._known = [{entry.identity for entry in entries} for entries in known]
         self._fetch = fetch
-        self._folder = tempfile.TemporaryDirectory(prefix="cache-", dir=scratch())
+        self._folder = Scratch()
         self._pool = ThreadPoolExecutor(AT_ONCE)
         self._fetching = ThreadPoolExecutor(1)
         self._fetched: dict[str, Future[Path]] = {}
@@ -129,7 +128,7 @@ class Sending:
             self._early[number, entry.blob] = self._pool.submit(self._put_early, self._caches[number], entry, fetched)
 
     def _bring(self, path: str, blob: str) -> Path:
-        _, blobs = _received(self._pieces(path), Path(self._folder.name))
+        _, blobs = _received(self._pieces(path), self._folder.path)
         if blob not in blobs:
             raise BuildError("a layer that was packed is not there", where=path)
         return blobs[blob]
@@ -151,7 +150,7 @@ class Sending:
         """
         try:
             try:
-                folder = Path(self._folder.name)
+                folder = self._folder.path
                 entries, blobs = _received(self._pieces(path), folder) if path else ([], {})
                 blobs |= {blob: fetched.result() for blob, fetched in self._fetched.items()}
             finally:

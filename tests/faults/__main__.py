@@ -57,6 +57,7 @@ class Run:
     chance: random.Random
     phases: dict[str, Phase]
     right: Right = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set)  # leftovers count once
 
     def outputs(self, phase: str) -> tuple[str, ...]:
         """What a build of this phase is asked for."""
@@ -146,7 +147,9 @@ class Run:
         found = self.world.digests()
         if any(found.get(path) != digest for path, digest in self.right[name, variant].items()):
             phase.wrong.append(f"{where}: other digests")
-        phase.leftovers += [f"{where}: {path}" for path in self.world.leftovers()]
+        left = [path for path in self.world.leftovers() if path not in self.seen]
+        self.seen.update(left)
+        phase.leftovers += [f"{where}: {path}" for path in left]
         if phase.kills % PRUNE_EVERY == 0 and self.world.engine == "host":
             status, said = self.world.run("cache", "prune")
             unnamed = self.world.unnamed_layers()
@@ -170,13 +173,15 @@ def work(folder: str, engine: str, seed: int, kills: int, known: tuple[Right, di
     phases = {name: Phase([known[1][name]]) for name in PHASES}
     run = Run(World(Path(folder) / f"world-{seed}", engine), random.Random(seed), phases, known[0])
     try:
-        number = 0
+        number, told = 0, set[str]()
         while sum(phase.kills for phase in phases.values()) < kills:
             run.round(number)
             number += 1
             done = sum(phase.kills for phase in phases.values())
             bad = sum(len(phase.wrong) + len(phase.leftovers) for phase in phases.values())
-            print(f"seed {seed}: {done} of {kills} kills, {bad} faults", file=sys.stderr, flush=True)
+            last = [text for each in phases.values() for text in (*each.wrong, *each.leftovers) if text not in told]
+            print(f"seed {seed}: {done} of {kills} kills, {bad} faults", *last, sep="\n  ", file=sys.stderr, flush=True)
+            told.update(last)
     finally:
         run.world.remove()
     return phases
