@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -112,27 +111,37 @@ def build(
             produce(part.prepared, conversation, load=False, folder=wish.destination, say=lambda _: None)
             done.append((part.prepared, conversation))
         keep_lock(done, say)
-        places = []
+        coming: dict[Path, Path] = {}
+        places, said = [], []
         for part in parts:
             for made, target in part.rest.items():
                 if made.name == target.name:
-                    for file in sorted(made.parent.iterdir()):
-                        if file != made:
-                            destination.swap(file, target.with_name(file.name))
-                _settle(made, target, target.name)
-                say(f"{part.arch}: {target}")
+                    coming |= {target.with_name(file.name): file for file in sorted(made.parent.iterdir())}
+                else:
+                    coming |= {target: made, **_documents(made, target)}
+                said.append(f"{part.arch}: {target}")
                 places.append(target)
         for number, output in enumerate(first.request.outputs):
             if output.type in INDEXED:
                 target = first.targets[number]
-                digest = _index(parts, number, output, folder, target)
-                say(f"{output.type}: {target} ({', '.join(part.arch for part in parts)}, {digest})")
+                digest, found = _index(parts, number, output, folder, target)
+                coming |= found
+                said.append(f"{output.type}: {target} ({', '.join(part.arch for part in parts)}, {digest})")
                 places.append(target)
+            elif output.type == "dir" and output.options.get("closed", "yes") == "yes":
+                for part in parts:
+                    made = folder / f"{number}-{part.arch}"
+                    destination.close_tree(made, part.rest[made])
+        _settle(coming, places, replace=wish.replace)
+        for line in said:
+            say(line)
         return places
 
 
-def _index(parts: Sequence[Part], number: int, output: Output, folder: Path, target: Path) -> str:
-    """Make the index of one output, and put it and the documents about each of its images into their places."""
+def _index(
+    parts: Sequence[Part], number: int, output: Output, folder: Path, target: Path
+) -> tuple[str, dict[Path, Path]]:
+    """Make the index of one output: its digest, and what belongs where, the documents about its images with it."""
     from builder.multiarch import write_index
 
     layouts = [part.layouts[number] for part in parts]
@@ -145,23 +154,28 @@ def _index(parts: Sequence[Part], number: int, output: Output, folder: Path, tar
         finished = folder / f"{number}.tar"
         with finished.open("wb") as out:
             write_oci_archive(merged, out, epoch=epoch)
-    _settle(finished, target, target.name)
+    coming = {target: finished, **_documents(finished, target)}
     for part in parts:
-        _settle_documents(part.layouts[number], target.with_name(f"{target.name}.{part.arch}"))
-    return digest
+        coming |= _documents(part.layouts[number], target.with_name(f"{target.name}.{part.arch}"))
+    return digest, coming
 
 
-def _settle(made: Path, target: Path, name: str) -> None:
-    """Put an output and the documents beside it at their places."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    destination.swap(made, target)
-    _settle_documents(made, target.with_name(name))
+def _documents(made: Path, target: Path) -> dict[Path, Path]:
+    """The documents beside an output, by where they are to lie."""
+    found = (path for path in documents.paths(made) if path.is_file())
+    return {target.with_name(target.name + path.name.removeprefix(made.name)): path for path in found}
 
 
-def _settle_documents(made: Path, target: Path) -> None:
-    for path in documents.paths(made):
-        if path.is_file():
-            shutil.move(path, target.with_name(target.name + path.name.removeprefix(made.name)))
+def _settle(coming: Mapping[Path, Path], outputs: Sequence[Path], *, replace: bool) -> None:
+    """Put all into their places, and remember it; BuildError, and nothing there, where one would replace another's."""
+    kept = destination.memory()
+    if not replace:
+        destination.refuse_others([place for place in coming if place not in outputs], kept)
+    kept.announce(coming)
+    for place, new in coming.items():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        destination.swap(new, place)
+    kept.remember_all(coming, {})
 
 
 def _epoch(folder: Path) -> int:
