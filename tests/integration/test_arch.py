@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from stages import packagedb
-from tests.integration.command import Command, Outcome
+from tests.integration.command import Command, Outcome, kept_packages, write_planting_element
 from tests.integration.synthetic import login, mirrors_folder
 from tests.mirrors import pacman
 from tests.mirrors.debian import DebianTree, bootstrap
@@ -77,6 +77,16 @@ def test_a_container(arch: Arch) -> None:
     assert {"base", "glibc", "pacman"} <= found.keys()
     described = (tree / f"var/lib/pacman/local/{pacman.EXTRA}-1-1/desc").read_text()
     assert f"%INSTALLDATE%\n{pacman.EPOCH}\n" in described
+
+
+def test_a_changed_package_in_the_cache_is_for_no_other_build(arch: Arch, tmp_path: Path) -> None:
+    write_planting_element(tmp_path, "/var/cache/pacman/pkg")
+    own = replace(arch, command=replace(arch.command, elements=(tmp_path,)))
+    own.build("--output", "tar", "-p", pacman.EXTRA, "--name", "planted", "arch-minimal", "planting")
+    kept = kept_packages(arch.command.store, "pacman")
+    assert len(kept) > 1
+    assert any(name.startswith(f"{pacman.EXTRA}-") for name in kept)
+    assert all(kept.values())
 
 
 @pytest.mark.nightly

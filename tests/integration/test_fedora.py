@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from builder.engines import select
-from tests.integration.command import has
+from tests.integration.command import has, kept_packages, write_planting_element
 from tests.integration.engine_cases import missing
 from tests.integration.synthetic import EXTRA, Synthetic, login, mirrors_folder, synthetic
 from tests.mirrors import rpm
@@ -58,6 +59,16 @@ def test_a_container(fedora: Synthetic) -> None:
     assert {EXTRA, "dnf", "fedora-release", "glibc"} <= packages.keys()
     assert "gpg-pubkey" not in packages, "the mirror's key is none of the image's packages' own"
     assert set(packages.values()) == {str(rpm.EPOCH)}
+
+
+def test_a_changed_package_in_the_cache_is_for_no_other_build(fedora: Synthetic, tmp_path: Path) -> None:
+    write_planting_element(tmp_path, "/var/cache/dnf")
+    own = replace(fedora, command=replace(fedora.command, elements=(tmp_path,)))
+    own.build("--output", "tar", "-p", EXTRA, "--name", "planted", "fedora-minimal", "planting")
+    kept = kept_packages(fedora.command.store, "dnf")
+    assert len(kept) > 1
+    assert any(name.startswith(f"{EXTRA}-") for name in kept)
+    assert all(kept.values())
 
 
 @pytest.mark.nightly

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.integration.command import kept_packages, write_planting_element
 from tests.integration.synthetic import EXTRA, Synthetic, boot, mirrors_folder, synthetic
 from tests.mirrors import rpm
 from tests.mirrors.debian import DebianTree
@@ -45,6 +47,16 @@ def test_a_container(leap: Synthetic) -> None:
     names = subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()
     assert {EXTRA, "zypper", "openSUSE-release", "glibc"} <= {*names}
     assert "gpg-pubkey" not in names, "the mirror's key is none of the image's packages' own"
+
+
+def test_a_changed_package_in_the_cache_is_for_no_other_build(leap: Synthetic, tmp_path: Path) -> None:
+    write_planting_element(tmp_path, "/var/cache/zypp")
+    own = replace(leap, command=replace(leap.command, elements=(tmp_path,)))
+    own.build("--output", "tar", "-p", EXTRA, "--name", "planted", "opensuse-minimal", "planting")
+    kept = kept_packages(leap.command.store, "zypp")
+    assert len(kept) > 1
+    assert any(name.startswith(f"{EXTRA}-") for name in kept)
+    assert all(kept.values())
 
 
 def test_the_same_bytes(leap: Synthetic) -> None:
