@@ -171,7 +171,7 @@ class ListedPackages:
         """Which lists of a repository have tables, whatever its state was then."""
         found = set()
         for file in (self.store.root / "cache" / FOLDER).glob("*.lists"):
-            with suppress(OSError, ValueError):
+            with suppress(OSError, ValueError, KeyError, TypeError):
                 known, named = _read_named(file)
                 if known == index:
                     found |= {_role(wanted) for wanted in named if self._table_file(wanted).exists()}
@@ -184,7 +184,7 @@ class ListedPackages:
     def _named(self, state: State, kind: str, places: Places | None) -> list[PackageList]:
         """The lists of packages that a state's signed index names; none where that was not seen."""
         file = self.store.root / "cache" / FOLDER / f"{state.digest}.lists"
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, KeyError, TypeError):
             return _read_named(file)[1]
         index = PackageList("", "sha256", state.digest)
         found = _right(places.signed(state), index, LARGEST_INDEX) if places else None

@@ -259,3 +259,13 @@ def test_an_entry_is_of_name_algorithm_and_digest() -> None:
 )
 def test_the_kind_of_an_index(address: str, kind: str) -> None:
     assert packageindex.kind_of(address) == kind
+
+
+def test_a_note_of_lists_that_cannot_be_read_is_as_good_as_none(stage: Stage) -> None:
+    """A power loss, or another version, may have left anything there."""
+    stage.leave(stage.archive.left)
+    stage.listed()
+    (note,) = (stage.place / "store/cache/listed").glob("*.lists")
+    for text in ("", "[]", "{}", '{"index": "x", "lists": [1]}', '{"index": "x", "lists": [["a"]]}'):
+        note.write_text(text)
+        assert stage.takes(stage.archive.name, stage.archive.package)
