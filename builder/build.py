@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import stages
-from builder import destination, documents
+from builder import destination, documents, limits
 from builder.archive import code_digest, request_archive
 from builder.arrivals import Arrivals
 from builder.destination import FILES
@@ -71,7 +71,9 @@ class Agent:
         reference = toolimage.reference(self.purpose)
         # A disk is made of what is there; scripts that run on it may want to install something.
         network = self.purpose != DISK or self.privileged
-        return Container(reference, self._argv(*arguments), network=network, privileged=self.privileged)
+        return Container(
+            reference, self._argv(*arguments), limits.settings(), network=network, privileged=self.privileged
+        )
 
     def for_disks(self, *, privileged: bool = False) -> Agent:
         """The same agent in the build image that has the tools for disks; on request with the host's own root."""

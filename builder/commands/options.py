@@ -291,7 +291,7 @@ def wish_of(options: dict[str, Any], **more: Any) -> Wish:
 
 def converse(prepared: Prepared | None, options: dict[str, Any], *, quiet: bool = False) -> Conversation:
     """The agent of the chosen engine, and who shows what it says."""
-    from builder import engines
+    from builder import engines, limits
     from builder.build import Agent, Conversation
     from builder.progress import Log, Plain, reporter
     from builder.telling import tell, told
@@ -300,6 +300,7 @@ def converse(prepared: Prepared | None, options: dict[str, Any], *, quiet: bool 
 
     if options["store"]:
         os.environ["DIB_CTR_STORE"] = options["store"]
+    limits.settings()
     engine = engines.select(options["engine"], options.get("host", ""))
     foreign = prepared is not None and not runs(native(), prepared.request.arch)
     purpose = purpose_of(prepared.build_image if prepared else "", foreign=foreign)

@@ -93,5 +93,5 @@ class Docker(CommandLineEngine):
                     return
                 said.append(done.errors.strip())
         finally:
-            self.remove_image(trial.IMAGE)
+            trial.remove(self)
         raise EngineError(self.name, f"no container runs here: {last_line(said[0])}", "\n".join(said))

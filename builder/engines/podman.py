@@ -124,7 +124,12 @@ class Podman(CommandLineEngine):
         network = "--network=host" if container.network else "--network=none"
         if container.privileged:
             return [network, *PRIVILEGED, *self.found.run]
-        return [network, *RIGHTS, *self.found.run, *self._ids()]
+        return [network, *RIGHTS, *self._processes(), *self.found.run, *self._ids()]
+
+    def _processes(self) -> list[str]:
+        """podman's own bound of 2048 processes lifted, where it has one: ``stages.sandbox.limits`` says how many."""
+        bounded = self.found.root or Path("/sys/fs/cgroup/cgroup.controllers").exists()
+        return ["--pids-limit=-1"] if bounded and not self.address else []
 
     def _ids(self) -> list[str]:
         if not self.found.root:
@@ -207,7 +212,7 @@ class Podman(CommandLineEngine):
                     self.import_image(archive, trial.IMAGE)
                 done = self.try_container(Container(trial.IMAGE, trial.argv(STORE)))
                 if done.status == 0 and trial.GOOD in done.errors:
-                    self.remove_image(trial.IMAGE)
+                    trial.remove(self)
                     return
                 said.append(done.errors.strip())
         raise EngineError(self.name, f"no container runs here: {said[0].splitlines()[-1]}", "\n".join(said))

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from builder.engines import leftovers
 from builder.engines.commandline import NO_IMAGE
+from builder.engines.docker import BUILD_USER
 from builder.engines.protocol import STORE, EngineError, ImageMissing, store_volume
+from builder.engines.ranges import FIRST
 from builder.engines.sockets import LABELS, SocketEngine, Wanted, first_socket
 
 if TYPE_CHECKING:
@@ -123,6 +125,9 @@ class PodmanSocket(SocketEngine):
         from podman.errors import APIError, ImageNotFound
 
         with self._client("create a container") as client:
+            if wanted.user == BUILD_USER and not client.volumes.exists(store_volume()):
+                # Else its folder would be the service's root's, and open to every user of the machine.
+                client.volumes.create(store_volume(), driver_opts={"o": f"uid={FIRST},gid={FIRST}"})
             try:
                 made = client.containers.create(
                     wanted.image,

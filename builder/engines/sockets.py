@@ -256,7 +256,7 @@ class SocketEngine(ABC):
                     memory.remember(self.name, self._stamp(), asdict(found))
                     return
         finally:
-            self.remove_image(trial.IMAGE)
+            trial.remove(self)
         raise EngineError(self.name, f"no container runs here: {last_line(said[0])}", "\n".join(said))
 
     def _try(self) -> str:

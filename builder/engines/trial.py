@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from builder.engines import leftovers
+from builder.engines.protocol import Engine, EngineError
 from stages.errors import BuildError
 
 IMAGE = "localhost/dib-ctr-trial:1"
@@ -46,6 +48,12 @@ def namespaced(store: str, *, direct: bool) -> tuple[str, ...]:
     if direct:
         return argv(store)
     return ("unshare", "--user", "--map-root-user", "--mount", "--pid", "--ipc", "--fork", *argv(store))
+
+
+def remove(engine: Engine) -> None:
+    """Remove the trial image; another build, which tries the same engine at the same time, may have done so."""
+    with contextlib.suppress(EngineError):
+        engine.remove_image(IMAGE)
 
 
 def _libraries(program: str) -> set[str]:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 
 from stages import syscalls
 from stages.keptmounts import KeptMount, kept_mounts
+from stages.sandbox import limits
 from stages.sandbox.process import spawn
 from stages.sandbox.view import View
 from stages.supervise import listener
@@ -44,9 +45,10 @@ def run(
     """Run ``argv`` in the sandbox to its end and return its exit status (128 + signal number where one ended it).
 
     ``on_output`` gets standard output and error as they come; ``stopped`` is asked every half second and, once True,
-    everything in the sandbox is killed. What the sandbox itself cannot set up is reported in the output, with 125.
-    ``on_mounts`` gets the mounts that the stage leaves for later ones, ``on_answers`` how many calls of each kind got
-    another answer than the kernel's (``stages.supervise.answers.notes`` words them).
+    everything in the sandbox is killed, as it is where it passes its limits (``stages.sandbox.limits``). What the
+    sandbox itself cannot set up is reported in the output, with 125. ``on_mounts`` gets the mounts that the stage
+    leaves for later ones, ``on_answers`` how many calls of each kind got another answer than the kernel's
+    (``stages.supervise.answers.notes`` words them).
     """
     reader, writer = os.pipe()
     sys.stdout.flush()
@@ -69,6 +71,7 @@ def run(
             os.dup2(report, 3, inheritable=False)
             os.closerange(5 if supervisor else 4, 256)
             channel = socket.socket(fileno=4) if supervisor else None
+            limits.hold(limits.of(os.environ))
             spawn(view, argv, environment, 3 if on_mounts else None, channel)
         except BaseException as error:  # noqa: BLE001 - whatever it is, this child must not go on as the agent
             os.write(2, f"dib-ctr: the sandbox could not be set up: {error}\n".encode())
@@ -93,10 +96,13 @@ def run(
 
 
 def _read_until_end(reader: int, child: int, on_output: Callable[[bytes], None], stopped: Callable[[], bool]) -> None:
+    watch = limits.Watch(limits.of(os.environ))
     while True:
-        ready, _, _ = select.select([reader], [], [], 0.5)
-        if stopped():
+        ready, _, _ = select.select([reader], [], [], watch.pause)
+        passed = watch.passed()
+        if passed or stopped():
             os.kill(child, signal.SIGKILL)
+            on_output(f"dib-ctr: {passed}\n".encode() if passed else b"")
             return
         if ready:
             data = os.read(reader, 65536)
@@ -114,6 +120,7 @@ def interact(view: View, argv: Sequence[str], environment: Mapping[str, str]) ->
     if child == 0:
         try:
             syscalls.die_with_parent()
+            limits.hold(limits.of(os.environ))
             spawn(view, argv, environment, channel=supervisor.channel if supervisor else None)
         except BaseException as error:  # noqa: BLE001 - as in run()
             os.write(2, f"dib-ctr: the sandbox could not be set up: {error}\n".encode())

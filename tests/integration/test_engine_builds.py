@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,9 +104,9 @@ def _names_in_store(engine: Engine, image: str) -> list[str]:
 
 
 @pytest.fixture
-def without_net_admin(monkeypatch: pytest.MonkeyPatch, place: Path) -> Iterator[Host]:
-    """An engine whose containers run, and can set up no network of their own."""
-    fewer = {name: number for name, number in rights.CAPABILITIES.items() if name != "NET_ADMIN"}
+def without_id_maps(monkeypatch: pytest.MonkeyPatch, place: Path) -> Iterator[Host]:
+    """An engine whose containers run, and can map no ids into a stage's namespace."""
+    fewer = {name: number for name, number in rights.CAPABILITIES.items() if name not in ("SETUID", "SETGID")}
     monkeypatch.setattr(nested, "CAPABILITIES", fewer)
     monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))
     monkeypatch.setenv("DIB_CTR_STORE", str(place / "store"))
@@ -115,11 +116,37 @@ def without_net_admin(monkeypatch: pytest.MonkeyPatch, place: Path) -> Iterator[
     engine.remove_store()
 
 
-def test_what_keeps_stages_from_running_is_found(without_net_admin: Host) -> None:
+def test_what_keeps_stages_from_running_is_found(without_id_maps: Host) -> None:
     """The probe's container runs; a build does not, and that is what is told."""
-    store, steps = trialbuild.run(without_net_admin)
-    assert store.startswith(f"{without_net_admin.store}/doctor-")
+    store, steps = trialbuild.run(without_id_maps)
+    assert store.startswith(f"{without_id_maps.store}/doctor-")
     name, good, said = steps[-1]
     assert not good
     assert name == trialbuild.STEPS[0].name
     assert "ermitted" in said
+
+
+BOMB = "bomb() { bomb | bomb & }\nbomb\nsleep 300\n"
+HOG = "x=$(head -c 400M /dev/zero | tr '\\0' x)\nsleep 300\n"
+TMPFS = "head -c 400M /dev/zero > /dev/shm/x\nsleep 300\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "setting"), [(BOMB, "DIB_CTR_PROCESSES=150"), (HOG, "DIB_CTR_MEMORY=200M"), (TMPFS, "DIB_CTR_MEMORY=200M")]
+)
+def test_a_stage_that_takes_too_much_fails_alone(
+    text: str, setting: str, case: Case, open_code: dict[str, str], own: Path
+) -> None:
+    """With a sentence that names the setting."""
+    place = own / "elements/greedy/root.d/10-greedy"
+    place.parent.mkdir(parents=True)
+    place.write_text(f"#!/bin/bash\n{text}")
+    place.chmod(0o755)
+    (own / "elements/greedy/element-provides").write_text("operating-system\n")
+    name, _, bound = setting.partition("=")
+    bounded = replace(case, environment={**case.environment, name: bound})
+    words = ("-o", f"tar,dest={own}/tree.tar", "--elements-path", f"{own}/elements", "--progress", "plain", "greedy")
+    done = bounded.dib_ctr(open_code, "build", "--engine", case.adapter, *words, folder=own)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"it was ended ({name}=" in done.stdout + done.stderr
+    assert "10-greedy failed" in done.stdout + done.stderr
