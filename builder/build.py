@@ -117,6 +117,10 @@ class Agent:
                 on_event(event, send)
 
         self._check_host()
+        if self.engine.name != "host":
+            from builder.imageuse import note_use
+
+            note_use(self.engine.name, toolimage.reference(self.purpose))
         if self.images:
             self.images.use(self.engine, toolimage.reference(self.purpose))
         try:

@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from builder import imageuse
 from builder.engines import leftovers
 from builder.engines.host import Host
 from builder.engines.protocol import Engine
@@ -91,6 +92,11 @@ def reference(purpose: str = DEBIAN) -> str:
     return f"localhost/dib-ctr-build-{purpose}:{digest.hexdigest()[:12]}"
 
 
+def references() -> set[str]:
+    """The names of the build images of all recipes as they are now."""
+    return {reference(family + kind) for family in (*FAMILIES, DISK) for kind in ("", FOREIGN)}
+
+
 def digest(engine: Engine, purpose: str = DEBIAN) -> str:
     """What stands for the build image in keys of outside stages; for the host engine: its tools' state.
 
@@ -127,6 +133,9 @@ def ensure(engine: Engine, purpose: str = DEBIAN, on_note: Note = lambda _: None
     wanted = reference(purpose)
     if not engine.has_image(wanted) and not (bring and bring(engine, wanted)):
         _make(engine, purpose, wanted, on_note)
+    imageuse.note_use(engine.name, wanted)
+    for old in imageuse.prune(engine, references()):  # a recipe has changed: its earlier images may be of no use
+        on_note(f"the build image {old.removeprefix(imageuse.OURS)} is removed: no build has used it for a month")
     return wanted
 
 

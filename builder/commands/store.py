@@ -88,6 +88,8 @@ def prune(
     **options: Any,
 ) -> None:
     """Remove what is old or left over; without options only what no build can use any more."""
+    from builder import imageuse, toolimage
+    from builder.build import cache as ask
     from builder.progress import size
 
     if registry:
@@ -104,9 +106,13 @@ def prune(
         arguments["older_than"] = str(seconds_of(older_than))
     if max_size is not None:
         arguments["max_bytes"] = str(bytes_of(max_size))
-    data = _ask_cache(options, **arguments)
+    conversation = converse(None, options, quiet=True)
+    data = ask(conversation, arguments)
     removed = f"{data['records']} stages, {data['layers']} layers and {data['outputs']} outputs"
     click.echo(f"removed {removed}: {size(data['freed'])} freed")
+    age = 0.0 if everything else seconds_of(older_than) if older_than is not None else imageuse.UNUSED
+    for image in imageuse.prune(conversation.agent.engine, toolimage.references(), age):
+        click.echo(f"removed the build image {image}")
 
 
 def _sweep_destinations() -> None:

@@ -106,6 +106,15 @@ class CommandLineEngine(ABC):
         if self.has_image(reference):
             self._drive("remove an image", lambda: self.whales().image.remove(reference, force=True))
 
+    def let_go_of_image(self, reference: str) -> bool:
+        """See Engine."""
+        try:
+            if self.has_image(reference):
+                self.ask(["rmi", reference], "remove an image")
+        except EngineError:
+            return False
+        return True
+
     def build_image(self, folder: Path, file: str, reference: str, arguments: Mapping[str, str]) -> None:
         """See Engine."""
         self.pull(arguments["BASE"])

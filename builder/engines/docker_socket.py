@@ -95,6 +95,16 @@ class DockerSocket(SocketEngine):
             with self._api("remove an image") as api:
                 api.remove_image(reference, force=True)
 
+    def let_go_of_image(self, reference: str) -> bool:
+        """See Engine."""
+        try:
+            if self.has_image(reference):
+                with self._api("remove an image") as api:
+                    api.remove_image(reference)
+        except EngineError:
+            return False
+        return True
+
     def load(self, archive: Path, reference: str) -> None:
         """See Engine."""
         loaded = ""

@@ -121,6 +121,10 @@ class Host:
     def remove_image(self, reference: str) -> None:
         """Nothing to remove: see Engine."""
 
+    def let_go_of_image(self, reference: str) -> bool:
+        """There are none: see Engine."""
+        return True
+
     def load(self, archive: Path, reference: str) -> None:
         """There are no images to load into: always an error."""
         raise BuildError(

@@ -103,6 +103,16 @@ class PodmanSocket(SocketEngine):
             with self._client("remove an image") as client:
                 client.images.remove(reference, force=True)
 
+    def let_go_of_image(self, reference: str) -> bool:
+        """See Engine."""
+        try:
+            if self.has_image(reference):
+                with self._client("remove an image") as client:
+                    client.images.remove(reference)
+        except EngineError:
+            return False
+        return True
+
     def load(self, archive: Path, reference: str) -> None:
         """See Engine."""
         with self._client(f"load {archive.name}") as client:

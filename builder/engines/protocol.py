@@ -95,6 +95,9 @@ class Engine(Protocol):
     def remove_image(self, reference: str) -> None:
         """Remove a build image; one that is not there is no error."""
 
+    def let_go_of_image(self, reference: str) -> bool:
+        """Remove a build image unless a container has it; tells whether it is gone."""
+
     def load(self, archive: Path, reference: str) -> None:
         """Put a finished image (docker-archive) into the engine's own images under ``reference``."""
 

@@ -85,6 +85,10 @@ class SocketEngine(ABC):
         """See Engine."""
 
     @abstractmethod
+    def let_go_of_image(self, reference: str) -> bool:
+        """See Engine."""
+
+    @abstractmethod
     def load(self, archive: Path, reference: str) -> None:
         """See Engine."""
 
