@@ -117,12 +117,9 @@ def _unnamed(store: Store, seen: Records, needed: Collection[str]) -> list[Path]
 def _remove_digests(store: Store, needed: Collection[str]) -> None:
     """Let go of lists of digests whose layers have gone, and of what nobody writes any more; within the gate."""
     for file in list((store.root / "digests").iterdir()):
-        layer = file.name.lstrip(".").partition(".")[0]
         if file.name.startswith("."):
-            is_of_use = locks.is_held(file.with_name(layer))
-        else:
-            is_of_use = f"layers/{layer}" in needed or (store.root / "layers" / layer).is_dir()
-        if not is_of_use:
+            locks.sweep(file)
+        elif f"layers/{file.name}" not in needed and not (store.root / "layers" / file.name).is_dir():
             file.unlink(missing_ok=True)
 
 

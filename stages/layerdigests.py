@@ -16,11 +16,12 @@ import secrets
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages import locks
 from stages.digestlist import NO_LIST, STATUS_OF_ERRNO, DigestList, check_layers
 from stages.errors import BuildError
 
@@ -73,14 +74,21 @@ class LayerDigests:
 
     def write(self, layer: str, kept: DigestList) -> None:
         """Keep a layer's list. Raises OSError."""
-        partial = self._lists / f".{layer}.{secrets.token_hex(4)}"
-        try:
+        with self.hidden(layer) as partial:
             partial.write_bytes(kept.encode())
             partial.rename(self._lists / layer)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
         self._sound(layer)
+
+    @contextlib.contextmanager
+    def hidden(self, name: str) -> Iterator[Path]:
+        """An empty file that is locked while this process writes it: cleaning leaves it, and removes a dead one's."""
+        path = self._lists / f".{name}.{secrets.token_hex(6)}"
+        handle = locks.take(path)
+        assert handle is not None  # it waits
+        try:
+            yield path
+        finally:
+            locks.give_up(path, handle)
 
     def begin(self, layer: str) -> None:
         """Have the list of a layer, which is in its place, made in the background. Raises OSError."""
@@ -92,15 +100,14 @@ class LayerDigests:
         self._sound(layer)
 
     def _make(self, layer: str, handle: int) -> None:
-        partial = self._lists / f".{layer}.{secrets.token_hex(4)}"
         try:
-            _run(self._root, [layer], partial, compare=False)
-            partial.rename(self._lists / layer)
+            with self.hidden(layer) as partial:
+                _run(self._root, [layer], partial, compare=False)
+                partial.rename(self._lists / layer)
         except OSError:
             (self._lists / layer).unlink(missing_ok=True)
             raise
         finally:
-            partial.unlink(missing_ok=True)
             # By name: a stage that was started meanwhile may hold a copy of the descriptor.
             fcntl.flock(handle, fcntl.LOCK_UN)
             os.close(handle)
@@ -196,12 +203,9 @@ class LayerDigests:
         if size[0] <= SMALL_ENTRIES and size[1] <= SMALL_LENGTH:
             results = check_layers(str(self._root), layers)
         else:
-            answer = self._lists / f".check.{secrets.token_hex(6)}"
-            try:
+            with self.hidden("check") as answer:
                 _run(self._root, layers, answer, compare=True)
                 results = json.loads(answer.read_text(encoding="ascii"))
-            finally:
-                answer.unlink(missing_ok=True)
         return [Damage(layer, tuple(paths)) for layer, paths in zip(layers, results, strict=True) if paths]
 
 

@@ -245,3 +245,15 @@ def test_a_record_that_was_cut_short_goes_in_any_cleaning(tmp_path: Path) -> Non
     (tmp_path / "keys/k1.json").write_text(json.dumps({"key": "k1"}))
     assert prune(store, older_than=None, max_bytes=None, everything=False)["layers"] == 1
     assert list((tmp_path / "keys").iterdir()) == []
+
+
+def test_lists_of_digests_that_are_being_written_stay_and_a_dead_ones_go(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    record = keep(store, "k1")
+    with store.digests.hidden("check") as answer:
+        prune(Store(tmp_path), older_than=None, max_bytes=None, everything=False)
+        assert answer.exists()
+    (tmp_path / "digests/.dead.0123").touch()
+    (tmp_path / "digests/gone").touch()
+    prune(store, older_than=None, max_bytes=None, everything=False)
+    assert [path.name for path in (tmp_path / "digests").iterdir()] == [record.layer]
