@@ -87,6 +87,12 @@ def _clear(folder: Path) -> None:
         if not os.path.lexists(folder.with_name(old.name)):
             with contextlib.suppress(OSError):
                 old.rename(folder.with_name(old.name))
+    with contextlib.suppress(OSError):  # the mark goes last: where this is cut short it says whose the rest is
+        for entry in list(os.scandir(folder)):
+            if entry.is_dir(follow_symlinks=False):
+                remove(Path(entry.path))
+            elif entry.name != MARK:
+                Path(entry.path).unlink()
     remove(folder)
 
 

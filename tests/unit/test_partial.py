@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import signal
 import subprocess
@@ -166,3 +167,23 @@ def test_a_place_that_goes_away_meanwhile_is_one_sentence(tmp_path: Path) -> Non
 def test_free_space_is_looked_at(tmp_path: Path) -> None:
     assert not space.is_full(tmp_path)
     assert space.room(tmp_path / "not/there/yet")[1] > 0
+
+
+def test_a_folder_whose_removal_was_cut_short_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("builder.destination.partial")
+
+    class KilledError(BaseException):
+        pass
+
+    def killed(_: Path) -> None:
+        raise KilledError
+
+    whole = module.remove
+    with pytest.raises(KilledError), partial(tmp_path / "image.tar") as folder:
+        (folder / "artifact").write_text("x")
+        (folder / "tree").mkdir()
+        monkeypatch.setattr(module, "remove", killed)
+    assert (folder / module.MARK).exists()
+    monkeypatch.setattr(module, "remove", whole)
+    sweep(tmp_path)
+    assert not folder.exists()
