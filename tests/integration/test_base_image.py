@@ -218,7 +218,7 @@ def test_elements_bring_containerfiles_and_images(
     files = {"README.md": "# own\n", "element-deps": "containerfile\n", "containerfiles/trixie": small}
     write_element(elements, "own", files)
     monkeypatch.setenv("XDG_CACHE_HOME", str(open_folder / "another-cache"))
-    again = replace(command, elements=(elements,)).build("--name", "small", "--release", "trixie", "own")
+    again = replace(command, elements=(elements,)).build("--replace", "--name", "small", "--release", "trixie", "own")
     assert BUILDING in again.stderr
     same = _all_but_the_manifest(_opened(command.destination / "small.oci")) == content
     assert same, "the same Containerfile gave something else in another cache"
