@@ -15,7 +15,7 @@ from builder import destination, documents, limits
 from builder.archive import code_digest, request_archive
 from builder.arrivals import Arrivals
 from builder.destination import FILES
-from builder.engines.memory import cache_folder
+from builder.engines.loading import load_folder, load_image, loaded_name
 from builder.ownfiles import named
 from builder.progress import Log, Reporter, closing, failure
 from builder.request import Prepared
@@ -291,10 +291,10 @@ def produce(
         dataclasses.replace(output, **memory.recall_all(target)) if documents.are_there(output, target) else output
         for output, target in zip(request.outputs, prepared.targets, strict=True)
     ]
-    wanted = [*known, Output("docker-archive", {"tag": _loaded_name(request)})] if load else known
+    wanted = [*known, Output("docker-archive", {"tag": loaded_name(request)})] if load else known
     for output, target in zip(request.outputs, prepared.targets, strict=True):
         documents.check(output, target, memory, replace=prepared.replace)
-    for place in {place.parent for place in prepared.targets} | {folder.absolute(), _scratch()}:
+    for place in {place.parent for place in prepared.targets} | {folder.absolute(), load_folder()}:
         destination.sweep(place)
     agent = conversation.agent
     request = dataclasses.replace(
@@ -339,7 +339,7 @@ def produce(
         say(f"{FILES}: {destination.shown(str((side_folder / path).absolute()))}")
     places = [str(target) for target in prepared.targets]
     if load:
-        places.append(_load(agent, finished[-1], request))
+        places.append(load_image(agent, finished[-1]["path"], request))
     for sentence in conversation.exchange.finish() if conversation.exchange else ():
         say(sentence)
     say(closing(conversation.end, finished, places))
@@ -371,26 +371,6 @@ def keep_lock(builds: Sequence[tuple[Prepared, Conversation]], say: Callable[[st
 
 def _in_order(events: Sequence[Event]) -> list[Event]:
     return sorted((event for event in events if event["output"] != "files"), key=lambda event: int(event["index"]))
-
-
-def _loaded_name(request: Request) -> str:
-    tag = next((output.options["tag"] for output in request.outputs if "tag" in output.options), "latest")
-    return tag if "/" in tag or ":" in tag else f"localhost/{request.name.lower()}:{tag}"
-
-
-def _load(agent: Agent, event: Event, request: Request) -> str:
-    name = _loaded_name(request)
-    destination.sweep(_scratch())
-    with destination.partial(_scratch() / "load") as folder:
-        destination.place(agent.fetch(event["path"]), "docker-archive", folder / "image.tar")
-        agent.engine.load(folder / "image.tar", name)
-    return f"{name} (images of {agent.engine.name})"
-
-
-def _scratch() -> Path:
-    folder = cache_folder() / "tmp"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def shell(prepared: Prepared, conversation: Conversation, at: str, command: Sequence[str]) -> int:
