@@ -325,7 +325,11 @@ def _take(file: Path, target: Path, *, plain: bool = True) -> None:
             os.removexattr(file, name, follow_symlinks=False)
         os.chown(file, 0, 0)
     file.chmod(0o644 if plain else file.stat().st_mode & 0o777)
-    file.replace(target)
+    try:
+        file.replace(target)
+    except FileNotFoundError:  # another process has just removed the empty folder
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file.replace(target)
 
 
 def add_lists(views: Sequence[CacheView], lists: Mapping[str, Path]) -> None:

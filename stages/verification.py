@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from stages.caches import verify_cache_files
 from stages.export.blocks import is_whole
 from stages.finished import DONE, damage, damaged, read_done
 from stages.layerdigests import FOLDED, Damage, DamagedError, LayerDigests
@@ -61,6 +62,7 @@ def verify(store: Store) -> tuple[list[str], int]:
         wrong += [f"{sentence}; {AGAIN}" for sentence in let_go_of_damaged(store, error.damages)]
     wrong += _outputs(store)
     wrong += _blocks(store)
+    wrong += verify_cache_files(store)
     named = {layer for record in store.records() for layer in record.chain()} | {BASE}
     return wrong, len({name for name in there if not name.startswith(FOLDED)} - named)
 

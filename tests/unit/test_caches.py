@@ -19,6 +19,7 @@ from stages.packageindex import ListedFile
 from stages.repositories import State
 from stages.sandbox.view import Cache
 from stages.store import Store
+from stages.verification import verify
 
 RULE = CacheRule("dnf", "/var/cache/dnf", "*.rpm", "repomd.xml")
 DOWNLOADS = CacheRule("downloads", "/var/cache/downloads")
@@ -174,7 +175,7 @@ def test_a_kept_file_that_changed_is_found_and_removed(store: Store) -> None:
     assert caches.verify_cache_files(store) == []
     (kept,) = caches._files(caches.shared(store, "dnf", "amd64"))
     kept.write_bytes(b"gooe")
-    (told,) = caches.verify_cache_files(store)
+    (told,), _ = verify(store)
     assert told.startswith("a.rpm in the cache dnf ")
     assert set(ours.stage({})) == {*LISTS}
 
