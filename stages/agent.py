@@ -144,6 +144,8 @@ def capture_environment(work: Work, merged: HooksTree) -> dict[str, str]:
     output = bytearray()
     argv = capture_argv([f"{HOOKS_OUTSIDE}/{hook.path}" for hook in snippets(merged)])
     status = sandbox.run(view, argv, variables, output.extend, stopped=work.control.gone)
+    if fault := sandbox.engine_fault(status, output.decode("utf-8", "replace")):
+        raise fault
     if status != 0:
         last = output.decode("utf-8", "replace").strip().splitlines()[-5:]
         raise BuildError(

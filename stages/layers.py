@@ -245,6 +245,8 @@ class Builder:
         full = self.store.watch.full()
         indices = [state.source for state in self.plan.repositories]
         fault = mirrorfaults.explain(tail, indices) if stage.packages and not full else None
+        if no_sandbox := sandbox.engine_fault(status, "\n".join(tail)):
+            raise no_sandbox
         emit(
             "failed",
             number=stage.number,

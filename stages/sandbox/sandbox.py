@@ -16,11 +16,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from stages import syscalls
+from stages.errors import BuildError
 from stages.keptmounts import KeptMount, kept_mounts
 from stages.sandbox import limits
 from stages.sandbox.process import spawn
 from stages.sandbox.view import View
 from stages.supervise import listener
+
+NOT_SET_UP = "dib-ctr: the sandbox could not be set up"  # in the output, where no script of anybody's has run
+NO_SANDBOX = 125  # the exit status that goes with it
+
+
+def engine_fault(status: int, said: str) -> BuildError | None:
+    """What is wrong where a stage ended with ``status`` because the build container lets no stage run; else None."""
+    line = next((line for line in said.splitlines() if line.startswith(NOT_SET_UP)), "")
+    if status != NO_SANDBOX or not line:
+        return None
+    what = f"no stage can run in this build container: {line.removeprefix('dib-ctr: ')}"
+    return BuildError(what, where="engine", hint="`dib-ctr doctor` tries each engine, and says what mends it")
 
 
 @contextmanager
@@ -74,8 +87,8 @@ def run(
             limits.hold(limits.of(os.environ))
             spawn(view, argv, environment, 3 if on_mounts else None, channel)
         except BaseException as error:  # noqa: BLE001 - whatever it is, this child must not go on as the agent
-            os.write(2, f"dib-ctr: the sandbox could not be set up: {error}\n".encode())
-        os._exit(125)
+            os.write(2, f"{NOT_SET_UP}: {error}\n".encode())
+        os._exit(NO_SANDBOX)
     os.close(writer)
     os.close(report)
     try:
@@ -123,8 +136,8 @@ def interact(view: View, argv: Sequence[str], environment: Mapping[str, str]) ->
             limits.hold(limits.of(os.environ))
             spawn(view, argv, environment, channel=supervisor.channel if supervisor else None)
         except BaseException as error:  # noqa: BLE001 - as in run()
-            os.write(2, f"dib-ctr: the sandbox could not be set up: {error}\n".encode())
-        os._exit(125)
+            os.write(2, f"{NOT_SET_UP}: {error}\n".encode())
+        os._exit(NO_SANDBOX)
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the shell in the sandbox handles the keyboard
     try:
         _, status = os.waitpid(child, 0)
