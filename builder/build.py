@@ -57,6 +57,8 @@ class Agent:
     note: Callable[[str], None]
     debug: bool = False
     privileged: bool = False
+    device_mapper: bool = False
+    network: bool = False  # of the block-device stage
     images: BuildImages | None = None  # where build images come from and go to, with caches
     _image: str | None = None
 
@@ -69,15 +71,27 @@ class Agent:
         from builder.engines.protocol import Container
 
         reference = toolimage.reference(self.purpose)
-        # A disk is made of what is there; scripts that run on it may want to install something.
-        network = self.purpose != DISK or self.privileged
+        # A disk is made of what is there; scripts that run on it may want to install something, and say so.
+        network = self.purpose != DISK or self.network
         return Container(
-            reference, self._argv(*arguments), limits.settings(), network=network, privileged=self.privileged
+            reference,
+            self._argv(*arguments),
+            limits.settings(),
+            network=network,
+            privileged=self.privileged,
+            device_mapper=self.device_mapper,
         )
 
-    def for_disks(self, *, privileged: bool = False) -> Agent:
-        """The same agent in the build image that has the tools for disks; on request with the host's own root."""
-        return dataclasses.replace(self, purpose=DISK, privileged=privileged, _image=None)
+    def for_disks(self, disk: Mapping[str, Any]) -> Agent:
+        """The same agent in the build image that has the tools for disks, with the rights that this one needs."""
+        return dataclasses.replace(
+            self,
+            purpose=DISK,
+            privileged=bool(disk.get("privileged")),
+            network=bool(disk.get("network")),
+            device_mapper=bool(disk.get("device_mapper")),
+            _image=None,
+        )
 
     def require_privilege(self, reasons: Sequence[str]) -> None:
         """Raise BuildError, with the reasons why it is needed, where this engine has no privileged containers."""
@@ -310,8 +324,12 @@ def produce(
         agent.require_privilege(reasons)
         for reason in reasons:
             agent.note(f"privileged block-device stage: {reason}")
+        for reason in request.disk.get("network", ()):
+            agent.note(f"privileged block-device stage, with a network: {reason}")
+        if request.disk.get("device_mapper"):
+            agent.note("privileged block-device stage, with all of the machine's block devices: for the device mapper")
     if request.disk:
-        request = dataclasses.replace(request, disk={**request.disk, "image": agent.for_disks().digest()})
+        request = dataclasses.replace(request, disk={**request.disk, "image": agent.for_disks({}).digest()})
     describer = documents.Describer(
         prepared, request.image, lambda: conversation.used or request.locking.locked or None
     )
@@ -351,9 +369,8 @@ def _assembly(conversation: Conversation, request: Request, prepared: Prepared) 
         return None
     arguments = {"job": json.dumps(conversation.assembly), "passphrases": json.dumps(dict(prepared.passphrases))}
     asked = dataclasses.replace(request, command="assemble", arguments=arguments)
-    privileged = bool(request.disk.get("privileged"))
-    elements = prepared.elements if privileged else ()
-    return conversation.agent.for_disks(privileged=privileged), request_archive(asked, elements, prepared.given)
+    elements = prepared.elements if request.disk.get("privileged") else ()
+    return conversation.agent.for_disks(request.disk), request_archive(asked, elements, prepared.given)
 
 
 def keep_lock(builds: Sequence[tuple[Prepared, Conversation]], say: Callable[[str], None]) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,17 @@ from blockdev.configuration.nodes import Configuration, Luks
 from blockdev.configuration.read import read
 from blockdev.configuration.sizes import parse_bytes
 from blockdev.embed import check_zipl
+from blockdev.filesystems import KINDS
 from blockdev.layout import fstab
 from blockdev.layout.model import Layout
 from blockdev.layout.options import Options
 from blockdev.layout.plan import plan
+from blockdev.privileged.filesystems import BY_KERNEL
+from blockdev.privileged.reasons import PHASES as ON_DISK
+from blockdev.privileged.reasons import needs_device_mapper
 from blockdev.privileged.reasons import reasons as reasons_for
-from stages.element import Element
+from stages import mentions
+from stages.element import Element, nearest
 from stages.errors import UsageError
 from stages.hooks import PHASES, merge, scripts
 from stages.request import DISK_TYPES, Output
@@ -101,6 +106,7 @@ def describe(
     layout = plan(configuration, options, _NO_TREE)
     if arch in ZIPL and wanted(outputs) and any(element.name == LOADER for element in elements):
         check_zipl(layout)
+    _check_kinds(layout)
     passphrases = _passphrases(configuration, environment)
     reasons = _reasons(layout, elements) if wanted(outputs) else ()
     if reasons:
@@ -113,9 +119,21 @@ def describe(
     }
     if reasons:
         data["privileged"] = list(reasons)
+        data["network"] = list(_with_network(elements))
+        data["device_mapper"] = needs_device_mapper(layout)
     if passphrases or reasons:
         data["nonce"] = secrets.token_hex(8)
     return Disk(data, passphrases)
+
+
+def _check_kinds(layout: Layout) -> None:
+    """UsageError for a type of file system that nobody knows: no privileges would help."""
+    for system in layout.file_systems:
+        if system.kind not in (*KINDS, *BY_KERNEL):
+            raise UsageError(
+                f"there is no file system type {system.kind!r} (mkfs node {system.name!r})",
+                hint=nearest(system.kind, (*KINDS, *BY_KERNEL)) or f"one of {', '.join(sorted((*KINDS, *BY_KERNEL)))}",
+            )
 
 
 def _reasons(layout: Layout, elements: Sequence[Element]) -> tuple[str, ...]:
@@ -127,6 +145,15 @@ def _reasons(layout: Layout, elements: Sequence[Element]) -> tuple[str, ...]:
         for script in scripts(merged, phase)
     }
     return reasons_for(layout, texts)
+
+
+def _with_network(elements: Sequence[Element]) -> Iterator[str]:
+    """The scripts that run on the disk and name a package tool or a downloader: they alone have a network."""
+    merged = merge([(element.name, element.path) for element in elements])
+    for phase in PHASES:
+        for script in scripts(merged, phase) if phase.name in ON_DISK else ():
+            if mentions.uses_network([script.text]):
+                yield f"element {script.element}: {script.path} names a downloader or a package tool"
 
 
 def _check_privileged(reasons: Sequence[str], wish: DiskWish, outputs: Sequence[Output]) -> None:

@@ -94,6 +94,8 @@ def assemble(
         element_of={path: hook.element for path, hook in hooks.items()},
         passphrases=passphrases,
         seed=request.disk["options"]["seed"],
+        hidden=store.root,
+        own=place,
     )
     return run(job, lambda text: emit("note", text=text))
 

@@ -6,10 +6,12 @@ Running a command for each would cost more than the stage's whole machinery may 
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import socket
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 CLONE_NEWNS = 0x00020000
@@ -31,6 +33,8 @@ MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
+PR_CAPBSET_DROP = 24
+_CAPABILITY_VERSION = 0x20080522  # the third
 
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "ppc64le": 203, "s390x": 217, "riscv64": 41}
 _SYS_KEYCTL = {"x86_64": 250, "aarch64": 219, "ppc64le": 271, "s390x": 280, "riscv64": 219}
@@ -168,6 +172,23 @@ def scope_sockets_and_signals() -> bool:
         return bool(_libc.syscall(_SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0) == 0)
     finally:
         os.close(ruleset)
+
+
+def keep_capabilities(numbers: Iterable[int]) -> None:
+    """Give up all capabilities but these (capabilities(7)), for this process and whatever it becomes."""
+    kept = sum(1 << number for number in numbers)
+    for number in range(64):
+        if not kept >> number & 1 and _libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0) != 0:
+            if ctypes.get_errno() == errno.EINVAL:  # past the kernel's last one
+                break
+            _check(-1, "give up a capability")
+    header = struct.pack("=Ii", _CAPABILITY_VERSION, 0)
+    low, high = kept & 0xFFFFFFFF, kept >> 32
+    held = ctypes.create_string_buffer(24)
+    _check(_libc.capget(header, held), "read the capabilities")
+    has = struct.unpack("=6I", held.raw)
+    data = struct.pack("=6I", low & has[0], low & has[1], 0, high & has[3], high & has[4], 0)
+    _check(_libc.capset(header, data), "give up capabilities")
 
 
 def set_hostname(name: str) -> None:

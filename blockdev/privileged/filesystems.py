@@ -14,6 +14,8 @@ from stages.errors import BuildError
 
 SWAP = "swap"
 READ_ONLY = frozenset({"squashfs", "erofs"})  # written whole from a folder; there is nothing to mount and fill
+# Types without a rootless writer that Linux has a mkfs for, and can mount.
+BY_KERNEL = tuple("f2fs exfat ntfs jfs nilfs2 bcachefs reiserfs minix udf hfsplus ocfs2 gfs2".split())  # noqa: SIM905
 _EXT = frozenset({"ext2", "ext3", "ext4"})
 _QUIET = _EXT | {"xfs", "btrfs"}
 _LABEL = {"f2fs": "-l", **dict.fromkeys(FAT, "-n")}

@@ -37,6 +37,11 @@ def reasons(layout: Layout, scripts: Mapping[str, str]) -> tuple[str, ...]:
     return (*_of_layout(layout), *of_scripts(scripts))
 
 
+def needs_device_mapper(layout: Layout) -> bool:
+    """Does the privileged assembly of this layout need the kernel's device mapper."""
+    return bool(layout.groups or layout.luks)
+
+
 def _of_layout(layout: Layout) -> Iterator[str]:
     for system in layout.file_systems:
         if system.kind not in KINDS:

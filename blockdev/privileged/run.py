@@ -40,6 +40,7 @@ class Job:
     ``DISK.raw``; ``beside`` what scripts write into their working directory. ``work`` is for mount points, ``ledgers``
     for the record of what is held: it must outlive the container. ``epoch`` (seconds) is told to the scripts and the
     programs; ``passphrases`` are those of encrypted containers by name, ``seed`` what verity's salts come from.
+    Scripts do not see what is in ``hidden``, but for the folder ``own`` in it, where all that is theirs lies.
     """
 
     layout: Layout
@@ -54,6 +55,8 @@ class Job:
     element_of: Mapping[str, str] = field(default_factory=dict)
     passphrases: Mapping[str, bytes] = field(default_factory=dict)
     seed: str = ""
+    hidden: Path | None = None
+    own: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -207,9 +210,11 @@ class _Work:
 
     def _run_scripts(self) -> None:
         job = self.job
-        runner = scripts.Scripts(self.root, job.hooks, job.beside, job.environment, job.element_of, self.show)
+        runner = scripts.Scripts(
+            self.root, job.hooks, job.beside, job.environment, job.element_of, self.show, job.hidden, job.own
+        )
         known = variables(job, self.devices, self.root)
-        with scripts.kernel_folders(self.root):
+        with scripts.kernel_folders(self.root, self.devices.values()):
             self._flush()
             runner.run(scripts.PRE_FINALISE, known)
             self._flush()

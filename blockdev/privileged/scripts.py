@@ -13,7 +13,7 @@ import signal
 import stat
 import subprocess
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,17 @@ PRE_FINALISE, FINALISE, CLEANUP = (
 )
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _TAIL = 20  # lines of a failed script's output that its error repeats
+# What a script keeps of root's rights: it makes no mount and no device file, attaches nothing, and is none of the
+# machine's administrators.
+# By their numbers in capabilities(7): CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, LINUX_IMMUTABLE,
+# SYS_CHROOT, SETFCAP.
+RIGHTS = (0, 1, 3, 4, 5, 6, 7, 9, 18, 31)
+# Files of /proc by which root commands the machine, whatever its rights: the engine hides them from the container, and
+# they are hidden in the tree.
+_COMMANDING = ("sys", "sysrq-trigger", "irq", "bus", "acpi", "scsi", "fs", "asound", "mtrr")
+_TELLING = ("kcore", "keys", "timer_list", "sched_debug", "latency_stats", "kmsg", "kpagecount", "kpageflags")
+# Devices that the tree has while scripts run, beside the disk's own.
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 # The first process of a pid namespace hears no signal that it does not handle: a shell stands there for the script. It
 # is bash, which hands exported functions on.
 _FIRST = '"$@"; exit "$?"'
@@ -51,7 +62,8 @@ class Scripts:
     """What the scripts of all phases share.
 
     ``root`` is the mounted tree, ``hooks`` the merged hooks, ``cwd`` where scripts outside are; ``element_of`` names
-    the element of each script by ``phase.d/name``. ``show`` hears every line that they print.
+    the element of each script by ``phase.d/name``. ``show`` hears every line that they print. They do not see what is
+    in the folder ``hidden``, but for what is in ``own`` below it.
     """
 
     root: Path
@@ -60,6 +72,8 @@ class Scripts:
     environment: Mapping[str, str]
     element_of: Mapping[str, str]
     show: Callable[[str], None]
+    hidden: Path | None = None
+    own: Path | None = None
 
     def run(self, phase: Phase, variables: Mapping[str, str]) -> None:
         """Run the scripts of a phase to the first that fails; BuildError names it, with its last lines."""
@@ -95,7 +109,7 @@ class Scripts:
             )
 
     def _wait(self, command: list[str], environment: Mapping[str, str]) -> tuple[int, list[str]]:
-        own = [find("unshare"), "--pid", "--fork", "--kill-child=KILL", "--", "/bin/bash", "-c", _FIRST, "bash"]
+        own = ["/bin/bash", "-c", _FIRST, "bash"]
         tail: deque[str] = deque(maxlen=_TAIL)
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)  # nobody would know of a process that they cut short
         try:
@@ -106,7 +120,7 @@ class Scripts:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                preexec_fn=_in_child,
+                preexec_fn=self._enter,
                 start_new_session=True,
             )
         except OSError:
@@ -127,6 +141,40 @@ class Scripts:
                 process.wait()
         return (status if status >= 0 else 128 - status), list(tail)
 
+    def _enter(self) -> None:
+        """In the new process: namespaces of its own, without rights and without the store; then it becomes the script.
+
+        No program does this: the script's variables (LD_PRELOAD, BASH_ENV) would be heeded with all rights.
+        """
+        syscalls.die_with_parent()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
+        syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID)
+        syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
+        if self.hidden and self.own:
+            _hide(self.hidden, self.own)
+            os.chdir(self.cwd)
+        child = os.fork()
+        if child:  # the other side of the pid namespace: it waits, and ends as the script does
+            os.closerange(3, 1 << 16)
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            os._exit(status if status >= 0 else 128 - status)
+        syscalls.die_with_parent()
+        syscalls.keep_capabilities(RIGHTS)
+
+
+def _hide(hidden: Path, own: Path) -> None:
+    """Put an empty folder over ``hidden``, in which there is ``own`` alone, with all that is mounted in it."""
+    kept = os.open(own, os.O_PATH | os.O_DIRECTORY)
+    try:
+        syscalls.mount("tmpfs", hidden, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755,size=1m")
+        own.mkdir(parents=True)
+        syscalls.bind(f"/proc/self/fd/{kept}", own, recursive=True)
+    finally:
+        os.close(kept)
+    control = Path("/dev/loop-control")
+    if control.exists():
+        syscalls.bind("/dev/null", control)
+
 
 def lines_of(pipe: int) -> Iterator[bytes]:
     """Lines as they come, without their ends.
@@ -145,11 +193,6 @@ def lines_of(pipe: int) -> Iterator[bytes]:
         yield from lines
     if pending:
         yield pending
-
-
-def _in_child() -> None:
-    syscalls.die_with_parent()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
 
 
 def _shell(script: Path) -> list[str]:
@@ -176,16 +219,20 @@ def _place(root: Path, name: str, mode: int = 0o755) -> Path:
 
 
 @contextmanager
-def kernel_folders(root: Path) -> Iterator[None]:
-    """proc, sys (read-only), and the machine's devices in the tree, for as long as scripts run."""
+def kernel_folders(root: Path, devices: Iterable[str] = ()) -> Iterator[None]:
+    """proc and sys (both without what commands the machine), and a dev, in the tree, for as long as scripts run.
+
+    ``devices`` are the disk's own, as paths below /dev: beside them there are those that every program needs.
+    """
     done: list[Path] = []
     try:
         for name in ("proc", "dev", "dev/pts", "sys"):
             path = _place(root, name)
             if name == "proc":
                 syscalls.mount("proc", path, "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
+                _mask(path)
             elif name == "dev":
-                syscalls.bind("/dev", path)
+                _dev(path, devices)
             elif name == "sys":
                 syscalls.mount("sysfs", path, "sysfs", syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV)
             else:
@@ -197,6 +244,34 @@ def kernel_folders(root: Path) -> Iterator[None]:
     finally:
         for path in reversed(done):
             syscalls.unmount(path)
+
+
+def _mask(proc: Path) -> None:
+    """Keep what commands the machine from being written, and what tells of it from being read."""
+    for name in _COMMANDING:
+        if (proc / name).exists():
+            syscalls.bind(proc / name, proc / name, read_only=True)
+    for name in _TELLING:
+        if (proc / name).exists():
+            syscalls.bind("/dev/null", proc / name)
+
+
+def _dev(path: Path, devices: Iterable[str]) -> None:
+    """A dev of its own."""
+    syscalls.mount("tmpfs", path, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NOEXEC, "mode=755,size=1m")
+    for name in (*_DEVICES, *(device.removeprefix("/dev/") for device in devices)):
+        if not Path("/dev", name).exists():  # a container may have fewer
+            continue
+        found = Path("/dev", name).stat()
+        target = path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.mknod(target, found.st_mode, found.st_rdev)
+        target.chmod(stat.S_IMODE(found.st_mode))
+    for name, target_name in (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
+        (path / name).symlink_to(f"/proc/self/{target_name}")
+    (path / "ptmx").symlink_to("pts/ptmx")
+    for name in ("pts", "shm"):
+        (path / name).mkdir()
 
 
 @contextmanager

@@ -11,10 +11,10 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from builder.engines import memory, rights, trial
+from builder.engines import blockdevices, memory, rights, trial
 from builder.engines.commandline import CommandLineEngine, last_line
 from builder.engines.nested import enter
-from builder.engines.protocol import PRIVILEGED, STORE, Container, EngineError
+from builder.engines.protocol import STORE, Container, EngineError
 from builder.engines.ranges import FIRST
 from builder.engines.remote import check_architecture
 
@@ -53,7 +53,7 @@ class Docker(CommandLineEngine):
         """See CommandLineEngine."""
         network = "--network=host" if container.network else "--network=none"
         if container.privileged:
-            return [network, *PRIVILEGED]
+            return [network, *blockdevices.options(container)]
         user = [] if self.found.direct else [f"--user={BUILD_USER}"]
         return [network, *self.found.rights, *rights.options(mapped=self.found.direct), *user]
 

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.engines import leftovers, memory, rights, trial
+from builder.engines import blockdevices, leftovers, memory, rights, trial
 from builder.engines.commandline import CommandLineEngine, last_line
-from builder.engines.protocol import PRIVILEGED, STORE, Container, EngineError
+from builder.engines.protocol import STORE, Container, EngineError
 from builder.engines.ranges import FIRST, root_range
 from builder.engines.remote import check_architecture, podman_address, podman_options
 from stages.namespace import IDS
@@ -123,7 +123,7 @@ class Podman(CommandLineEngine):
         """See CommandLineEngine."""
         network = "--network=host" if container.network else "--network=none"
         if container.privileged:
-            return [network, *PRIVILEGED, *self.found.run]
+            return [network, *blockdevices.options(container), *self.found.run]
         return [network, *RIGHTS, *self._processes(), *self.found.run, *self._ids()]
 
     def _processes(self) -> list[str]:

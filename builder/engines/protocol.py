@@ -14,7 +14,6 @@ from typing import Protocol
 from stages.errors import BuildError
 
 STORE = "/store"  # where the store is mounted in every build container; the host engine has its own path (Engine.store)
-PRIVILEGED = ("--privileged", "-v", "/dev:/dev")  # what docker and podman call it
 PREFIX = "dib-ctr-"  # how the name of every container begins
 
 
@@ -51,8 +50,8 @@ class Container:
 
     ``argv`` runs as root of a user namespace, with the capabilities of ``builder.engines.rights`` over it. ``image`` is
     a reference of a build image (ignored by the host engine). ``network`` False runs it without any network.
-    ``privileged`` makes its root the host's own, with the host's devices: for the block-device stage alone, where
-    nothing else will do.
+    ``privileged`` makes its root the host's own, with loop devices: for the block-device stage alone, where nothing
+    else will do; ``device_mapper`` adds the machine's other block devices, for volumes that only the kernel can make.
     """
 
     image: str
@@ -60,6 +59,7 @@ class Container:
     environment: Mapping[str, str] = field(default_factory=dict)
     network: bool = True
     privileged: bool = False
+    device_mapper: bool = False
 
 
 class Engine(Protocol):

@@ -104,6 +104,90 @@ def test_scripts_run_on_the_disk(podman: Command) -> None:
     podman("cache", "prune", "--all")
 
 
+# What a hostile script tries, one word for each thing that worked. It knows the machine's disks by their numbers.
+HOSTILE = r"""
+worked() { if "${@:2}" > /dev/null 2>&1; then echo "worked: $1"; fi; }
+echo "at-all: $1"
+mkdir -p /tmp/hostile
+while read -r major minor _ name; do
+    [[ $name =~ ^(loop|ram|zram|name$) || -z $name ]] && continue
+    worked "mknod-$name" mknod "/tmp/hostile/$name" b "$major" "$minor"
+    for device in "/tmp/hostile/$name" "/dev/$name"; do
+        worked "read-$device" head -c 512 "$device"
+        worked "mount-$device" mount "$device" /tmp/hostile
+    done
+done < /proc/partitions
+for number in 0 1 2 3 4 5 6 7; do
+    case " $IMAGE_BLOCK_DEVICES " in *"loop$number"[!0-9]*) continue ;; esac
+    worked "other-loop$number" head -c 1 "/dev/loop$number"
+    worked "mknod-loop$number" mknod "/tmp/hostile/loop$number" b 7 "$number"
+done
+worked losetup losetup --show -f "$0"
+worked mount-proc mount -t proc proc /tmp/hostile
+worked mount-tmpfs mount -t tmpfs tmpfs /tmp/hostile
+worked remount-sys mount -o remount,rw /sys
+worked bind mount --bind / /tmp/hostile
+worked unmount-store umount -l /store
+worked unshare unshare --mount true
+worked sysrq bash -c "echo h > /proc/sysrq-trigger"
+worked sysctl bash -c "echo hostile > /proc/sys/kernel/domainname"
+worked core-pattern bash -c ': >> /proc/sys/kernel/core_pattern'
+for file in /sys/kernel/mm/*/enabled /sys/block/*/queue/scheduler; do
+    worked "write-$file" bash -c ': >> "$1"' bash "$file"
+done
+worked kcore bash -c "head -c 1 /proc/kcore | grep -q ."
+worked module modprobe loop
+worked reboot reboot -f --help-is-no-word
+worked clock date -s 2001-01-01
+worked kmsg bash -c "dmesg | grep -q ."
+worked network bash -c "exec 3<> /dev/tcp/127.0.0.1/22"
+worked interfaces bash -c "grep -v -e lo: -e '|' /proc/net/dev | grep -q ."
+worked store-layers ls /store/layers
+worked store-keys ls /store/keys
+worked chroot-escape chroot /proc/1/root test -e /store/keys
+worked ptrace-agent bash -c "ls /proc/1/root/store/keys"
+"""
+
+
+def test_a_hostile_script_reaches_its_own_loop_devices_and_nothing_else(podman: Command, place: Path) -> None:
+    """What a script can reach through --privileged: docs/privileged.md."""
+    hostile = script('echo "$IMAGE_BLOCK_DEVICE" > /dev/null', "set +eu", HOSTILE)
+    own = script('echo "own: $(tail -c +511 "$IMAGE_BLOCK_DEVICE" | head -c 2 | od -An -tx1)"')
+    write_element(
+        place / "elements",
+        "needs-device",
+        {
+            "pre-finalise.d/50-hostile": hostile,
+            "finalise.d/50-look": hostile,
+            "cleanup.d/50-own": own,
+            "cleanup.d/60-outside": hostile,
+        },
+    )
+    outcome = podman.build("--privileged", "-o", "raw", "--name", "hostile", "tiny-os", "needs-device")
+    said = [event["text"] for event in outcome.events if event["type"] == "note"]
+    assert [line for line in said if line.startswith("at-all")] == ["at-all: "] * 3
+    assert [line for line in said if line.startswith("worked")] == []
+    assert "own:  55 aa" in said
+    assert "with a network" not in outcome.stderr
+
+
+def test_a_script_that_names_a_downloader_has_a_network_and_it_is_said(podman: Command, place: Path) -> None:
+    look = script('echo "$IMAGE_BLOCK_DEVICE"; type -P curl || true', 'echo "up: $(cat /proc/net/dev | wc -l)"')
+    write_element(place / "elements", "needs-device", {"finalise.d/50-look": look, "cleanup.d/60-outside": script(":")})
+    outcome = podman.build("--privileged", "-o", "raw", "--name", "net", "tiny-os", "needs-device")
+    assert "with a network: element needs-device: finalise.d/50-look names a downloader" in outcome.stderr
+
+
+def test_no_privileges_for_a_mistyped_file_system(podman: Command) -> None:
+    for more in ((), ("--privileged",)):
+        outcome = podman("build", *more, "-o", "raw", "--root-fs", "etx4", "tiny-os")
+        assert outcome.status == 2
+        assert "there is no file system type 'etx4'" in outcome.stderr
+        assert "did you mean 'ext4'?" in outcome.stderr
+        assert "privileged" not in outcome.stderr
+        assert outcome.events == []
+
+
 def test_a_failing_script_is_named_and_nothing_stays(podman: Command, place: Path) -> None:
     write_element(
         place / "elements", "needs-device", {"finalise.d/50-look": script('echo "$IMAGE_BLOCK_DEVICE"; false')}
