@@ -210,6 +210,7 @@ class Answers:
         recorded = records.flag_bits(_get(path, records.FLAGS))
         get, set_, _ = kernel.flag_commands()
         with _closing(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)) as own:
+            caller.confirm()
             descriptor = int(own.rpartition("/")[2])
             if what == "get":
                 if not recorded:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from stages.supervise import kernel
 from stages.syscalls import CLONE_NEWNS
@@ -49,22 +50,38 @@ class Home:
 
 @dataclass(frozen=True)
 class Caller:
-    """A process by its id, as the supervisor's own ``/proc`` knows it. Its thread's id does as well."""
+    """A process by its id, as the supervisor's own ``/proc`` knows it. Its thread's id does as well.
+
+    ``waits`` tells whether it still waits for its answer: what was opened or read of it before is its own then, and not
+    of another process that has got its id meanwhile.
+    """
 
     pid: int
     home: Home
+    waits: Callable[[], bool] = lambda: True
 
     @property
     def proc(self) -> str:
         """Its folder in /proc."""
         return f"/proc/{self.pid}"
 
+    def confirm(self) -> None:
+        """Raise UnreadableError where what was read may be another process's."""
+        if not self.waits():
+            raise UnreadableError
+
+    @contextmanager
+    def _memory(self, mode: str) -> Iterator[IO[bytes]]:
+        with _looking(), open(f"{self.proc}/mem", mode, buffering=0) as memory:  # noqa: PTH123
+            self.confirm()
+            yield memory
+
     def text(self, address: int, longest: int = _PAGE) -> bytes:
         """The string at an address, without its end; empty for none."""
         found = b""
         if not address:
             return found
-        with _looking(), open(f"{self.proc}/mem", "rb", buffering=0) as memory:  # noqa: PTH123
+        with self._memory("rb") as memory:
             while len(found) < longest:
                 memory.seek(address + len(found))
                 piece = memory.read(_PAGE - (address + len(found)) % _PAGE)
@@ -78,25 +95,28 @@ class Caller:
         """So many bytes at an address."""
         if not size:
             return b""
-        with _looking(), open(f"{self.proc}/mem", "rb", buffering=0) as memory:  # noqa: PTH123
+        with self._memory("rb") as memory:
             memory.seek(address)
             return memory.read(size)
 
     def write(self, address: int, data: bytes) -> None:
         """Put bytes at an address."""
-        with _looking(), open(f"{self.proc}/mem", "r+b", buffering=0) as memory:  # noqa: PTH123
+        with self._memory("r+b") as memory:
             memory.seek(address)
             memory.write(data)
 
     def shares(self, kind: str) -> bool:
         """Is its namespace of this kind (``user``, ``net``) the supervisor's own."""
         with _looking():
-            return Path(f"{self.proc}/ns/{kind}").readlink() == Path(f"/proc/self/ns/{kind}").readlink()
+            theirs = Path(f"{self.proc}/ns/{kind}").readlink()
+        self.confirm()
+        return theirs == Path(f"/proc/self/ns/{kind}").readlink()
 
     def status(self, field: str, base: int) -> int:
         """A number from its ``/proc/PID/status``: ``Umask`` (8), ``CapEff`` (16)."""
         with _looking():
             text = Path(f"{self.proc}/status").read_text(encoding="utf-8", errors="replace")
+        self.confirm()
         for line in text.splitlines():
             if line.startswith(field + ":"):
                 return int(line.split()[1], base)
@@ -119,6 +139,7 @@ class Caller:
                 with _looking():
                     opened.append(os.open(f"{self.proc}/{path}", flags))
                 closing.callback(os.close, opened[-1])
+            self.confirm()
             namespace, root, here = opened
             kernel.enter(namespace, CLONE_NEWNS)
             closing.callback(self.home.go)
@@ -132,20 +153,30 @@ class Caller:
     def described(self, descriptor: int) -> os.stat_result:
         """What a descriptor of its is of."""
         with _looking():
-            return os.stat(f"{self.proc}/fd/{descriptor}")  # noqa: PTH116 (the link is the kernel's own)
+            status = os.stat(f"{self.proc}/fd/{descriptor}")  # noqa: PTH116 (the link is the kernel's own)
+        self.confirm()
+        return status
 
     def descriptor(self, number: int) -> int:
         """A copy of a descriptor of its: one open file, with one position, for both."""
         with _looking():
             try:
-                return kernel.descriptor_of(self.pid, number)
+                copy = kernel.descriptor_of(self.pid, number)
             except OSError:  # a thread that is not its process's first
-                return kernel.descriptor_of(self.status("Tgid", 10), number)
+                copy = kernel.descriptor_of(self.status("Tgid", 10), number)
+        return self._confirmed(copy)
+
+    def _confirmed(self, opened: int) -> int:
+        if not self.waits():
+            os.close(opened)
+            raise UnreadableError
+        return opened
 
     def open(self, folder: int, path: bytes, *, follow: bool) -> int:
         """A descriptor (O_PATH) of what a path is for it; where the path is empty, of what ``folder`` describes."""
         if not path:
             with _looking():
-                return os.open(f"{self.proc}/fd/{folder}", os.O_PATH | os.O_CLOEXEC)
+                opened = os.open(f"{self.proc}/fd/{folder}", os.O_PATH | os.O_CLOEXEC)
+            return self._confirmed(opened)
         with self.standing(folder):
             return os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))

@@ -15,6 +15,7 @@ from stages.supervise import directories
 ALLOW = 0x7FFF0000
 NOTIFY = 0x7FC00000
 NO_SUCH_CALL = 0x00050000 | 38  # SECCOMP_RET_ERRNO with ENOSYS
+NOT_PERMITTED = 0x00050000 | 1
 
 _LOAD = 0x20  # BPF_LD | BPF_W | BPF_ABS
 _AND = 0x54
@@ -29,12 +30,16 @@ FORMAT, CHARACTER, BLOCK = 0xF000, 0x2000, 0x6000
 
 @dataclass(frozen=True)
 class Check:
-    """True where ``lowest <= (argument & mask) <= highest``, of the low 32 bits of an argument counted from 0."""
+    """True where ``lowest <= (argument & mask) <= highest``, of the low 32 bits of an argument counted from 0.
+
+    ``action``: what the call gets then, where that is not its rule's.
+    """
 
     argument: int
     lowest: int
     highest: int
     mask: int = _WORD
+    action: int | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,10 @@ class Rule:
 
 @dataclass(frozen=True)
 class Architecture:
-    """``audit`` is the kernel's AUDIT_ARCH value, ``numbers`` those of the calls by name, ``bits`` of a long."""
+    """``audit`` is the kernel's AUDIT_ARCH value, ``numbers`` those of the calls by name, ``bits`` of a long.
+
+    ``end``: numbers from here on are another architecture's under the same AUDIT_ARCH value (x32), which gets no call.
+    """
 
     audit: int
     numbers: dict[str, int]
@@ -56,6 +64,7 @@ class Architecture:
     big_endian: bool = False
     ioctl_write: int = 1  # what _IOC_WRITE is; _IOC_READ is 2 in any case
     ioctl_shift: int = 30
+    end: int = 0
 
     def ioctl(self, direction: int, letter: str, number: int, size: int) -> int:
         """A command's number; ``direction``: 1 for what the kernel reads, 2 for what it writes."""
@@ -79,12 +88,13 @@ def _numbers(text: str) -> dict[str, int]:
 
 _GENERIC = _numbers(
     "mknodat 33 mount 40 umount2 39 ioctl 29 setxattr 5 lsetxattr 6 fsetxattr 7 fchown 55 fchownat 54 chroot 51 "
-    "init_module 105 finit_module 273 swapon 224 reboot 142 settimeofday 170 clock_settime 112 lseek 62 getdents64 61"
+    "init_module 105 finit_module 273 swapon 224 reboot 142 settimeofday 170 clock_settime 112 lseek 62 getdents64 61 "
+    "add_key 217 request_key 218 keyctl 219"
 )
 _I386 = _numbers(
     "mknod 14 mknodat 297 mount 21 umount2 52 ioctl 54 setxattr 226 lsetxattr 227 fsetxattr 228 chown 212 fchown 207 "
     "lchown 198 fchownat 298 chroot 61 init_module 128 finit_module 350 swapon 87 reboot 88 settimeofday 79 "
-    "clock_settime 264"
+    "clock_settime 264 add_key 286 request_key 287 keyctl 288"
 )
 _NATIVE_AND_COMPAT: dict[str, tuple[Architecture, ...]] = {
     "x86_64": (
@@ -93,15 +103,28 @@ _NATIVE_AND_COMPAT: dict[str, tuple[Architecture, ...]] = {
             _numbers(
                 "mknod 133 mknodat 259 mount 165 umount2 166 ioctl 16 setxattr 188 lsetxattr 189 fsetxattr 190 "
                 "chown 92 fchown 93 lchown 94 fchownat 260 chroot 161 init_module 175 finit_module 313 swapon 167 "
-                "reboot 169 settimeofday 164 clock_settime 227 lseek 8 getdents64 217"
+                "reboot 169 settimeofday 164 clock_settime 227 lseek 8 getdents64 217 "
+                "add_key 248 request_key 249 keyctl 250"
             ),
+            end=0x40000000,
         ),
         Architecture(0x40000003, _I386, bits=32),
     ),
     "aarch64": (
         Architecture(0xC00000B7, _GENERIC),
         Architecture(
-            0x40000028, {**_I386, "mknodat": 324, "fchownat": 325, "finit_module": 379, "clock_settime": 262}, bits=32
+            0x40000028,
+            {
+                **_I386,
+                "mknodat": 324,
+                "fchownat": 325,
+                "finit_module": 379,
+                "clock_settime": 262,
+                "add_key": 309,
+                "request_key": 310,
+                "keyctl": 311,
+            },
+            bits=32,
         ),
     ),
     "riscv64": (Architecture(0xC00000F3, _GENERIC),),
@@ -111,7 +134,8 @@ _NATIVE_AND_COMPAT: dict[str, tuple[Architecture, ...]] = {
             _numbers(
                 "mknod 14 mknodat 288 mount 21 umount2 52 ioctl 54 setxattr 209 lsetxattr 210 fsetxattr 211 chown 181 "
                 "fchown 95 lchown 16 fchownat 289 chroot 61 init_module 128 finit_module 353 swapon 87 reboot 88 "
-                "settimeofday 79 clock_settime 245 lseek 19 getdents64 202"
+                "settimeofday 79 clock_settime 245 lseek 19 getdents64 202 "
+                "add_key 269 request_key 270 keyctl 271"
             ),
             ioctl_write=4,
             ioctl_shift=29,
@@ -123,7 +147,8 @@ _NATIVE_AND_COMPAT: dict[str, tuple[Architecture, ...]] = {
             _numbers(
                 "mknod 14 mknodat 290 mount 21 umount2 52 ioctl 54 setxattr 224 lsetxattr 225 fsetxattr 226 chown 212 "
                 "fchown 207 lchown 198 fchownat 291 chroot 61 init_module 128 finit_module 344 swapon 87 reboot 88 "
-                "settimeofday 79 clock_settime 259 lseek 19 getdents64 220"
+                "settimeofday 79 clock_settime 259 lseek 19 getdents64 220 "
+                "add_key 278 request_key 279 keyctl 280"
             ),
             big_endian=True,
         ),
@@ -144,6 +169,10 @@ _ALWAYS = (
     *("mount", "umount2", "setxattr", "lsetxattr", "fsetxattr", "chroot"),
     *("init_module", "finit_module", "swapon", "reboot", "settimeofday", "clock_settime"),
 )
+# The kernel's keys belong to users, in whatever namespaces: a script could take those of the user who builds.
+_KEYS = ("add_key", "request_key", "keyctl")
+# TIOCSTI and TIOCLINUX put characters into a terminal: a shell's would be the caller's own.
+_TYPING = (0x5412, 0x541C)
 _OWNERS = {"chown": 1, "lchown": 1, "fchown": 1, "fchownat": 2}  # which argument is the user; the group follows
 
 
@@ -159,12 +188,15 @@ def rules(architecture: Architecture, ids: int, *, short: bool = False) -> tuple
     """
     numbers = architecture.numbers
     found = [Rule(numbers[name]) for name in _ALWAYS]
-    found += [Rule(number, action=NO_SUCH_CALL) for number in NEW_MOUNT_CALLS.values()]
+    absent = (*NEW_MOUNT_CALLS.values(), *(numbers[name] for name in _KEYS))
+    found += [Rule(number, action=NO_SUCH_CALL) for number in absent]
     for name, position in (("mknod", 1), ("mknodat", 2)):
         if name in numbers:
             kinds = tuple(Check(position, kind, kind, FORMAT) for kind in (CHARACTER, BLOCK))
             found.append(Rule(numbers[name], kinds))
-    found.append(Rule(numbers["ioctl"], tuple(Check(1, command, command) for command in architecture.flag_commands())))
+    commands = [Check(1, command, command) for command in architecture.flag_commands()]
+    commands += [Check(1, command, command, action=NOT_PERMITTED) for command in _TYPING]
+    found.append(Rule(numbers["ioctl"], tuple(commands)))
     for name, position in _OWNERS.items():
         if name in numbers and ids < _WORD:  # the highest number of all means "leave it"
             outside = tuple(Check(argument, ids, _WORD - 1) for argument in (position, position + 1))
@@ -199,7 +231,7 @@ def _rule(rule: Rule, *, big_endian: bool) -> list[_Instruction]:
             _Instruction(_AND, check.mask),
             _Instruction(_AT_LEAST, check.lowest, 0, 2),
             _Instruction(_ABOVE, check.highest, 1, 0),
-            _Instruction(_RETURN, rule.action),
+            _Instruction(_RETURN, rule.action if check.action is None else check.action),
         ]
     block.append(_Instruction(_RETURN, ALLOW if rule.checks else rule.action))
     return [_Instruction(_EQUAL, rule.number, 0, len(block)), *block]
@@ -211,6 +243,8 @@ def program(machine: str, ids: int, *, short: bool = False) -> bytes:
     found: list[_Instruction] = [_Instruction(_LOAD, 4)]
     for architecture in architectures(machine):
         section = [_Instruction(_LOAD, 0)]
+        if architecture.end:
+            section += [_Instruction(_AT_LEAST, architecture.end, 0, 1), _Instruction(_RETURN, NO_SUCH_CALL)]
         for rule in rules(architecture, ids, short=short):
             section += _rule(rule, big_endian=architecture.big_endian)
         section.append(_Instruction(_RETURN, ALLOW))

@@ -17,7 +17,7 @@ _SET_MODE_FILTER = 1
 _NEW_LISTENER, _WAIT_KILLABLE = 1 << 3, 1 << 5
 _NOTIFICATION = struct.Struct("=QII64s")
 _RESPONSE = struct.Struct("=QqiI")
-_RECEIVE, _SEND = 0xC0502100, 0xC0182101
+_RECEIVE, _SEND, _STILL_WAITS = 0xC0502100, 0xC0182101, 0x40082102
 _CONTINUE = 1
 _PIDFD_GETFD = 438  # everywhere
 
@@ -73,6 +73,15 @@ def respond(listener: int, identity: int, result: int | None) -> None:
     found = result or 0
     flags = _CONTINUE if result is None else 0
     fcntl.ioctl(listener, _SEND, bytearray(_RESPONSE.pack(identity, max(found, 0), min(found, 0), flags)))
+
+
+def still_waits(listener: int, identity: int) -> bool:
+    """Does the caller of a notification live and wait; else its process id may be another's by now."""
+    try:
+        fcntl.ioctl(listener, _STILL_WAITS, struct.pack("=Q", identity))
+    except OSError:
+        return False
+    return True
 
 
 def descriptor_of(process: int, number: int) -> int:

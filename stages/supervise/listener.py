@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 from collections import Counter
@@ -18,6 +19,7 @@ from stages.supervise.actions import Answers
 from stages.supervise.caller import Caller, Home, UnreadableError
 
 _ALL = 0xFFFFFFFF
+_PATIENCE = 10.0  # seconds for the supervisor to end after the sandbox
 
 
 def mapped(text: str) -> int:
@@ -66,9 +68,15 @@ class Supervisor:
     report: int
 
     def end(self) -> Counter[str]:
-        """Wait for it, once the sandbox has ended; how many answers of each kind it gave."""
+        """Wait for it, once the sandbox has ended; how many answers of each kind it gave.
+
+        Whom it answers are dead by then: where it hangs nevertheless, it is killed, and the build goes on.
+        """
         self.channel.close()
         with open(self.report, "rb") as report:  # noqa: PTH123 (a descriptor)
+            ready, _, _ = select.select([report], [], [], _PATIENCE)
+            if not ready:
+                os.kill(self.pid, signal.SIGKILL)
             said = report.read()
         os.waitpid(self.pid, 0)
         return Counter(json.loads(said)) if said else Counter()
@@ -145,7 +153,8 @@ def _answer(listener: int, answers: Answers, home: Home) -> None:
         call = bpf.decode(data, os.uname().machine)
         if call:
             name, architecture, arguments = call
-            result = answers.give(name, Caller(pid, home), architecture, arguments)
+            caller = Caller(pid, home, lambda: kernel.still_waits(listener, identity))
+            result = answers.give(name, caller, architecture, arguments)
     except UnreadableError:
         result = None
     except OSError as failure:
