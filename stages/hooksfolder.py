@@ -16,13 +16,21 @@ def write_hooks(files: Mapping[str, HookFile], folder: Path) -> Path:
         (folder / phase.folder).mkdir(parents=True, exist_ok=True)
     for path, hook in files.items():
         file = folder / path
-        file.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(folder, file.parent)
         if hook.target:
             file.symlink_to(hook.target)
         else:
             file.write_bytes(hook.data)
             file.chmod(hook.mode)
     return folder
+
+
+def _make_folder(folder: Path, wanted: Path) -> None:
+    """Make a folder below ``folder``, in the place of a link that another element has there."""
+    for each in (*reversed(wanted.relative_to(folder).parents), wanted.relative_to(folder)):
+        if (folder / each).is_symlink():
+            (folder / each).unlink()
+        (folder / each).mkdir(exist_ok=True)
 
 
 def add_earlier(earlier: Path, folder: Path) -> None:
@@ -34,6 +42,8 @@ def add_earlier(earlier: Path, folder: Path) -> None:
     links = []
     for directory, folders, names in os.walk(earlier):
         place = folder / Path(directory).relative_to(earlier)
+        if place.is_symlink():  # what an element has there may lead anywhere; the script has made a folder of it
+            place.unlink()
         place.mkdir(exist_ok=True)
         for name in (*names, *(one for one in folders if Path(directory, one).is_symlink())):
             written = Path(directory, name)

@@ -19,6 +19,7 @@ from stages.indexdates import index_date
 from stages.key import digest
 from stages.lock import UsedPackage, UsedRepository
 from stages.repositories import State, index_of
+from stages.rooted import inside, is_regular
 
 LISTS = "var/lib/apt/lists"
 LOGGED = re.compile(r"^\S+ \S+ (?:install|upgrade) (\S+):([a-z0-9-]+) \S+ (\S+)$", re.MULTILINE)
@@ -36,10 +37,10 @@ class SignedIndex:
 def identities(tree: Path) -> set[Identity]:
     """The packages that one layer's tree names as installed now or a while ago."""
     found = set()
-    if _plain(tree / "var/lib/dpkg/status"):
+    if is_regular(inside(tree, "var/lib/dpkg/status")):
         found = {(each.name, each.version, each.architecture) for each in packagedb.read(tree) if each.kind == "deb"}
-    log = tree / "var/log/dpkg.log"
-    if _plain(log):
+    log = inside(tree, "var/log/dpkg.log")
+    if log is not None and is_regular(log):
         lines = LOGGED.finditer(log.read_text(encoding="utf-8", errors="replace"))
         found |= {(match[1], match[3], match[2]) for match in lines}
     return found

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from stages import breaks, foreign, keptmounts, mirrorfaults, provided, variants
+from stages import breaks, foreign, keptmounts, mirrorfaults, provided, rooted, variants
 from stages.caches import CacheRule, CacheView
 from stages.control import Control, StoppedError
 from stages.diskspace import WORDS
@@ -334,6 +334,8 @@ class Builder:
             for name in names:
                 file = Path(directory, name)
                 path = file.relative_to(view.hooks).as_posix()
+                if not file.is_symlink() and not rooted.is_regular(file):  # a pipe, a socket: nothing to keep
+                    continue
                 if same_as_given(file, stage.files.get(path), earlier / path):
                     continue
                 target = place.upper / "hooks" / path
@@ -431,15 +433,16 @@ def resolving(tree: Path, content: bytes, *, also_missing: bool = False) -> Iter
     A plain file, which a script can replace or remove, as in diskimage-builder. It is empty afterwards, also where
     a bootstrap took it over from the build container: no layer has it. ``also_missing``: make it where there is none.
     """
-    file = tree / "etc/resolv.conf"
+    file = (rooted.inside(tree, "etc") or tree / "etc") / "resolv.conf"
     if content and also_missing and file.parent.is_dir() and not os.path.lexists(file):
         file.touch()
-    if content and file.is_file() and not file.is_symlink() and file.stat().st_size == 0:
+    if content and rooted.is_regular(file) and file.stat().st_size == 0:
         file.write_bytes(content)
     try:
         yield
     finally:
-        if content and file.is_file() and not file.is_symlink() and file.read_bytes() == content:
+        file = (rooted.inside(tree, "etc") or tree / "etc") / "resolv.conf"  # a script may have made links meanwhile
+        if content and rooted.is_regular(file) and file.read_bytes() == content:
             os.truncate(file, 0)
 
 

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 _MOST_LINKS = 40  # as many as Linux follows
+
+
+def is_regular(path: Path | None) -> bool:
+    """Is there a regular file, and neither a link to one nor a pipe, which a reader would wait for."""
+    try:
+        return path is not None and stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
 
 
 def inside(tree: Path, path: str) -> Path | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import BuildError
+from stages.rooted import inside, is_regular
 
 ATTRIBUTE = "security.selinux"
 CONFIG = "etc/selinux/config"
@@ -78,14 +79,15 @@ class Labels:
 def policy_of(tree: Path) -> Path | None:
     """The ``file_contexts`` of the policy that a machine with this tree uses; None where it uses none (selinux(8))."""
     try:
-        text = (tree / CONFIG).read_text(encoding="utf-8", errors="replace")
+        config = inside(tree, CONFIG)
+        text = config.read_text(encoding="utf-8", errors="replace") if config and is_regular(config) else ""
     except OSError:
         return None
     said = dict(re.findall(r"^\s*(SELINUX|SELINUXTYPE)\s*=\s*(\w+)", text, re.MULTILINE))
     if said.get("SELINUX", "disabled").lower() == "disabled":
         return None
-    contexts = tree / "etc/selinux" / said.get("SELINUXTYPE", "targeted") / "contexts/files/file_contexts"
-    return contexts if contexts.is_file() else None
+    contexts = inside(tree, f"etc/selinux/{said.get('SELINUXTYPE', 'targeted')}/contexts/files/file_contexts")
+    return contexts if is_regular(contexts) else None
 
 
 def labels_of(tree: Path) -> Labels | None:

@@ -65,6 +65,12 @@ def result(program: bytes, number: int, audit: int, arguments: tuple[int, ...], 
         ("mount", (), bpf.NOTIFY),
         ("umount2", (0, 0), bpf.NOTIFY),
         ("reboot", (), bpf.NOTIFY),
+        ("keyctl", (0, -3 & 2**64 - 1), bpf.NO_SUCH_CALL),
+        ("add_key", (), bpf.NO_SUCH_CALL),
+        ("request_key", (), bpf.NO_SUCH_CALL),
+        ("ioctl", (0, 0x5412), bpf.NOT_PERMITTED),
+        ("ioctl", (0, 0x541C), bpf.NOT_PERMITTED),
+        ("ioctl", (0, 0x5413), bpf.ALLOW),
     ],
 )
 @pytest.mark.parametrize("machine", MACHINES)
@@ -76,6 +82,13 @@ def test_only_what_a_user_namespace_refuses_is_handed_over(
         number = architecture.numbers[name]
         big = architecture.big_endian
         assert result(program, number, architecture.audit, arguments, big_endian=big) == expected
+
+
+def test_calls_of_x32_do_not_exist() -> None:
+    """Their numbers would pass for other calls' under the same architecture's value."""
+    program = bpf.program("x86_64", IDS)
+    for number in (165, 166, 250, 0):
+        assert result(program, 0x40000000 | number, 0xC000003E, ()) == bpf.NO_SUCH_CALL
 
 
 @pytest.mark.parametrize("machine", MACHINES)
