@@ -343,7 +343,7 @@ def add_lists(views: Sequence[CacheView], lists: Mapping[str, Path]) -> None:
 def verify_cache_files(store: Store) -> list[str]:
     """Remove kept packages and lists that are no longer what was kept; a sentence for each (none: all are)."""
     wrong = []
-    for folder in sorted((store.root / "cache").iterdir()):
+    for folder in sorted(path for path in (store.root / "cache").iterdir() if path.is_dir()):
         for file in _files(folder):
             told = re.match(r"([0-9a-f]{64})-.", file.name)
             if told and not folder.name.endswith(PRIVATE) and _sum(file, "sha256") != told[1]:

@@ -46,14 +46,15 @@ def write_done(folder: Path, done: Mapping[str, Any], digests: Mapping[str, str]
     return whole
 
 
-def read_done(folder: Path) -> dict[str, Any] | None:
+def read_done(folder: Path, *, any_boot: bool = False) -> dict[str, Any] | None:
     """What is known of the output in ``folder``; None where it does not count.
 
-    That is where it is not whole, or may not have reached the disk before the last power loss: nobody notes that.
+    That is where it is not whole, or (unless ``any_boot``) may not have reached the disk before the last power loss:
+    nobody notes that.
     """
     try:
         done: dict[str, Any] = json.loads((folder / DONE).read_text(encoding="utf-8"))
-        right = done.pop("sum") == _sum(done) and done["boot"] == boot_id()
+        right = done.pop("sum") == _sum(done) and (any_boot or done["boot"] == boot_id())
     except (OSError, ValueError, KeyError, AttributeError):
         return None
     return done if right else None

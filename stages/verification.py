@@ -82,20 +82,16 @@ def _unusable(store: Store, file: Path) -> str:
 def _outputs(store: Store) -> Iterator[str]:
     for folder in sorted((store.root / "outputs").iterdir()):
         with store.lock(f"output-{folder.name[:32]}"):
-            done = read_done(folder)
-            if done is None and _is_readable(folder / DONE):
-                continue  # of another boot: it does not count, and is written anew when it is wanted
-            paths = damaged(folder, done) if done else [DONE]
-            if paths and folder.is_dir():
+            if not (folder / DONE).exists():
+                continue  # it is being written
+            if read_done(folder, any_boot=True) is None:
+                paths = [DONE]
+            else:
+                done = read_done(folder)  # one of another boot does not count, and is written anew when it is wanted
+                paths = damaged(folder, done) if done else []
+            if paths:
                 remove_tree(folder)
                 yield f"the output {folder.name[:12]}: {damage(paths)}; {AGAIN}"
-
-
-def _is_readable(done: Path) -> bool:
-    try:
-        return isinstance(json.loads(done.read_text(encoding="utf-8")), dict)
-    except (OSError, ValueError):
-        return not done.exists()  # one that is being written
 
 
 def _blocks(store: Store) -> Iterator[str]:

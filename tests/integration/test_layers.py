@@ -245,6 +245,20 @@ def test_a_long_chain_of_layers_is_folded(command: Command, own: Path) -> None:
     tree = read_tree(outcome, command)
     assert all(tree[f"etc/stage-{number}"] == f"{number}\n" for number in range(1000, 1330))
     assert command.build("-o", "tar", "tiny-os", "very-many").titles("start") == []
+    copies = list(command.store.glob("layers/folded*/tree/etc/stage-1000"))
+    assert copies
+    for copy in copies:
+        was = copy.stat()
+        copy.write_text("1001\n")  # a flipped bit
+        os.utime(copy, ns=(was.st_atime_ns, was.st_mtime_ns))
+    other = command.build("-o", "tar,compress=gzip", "tiny-os", "very-many")
+    notes = [event["text"] for event in other.events if event["type"] == "note"]
+    assert any("a layer copied from many: 1 file differs: /etc/stage-1000" in note for note in notes)
+    assert other.titles("start") == [], "it is copied again, nothing runs"
+    with tarfile.open(next(command.destination.glob("*.tar.gz"))) as archive:
+        data = archive.extractfile("etc/stage-1000")
+        assert data is not None
+        assert data.read() == b"1000\n"
 
 
 def test_an_image_has_no_more_layers_than_engines_load(command: Command, own: Path) -> None:
