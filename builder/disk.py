@@ -107,7 +107,8 @@ def describe(
     if arch in ZIPL and wanted(outputs) and any(element.name == LOADER for element in elements):
         check_zipl(layout)
     _check_kinds(layout)
-    passphrases = _passphrases(configuration, environment)
+    own = [element for element in elements if found.file.startswith(f"{element.path}/")]
+    passphrases = _passphrases(configuration, environment, own)
     reasons = _reasons(layout, elements) if wanted(outputs) else ()
     if reasons:
         _check_privileged(reasons, wish, outputs)
@@ -233,8 +234,13 @@ def _variables(layout: Layout) -> dict[str, str]:
     }
 
 
-def _passphrases(configuration: Configuration, environment: Mapping[str, str]) -> dict[str, str]:
-    """The passphrases of encrypted containers in base64, by container."""
+def _passphrases(
+    configuration: Configuration, environment: Mapping[str, str], own: Sequence[Element]
+) -> dict[str, str]:
+    """The passphrases of encrypted containers in base64, by container.
+
+    A configuration that is an element's ``own`` names no file of the user's machine but the element's.
+    """
     found = {}
     for node in configuration.of(Luks):
         if node.key_variable.startswith("DIB_"):
@@ -251,6 +257,12 @@ def _passphrases(configuration: Configuration, environment: Mapping[str, str]) -
                     where=str(node.where),
                     hint="export it with the passphrase in it",
                 )
+        elif own and not Path(node.key_file).resolve().is_relative_to(own[0].path):
+            raise UsageError(
+                f"luks {node.name!r}: the key file {node.key_file} is not the element's ({own[0].name}) that names it",
+                where=str(node.where),
+                hint="if that is your key, use a configuration of your own: --block-device FILE",
+            )
         else:
             try:
                 secret = Path(node.key_file).read_bytes()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.destination import FILES, check_targets, is_files, side_folder_of, target_of
+from builder.elementfiles import check_links
 from builder.given import file_digest, given_files
 from builder.redaction import check_names, redaction_of, secrets_of
 from builder.releases import check as releases
@@ -308,6 +309,7 @@ def resolve_elements(
     """
     universe = find_elements(elements_path(wish.elements_path, environment))
     found = resolve(wish.elements, universe)
+    check_links(found.elements)
     asked = list(wish.elements)
     without = next((name for name in found.names if NO_FINAL_IMAGE in name), "") if _is_for_disk(outputs) else ""
     kept = [output for output in outputs if not without or output.type not in DISK_TYPES]
@@ -317,12 +319,15 @@ def resolve_elements(
 
         more = added_elements(found.names, found.elements, kept, parse_arch(wish.arch))
         asked += more
-        found = resolve(asked, universe) if more else found
+        if more:
+            found = resolve(asked, universe)
+            check_links(found.elements)
     instead = for_engines(found.elements)
     if not wish.disk.get("privileged"):
         instead |= stand_ins(found.elements)
     if instead:
         found = resolve(asked, with_stand_ins(universe, instead))
+        check_links(found.elements)
     return found, kept, (*notes, *instead.values())
 
 

@@ -23,7 +23,8 @@ class Element:
     """One element: its name, its folder, what it needs and what it stands for.
 
     ``shadows`` are folders of the same name later on the elements path, which are not used. ``build_image`` is the
-    build image that it wants (the file ``build-image``: one name), if any.
+    build image that it wants (the file ``build-image``: one name), if any. ``within`` are the folders of the elements
+    path, links followed: where the links in an element may lead (``builder.elementfiles``).
     """
 
     name: str
@@ -32,6 +33,7 @@ class Element:
     provides: tuple[str, ...] = ()
     shadows: tuple[Path, ...] = ()
     build_image: str = ""
+    within: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ def find_elements(paths: Sequence[Path], read: Callable[[Path], Element] = read_
     ``read`` makes an element of its folder; it gets the folder as it is on the path, links not yet followed.
     """
     found: dict[str, Element] = {}
+    within = tuple(path.resolve() for path in paths)
     for path in paths:
         if not path.is_dir():
             raise UsageError(
@@ -100,7 +103,7 @@ def find_elements(paths: Sequence[Path], read: Callable[[Path], Element] = read_
         for folder in sorted(path.iterdir()):
             if folder.name.startswith((".", "__")) or not folder.is_dir():
                 continue
-            element = read(folder)
+            element = dataclasses.replace(read(folder), within=within)
             first = found.get(element.name)
             if first is None:
                 found[element.name] = element

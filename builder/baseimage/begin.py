@@ -15,7 +15,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from builder.baseimage import base, built, recipe
+from builder.baseimage import base, built, named, recipe
 from builder.baseimage.base import Base
 from builder.baseimage.recipe import BUILD_OPTIONS, CONTEXT, KIND, NETWORK, RUNTIME
 from builder.declared import declared
@@ -27,6 +27,7 @@ IMAGE, REGISTRY, RELEASE = "DIB_CONTAINER_IMAGE", "DIB_CONTAINER_REGISTRY", "DIB
 SETTINGS = (DOCKERFILE, IMAGE, REGISTRY, RELEASE, BUILD_OPTIONS, CONTEXT, NETWORK, RUNTIME)
 FOLDER, DEFAULT, FILE = "containerfiles", "default", "container-image"
 NOWHERE = "REGISTRY/"
+HARMLESS = ("--build-arg", "--from", "--target", "--label", "--platform")  # build options that an element may set
 
 Note = Callable[[str], None]
 
@@ -48,6 +49,7 @@ def of_elements(elements: Sequence[Element], variables: Mapping[str, str]) -> tu
     Raises UsageError where they want nothing.
     """
     found = declared(elements, variables, SETTINGS)
+    _check_own(elements, {name: value for name, value in found.items() if value and variables.get(name) != value})
     release = found.get(RELEASE, "")
     if found.get(DOCKERFILE):
         return KIND + found[DOCKERFILE], found
@@ -60,6 +62,7 @@ def of_elements(elements: Sequence[Element], variables: Mapping[str, str]) -> tu
     for element in elements:
         if (element.path / FILE).is_file():
             image = image_of((element.path / FILE).read_text(encoding="utf-8"), release, found.get(REGISTRY, ""))
+            _check_own(elements, {IMAGE: image})
             file = element.path / FOLDER / DEFAULT
             if not file.is_file():
                 return image, found
@@ -72,6 +75,34 @@ def of_elements(elements: Sequence[Element], variables: Mapping[str, str]) -> tu
     )
 
 
+def _check_own(elements: Sequence[Element], said: Mapping[str, str]) -> None:
+    """Raise UsageError where an element, and not the user, wants something of the user's machine.
+
+    What is built or unpacked comes into the tree, so an element may name what lies in an elements path, and no more.
+    """
+    for name in (DOCKERFILE, CONTEXT):
+        roots = [root for element in elements for root in (element.path.resolve(), *element.within)]
+        if name in said and not any(Path(said[name]).resolve().is_relative_to(root) for root in roots):
+            raise _not_the_elements(name, said[name])
+    if IMAGE in said and isinstance(named.parse(said[IMAGE]), Path):
+        raise _not_the_elements(IMAGE, said[IMAGE])
+    try:
+        words = shlex.split(said.get(BUILD_OPTIONS, ""))
+    except ValueError:
+        return  # said where it is read
+    for number, word in enumerate(words):
+        if word.partition("=")[0] not in HARMLESS and (number == 0 or words[number - 1] not in HARMLESS):
+            raise _not_the_elements(BUILD_OPTIONS, word)
+
+
+def _not_the_elements(name: str, value: str) -> UsageError:
+    return UsageError(
+        f"an element sets {name} to {value}, which could take files of this machine that are not the element's",
+        where="containerfile",
+        hint=f"if that is what you want, say it yourself: --set {name}=...",
+    )
+
+
 def image_of(text: str, release: str, registry: str) -> str:
     """The image of a release, as a file ``container-image`` has it; raises UsageError where it has none."""
     pairs = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
@@ -79,7 +110,7 @@ def image_of(text: str, release: str, registry: str) -> str:
         if not fnmatch.fnmatchcase(release, pattern):
             continue
         number = re.search(r"\d+(\.\d+)*", release)
-        image = name.format(release=release, number=number[0] if number else release)
+        image = name.replace("{release}", release).replace("{number}", number[0] if number else release)
         if image.startswith(NOWHERE) and not registry:
             hint = f"--set {REGISTRY}=HOST, or --set {IMAGE}=HOST/NAME:TAG"
             raise UsageError(f"{image.removeprefix(NOWHERE)} is in a registry of its own", where=REGISTRY, hint=hint)

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from builder.archive import SKIPPED, files_of, is_kept
 from builder.describe import purl
 from builder.describe.image import Described, hex_of, rfc3339
+from builder.elementfiles import SKIPPED, files_of, is_kept
 from stages.errors import UsageError
 from stages.export.layout import encode
 from stages.packagedb import Package

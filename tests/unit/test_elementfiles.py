@@ -1,0 +1,190 @@
+"""A link in an element gives its scripts no file of the user: it leads into an elements path, or is refused."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from builder.baseimage import begin
+from builder.elementfiles import check_links, read_file
+from builder.request import Wish, prepare
+from stages.element import Element, find_elements
+from stages.errors import UsageError
+
+
+@pytest.fixture
+def evil(tmp_path: Path) -> Path:
+    """An element's folder on an elements path; beside that path a private file, and a folder with one."""
+    (tmp_path / "private/folder").mkdir(parents=True)
+    (tmp_path / "private/key").write_text("private-words")
+    (tmp_path / "private/folder/key").write_text("private-words")
+    folder = tmp_path / "elements/evil"
+    (folder / "root.d").mkdir(parents=True)
+    (folder / "element-provides").write_text("operating-system\n")
+    (folder / "root.d/10-os").write_text("#!/bin/sh\n")
+    (folder / "root.d/10-os").chmod(0o755)
+    return folder
+
+
+def element(folder: Path, *more: Path) -> Element:
+    return find_elements([folder.parent, *more])[folder.name]
+
+
+def folder_that_is_a_link(evil: Path) -> None:
+    (evil / "install.d").symlink_to("../../private/folder")
+
+
+def chain(evil: Path) -> None:
+    (evil / "a").symlink_to("b")
+    (evil / "b").symlink_to("root.d/c")
+    (evil / "root.d/c").symlink_to("../../../private/key")
+
+
+def link_behind_a_link(evil: Path) -> None:
+    (evil.parent / "other").mkdir()
+    (evil.parent / "other/key").symlink_to("../../private/key")
+    (evil / "more").symlink_to("../other")
+
+
+def element_that_is_a_link(evil: Path) -> None:
+    evil.rename(evil.parents[1] / "evil")
+    evil.symlink_to("../evil")
+
+
+OUT: list[Callable[[Path], object]] = [
+    lambda evil: (evil / "data").symlink_to(evil.parents[1] / "private/key"),
+    lambda evil: (evil / "data").symlink_to("../../private/key"),
+    lambda evil: (evil / "root.d/data").symlink_to("../../../private/folder/../key"),
+    lambda evil: (evil / "README.md").symlink_to("/etc/passwd"),
+    lambda evil: (evil / "element-deps").symlink_to("/etc/hostname"),
+    lambda evil: (evil / "data").symlink_to("/proc/self/environ"),
+    lambda evil: (evil / "data").symlink_to("/proc/self/root/etc/passwd"),
+    lambda evil: (evil / "data").symlink_to("/proc/self/fd/0"),
+    lambda evil: (evil / "data").symlink_to("/dev/zero"),
+    lambda evil: (evil / "root.d/deep").symlink_to("/"),
+    folder_that_is_a_link,
+    chain,
+    link_behind_a_link,
+    element_that_is_a_link,
+]
+
+
+@pytest.mark.parametrize("make", OUT)
+def test_a_link_out_of_the_elements_is_refused(evil: Path, make: Callable[[Path], object]) -> None:
+    make(evil)
+    with pytest.raises(UsageError) as caught:
+        check_links([element(evil)])
+    assert "lies in no elements path" in caught.value.what
+    assert caught.value.exit_status == 2
+
+
+def test_it_is_refused_before_any_work(evil: Path) -> None:
+    chain(evil)
+    with pytest.raises(UsageError, match=rf"{evil}/a is a link to .*/private/key, which lies in no elements path"):
+        prepare("build", Wish(("evil",), elements_path=str(evil.parent)), {})
+
+
+def test_a_link_into_an_elements_path_that_the_user_named_is_followed(evil: Path, tmp_path: Path) -> None:
+    folder_that_is_a_link(evil)
+    (evil / "own").symlink_to("root.d/10-os")
+    (evil / "own.d").symlink_to("root.d")
+    found = element(evil, tmp_path / "private")
+    check_links([found])
+    assert read_file(found, evil / "install.d/key")[0] == b"private-words"
+    assert read_file(found, evil / "own.d/10-os") == read_file(found, evil / "own")
+
+
+def test_links_for_the_image_stay(evil: Path) -> None:
+    (evil / "static/etc").mkdir(parents=True)
+    for name, target in (("a", "/etc/passwd"), ("b", "nowhere"), ("c", ".."), ("d", "/")):
+        (evil / "static/etc" / name).symlink_to(target)
+    check_links([element(evil)])
+
+
+def pipe(evil: Path) -> None:
+    os.mkfifo(evil / "odd")
+
+
+def endpoint(evil: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as one:
+        before = Path.cwd()
+        os.chdir(evil)
+        one.bind("odd")
+        os.chdir(before)
+
+
+def link_to_a_pipe(evil: Path) -> None:
+    os.mkfifo(evil.parent / "pipe")
+    (evil / "odd").symlink_to("../pipe")
+
+
+def pipe_for_the_image(evil: Path) -> None:
+    (evil / "static").mkdir()
+    os.mkfifo(evil / "static/odd")
+
+
+@pytest.mark.parametrize("make", [pipe, endpoint, link_to_a_pipe, pipe_for_the_image])
+def test_what_is_no_file_is_refused(evil: Path, make: Callable[[Path], None]) -> None:
+    make(evil)
+    with pytest.raises(UsageError, match="odd is neither a file nor a folder"):
+        check_links([element(evil)])
+
+
+@pytest.mark.parametrize("target", [".", "..", "../../evil/root.d", "../../../elements"])
+def test_circles_end(evil: Path, target: str) -> None:
+    (evil / "root.d/again").symlink_to(target)
+    with pytest.raises(UsageError, match="a folder that it lies in"):
+        check_links([element(evil)])
+
+
+def test_a_link_to_itself_and_to_nothing_is_refused(evil: Path) -> None:
+    (evil / "self").symlink_to("self")
+    with pytest.raises(UsageError, match="self cannot be read"):
+        check_links([element(evil)])
+    (evil / "self").unlink()
+    (evil / "self").symlink_to("nothing")
+    with pytest.raises(UsageError, match="self cannot be read"):
+        check_links([element(evil)])
+
+
+def test_what_was_looked_at_is_looked_at_again_when_it_is_read(evil: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that becomes a link between the look and the reading, or while it is read."""
+    found, file = element(evil), evil / "root.d/10-os"
+    check_links([found])
+    file.unlink()
+    file.symlink_to("../../../private/key")
+    with pytest.raises(UsageError, match="lies in no elements path"):
+        read_file(found, file)
+    monkeypatch.setattr(Path, "resolve", lambda self, strict=False: self)  # as if it became one only now
+    with pytest.raises(UsageError):
+        read_file(found, file)
+    file.unlink()
+    (evil / "root.d").rmdir()
+    (evil / "root.d").symlink_to("../../private/folder")
+    with pytest.raises(UsageError):
+        read_file(found, evil / "root.d/key")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "export DIB_CONTAINERFILE_DOCKERFILE=/etc/passwd",
+        "export DIB_CONTAINER_CONTEXT=${DIB_CONTAINER_CONTEXT:-/etc}",
+        "export DIB_CONTAINER_IMAGE=oci-archive:/etc/passwd",
+        "export DIB_CONTAINERFILE_BUILDOPTS=--volume=/etc:/x",
+        "export DIB_CONTAINERFILE_BUILDOPTS=--build-arg-file=/etc/passwd",
+    ],
+)
+def test_an_element_names_no_file_of_the_machine_to_begin_with(evil: Path, line: str) -> None:
+    (evil / "environment.d").mkdir()
+    (evil / "environment.d/10-x").write_text(f"{line}\n")
+    with pytest.raises(UsageError, match="an element sets DIB_"):
+        begin.of_elements([element(evil)], {})
+    variable, _, value = line.removeprefix("export ").partition("=")
+    given = {variable: value.removeprefix(f"${{{variable}:-").removesuffix("}")}
+    (evil / "container-image").write_text("* some/image:1\n")
+    begin.of_elements([element(evil)], {"DIB_RELEASE": "1", **given})  # the user may
