@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import NoReturn
 
 import click
 
+from builder import environment
 from builder.commands import boot, building, compat, disk, diskplan, github, images, launchers, machines, store, survey
 from builder.commands.options import note
 from stages.errors import BuildError
@@ -44,11 +46,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):  # end as tidily as after Ctrl-C
         if signal.getsignal(number) is signal.SIG_DFL:  # nohup stays in force
             signal.signal(number, _terminated)
+    _open_standard_streams()
+    environment.clean()
     try:
-        return _run(arguments, debug="--debug" in arguments)
+        try:
+            status = _run(arguments, debug="--debug" in arguments)
+        except SystemExit as exiting:  # (click's own answer to a closed pipe is one)
+            if _is_broken(1) or _is_broken(2):
+                raise BrokenPipeError from exiting
+            raise
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
     except BrokenPipeError:  # who read the output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        for stream in (1, 2):
+            if _is_broken(stream):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+        return 128 + signal.SIGPIPE
+    return status
+
+
+def _open_standard_streams() -> None:
+    """A stream that the caller has closed is nothing to write to, and no file of ours takes its number."""
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(handle, True)
+    os.close(handle)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8")
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8")
+
+
+def _is_broken(number: int) -> bool:
+    """Is a descriptor a pipe that nobody reads from any more."""
+    watched = select.poll()
+    watched.register(number, 0)
+    return any(state & (select.POLLERR | select.POLLHUP) for _, state in watched.poll(0))
 
 
 def _run(arguments: list[str], *, debug: bool) -> int:
@@ -67,13 +97,13 @@ def _run(arguments: list[str], *, debug: bool) -> int:
             traceback.print_exc()
         note(f"error: {error}")
         return error.exit_status
-    except BrokenPipeError:
-        raise
     except Exception as error:
         from builder.build import FailedError
 
         if isinstance(error, FailedError):
             return error.status
+        if isinstance(error, BrokenPipeError) and (_is_broken(1) or _is_broken(2)):
+            raise
         if debug:
             raise
         note(f"error: dib-ctr itself stumbled over {type(error).__name__}: {error}\n  next:  run again with --debug")

@@ -23,6 +23,7 @@ from stages.errors import BuildError, UsageError
 from stages.events import Event
 
 KEPT_LOGS = 20
+LOG_BYTES = 1 << 28  # of one build, about
 PATIENCE = 10.0  # seconds until a plain log names the stage that is still running
 
 
@@ -294,6 +295,7 @@ class Log:
     _file: IO[str]
     _titles: dict[int, str] = field(default_factory=dict)
     _start: float = field(default_factory=time.monotonic)
+    _left: int = LOG_BYTES
 
     @classmethod
     def open(cls, wish: Path | None, name: str) -> Log:
@@ -329,6 +331,11 @@ class Log:
 
     def line(self, text: str) -> None:
         """A line of its own, such as the engine's chatter. A log that cannot be written stops no build."""
+        if self._left <= 0:
+            return
+        self._left -= len(text) + 1
+        if self._left <= 0:
+            text = f"== the log has {LOG_BYTES >> 20} MiB: the rest is left out"
         with contextlib.suppress(OSError):
             self._file.write(f"{text}\n")
 

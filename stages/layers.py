@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,7 +16,6 @@ from pathlib import Path
 from stages import breaks, foreign, keptmounts, mirrorfaults, provided, rooted, variants
 from stages.caches import CacheRule, CacheView
 from stages.control import Control, StoppedError
-from stages.diskspace import WORDS
 from stages.environment import SERVICES
 from stages.errors import BuildError
 from stages.events import emit
@@ -43,12 +41,11 @@ from stages.sandbox import sandbox
 from stages.sandbox.mounts import remove_stand_ins
 from stages.sandbox.view import View
 from stages.stagecaches import StageCaches
+from stages.stagelines import Lines
 from stages.store import Record, Store, Workplace
 from stages.supervise.answers import notes as supervised_notes
 from stages.tree import mounted
 from stages.wanted import bring
-
-TAIL_LINES = 20
 
 
 class StageFailedError(Exception):
@@ -387,35 +384,6 @@ class Builder:
             ),
         )
         return session
-
-
-@dataclass
-class Lines:
-    """A stage's output, passed on line by line; the last lines are kept for the report of a failure."""
-
-    number: int
-    tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
-    said_full: str = ""  # the first line that tells of a full disk
-    _rest: bytes = b""
-
-    def add(self, data: bytes) -> None:
-        """Take what came from the stage."""
-        *whole, self._rest = (self._rest + data).replace(b"\r\n", b"\n").split(b"\n")
-        for line in whole:
-            self._line(line)
-
-    def end(self) -> None:
-        """The stage has ended: pass on a last line without an end."""
-        if self._rest:
-            self._line(self._rest)
-            self._rest = b""
-
-    def _line(self, line: bytes) -> None:
-        text = line.rpartition(b"\r")[2].decode("utf-8", "replace")
-        self.tail.append(text)
-        if not self.said_full and any(words in text for words in WORDS):
-            self.said_full = text.strip()[-200:]
-        emit("log", number=self.number, text=text)
 
 
 def resolv_conf() -> bytes:

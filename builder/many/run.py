@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from builder import telling
+from builder.environment import for_ourselves
 from builder.many.image import Image
 from builder.many.outcome import BUILT, FAILED, INTERRUPTED, Outcome
 from builder.many.schedule import Limits, Schedule, is_network
@@ -179,7 +180,7 @@ class Runner:
         try:
             process = subprocess.Popen(
                 words,
-                env={**os.environ, **image.environment, **own},
+                env={**for_ourselves(), **image.environment, **own},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

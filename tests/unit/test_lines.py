@@ -1,0 +1,158 @@
+"""Output without an end: each byte is looked at once, lines and logs are bounded; a closed pipe is no fault."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from builder import progress
+from builder.engines import conversation
+from builder.engines.protocol import Send
+from builder.progress import Log
+from stages import stagelines
+from stages.errors import BuildError
+from stages.stagelines import LONGEST, Lines
+
+ROOT = Path(__file__).parents[2]
+BLOCK = b"x" * 65536
+
+
+def texts(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return [json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()]
+
+
+def test_lines_of_a_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines(1)
+    for data in (b"on", b"e\ntwo\r\n10%\r20%\r", b"30%\nthr", b"ee\n\n", b"r\xc3", b"\xa4st\r", b"\nno end"):
+        lines.add(data)
+    lines.end()
+    assert texts(capsys) == ["one", "two", "30%", "three", "", "r\u00e4st", "no end"]
+    assert list(lines.tail)[-2:] == ["r\u00e4st", "no end"]
+
+
+def test_a_stage_without_a_line_end_takes_no_longer_and_no_room(capsys: pytest.CaptureFixture[str]) -> None:
+    """(Quadratic it would take an hour.)"""
+    lines, since = Lines(1), time.monotonic()
+    tracemalloc.start()
+    for _ in range((200 << 20) // len(BLOCK)):
+        lines.add(BLOCK)
+        if len(capsys.readouterr().out) > 10 * len(BLOCK):
+            raise AssertionError
+    lines.end()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert time.monotonic() - since < 60
+    assert peak < 16 << 20
+    assert {len(text) for text in lines.tail} == {stagelines.KEPT_OF_LINE}
+
+
+def test_what_a_stage_prints_is_bounded(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stagelines, "MOST", 3 * LONGEST)
+    lines = Lines(1)
+    lines.add(b"y" * 10 * LONGEST + b"\nthe end\n")
+    lines.end()
+    said = texts(capsys)
+    assert [len(text) for text in said[:2]] == [LONGEST, LONGEST]
+    assert said[2].endswith("what it prints from here on is left out")
+    assert len(said) == 3
+    assert lines.tail[-1] == "the end"  # the report of a failure has the last lines all the same
+
+
+def test_a_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LOG_BYTES", 1 << 20)
+    log = Log.open(tmp_path / "log", "x")
+    log._left = 1 << 20
+    for _ in range(100):
+        log.line("z" * 50000)
+    log.close()
+    assert (tmp_path / "log").stat().st_size < (1 << 20) + 100
+    assert (tmp_path / "log").read_text().endswith("the log has 1 MiB: the rest is left out\n")
+
+
+def test_an_event_without_an_end_ends_the_build() -> None:
+    lines, since = conversation.Lines(), time.monotonic()
+    with pytest.raises(BuildError, match="a line of more than 64 MiB"):
+        for _ in range(2048):
+            assert lines.cut(BLOCK) == []
+    assert time.monotonic() - since < 20
+
+
+def test_noise_without_an_end_goes_on_in_pieces() -> None:
+    lines = conversation.Lines(1000, whole=False)
+    found = [line for _ in range(100) for line in lines.cut(BLOCK)] + lines.cut(b"a\nb") + lines.cut(b"")
+    assert {len(line) for line in found[:-2]} == {1000}
+    assert "".join(found) == "x" * 100 * len(BLOCK) + "ab"
+
+
+def follow(code: str) -> list[str]:
+    """What is read of a program's output, its standard error marked."""
+    heard: list[str] = []
+
+    def on_line(line: str, send: Send | None) -> None:
+        heard.append(line if send else f"noise: {line}")
+
+    conversation.converse([sys.executable, "-c", code], b"", on_line, subprocess.Popen.kill)
+    return heard
+
+
+def test_standard_error_is_never_an_event() -> None:
+    event = '{"type": "note", "text": "x"}'
+    assert sorted(follow(f"import sys; print('{event}'); print('{event}', file=sys.stderr)")) == [
+        "noise: " + event,
+        event,
+    ]
+
+
+def test_much_noise_from_a_program_takes_no_room() -> None:
+    tracemalloc.start()
+    code = "import sys\nfor _ in range(600): sys.stderr.write('n' * 100000)"
+    heard = [len(line) for line in follow(code)]
+    tracemalloc.stop()
+    assert sum(heard) == 60_000_000 + len("noise: ") * len(heard)
+
+
+# -- closed pipes ---------------------------------------------------------------------------------------------------
+
+COMMANDS = ["elements", "build --help", "elements --check debian-minimal"]
+
+
+def closed(command: str, redirections: str = "", **variables: str) -> tuple[int, str]:
+    """A command whose output goes to a pipe that nobody reads from: its status, what standard error got."""
+    read, write = os.pipe()
+    os.close(read)
+    words = f"exec {sys.executable} -m builder.cli {command} {redirections}"
+    done = subprocess.run(
+        ["bash", "-c", words],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=write,
+        stderr=write if "2>&1" in redirections else subprocess.PIPE,
+        env={**os.environ, **variables},
+        check=False,
+        text=True,
+        errors="replace",
+    )
+    os.close(write)
+    return done.returncode, done.stderr or ""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("redirections", ["", "2>&1"])
+def test_a_closed_pipe_is_told_as_shells_expect(command: str, redirections: str) -> None:
+    assert closed(command, redirections) == (141, "")
+
+
+@pytest.mark.parametrize("redirections", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_from_the_start(redirections: str, tmp_path: Path) -> None:
+    status, errors = closed("elements --check debian-minimal", f"{redirections} ", XDG_CACHE_HOME=str(tmp_path))
+    assert (status, errors) in ((0, ""), (141, ""))
+    status, errors = closed("elements no-such", redirections)
+    assert status == 2
+    assert "Traceback" not in errors
