@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import stages
 from builder import destination, documents, limits
-from builder.archive import code_digest, request_archive
+from builder.archive import request_archive
 from builder.arrivals import Arrivals
+from builder.boundary import REFUSED, Boundary, Offered, offered
 from builder.destination import FILES
 from builder.engines.loading import load_folder, load_image, loaded_name
 from builder.ownfiles import named
@@ -22,10 +23,10 @@ from builder.request import Prepared
 from builder.storesize import bounds
 from builder.toolimage import DISK
 from stages.errors import BuildError
-from stages.events import Event, parse
+from stages.events import Event
+from stages.protocol.events import parse
 from stages.redaction.redaction import Redaction
 from stages.request import Output, Request
-from stages.wanted import OFFERED
 
 if TYPE_CHECKING:
     from builder.engines.protocol import Engine
@@ -120,15 +121,23 @@ class Agent:
         on_chatter: Callable[[str], None],
     ) -> int:
         """Have the agent answer a request; makes the build image first where it is missing. Returns the exit status."""
-        from builder import toolimage
-        from builder.engines.protocol import ImageMissing
+        from builder import agentcode, toolimage
+        from builder.engines.protocol import ImageMissing, Send
 
-        def on_line(line: str, send: Callable[[str], None]) -> None:
-            event = parse(line)
-            if event is None:
-                on_chatter(line)
-            else:
-                on_event(event, send)
+        def run() -> int:
+            container = self._container()
+            bytecode = agentcode.Bytecode(f"{self.engine.name} {container.image}")
+            kept = bytecode.kept()
+
+            def on_line(line: str, send: Send | None) -> None:
+                event = parse(line) if send else None
+                if event is None or send is None:
+                    on_chatter(line)
+                elif not bytecode.take(event):
+                    on_event(event, send)
+
+            status = self.engine.run(container, agentcode.with_code(archive, kept), on_line)
+            return run() if bytecode.outdated else status
 
         self._check_host()
         if self.engine.name != "host":
@@ -138,10 +147,10 @@ class Agent:
         if self.images:
             self.images.use(self.engine, toolimage.reference(self.purpose))
         try:
-            return self.engine.run(self._container(), archive, on_line)
+            return run()
         except ImageMissing:
             toolimage.ensure(self.engine, self.purpose, self.note, self.images.bring if self.images else None)
-            return self.engine.run(self._container(), archive, on_line)
+            return run()
 
     def _check_host(self) -> None:
         """The host engine's image is the host: are all tools there? Asked again when the tools change."""
@@ -157,7 +166,9 @@ class Agent:
 
     def enter(self, session: str) -> int:
         """Open a session's shell on this terminal."""
-        return self.engine.interactive(self._container("--enter", session, "--code", code_digest()))
+        from builder import agentcode
+
+        return self.engine.interactive(self._container("--enter", session, *agentcode.code_arguments()))
 
     def fetch(self, path: str) -> Any:
         """A folder of the store as a tar stream."""
@@ -194,6 +205,8 @@ class Conversation:
     on_written: Callable[[Callable[[str], None]], None] = lambda send: send("[]")
     exchange: Exchange | None = None  # the caches elsewhere, where there are any
     redaction: Redaction = field(default_factory=Redaction)
+    _boundary: Boundary | None = None
+    _offered: Offered | None = None
 
     @property
     def caches(self) -> dict[str, str]:
@@ -201,7 +214,9 @@ class Conversation:
         return self.exchange.wishes() if self.exchange else {}
 
     def on_event(self, event: Event, send: Callable[[str], None]) -> None:
-        """Take one event."""
+        """Take one event; raises BuildError for one that has nothing to do with the request."""
+        assert self._boundary is not None
+        event = self._boundary.check(event)
         if self.exchange and self.exchange.handle(event, send):
             return
         if self._of_locks(event, send):  # of no use to a person
@@ -239,21 +254,23 @@ class Conversation:
     def _of_locks(self, event: Event, send: Callable[[str], None]) -> bool:
         kind = event["type"]
         if kind == "want":
-            from builder.locking import piece
-
-            file = self.large.get(event["path"].removeprefix(OFFERED)) or self.beside / event["path"]
-            send(piece(file, event["offset"]))
+            send(self._offered.piece(event["path"], event["offset"]) if self._offered else REFUSED)
         elif kind == "used":
             self.used = event["used"]
         elif kind == "vendor":
             self.vendored = event["path"]
         return kind in ("want", "used", "vendor")
 
-    def ask(self, archive: bytes, then: Callable[[], tuple[Agent, bytes] | None] = lambda: None) -> None:
-        """Ask and follow to the end; raises BuildError or FailedError after saying what went wrong.
+    def ask(
+        self, request: Request, archive: bytes, then: Callable[[], tuple[Agent, bytes] | None] = lambda: None
+    ) -> None:
+        """Ask ``request``, packed in ``archive``, and follow to the end.
 
-        After an answer without a fault ``then`` may name another agent and what to ask it.
+        Raises BuildError or FailedError after saying what went wrong. After an answer without a fault ``then`` may name
+        another agent and what to ask it.
         """
+        self._boundary = Boundary(request, self.agent.engine.store)
+        self._offered = offered(request, self.beside, self.large)
         if self.exchange:
             self.exchange.fetch = self.agent.fetch
             self.agent.images = self.exchange.images
@@ -264,6 +281,7 @@ class Conversation:
                 agent, archive = following
                 status = agent.ask(archive, self.on_event, self.on_chatter)
         finally:
+            self._offered.close()
             self.reporter.close()
             self.log.close()
             if self.exchange:
@@ -339,6 +357,7 @@ def produce(
         conversation.on_output = arrivals.begin
         conversation.on_written = arrivals.tell
         conversation.ask(
+            request,
             request_archive(request, prepared.elements, prepared.given),
             lambda: _assembly(conversation, request, prepared),
         )
@@ -400,19 +419,20 @@ def shell(prepared: Prepared, conversation: Conversation, at: str, command: Sequ
         arguments=arguments,
         caches=conversation.caches,
     )
-    conversation.ask(request_archive(request, prepared.elements, prepared.given))
+    conversation.ask(request, request_archive(request, prepared.elements, prepared.given))
     return conversation.agent.enter(conversation.result["session"])
 
 
 def plan(prepared: Prepared, conversation: Conversation) -> list[Event]:
     """The plan's stages, with hits, misses and reasons."""
     request = dataclasses.replace(prepared.request, image=conversation.agent.digest(), caches=conversation.caches)
-    conversation.ask(request_archive(request, prepared.elements, prepared.given))
+    conversation.ask(request, request_archive(request, prepared.elements, prepared.given))
     found: list[Event] = conversation.result["stages"]
     return found
 
 
 def cache(conversation: Conversation, arguments: dict[str, str]) -> Any:
     """What the cache command answers."""
-    conversation.ask(request_archive(Request("cache", arguments=arguments), ()))
+    request = Request("cache", arguments=arguments)
+    conversation.ask(request, request_archive(request, ()))
     return conversation.result

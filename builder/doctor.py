@@ -8,12 +8,11 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from builder import engines, toolimage, trialbuild
 from builder.diagnosis import Diagnosis, Facts, diagnose, gather
 from builder.engines import memory
-from builder.engines.protocol import Container, Engine
+from builder.engines.protocol import Container, Engine, Send
 from qemu.accelerator import choose
 from qemu.architecture import native
 from qemu.machine import PACKAGES, SYSTEMS, emulator
@@ -80,10 +79,12 @@ def _examine(engine: Engine, image: str, facts: Facts, leftover: str) -> list[Ch
     checks: list[Check] = []
     rest: list[str] = []
 
-    def on_line(line: str, _: Any) -> None:
+    def on_line(line: str, send: Send | None) -> None:
         try:
-            found = json.loads(line)
+            found = json.loads(line) if send else None
         except ValueError:
+            found = None
+        if not isinstance(found, dict) or found.get("name") not in INSIDE:
             rest.append(line)
             return
         name, needed = INSIDE[found["name"]]

@@ -10,7 +10,6 @@ package lists and packages themselves (``--vendor``)::
 
 from __future__ import annotations
 
-import base64
 import gzip
 import hashlib
 import json
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from builder import destination
+from builder.beneath import open_beneath
 from builder.redaction import redaction_of
 from builder.request import LockWish
 from stages.aptlists import hashes
@@ -34,8 +34,8 @@ from stages.savedlists import CHUNK, INDEX, saved_name
 from stages.store import write_file
 
 VERSION = 1
+LARGEST_INDEX = 64 << 20  # bytes
 FILE = "lock.json"  # in a folder of --vendor
-PIECE = 3 << 18  # bytes of a file that travel in one line: a multiple of three, so that base64 pads the last one only
 FIELDS = {"version", "dib_ctr", "elements", "packages", "variables", "architectures"}
 
 
@@ -198,13 +198,16 @@ def _with_credentials(mirrors: Mapping[str, str], request: Request) -> dict[str,
 def contents(folder: Path) -> dict[str, str]:
     """The SHA-256 of each list and package in the folder of a lock, by path; a packed one's is of its content."""
     files = [*folder.glob("lists/*/*"), *folder.glob("packages/*.deb")]
-    return {file.relative_to(folder).as_posix(): _digest(file) for file in sorted(files) if file.is_file()}
+    paths = [file.relative_to(folder).as_posix() for file in sorted(files) if file.is_file()]
+    return {path: _digest(folder, path) for path in paths}
 
 
-def _digest(file: Path) -> str:
+def _digest(folder: Path, path: str) -> str:
+    """The SHA-256 of a file's content, unpacked; empty for one that cannot be read, or lies behind a link."""
     found = hashlib.sha256()
     try:
-        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as data:
+        with os.fdopen(open_beneath(folder, path), "rb") as file:
+            data = gzip.GzipFile(fileobj=file) if path.endswith(".gz") else file
             while piece := data.read(CHUNK):
                 found.update(piece)
     except (OSError, EOFError, zlib.error):
@@ -218,22 +221,24 @@ def offered(folder: Path, used: Used) -> dict[str, str]:
     for repository in used.repositories:
         index = f"lists/{repository.digest}/{INDEX}"
         wanted[index] = repository.digest
-        known = hashes((folder / index).read_bytes()) if (folder / index).is_file() else {}
+        known = hashes(_content(folder, index))
         for path in repository.lists:
             wanted[f"lists/{repository.digest}/{saved_name(path)}.gz"] = known.get(path, ("", 0))[0]
-    here = {path: digest for path, digest in wanted.items() if (folder / path).is_file()}
+    here = {path: digest for path, digest in wanted.items() if os.path.lexists(folder / path)}
     for path, digest in here.items():
-        if _digest(folder / path) != digest:
+        if _digest(folder, path) != digest:
             hint = "restore the file, or remove it to do without"
             raise UsageError(f"{folder / path} is not what the lock says", hint=hint)
     return here
 
 
-def piece(path: Path, offset: int) -> str:
-    """A piece of a file as a line for the build container; empty at its end."""
-    with path.open("rb") as file:
-        file.seek(offset)
-        return base64.b64encode(file.read(PIECE)).decode("ascii")
+def _content(folder: Path, path: str) -> bytes:
+    """A signed index; empty where it is not there."""
+    try:
+        with os.fdopen(open_beneath(folder, path), "rb") as file:
+            return file.read(LARGEST_INDEX)
+    except OSError:
+        return b""
 
 
 # -- writing --------------------------------------------------------------------------------------------------------

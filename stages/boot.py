@@ -2,26 +2,35 @@
 
 Its text is the argument of ``python3 -I -c``, so it needs nothing but the standard library, and no file of the host:
 
-``--store DIR``                                 read a request (a line with its length, then a tar) and answer it
-``--store DIR --enter SESSION --code DIGEST``   open the shell of a session on this terminal
+``--store DIR``                           read a request and answer it
+``--store DIR --enter SESSION CODE...``   open the shell of a session on this terminal
 
-The agent's code travels in the request and is kept in the store under its digest, with its bytecode.
+A request is a line with its length in bytes, a line with the lengths of the agent's code and its bytecode, these two,
+and a tar. Code comes with every request, and is unpacked to a tmpfs of the container's own: nothing that a build could
+have written to the store is ever run. Bytecode is that of the host's earlier builds. Where it is missing, or of another
+Python, it is made here, before anything of the store or the request is looked at, and told to the host in events
+(``bytecode``). A shell has the terminal as its standard input; its code is in arguments: base64 of what zlib packed.
+
+A bundle of files is a line of JSON, {magic, files: [[path, mode, length], ...]}, and the files' bytes.
 """
 
 import argparse
+import base64
 import ctypes
 import errno
-import hashlib
+import importlib.util
 import io
 import json
+import marshal
 import os
-import secrets
-import shutil
 import sys
 import tarfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 SCRATCH = Path("/tmp/dib-ctr")  # a tmpfs of the container's own, gone with it
+MAGIC = importlib.util.MAGIC_NUMBER.hex()  # which bytecode this Python runs
 
 
 def mount_scratch() -> None:
@@ -54,11 +63,19 @@ def read_exactly(length: int) -> bytes:
 
 
 def read_request() -> bytes:
-    """The request archive from standard input."""
+    """The request from standard input, without the line of its length."""
     digits = bytearray()
     while (byte := read_exactly(1)) != b"\n":
         digits += byte
     return read_exactly(int(digits))
+
+
+def parts_of(request: bytes) -> tuple[bytes, bytes, bytes]:
+    """A request's code, its bytecode and its archive."""
+    start = request.index(b"\n") + 1
+    code, bytecode = (int(word) for word in request[:start].split())
+    middle, end = start + code, start + code + bytecode
+    return request[start:middle], request[middle:end], request[end:]
 
 
 def unpack(archive: tarfile.TarFile, target: Path) -> None:
@@ -76,42 +93,69 @@ def unpack(archive: tarfile.TarFile, target: Path) -> None:
         file.chmod(member.mode)
 
 
-def _sync(folder: Path) -> None:
-    """Bring the files to the disk: what is found after a power loss is taken for whole."""
-    for file in folder.rglob("*"):
-        handle = os.open(file, os.O_RDONLY)
-        os.fsync(handle)
-        os.close(handle)
+def files_of(bundle: bytes) -> Iterator[tuple[str, int, bytes]]:
+    """Each file of a bundle: path, mode, content."""
+    start = bundle.index(b"\n") + 1
+    for path, mode, length in json.loads(bundle[:start])["files"]:
+        yield path, mode, bundle[start : start + length]
+        start += length
 
 
-def keep_code(code: bytes, store: Path) -> Path:
-    """The folder in the store that holds this code."""
-    folder = store / "agent" / hashlib.sha256(code).hexdigest()[:24]
-    if not folder.is_dir():
-        partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
-        partial.mkdir(parents=True)
-        with tarfile.open(fileobj=io.BytesIO(code)) as archive:
-            unpack(archive, partial)
-        _sync(partial)
-        try:
-            partial.rename(folder)
-        except OSError:  # another build was first
-            shutil.rmtree(partial)
-            if not folder.is_dir():
-                raise
-    return folder
+def unpack_bundle(bundle: bytes, target: Path, but: str = "") -> None:
+    """Write a bundle's files below ``target``, and the folders of those that end with ``but``."""
+    folders = set()
+    for path, mode, data in files_of(bundle):
+        folder = path.rpartition("/")[0]
+        if folder not in folders:
+            (target / folder).mkdir(parents=True, exist_ok=True)
+            folders.add(folder)
+        if but and path.endswith(but):
+            continue
+        handle = os.open(f"{target}/{path}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+
+
+def compile_all(code: bytes, target: Path) -> Iterator[tuple[str, bytes]]:
+    """The bytecode of every module of the code, as it would lie below ``target``: path there, content."""
+    for path, _, data in files_of(code):
+        if path.endswith(".py"):
+            made = compile(data, f"{target}/{path}", "exec", dont_inherit=True)
+            yield f"{path}c", importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(made)
+
+
+def ready_code(code: bytes, bytecode: bytes) -> bool:
+    """Put the code where modules are found, as bytecode and the files that are none.
+
+    Without bytecode it is made here, and told to the host. Tells whether all is ready: bytecode of another Python is of
+    no use, and the host knows then.
+    """
+    target = SCRATCH / "code"
+    unpack_bundle(code, target, but=".py")
+    if not bytecode:
+        for path, data in compile_all(code, target):
+            (target / path).write_bytes(data)
+            print(json.dumps({"type": "bytecode", "path": path, "data": base64.b64encode(data).decode()}))
+    elif json.loads(bytecode[: bytecode.index(b"\n")])["magic"] == MAGIC:
+        unpack_bundle(bytecode, target)
+    if not bytecode or not (target / "stages/agent.pyc").is_file():
+        print(json.dumps({"type": "compiled", "magic": MAGIC}), flush=True)
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, str(target))
+    return (target / "stages/agent.pyc").is_file()
 
 
 def answer(store: Path) -> int:
     """Read the request, unpack it and have the agent answer it."""
     mount_scratch()
+    code, bytecode, archive = parts_of(read_request())
+    if not ready_code(code, bytecode):
+        return 0
     uncover_sysfs()
     request = SCRATCH / "request"
     request.mkdir()
-    with tarfile.open(fileobj=io.BytesIO(read_request())) as archive:
-        unpack(archive, request)
-    code = keep_code((request / "code.tar").read_bytes(), store)
-    sys.path.insert(0, str(code))
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        unpack(opened, request)
     from stages import agent
 
     return agent.main(request, store, 0)
@@ -121,7 +165,10 @@ def enter(store: Path, session: str, code: str) -> int:
     """Open a session's shell."""
     mount_scratch()
     uncover_sysfs()
-    sys.path.insert(0, str(store / "agent" / code))
+    target = SCRATCH / "code"
+    unpack_bundle(zlib.decompress(base64.b64decode(code)), target)
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, str(target))
     from stages import agent
 
     return agent.enter(session, store, SCRATCH)
@@ -155,13 +202,13 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--enter", default="")
-    parser.add_argument("--code", default="")
+    parser.add_argument("code", nargs="*")
     options = parser.parse_args()
     os.umask(0o022)
     try:
         close_to_others(options.store)
         if options.enter:
-            return enter(options.store, options.enter, options.code)
+            return enter(options.store, options.enter, "".join(options.code))
         return answer(options.store)
     except OSError as error:
         hint = "look at the disk that holds the store; `dib-ctr doctor` tries the engine"

@@ -41,6 +41,8 @@ def prune(store: Store, *, older_than: float | None, max_bytes: int | None, ever
         for layer in layers:
             trash.throw(layer)
         _remove_digests(store, needed)
+        if (store.root / "agent").is_dir():  # earlier versions ran code from there
+            trash.throw(store.root / "agent")
         if everything and not needed:
             _take_rest(store, trash)
     freed = sum(item.bytes for item in taken if not item.is_stage)

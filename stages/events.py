@@ -1,6 +1,6 @@
 """What the agent reports while it works: one JSON object a line on its standard output.
 
-``type`` is one of:
+``type`` is one of these; ``stages.protocol.events`` has the types and sizes of their fields:
 
 ==================  =======================================================================================
 plan                ``stages``: list of {number, phase, element, script, where, key, hit, why}
@@ -32,6 +32,8 @@ used                ``used``: what the build used (``stages.lock``)
 vendor              ``path`` (in the store) of the folder with the lists and packages that the host does not hold
 note                ``text``: something worth a line
 result              ``data``: the answer of a command that has one (plan, cache, doctor)
+bytecode            ``path``, ``data`` (base64): bytecode of the agent that a new Python made (``stages.boot``)
+compiled            ``magic``: that was all bytecode, and it is for the Python with this number
 end                 ``seconds``, ``hits``, ``misses``, ``tree`` (key of the finished tree), perhaps ``pruned``: bytes
                     that went from the store, so that it stays within its bounds
 ==================  =======================================================================================
@@ -47,6 +49,14 @@ from typing import Any
 
 Event = dict[str, Any]
 
+# Characters; the host takes no more (``stages.protocol.events``), so what is longer is cut here.
+LONGEST_LINE = 1 << 16  # of a stage's output
+LONGEST_TEXT = 1 << 17
+LONGEST_TRACE = 1 << 19
+MOST_TAIL = 100  # lines
+_CUT = {"what": LONGEST_TEXT, "where": LONGEST_TEXT, "hint": LONGEST_TEXT, "trace": LONGEST_TRACE}
+_CUT |= {"text": LONGEST_LINE, "why": LONGEST_LINE}
+
 _lock = threading.Lock()
 
 
@@ -59,20 +69,14 @@ def redact_with(function: Callable[[Mapping[str, Any]], dict[str, Any]]) -> None
 
 
 def emit(type_: str, **fields: Any) -> None:
-    """Write one event to standard output; safe from several threads."""
+    """Write one event to standard output; safe from several threads. Texts that are too long for it are cut."""
     event = {"type": type_, **fields}
     for function in _redact:
         event = function(event)
+    for name, most in _CUT.items():
+        if len(event.get(name, "")) > most:
+            event[name] = f"{event[name][: most - 4]} ..."
     line = json.dumps(event, ensure_ascii=True)
     with _lock:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
-
-
-def parse(line: str) -> Event | None:
-    """One line of the agent's standard output as an event, or None where it is not one (engine chatter)."""
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and "type" in event else None

@@ -8,7 +8,7 @@
     last/<place>.json              the inputs that a stage's place in a plan had last, to say why a miss missed
     synced/<key>                   this record and its layer were on the disk before this file was made
     pins/                          what running builds need (``stages.pins``)
-    locks/, work/, cache/, outputs/, blocks/, repositories/, sessions/, agent/
+    locks/, work/, cache/, outputs/, blocks/, repositories/, sessions/
 
 A layer is made in ``work/`` and renamed; its record comes after it. So a record always has its whole layer, and what no
 record names is rubbish that ``stages.cleaning`` removes. A layer counts only with its digests. Overlays are mounted
@@ -52,7 +52,6 @@ FOLDERS = (
     "blocks",
     "repositories",
     "sessions",
-    "agent",
     pins.FOLDER,
 )
 PARTS = ("tree", "cwd", "hooks")  # of a layer
@@ -418,7 +417,7 @@ class Store:
 
     def usage(self) -> dict[str, int]:
         """Bytes on the disk by what they are for."""
-        parts = ("layers", "cache", "outputs", "blocks", "work", "agent")
+        parts = ("layers", "cache", "outputs", "blocks", "work")
         return {name: occupied(self.root / name) for name in parts}
 
     def free(self) -> tuple[int, int]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from stages.control import Control
+from stages.errors import BuildError
 from stages.events import emit
 from stages.store import Store
 
 FOLDER = "given"  # in the store's cache: files by their digest
 OFFERED = "given/"  # before the digest, where the host is asked for it
+REFUSED = b"!"
 
 
 def pieces(control: Control, path: str) -> Iterator[bytes]:
@@ -19,7 +22,10 @@ def pieces(control: Control, path: str) -> Iterator[bytes]:
     offset = 0
     while True:
         emit("want", path=path, offset=offset)
-        data = base64.b64decode(control.line())
+        answer = control.line()
+        if answer == REFUSED:
+            raise BuildError(f"the file {path} cannot be read any more", hint="it was there when the build began")
+        data = base64.b64decode(answer)
         if not data:
             return
         offset += len(data)
@@ -34,7 +40,12 @@ def bring(digest: str, store: Store, control: Control) -> Path:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with store.workplace() as place:
             file = place.path / "given"
+            found = hashlib.sha256()
             with file.open("wb") as out:
-                out.writelines(pieces(control, f"{OFFERED}{digest}"))
+                for data in pieces(control, f"{OFFERED}{digest}"):
+                    found.update(data)
+                    out.write(data)
+            if found.hexdigest() != digest:
+                raise BuildError("a file of this machine has changed while it was read", hint="build again")
             file.rename(kept)
     return kept

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from typing import IO
 
 from builder.engines.protocol import OnLine
+from stages.errors import BuildError
 
 CHUNK = 1 << 16  # bytes read at once
+LONGEST_EVENT = 64 << 20  # bytes of a line of standard output; each kind of event has its own bound below this
+LONGEST_NOISE = 1 << 16  # bytes of a line of standard error, which no program reads
 TAIL = 1 << 14  # characters of standard error kept for messages
 PATIENCE = 10.0  # seconds for a container to end before the next harder way
 
@@ -57,17 +60,50 @@ class Feeder:
 
 
 class Lines:
-    """Cuts one stream into lines; the last one may lack its line end."""
+    """Cuts one stream into lines, looking at each byte once; the last one may lack its line end.
 
-    def __init__(self) -> None:
-        self._rest = b""
+    No line is longer than ``most`` bytes: a longer one raises BuildError where it must be ``whole`` to be of use, and
+    goes on in pieces where not.
+    """
+
+    def __init__(self, most: int = LONGEST_EVENT, *, whole: bool = True) -> None:
+        self._most, self._whole = most, whole
+        self._begun: list[bytes] = []
+        self._length = 0
 
     def cut(self, data: bytes) -> list[str]:
         """The lines that are whole with ``data``; empty data is the end of the stream."""
-        *whole, self._rest = (self._rest + data).split(b"\n")
-        if not data and self._rest:
-            whole, self._rest = [self._rest], b""
-        return [line.decode("utf-8", "replace") for line in whole]
+        found = []
+        *whole, rest = data.split(b"\n")
+        for part in whole:
+            found += self._add(part)
+            found.append(self._taken())
+        found += self._add(rest)
+        if not data and self._length:
+            found.append(self._taken())
+        return found
+
+    def _add(self, part: bytes) -> list[str]:
+        found = []
+        while self._length + len(part) > self._most:
+            if self._whole:
+                raise BuildError(
+                    f"the build container sent a line of more than {self._most >> 20} MiB",
+                    hint="something in it is broken, or means harm: what it has made was not taken",
+                )
+            room = self._most - self._length
+            self._begun.append(part[:room])
+            found.append(self._taken())
+            part = part[room:]
+        if part:
+            self._begun.append(part)
+            self._length += len(part)
+        return found
+
+    def _taken(self) -> str:
+        line = b"".join(self._begun).decode("utf-8", "replace")
+        self._begun, self._length = [], 0
+        return line
 
 
 @contextlib.contextmanager
@@ -93,15 +129,16 @@ def _read(process: subprocess.Popen[bytes], on_line: OnLine, feeder: Feeder) -> 
     assert process.stderr is not None
     tail = ""
     with selectors.DefaultSelector() as selector:
-        for pipe in (process.stdout, process.stderr):
-            selector.register(pipe, selectors.EVENT_READ, Lines())
+        selector.register(process.stdout, selectors.EVENT_READ, Lines())
+        selector.register(process.stderr, selectors.EVENT_READ, Lines(LONGEST_NOISE, whole=False))
         while selector.get_map():
             for key, _ in selector.select():
                 data = _read_some(key.fileobj)
+                noise = key.fileobj is process.stderr
                 for line in key.data.cut(data):
-                    if key.fileobj is process.stderr:
+                    if noise:
                         tail = (tail + line + "\n")[-TAIL:]
-                    on_line(line, feeder.send)
+                    on_line(line, None if noise else feeder.send)
                 if not data:
                     selector.unregister(key.fileobj)
     return tail
@@ -175,7 +212,13 @@ def stream(
     assert process.stdout is not None
     assert process.stderr is not None
     said = bytearray()
-    listener = threading.Thread(target=lambda pipe: said.extend(pipe.read()), args=(process.stderr,), daemon=True)
+
+    def listen(pipe: IO[bytes]) -> None:
+        while data := _read_some(pipe):
+            said.extend(data)
+            del said[:-TAIL]
+
+    listener = threading.Thread(target=listen, args=(process.stderr,), daemon=True)
     listener.start()
     try:
         while data := process.stdout.read1(1 << 20):  # type: ignore[attr-defined]

@@ -24,7 +24,7 @@ def store_volume() -> str:
 
 
 Send = Callable[[str], None]
-OnLine = Callable[[str, Send], None]
+OnLine = Callable[[str, Send | None], None]  # without Send: a line of standard error
 
 
 class ImageMissing(BuildError):  # noqa: N818 - it is a state, not a fault
@@ -106,9 +106,9 @@ class Engine(Protocol):
 
         The container finds ``request`` on its standard input, as one line with its length in bytes and then the bytes;
         standard input stays open until the end. ``on_line`` is called, always in the calling thread, with each line of
-        standard output and of standard error (the container's and the engine's; these are no events) and a function
-        that sends a line to the container. KeyboardInterrupt and any exception of ``on_line`` end the container before
-        they go on; no container is left behind. Raises ImageMissing.
+        standard output and a function that sends a line to the container, and with each line of standard error (the
+        container's and the engine's; these are no events) and None. KeyboardInterrupt and any exception of ``on_line``
+        end the container before they go on; no container is left behind. Raises ImageMissing.
         """
 
     def interactive(self, container: Container) -> int:

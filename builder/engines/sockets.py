@@ -193,7 +193,8 @@ class SocketEngine(ABC):
 
     @staticmethod
     def _read(frames: Iterator[tuple[int, bytes]], on_line: OnLine, feeder: conversation.Feeder) -> str:
-        streams = {attach.OUTPUT: conversation.Lines(), attach.ERRORS: conversation.Lines()}
+        noise = conversation.Lines(conversation.LONGEST_NOISE, whole=False)
+        streams = {attach.OUTPUT: conversation.Lines(), attach.ERRORS: noise}
         tail = ""
 
         def hand_on(number: int, data: bytes) -> None:
@@ -201,10 +202,11 @@ class SocketEngine(ABC):
             for line in streams[number].cut(data):
                 if number == attach.ERRORS:
                     tail = (tail + line + "\n")[-conversation.TAIL :]
-                on_line(line, feeder.send)
+                on_line(line, feeder.send if number == attach.OUTPUT else None)
 
         for number, data in frames:
-            hand_on(number, data)
+            if number in streams:
+                hand_on(number, data)
         for number in streams:
             hand_on(number, b"")
         return tail

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 from builder.layercache.buildimages import BuildImages
 from builder.layercache.caches import Asked, Cache
 from builder.layercache.entries import Entry
-from builder.layercache.fetching import Candidate, Fetching
+from builder.layercache.fetching import GONE, Candidate, Fetching
 from builder.layercache.sending import Fetch, Identity, Sending, entries_of
 from stages.errors import BuildError
 from stages.events import Event
@@ -61,8 +62,8 @@ class Exchange:
             self._fetch_no_more()
             self._fetching = Fetching(event["blobs"], self._candidates)
         elif kind == "want" and event["path"].startswith(BEFORE):
-            assert self._fetching is not None
-            send(self._fetching.piece(event["path"].removeprefix(BEFORE), event["offset"]))
+            digest = event["path"].removeprefix(BEFORE)
+            send(self._fetching.piece(digest, event["offset"]) if self._fetching else GONE)
         elif kind == "bad":
             self._refuse(event["blob"], event["why"])
         elif kind == "packed":
@@ -80,7 +81,8 @@ class Exchange:
 
     def _look(self, keys: frozenset[str]) -> dict[str, Any]:
         """What the caches offer for these keys, and which entries all that are written to have already."""
-        assert self._asked is not None
+        if self._asked is None:
+            return {"offers": [], "held": []}
         self._listed, self._keys = self._asked.all(), self._keys | keys
         offers: list[dict[str, Any]] = []
         candidates: dict[str, list[Candidate]] = {}
@@ -122,7 +124,7 @@ class Exchange:
         def work() -> None:
             try:
                 sending.send(path, used, self._read.set)
-            except (BuildError, OSError, ValueError) as error:
+            except (BuildError, OSError, ValueError, TypeError, RecursionError, tarfile.TarError) as error:
                 self.note(f"warning: the layers did not come to any cache: {error}")
             finally:
                 self._read.set()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,8 +23,11 @@ from builder.layercache.signatures import sign
 from builder.registry import PassingError, persistently
 from stages.errors import BuildError
 from stages.packing import ENTRIES
+from stages.protocol.events import PACKED
 
 AT_ONCE = 4
+LARGEST_LIST = 48 << 20  # bytes
+BLOB = re.compile(r"[0-9a-f]{64}")
 Identity = tuple[str, str, str]
 Fetch = Callable[[str], Iterable[bytes]]
 
@@ -47,8 +51,8 @@ class _Stream:
 
 
 def entries_of(data: Iterable[Mapping[str, Any]]) -> list[Entry]:
-    """The entries that a build container has packed."""
-    return [Entry(**{**each, "parts": tuple(each["parts"])}) for each in data]
+    """The entries that a build container has packed; raises ValueError for one that cannot be."""
+    return [Entry(**{**each, "parts": tuple(each["parts"])}) for each in map(PACKED, data)]
 
 
 def signed(cache: Cache, entries: Sequence[Entry]) -> list[Entry]:
@@ -155,6 +159,8 @@ class Sending:
                 blobs |= {blob: fetched.result() for blob, fetched in self._fetched.items()}
             finally:
                 on_read()
+            if any(entry.blob not in blobs for entry in entries):
+                raise BuildError("a layer that was packed is not there", where=path)
             for number, cache in enumerate(self._caches):
                 try:
                     self._send_to(number, cache, entries, blobs, list(used))
@@ -230,8 +236,10 @@ def _received(pieces: Iterable[bytes], folder: Path) -> tuple[list[Entry], dict[
             if data is None:
                 continue
             if name == ENTRIES:
-                entries = entries_of(json.loads(data.read()))
+                entries = entries_of(json.loads(data.read(LARGEST_LIST)))
                 continue
+            if not BLOB.fullmatch(name):
+                raise BuildError("something else lies among packed layers")
             file = folder / name
             with file.open("wb") as out:
                 while piece := data.read(1 << 20):

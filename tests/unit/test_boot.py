@@ -1,21 +1,24 @@
-"""The first program in a build container: it takes what is its own and keeps the agent's code whole."""
+"""The first program in a build container: it takes what is its own, and runs no code but what came with the request."""
 
 from __future__ import annotations
 
-import io
+import base64
+import json
 import os
+import re
 import subprocess
 import sys
-import tarfile
+import zlib
 from collections.abc import Iterator
-from multiprocessing import get_context
 from pathlib import Path
 from typing import IO
 
 import pytest
 
-from builder.archive import code_archive, code_digest
-from stages.boot import keep_code, read_request
+from builder import agentcode
+from stages import boot
+from stages.boot import MAGIC, compile_all, files_of, parts_of, read_request, unpack_bundle
+from stages.errors import BuildError
 
 
 @pytest.fixture
@@ -31,6 +34,13 @@ def given() -> Iterator[IO[bytes]]:
     os.close(before)
 
 
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's cache of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache/dib-ctr/code"
+
+
 def test_control_lines_after_the_request_are_left_in_the_pipe(given: IO[bytes]) -> None:
     given.write(b"11\nthe request" + b"continue\n")
     assert read_request() == b"the request"
@@ -44,35 +54,138 @@ def test_a_request_that_ends_early_is_noticed(given: IO[bytes]) -> None:
         read_request()
 
 
-def test_the_code_is_kept_once_under_its_digest(tmp_path: Path) -> None:
-    folder = keep_code(code_archive(), tmp_path)
-    assert folder == tmp_path / "agent" / code_digest()
-    assert (folder / "stages/agent.py").is_file()
-    state = folder.stat()
-    assert keep_code(code_archive(), tmp_path) == folder
-    assert folder.stat().st_mtime_ns == state.st_mtime_ns
+def test_a_request_comes_apart_as_it_was_put_together() -> None:
+    assert parts_of(agentcode.with_code(b"\narchive", b"")) == (agentcode.code(), b"", b"\narchive")
+    code, bytecode, archive = parts_of(agentcode.with_code(b"\narchive", b"1\n2"))
+    assert (bytecode, archive) == (b"1\n2", b"\narchive")
+    assert not [path for path, _, _ in files_of(code) if path.endswith(".py")]
 
 
-def big_code() -> bytes:
-    """Code that takes a moment to unpack."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for number in range(300):
-            member = tarfile.TarInfo(f"stages/{number}.py")
-            member.size = 2000
-            archive.addfile(member, io.BytesIO(b"#" * 2000))
-    return buffer.getvalue()
+def test_all_code_travels_and_compiles(tmp_path: Path) -> None:
+    unpack_bundle(agentcode.code(), tmp_path)
+    assert (tmp_path / "stages/agent.py").read_bytes() == Path(boot.__file__).with_name("agent.py").read_bytes()
+    assert os.access(tmp_path / "stages/scripts/prepare-tree", os.X_OK)
+    made = dict(compile_all(agentcode.code(), tmp_path))
+    assert made["stages/agent.pyc"][4:16] == bytes(12)
+    assert len(made) == len(list(tmp_path.rglob("*.py"))) > 150
 
 
-def keep(code: bytes, store: Path) -> int:
-    return len(list((keep_code(code, store) / "stages").iterdir()))
+PYC = {"type": "bytecode", "path": "stages/agent.pyc", "data": "AAAA"}
 
 
-def test_builds_that_start_at_once_share_the_code_and_leave_nothing(tmp_path: Path) -> None:
-    with get_context("fork").Pool(8) as pool:
-        found = pool.starmap(keep, [(big_code(), tmp_path)] * 16)
-    assert found == [300] * 16
-    assert len(list((tmp_path / "agent").iterdir())) == 1
+def keep_something(name: str) -> None:
+    bytecode = agentcode.Bytecode(name)
+    assert bytecode.take(PYC)
+    assert bytecode.take({"type": "compiled", "magic": MAGIC})
+
+
+def python(code: str, *arguments: str | Path) -> str:
+    argv = [sys.executable, "-I", "-c", code, *map(str, arguments)]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+
+def events_of(tmp_path: Path, bytecode: bytes) -> list[dict[str, str]]:
+    """What a first program says that makes the code ready below ``tmp_path``, and imports the agent."""
+    text = Path(boot.__file__).read_text().replace('Path("/tmp/dib-ctr")', f"Path({str(tmp_path)!r})")
+    call = "\nready_code(*(Path(name).read_bytes() for name in sys.argv[1:]))\nfrom stages import errors\n"
+    call += "print(json.dumps({'type': 'from', 'path': errors.__file__}))"
+    (tmp_path / "a").write_bytes(agentcode.code())
+    (tmp_path / "b").write_bytes(bytecode)
+    out = python(text.replace("sys.exit(main())", "pass") + call, tmp_path / "a", tmp_path / "b")
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def test_bytecode_is_made_once_and_used_from_then_on(tmp_path: Path, cache: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    bytecode = agentcode.Bytecode("an engine and an image")
+    assert bytecode.kept() == b""
+    said = events_of(first, b"")
+    assert [event["type"] for event in said[-2:]] == ["compiled", "from"]
+    assert all(bytecode.take(event) for event in said[:-1])
+    kept = agentcode.Bytecode("an engine and an image").kept()
+    assert agentcode.Bytecode("another image").kept() == b""
+    assert [event["type"] for event in events_of(second, kept)] == ["from"]
+    assert {path for path, _, _ in files_of(kept)} == {event["path"] for event in said[:-2]}
+    assert (cache.stat().st_mode & 0o777, next(cache.iterdir()).stat().st_mode & 0o777) == (0o700, 0o600)
+    for place in (first, second):
+        assert not list((place / "code").rglob("*.py"))
+        assert (place / "code/stages/scripts/prepare-tree").is_file()
+        assert (place / "code/stages/errors.pyc").is_file()
+
+
+def test_bytecode_of_another_python_is_made_anew(tmp_path: Path, cache: Path) -> None:
+    keep_something("one")
+    text = Path(boot.__file__).read_text().replace('Path("/tmp/dib-ctr")', f"Path({str(tmp_path)!r})")
+    out = python(
+        text.replace("sys.exit(main())", "pass")
+        + """
+sys.exit(ready_code(b'{"files": []}\\n', b'{"magic": "00000000", "files": []}\\n'))"""
+    )
+    assert [json.loads(line) for line in out.splitlines()] == [{"type": "compiled", "magic": MAGIC}]
+    bytecode = agentcode.Bytecode("one")
+    assert bytecode.take(json.loads(out))
+    assert bytecode.outdated
+    assert not list(cache.iterdir())
+
+
+@pytest.mark.parametrize("changed", ["content", "mode", "link"])
+def test_bytecode_that_others_could_have_written_is_not_used(cache: Path, changed: str) -> None:
+    keep_something("one")
+    file = next(cache.iterdir())
+    assert agentcode.Bytecode("one").kept()
+    if changed == "content":
+        file.write_bytes(file.read_bytes()[:-1] + b"!")
+    elif changed == "mode":
+        file.chmod(0o622)
+    else:
+        file.rename(file.with_suffix(".other"))
+        file.symlink_to(file.with_suffix(".other"))
+    assert agentcode.Bytecode("one").kept() == b""
+
+
+def test_old_bytecode_is_let_go_of(cache: Path) -> None:
+    for number in range(agentcode.KEPT + 5):
+        keep_something(f"image {number}")
+    assert len(list(cache.iterdir())) == agentcode.KEPT
+    assert agentcode.Bytecode(f"image {agentcode.KEPT + 4}").kept()
+
+
+@pytest.mark.parametrize(
+    ("events", "message"),
+    [
+        ([{"type": "note", "text": "x"}, PYC], "where none was asked for"),
+        ([{"type": "compiled", "magic": MAGIC}, PYC], "where none was asked for"),
+        ([{"type": "note", "text": "x"}, {"type": "compiled", "magic": MAGIC}], "where none was asked for"),
+        ([PYC, PYC], "something else"),
+        ([{**PYC, "path": "../stages/agent.pyc"}], "something else"),
+        ([{**PYC, "path": "/stages/agent.pyc"}], "something else"),
+        ([{**PYC, "path": "stages/agent.py"}], "something else"),
+        ([{**PYC, "path": "stages/other.pyc"}], "something else"),
+        ([{**PYC, "path": "stages/agent.pyc\n"}], "something else"),
+    ],
+)
+def test_nothing_else_is_taken_for_bytecode(cache: Path, events: list[dict[str, str]], message: str) -> None:
+    bytecode = agentcode.Bytecode("one")
+    for event in events[:-1]:
+        bytecode.take(event)
+    with pytest.raises(BuildError, match=message):
+        bytecode.take(events[-1])
+
+
+def test_the_code_fits_into_arguments() -> None:
+    arguments = agentcode.code_arguments()
+    assert max(map(len, arguments)) < 128 << 10
+    assert sum(map(len, arguments)) < 1 << 20  # of two MiB, where the stack's limit is the usual one
+    assert zlib.decompress(base64.b64decode("".join(arguments))) == agentcode.code()
+
+
+def test_boot_looks_at_no_code_in_the_store() -> None:
+    """What a build could have left there must not run in another one."""
+    text = Path(boot.__file__).read_text()
+    assert re.findall(r"sys\.path\.insert\(.*", text) == ["sys.path.insert(0, str(target))"] * 2
+    assert text.count("target = SCRATCH") == 2
 
 
 def test_boot_needs_no_module_of_the_project() -> None:

@@ -258,18 +258,6 @@ def test_what_lies_beside_a_lock_is_offered_if_it_is_right(tmp_path: Path) -> No
         locking.offered(tmp_path, used)
 
 
-def test_a_file_travels_in_pieces(tmp_path: Path) -> None:
-    import base64
-
-    data = bytes(range(256)) * 4000
-    (tmp_path / "file").write_bytes(data)
-    arrived = b""
-    while line := locking.piece(tmp_path / "file", len(arrived)):
-        assert "\n" not in line
-        arrived += base64.b64decode(line)
-    assert arrived == data
-
-
 # -- apt's files ----------------------------------------------------------------------------------------------------
 
 

@@ -35,11 +35,11 @@ def entry(number: int, data: bytes) -> Entry:
     return Entry(
         key=f"{number:064x}",
         below=chain_digest(()),
-        layer=f"layer-{number}",
+        layer=f"{number:010x}",
         blob=digest_of(data),
         size=len(data),
         unpacked=len(data),
-        parts=("layer",),
+        parts=("tree",),
         title=f"install/element/{number}",
         created=1.0,
     )
