@@ -108,6 +108,14 @@ class Boundary:
             checker(event)
         return event
 
+    def check_whole(self) -> None:
+        """After an answer without a fault: raise BuildError where it lacks something that the request asks for."""
+        if self.request.command == "build":
+            if "end" not in self._seen or len(self._outputs) != len(self.request.outputs):
+                raise wrong("fewer outputs than the request asks for, and no fault")
+        elif "result" not in self._seen:
+            raise wrong("no result, and no fault")
+
     def _once(self, kind: str) -> None:
         if kind in self._seen:
             raise wrong(f"an event for a second time ({kind})")

@@ -303,6 +303,7 @@ class Conversation:
                     hint=hint,
                 )
             raise FailedError(1 if self.failed else status)
+        self._boundary.check_whole()
 
 
 def build(

@@ -227,11 +227,19 @@ def test_what_it_did_ask_for_passes(tmp_path: Path) -> None:
         {"type": "start", "number": 1},
         {"type": "log", "number": 1, "text": "x"},
         OUTPUT,
+        {**OUTPUT, "index": 1, "output": "raw"},
         END,
     ]
     host = Host(tmp_path, said(*events))
     assert host.error == ""
-    assert [event["path"] for event in host.conversation.outputs] == [OUTPUT["path"]]
+    assert [event["path"] for event in host.conversation.outputs] == [OUTPUT["path"]] * 2
+
+
+@pytest.mark.parametrize("events", [[], [PLAN, OUTPUT], [PLAN, OUTPUT, END], [PLAN, END]])
+@pytest.mark.parametrize("command", ["build", "plan", "shell", "cache"])
+def test_an_answer_that_lacks_something_is_a_fault(tmp_path: Path, command: str, events: list[dict[str, Any]]) -> None:
+    host = Host(tmp_path, said(*events), Request(command, outputs=REQUEST.outputs))
+    assert host.error.startswith("the build container sent")
 
 
 DISK = {"text": "- local_loop: {name: image0}\n", "file": "x", "options": {}, "variables": {}}
