@@ -58,7 +58,9 @@ def read_document(file: Path, twice: list[str] | None = None) -> Document:
         document = located.read(text, str(file), twice=[] if twice is None else twice)
     except UsageError as error:
         try:
-            document = Document(json.loads(text), {}, str(file))  # tabs, for one, are JSON's but not YAML's
+            document = Document(
+                located.json_of(text, str(file)), {}, str(file)
+            )  # tabs, for one, are JSON's but not YAML's
         except json.JSONDecodeError as at:
             what, where, kind = error.what, error.where, "YAML"
             if file.suffix == ".json" or file.name == "pkg-map":

@@ -11,7 +11,7 @@ from blockdev.configuration import read as blockdevices
 from blockdev.configuration.check import check as check_nodes
 from builder.check.finding import ERROR, WARNING, Finding, refused
 from builder.check.packagefiles import INSTALLS
-from stages import caches, imageconfig
+from stages import caches, imageconfig, located
 from stages.element import Element
 from stages.errors import UsageError
 
@@ -77,8 +77,12 @@ def check_other(element: Element, paths: Mapping[str, Path]) -> Iterator[Finding
         if known or not path.endswith((".yaml", ".yml")):
             continue
         try:
-            list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            text = file.read_text(encoding="utf-8")
+            located.check_size(text, str(file))
+            list(yaml.safe_load_all(text))
+        except UsageError as error:
+            yield refused(error, "yaml", element.name, file)
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             mark = getattr(error, "problem_mark", None)
             text = f"this is no YAML: {getattr(error, 'problem', None) or error}"
             yield Finding(WARNING, "yaml", element.name, file, mark.line + 1 if mark else 0, text)

@@ -8,7 +8,6 @@ comment turns a check off in its own file only, and Python files are compiled in
 from __future__ import annotations
 
 import configparser
-import json
 import re
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+
+from stages import located
+from stages.errors import UsageError
 
 DISABLE = re.compile(r"^# dib-lint: disable=(.*)$", re.MULTILINE)
 TARGETS = ("TARGET_ROOT", "IMAGE_BLOCK_DEVICE", "TMP_MOUNT_PATH", "TMP_IMAGE_PATH")
@@ -205,13 +207,15 @@ def _kept_by_git(files: Sequence[Path]) -> list[Path]:
 def _parsed(file: Path) -> Iterator[str]:
     if file.suffix == ".yaml":
         try:
-            yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, ValueError):
+            text = file.read_text(encoding="utf-8")
+            located.check_size(text, str(file))
+            yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError, RecursionError, UsageError):
             yield f"{file} is not a valid YAML file"
     elif file.name == "pkg-map" and not file.stat().st_mode & 0o111:
         try:
-            json.loads(file.read_text(encoding="utf-8"))
-        except ValueError:
+            located.json_of(file.read_text(encoding="utf-8"), str(file))
+        except (ValueError, UsageError):
             yield f"{file} is not a valid JSON file"
 
 

@@ -15,6 +15,7 @@ from builder.many.schema import Key
 from builder.request import NAME
 from stages.element import nearest
 from stages.errors import UsageError
+from stages.located import check_size
 
 _MERGE = "tag:yaml.org,2002:merge"
 
@@ -137,6 +138,7 @@ def _document(path: Path) -> _Node:
         raise UsageError(f"the file cannot be read: {error.strerror}", where=str(path)) from error
     except UnicodeDecodeError as error:
         raise UsageError("the file is no UTF-8", where=str(path)) from error
+    check_size(text, str(path))
     try:
         node = yaml.compose(text, Loader=_Texts)
     except yaml.MarkedYAMLError as error:
