@@ -76,6 +76,7 @@ _JOB = record(
         "environment": mapping(text(4096, r"[^\0=]+"), text(1 << 17, r"[^\0]*"), 10_000),
         "used": integer(),
         "least": integer(),
+        "lent": text(255, r"[A-Za-z0-9_-]*"),
     },
 )
 
@@ -138,6 +139,7 @@ KINDS: Mapping[str, Kind] = {
     "packed": Kind({"path": _path, "entry": PACKED}),
     "share": Kind({"path": _path}),
     "shared": Kind({}),
+    "written": Kind({}),
     "used": Kind({"used": plain(most=1 << 22)}, longest=LONG),
     "vendor": Kind({"path": _path}),
     "note": Kind({"text": _said}),
