@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import select
 import signal
@@ -48,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             signal.signal(number, _terminated)
     _open_standard_streams()
     environment.clean()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name may be no text: it is shown all the same
+            stream.reconfigure(errors="backslashreplace")
     try:
         try:
             status = _run(arguments, debug="--debug" in arguments)
@@ -102,6 +107,10 @@ def _run(arguments: list[str], *, debug: bool) -> int:
 
         if isinstance(error, FailedError):
             return error.status
+        if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            name = str(error.filename or "")
+            note(f"error: {error.strerror}: {name[:80]}{'...' if len(name) > 80 else ''}\n  next:  give another name")
+            return 2
         if isinstance(error, BrokenPipeError) and (_is_broken(1) or _is_broken(2)):
             raise
         if debug:
