@@ -28,7 +28,7 @@ LARGE, LITTLE = b"large" * 1000, b"little"
 
 @pytest.fixture(autouse=True)
 def _scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sending, "scratch", lambda: tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
 def entry(number: int, data: bytes) -> Entry:
