@@ -58,8 +58,8 @@ def own(case: Case, place: Path) -> Path:
     return place
 
 
-@pytest.fixture(scope="module")
-def reference(
+@pytest.fixture(scope="session")
+def host_digest(
     open_folder: Path, open_code: dict[str, str], elements: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> str:
     """What the host engine makes of the tree."""
@@ -79,9 +79,9 @@ def _store_mode(engine: Engine, image: str) -> str:
 
 
 def test_every_engine_makes_the_same_tree_in_a_closed_store(
-    case: Case, open_code: dict[str, str], elements: Path, own: Path, reference: str
+    case: Case, open_code: dict[str, str], elements: Path, own: Path, host_digest: str
 ) -> None:
-    assert built(case, open_code, elements, own) == reference
+    assert built(case, open_code, elements, own) == host_digest
     owner, mode = case.call(_store_mode, case.image).split()
     # A daemon that is root of the machine owns docker's volumes, below a folder that only root enters.
     assert mode == "700" or (case.adapter.startswith("docker") and owner != "0")

@@ -68,8 +68,8 @@ def scenario(engine: Engine, image: str, code: bytes, *arguments: str) -> dict[s
     return dict(json.loads(lines[-1]))
 
 
-@pytest.fixture(scope="module")
-def host(open_folder: Path) -> Callable[..., dict[str, Any]]:
+@pytest.fixture(scope="session")
+def host_answers(open_folder: Path) -> Callable[..., dict[str, Any]]:
     """The same on this machine without a container engine."""
     folder = open_folder / "supervise-host"
     folder.mkdir()
@@ -88,9 +88,9 @@ def host(open_folder: Path) -> Callable[..., dict[str, Any]]:
     ],
 )
 def test_answers_are_the_same_under_every_engine(
-    where: str, network: str, script: str, case: Case, host: Callable[..., dict[str, Any]]
+    where: str, network: str, script: str, case: Case, host_answers: Callable[..., dict[str, Any]]
 ) -> None:
-    expected = host(where, network, "yes", script)
+    expected = host_answers(where, network, "yes", script)
     found = case.call(scenario, case.image, packed(), where, network, "yes", script)
     assert found["status"] == 0, found["said"]
     assert found["answers"] == expected["answers"]
