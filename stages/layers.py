@@ -38,7 +38,7 @@ from stages.redaction.keyed import KeyDigests
 from stages.redaction.private import write_private
 from stages.request import Request
 from stages.sandbox import sandbox
-from stages.sandbox.mounts import remove_stand_ins
+from stages.sandbox.mounts import prepare_settings, remove_stand_ins
 from stages.sandbox.view import View
 from stages.stagecaches import StageCaches
 from stages.stagelines import Lines
@@ -303,6 +303,7 @@ class Builder:
                         image_cache=self._stage_caches.image_cache() if stage.image_cache else None,
                         given={path: self._given(self.request.given[path]) for path in stage.given},
                         native=self._programs.ready(merged / "tree") if self._programs else None,
+                        settings=prepare_settings(self.scratch) if not stage.phase.inside else None,
                     )
                     yield view, cached
         finally:

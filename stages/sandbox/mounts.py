@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -155,26 +155,64 @@ def _make_folders(root: str, names: Sequence[str]) -> None:
 
 
 def _collect_settings(view: View, found: Collected) -> None:
-    files = {**system.FILES, **dict(system.account_files())}
+    resolver = {}
     if view.network:  # how names are resolved where the build runs: a service, as the network itself
-        files["etc/resolv.conf"] = view.resolv_conf.decode("utf-8", "surrogateescape")
-        files["etc/hosts"] = _hosts() or files["etc/hosts"]
+        resolver["etc/resolv.conf"] = view.resolv_conf.decode("utf-8", "surrogateescape")
+        if hosts := _hosts():
+            resolver["etc/hosts"] = hosts
+    found.then(_write_links)
+    if view.settings is None or any(path.startswith("/etc/") for path in view.given):
+        found.then(_write, {**system.files(), **resolver})
+        _show_all(found, system.shown())
+        return
+    found.then(_write, {path: text for path, text in system.FILES.items() if not path.startswith("etc/")})
+    found.show(view.settings, "/etc", recursive=True)
+    for path, text in resolver.items():
+        own = view.scratch / Path(path).name
+        own.write_text(text, encoding="utf-8", errors="surrogateescape")
+        found.show(own, f"/{path}", read_only=True)
+    _show_all(found, (path for path in system.shown(("var",))))
 
-    def write() -> None:
-        for name in system.OPEN:
-            Path("/", name).chmod(0o1777)
-        for name, target in system.LINKS.items():
-            Path("/", name).symlink_to(target)
-        for name, text in files.items():
-            Path("/", name).write_text(text, encoding="utf-8", errors="surrogateescape")
 
-    found.then(write)
-    for name in system.shown():
+def _write_links() -> None:
+    for name in system.OPEN:
+        os.chmod(f"/{name}", 0o1777)  # noqa: PTH101
+    for name, target in system.LINKS.items():
+        os.symlink(target, f"/{name}")  # noqa: PTH211
+
+
+def _write(files: Mapping[str, str], root: str = "/") -> None:
+    for name, text in files.items():
+        Path(root, name).write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+def _show_all(found: Collected, paths: Iterable[str]) -> None:
+    for name in paths:
         path = Path("/", name)
         if path.is_symlink():
             found.then(_link, path, path.readlink())
         else:
             found.show(path, path, recursive=True, read_only=True)
+
+
+def prepare_settings(scratch: Path) -> Path:
+    """The /etc of :attr:`View.settings`, below a build's own ``scratch``: made at the first call, and read-only."""
+    root = scratch / "settings"
+    etc = root / "etc"
+    if root.is_dir():
+        return etc
+    etc.mkdir(parents=True)
+    syscalls.bind(etc, etc)
+    _write({path: text for path, text in system.files().items() if path.startswith("etc/")}, str(root))
+    for name in system.shown(("etc",)):
+        source, place = Path("/", name), root / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_symlink():
+            place.symlink_to(source.readlink())
+        else:
+            _attach(copy_mount(source, recursive=True, read_only=True), place, source.is_dir())
+    syscalls.set_read_only(etc, recursive=True)
+    return etc
 
 
 def _link(path: Path, target: Path) -> None:

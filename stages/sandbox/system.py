@@ -76,10 +76,15 @@ def account_files() -> Iterator[tuple[str, str]]:
         yield f"etc/{name}", accounts(text)
 
 
-def shown() -> Iterator[str]:
+def files() -> dict[str, str]:
+    """The files that are made for a stage, by their path below the root: the same for all."""
+    return {**FILES, **dict(account_files())}
+
+
+def shown(tops: tuple[str, ...] = ("etc", "var")) -> Iterator[str]:
     """Everything on the lists of /etc and /var that this build image has, by its path below the root."""
-    for top, names in (("etc", ETC), ("var", VAR)):
-        for name in dict.fromkeys(names):
+    for top in tops:
+        for name in ETC if top == "etc" else VAR:
             if os.path.lexists(f"/{top}/{name}"):
                 yield f"{top}/{name}"
 

@@ -33,7 +33,8 @@ class View:
     ``short_places``: among them places in directories, for 32-bit programs in an interpreter. ``furnished``: an
     outside stage has the kernel's file systems in the tree, too, as diskimage-builder mounts them after ``root.d``;
     without, just the devices that programs in the tree cannot do without. ``native``: this machine's programs for a
-    foreign tree, and which of them serve (``stages.nativetools``).
+    foreign tree, and which of them serve (``stages.nativetools``). ``settings``: an /etc that was made
+    ready for all outside stages of a build (``stages.sandbox.mounts.prepare_settings``); without, each makes its own.
     """
 
     inside: bool
@@ -52,3 +53,4 @@ class View:
     short_places: bool = False
     furnished: bool = False
     native: tuple[Path, tuple[nativetools.Tool, ...]] | None = None
+    settings: Path | None = None
