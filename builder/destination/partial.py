@@ -75,10 +75,12 @@ def partial(target: Path, elsewhere: str = ELSEWHERE) -> Iterator[Path]:
     except OSError as error:
         raise explained(error, target, elsewhere) from error
     finally:
-        if folder:
-            _clear(folder)
-        if lock >= 0:
-            os.close(lock)
+        try:
+            if folder:
+                _clear(folder)
+        finally:
+            if lock >= 0:
+                os.close(lock)
 
 
 def _clear(folder: Path) -> None:
