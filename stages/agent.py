@@ -26,6 +26,7 @@ from stages import (
     sharing,
     sources,
 )
+from stages.budget import make_room
 from stages.caches import drop_old_layout, read_cache_rules
 from stages.control import Control, StoppedError
 from stages.delivery import deliver
@@ -477,6 +478,7 @@ def main(folder: Path, store_path: Path, control: int | None) -> int:
         if request.command == "cache":
             cache(work)
         else:
+            make_room(work.store, request.arguments)  # on a full disk nothing could even be pinned
             with work.store.in_use():
                 sweep(work.store)
                 drop_old_layout(work.store)

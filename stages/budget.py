@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stages.errors import UsageError
+from stages.events import emit
 from stages.pins import boot_id
 from stages.store import Store
 
@@ -112,15 +114,20 @@ def keep_within(store: Store, setting: str, free: int) -> int:
     return prune(store, older_than=None, max_bytes=int(most * ROOM), everything=False)["freed"]
 
 
-def make_room(store: Store, setting: str) -> int:
-    """A stage is about to run: on a disk that is nearly full, let go of what no build needs. Returns the bytes."""
+def make_room(store: Store, arguments: Mapping[str, str]) -> int:
+    """Before a build and each of its stages: on a nearly full disk, let go of what no build needs, and say so.
+
+    Returns the bytes that went.
+    """
     disk = Disk.of(store)
-    if setting == UNLIMITED or not disk.is_scarce:
+    if arguments.get(SETTING, "") == UNLIMITED or not disk.is_scarce:
         return 0
     from stages.cleaning import prune
     from stages.keeping import list_items, list_records
 
     held = sum(item.bytes for item in list_items(store, list_records(store)))
-    return prune(store, older_than=None, max_bytes=max(0, held - disk.total // FREE + disk.free), everything=False)[
-        "freed"
-    ]
+    most = max(0, held - disk.total // FREE + disk.free)
+    freed = prune(store, older_than=None, max_bytes=most, everything=False)["freed"]
+    if freed:
+        emit("note", text=f"the store's disk is nearly full: let go of {freed / 1e6:.0f} MB that no build needs now")
+    return freed

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from stages import breaks, foreign, keptmounts, mirrorfaults, provided, rooted, variants
+from stages.budget import make_room
 from stages.caches import CacheRule, CacheView
 from stages.control import Control, StoppedError
 from stages.environment import SERVICES
@@ -169,7 +170,7 @@ class Builder:
         emit("start", number=stage.number)
         self.store.digests.check(chain)  # what lies below is compared while stages run
         self.misses += 1
-        self._make_room()
+        make_room(self.store, self.request.arguments)
         started = time.monotonic()
         self.store.watch.mark()
         with self.store.workplace() as place:
@@ -259,14 +260,6 @@ class Builder:
         if full:
             raise full
         raise StageFailedError
-
-    def _make_room(self) -> None:
-        from stages import budget
-
-        freed = budget.make_room(self.store, self.request.arguments.get(budget.SETTING, ""))
-        if freed:
-            went = f"let go of {freed / 1e6:.0f} MB that no build needs now"
-            emit("note", text=f"the store's disk is nearly full: {went}")
 
     # -- what a stage sees -----------------------------------------------------------------------------------------
 

@@ -56,9 +56,10 @@ def folder() -> Iterator[Path]:
     work = path / "work"
     work.mkdir()
     (work / "code").mkdir()
-    shutil.copytree(
-        HERE.parents[1] / "stages", work / "code/stages", ignore=shutil.ignore_patterns("__pycache__", "elements")
-    )
+    for name in ("stages", "blockdev"):
+        shutil.copytree(
+            HERE.parents[1] / name, work / "code" / name, ignore=shutil.ignore_patterns("__pycache__", "elements")
+        )
     shutil.copytree(Path(sh.__file__).parent, work / "code/sh", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(HERE / "export_scenario.py", work / "code")
     if not os.geteuid():

@@ -75,12 +75,12 @@ def test_room_is_made_before_a_stage_where_the_disk_is_nearly_full(
 ) -> None:
     store = Store(tmp_path)
     keep(store, "old", size=100_000)
-    assert make_room(store, "") == 0
+    assert make_room(store, {}) == 0
     monkeypatch.setattr(budget.Disk, "of", lambda _: Disk(1_000_000, 1000))
-    assert make_room(store, "unlimited") == 0
+    assert make_room(store, {"store_size": "unlimited"}) == 0
     with store.in_use():
         keep(store, "mine", size=100_000)
-        assert make_room(store, "") > 100_000
+        assert make_room(store, {}) > 100_000
         assert store.find("mine")
     assert not store.look("old")
 
