@@ -27,7 +27,7 @@ from stages.errors import BuildError
 
 SMALL_ENTRIES, SMALL_LENGTH = 64, 2 << 20  # so many entries and bytes take a few milliseconds to read
 FOLDED = "folded"  # how the names of layers begin that stand for many (see ``stages.tree.fold``)
-_PROGRAM = Path(__file__).with_name("digestlist.py")
+_PROGRAM = Path(__file__).with_name(f"digestlist{Path(__file__).suffix}")  # (bytecode, in a build container)
 _PROCESSES = 2
 
 

@@ -13,7 +13,6 @@ from typing import IO
 
 import pytest
 
-from builder.layercache import sending
 from builder.layercache.caches import Cache
 from builder.layercache.entries import Entry, digest_of, read_index
 from builder.layercache.places import Folder
