@@ -23,7 +23,7 @@ from stages.events import Event
 from stages.request import DISK_TYPES
 
 if TYPE_CHECKING:
-    from builder.build import Agent
+    from builder.agent import Agent
     from builder.documents import Describer
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder import build
+from builder.agent import Agent
 from builder.engines.protocol import Engine
 from builder.progress import Log
 from builder.request import Wish, prepare
@@ -126,7 +127,7 @@ def _build(engine: Engine) -> list[tuple[str, bool, str]]:
         )
         prepared = prepare("build", wish, {}, lambda _: None)
         events = Events()
-        agent = build.Agent(engine, DEBIAN, lambda _: None)
+        agent = Agent(engine, DEBIAN, lambda _: None)
         conversation = build.Conversation(agent, events, Log.open(folder / "log", ELEMENT), ())
         try:
             build.produce(prepared, conversation, load=False, folder=folder, say=lambda _: None)

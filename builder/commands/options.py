@@ -292,7 +292,8 @@ def wish_of(options: dict[str, Any], **more: Any) -> Wish:
 def converse(prepared: Prepared | None, options: dict[str, Any], *, quiet: bool = False) -> Conversation:
     """The agent of the chosen engine, and who shows what it says."""
     from builder import engines, limits
-    from builder.build import Agent, Conversation
+    from builder.agent import Agent
+    from builder.build import Conversation
     from builder.progress import Log, Plain, reporter
     from builder.telling import tell, told
     from builder.toolimage import purpose_of

@@ -10,7 +10,7 @@ from builder.engines.memory import cache_folder
 from stages.request import Request
 
 if TYPE_CHECKING:
-    from builder.build import Agent
+    from builder.agent import Agent
 
 
 def loaded_name(request: Request) -> str:

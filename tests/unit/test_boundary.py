@@ -19,8 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builder import boundary
+from builder.agent import Agent
 from builder.boundary import PIECE, REFUSED, Boundary, Offered, offered
-from builder.build import Agent, Conversation, FailedError
+from builder.build import Conversation, FailedError
 from builder.engines.protocol import Container, EngineError, OnLine
 from builder.layercache.exchange import Exchange
 from builder.progress import Log, Plain
