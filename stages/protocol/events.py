@@ -55,7 +55,7 @@ _ENTRY = {
     "title": _line,
     "created": number,
 }
-PACKED = record(_ENTRY)
+PACKED = record(_ENTRY, {"content": _maybe_digest})
 _JOB_OUTPUT = {
     "index": _number,
     "key": _key,
