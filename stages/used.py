@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import http.client
 import json
 import os
 import shutil
@@ -12,12 +13,13 @@ from pathlib import Path
 
 from stages.caches import kept_package
 from stages.errors import BuildError
-from stages.installed import SignedIndex, installed, signed_indices
+from stages.installed import SignedIndex, address, installed, signed_indices
 from stages.key import digest
 from stages.lock import Used, UsedPackage, UsedRepository
 from stages.plan import Plan
+from stages.repositories import open_address
 from stages.request import Request
-from stages.savedlists import CHUNK, INDEX, SavedLists, file_digest, saved_name
+from stages.savedlists import CHUNK, INDEX, SavedLists, file_digest, saved_name, write_checked
 from stages.sourcestates import SourceState
 from stages.store import Store
 
@@ -93,14 +95,14 @@ class Account:
             kept = kept_package(self.store, "apt", self.request.arch, package.cached, package.sha256)
             if file_digest(kept) == package.sha256:
                 os.link(kept, folder / package.cached)
-            else:
+            elif self.request.offline or not _fetch(package, folder / package.cached):
                 gone.append(str(package))
         if gone:
             more = f" and {len(gone) - 3} more" if len(gone) > 3 else ""
             raise BuildError(
                 f"the package cache no longer has {', '.join(gone[:3])}{more}",
                 where="--vendor",
-                hint="build with --no-cache: it downloads them again",
+                hint="build with --no-cache and a network: it downloads them again",
             )
 
     def _vendor_lists(self, repository: UsedRepository, folder: Path, held: Mapping[str, str]) -> None:
@@ -115,6 +117,18 @@ class Account:
                 else:
                     with gzip.GzipFile("", "wb", 6, out, mtime=0) as zipped:
                         shutil.copyfileobj(data, zipped, CHUNK)
+
+
+def _fetch(package: UsedPackage, file: Path) -> bool:
+    """Get a package that no cache keeps (the plan does not know its repository) once more; tells whether it is it."""
+    try:
+        with open_address(address(package)) as answer:
+            right = write_checked(file, iter(lambda: answer.read(CHUNK), b"")) == package.sha256
+    except (OSError, http.client.HTTPException):
+        right = False
+    if not right:
+        file.unlink(missing_ok=True)
+    return right
 
 
 def _sources(states: Iterable[SourceState]) -> tuple[Mapping[str, str], ...]:
