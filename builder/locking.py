@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -217,19 +217,29 @@ def _digest(folder: Path, path: str) -> str:
 
 def offered(folder: Path, used: Used) -> dict[str, str]:
     """The files beside a lock that it names; raises UsageError for one that is not what the lock says."""
-    wanted = {f"packages/{package.cached}": package.sha256 for package in used.packages if package.sha256}
-    for repository in used.repositories:
-        index = f"lists/{repository.digest}/{INDEX}"
-        wanted[index] = repository.digest
-        known = hashes(_content(folder, index))
-        for path in repository.lists:
-            wanted[f"lists/{repository.digest}/{saved_name(path)}.gz"] = known.get(path, ("", 0))[0]
+    indices = [f"lists/{repository.digest}/{INDEX}" for repository in used.repositories]
+    wanted = _named(used, {index: hashes(_content(folder, index)) for index in indices})
     here = {path: digest for path, digest in wanted.items() if os.path.lexists(folder / path)}
     for path, digest in here.items():
         if _digest(folder, path) != digest:
             hint = "restore the file, or remove it to do without"
             raise UsageError(f"{folder / path} is not what the lock says", hint=hint)
     return here
+
+
+def _named(used: Used, listed: Mapping[str, Mapping[str, tuple[str, int]]]) -> dict[str, str]:
+    """The files beside a lock that it names, with their SHA-256.
+
+    That of a package list is known by its index, which ``listed`` has by its path; else it is empty.
+    """
+    wanted = {f"packages/{package.cached}": package.sha256 for package in used.packages if package.sha256}
+    for repository in used.repositories:
+        index = f"lists/{repository.digest}/{INDEX}"
+        wanted[index] = repository.digest
+        for path in repository.lists:
+            saved = f"lists/{repository.digest}/{saved_name(path)}.gz"
+            wanted[saved] = listed.get(index, {}).get(path, ("", 0))[0]
+    return wanted
 
 
 def _content(folder: Path, path: str) -> bytes:
@@ -252,12 +262,16 @@ def _check_target(target: Path) -> None:
         raise UsageError(f"{target} cannot be written: {folder} is not a folder you may write to")
 
 
-def _vendor(stream: Iterable[bytes], folder: Path) -> None:
-    """Put the files of a lock into its folder."""
+def _vendor(stream: Iterable[bytes], folder: Path, named: Collection[str]) -> None:
+    """Put the files that a lock names into its folder; another one of that name gives way where a lock lies."""
     kept = destination.memory()
     destination.sweep(folder.absolute())
     with destination.partial(folder.absolute() / FILE) as place:
-        files = destination.bring_side_files(stream, place, folder).left_to_do(kept, replace=False)
+        brought = destination.bring_side_files(stream, place, folder)
+        for parts in brought.files:
+            if "/".join(parts) not in named:
+                raise BuildError(f"the build container sent {'/'.join(parts)!r}, which the lock does not name")
+        files = brought.left_to_do(kept, replace=(folder / FILE).is_file())
         kept.announce(files.coming)
         files.appear()
         kept.remember_all(files.coming, {})
@@ -274,8 +288,9 @@ def keep(wish: LockWish, request: Request, used: Mapping[str, Any], vendored: Se
     try:
         if wish.vendor is not None:
             wish.vendor.mkdir(parents=True, exist_ok=True)
+            named = {path for each in lock.used.values() for path in _named(each, {})}
             for stream in vendored:
-                _vendor(stream, wish.vendor)
+                _vendor(stream, wish.vendor, named)
             write_file(wish.vendor / FILE, lock.text())
             said.append(f"vendor: {wish.vendor}")
         if wish.lock is not None:
