@@ -373,7 +373,7 @@ def _with_base(request: Request, base: Base) -> Request:
         "DIB_CTR_BASE_INIT": facts.init,
         "DIB_CTR_REPOSITORIES": "\n".join(facts.repositories),
     }
-    given = {**request.given, BASE_PLACE: base.digest}
+    given = {**request.given, BASE_PLACE: base.content}
     config = {**facts.config, **request.config}
     for part in ("env", "labels"):
         if part in facts.config and part in request.config:
@@ -481,7 +481,7 @@ def prepare(
         notes=(*about_elements, *about_release, *notes),
         files=any(is_files(text) for text in wish.outputs),
         build_image=found.build_image,
-        large={base.digest: base.archive} if base else {},
+        large={base.content: base.archive} if base else {},
         replace=wish.replace,
         side_folder=side_folder_of(wish.outputs),
     )

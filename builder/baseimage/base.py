@@ -6,6 +6,7 @@ build (one small request), unless the build is offline.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tempfile
@@ -27,8 +28,8 @@ from stages.errors import BuildError, UsageError
 from stages.export.oci import platform
 from stages.key import digest as short_digest
 
-FORMAT = "1"  # of what is kept: another one makes all anew
-ARCHIVE, FACTS = "tree.tar", "facts.json"
+FORMAT = "2"  # of what is kept: another one makes all anew
+ARCHIVE, FACTS, DIGEST = "tree.tar", "facts.json", "tree.sha256"
 CONTAINERFILES = ("Containerfile", "Dockerfile")  # what they are called where they have no name of their own
 
 Note = Callable[[str], None]
@@ -36,11 +37,15 @@ Note = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Base:
-    """An image to begin with: as the user named it, its manifest's digest (hex), the archive of its tree, its facts."""
+    """An image to begin with: as the user named it, its manifest's digest (hex), the archive of its tree, its facts.
+
+    ``content`` is the archive's own SHA-256 (hex): a build asks for the file by it, and looks whether it got that.
+    """
 
     name: str
     digest: str
     archive: Path
+    content: str
     facts: Facts
 
     @property
@@ -102,9 +107,10 @@ def kept(folder: Path, text: str, digest: str, arch: str) -> Base | None:
     place = _place(folder, digest, arch)
     try:
         told = json.loads((place / FACTS).read_text(encoding="utf-8"))
+        content = (place / DIGEST).read_text(encoding="ascii")
     except FileNotFoundError:
         return None
-    return Base(text, digest.partition(":")[2], place / ARCHIVE, Facts.from_json(told))
+    return Base(text, digest.partition(":")[2], place / ARCHIVE, content, Facts.from_json(told))
 
 
 def keep(folder: Path, text: str, image: ImageFile, arch: str) -> Base:
@@ -117,6 +123,9 @@ def keep(folder: Path, text: str, image: ImageFile, arch: str) -> Base:
         tree = image.contents(keep=facts.wanted).tree
         (scratch / "new").mkdir()
         flat.write(image, tree, scratch / "new" / ARCHIVE)
+        with (scratch / "new" / ARCHIVE).open("rb") as archive:
+            content = hashlib.file_digest(archive, "sha256").hexdigest()
+        (scratch / "new" / DIGEST).write_text(content, encoding="ascii")
         told = _facts(image, tree, arch)
         (scratch / "new" / FACTS).write_text(json.dumps(told.as_json()), encoding="utf-8")
         place = _place(folder, image.digest, arch)

@@ -228,5 +228,5 @@ def test_a_containerfile_element_that_calls_an_engine_is_stood_in_for(tmp_path: 
     ],
 )
 def test_the_name_of_what_a_containerfile_gives(name: str, title: str) -> None:
-    found = Base(name, "0" * 64, Path("/nowhere"), Facts("", "", "", ""))
+    found = Base(name, "0" * 64, Path("/nowhere"), "1" * 64, Facts("", "", "", ""))
     assert (found.title, found.pinned) == (title, f"containerfile:{Path(name).name}")
