@@ -106,6 +106,9 @@ def _raw_terminal() -> Iterator[int]:
         signal.signal(signal.SIGWINCH, old)
 
 
+END_OF_INPUT = b"\x04"  # what a terminal takes for its end (Ctrl-D)
+
+
 def converse_on_terminal(connection: socket.socket) -> None:
     """Copy between the caller's terminal and a container that has one, until the container ends."""
     with _raw_terminal() as terminal:
@@ -123,4 +126,4 @@ def converse_on_terminal(connection: socket.socket) -> None:
                     connection.sendall(typed)
                 else:
                     watched.remove(terminal)
-                    connection.shutdown(socket.SHUT_WR)
+                    connection.sendall(END_OF_INPUT)  # (docker ends the output too where the connection is shut down)

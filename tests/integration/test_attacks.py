@@ -95,6 +95,7 @@ def test_a_hostile_element_reaches_nothing(
     said = [event["text"] for event in events if event["type"] == "log"]
     shell = ("shell", *options, *settings, "tiny-os", "attack", "--", "/usr/bin/python3", "-c", SCENARIO)
     done = case.dib_ctr(open_code, *shell, folder=marks[1].parent)
+    assert done.returncode == 0, f"the shell ended with {done.returncode}: {done.stdout[-3000:]}{done.stderr}"
     said += done.stdout.splitlines()
     assert [line for line in said if line.startswith("ESCAPE")] == [], "\n".join(said)
     assert [line for line in said if line.startswith("TRIED")] == [f"TRIED {ATTEMPTS} 0"] * 6, "\n".join(said)
