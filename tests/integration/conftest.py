@@ -128,7 +128,7 @@ def case(request: pytest.FixtureRequest, open_folder: Path) -> Iterator[Case]:
         missing(f"there is no {command}")
     user = _user(name, request)
     folder = open_folder / name
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)  # (another file's tests may have had the same case before)
     os.chown(folder, user.pw_uid, user.pw_gid)
     environment = {"XDG_CACHE_HOME": str(folder / "cache"), "DIB_CTR_STORE": engine_cases.VOLUME}
     if adapter == "host":
