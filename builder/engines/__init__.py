@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from builder.engines import memory, remote
-from builder.engines.protocol import Engine
+from builder.engines.protocol import Engine, StoreError
 from stages.errors import BuildError, UsageError
 
 
@@ -77,6 +77,8 @@ def select(name: str = AUTO, host: str = "") -> Engine:
         engine = make(candidate)
         try:
             engine.probe()
+        except StoreError:
+            raise
         except BuildError as error:
             reasons.append(f"{candidate}: {error.what}")
             continue

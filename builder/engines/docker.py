@@ -88,7 +88,7 @@ class Docker(CommandLineEngine):
             for found in choices():
                 self.found = found
                 done = self.try_container(Container(trial.IMAGE, trial.namespaced(STORE, direct=found.direct)))
-                if done.status == 0 and trial.GOOD in done.errors:
+                if trial.succeeded(self, done.errors) and done.status == 0:
                     memory.remember(self.name, self._stamp(), asdict(found))
                     return
                 said.append(done.errors.strip())

@@ -229,6 +229,6 @@ class Host:
             text=True,
             timeout=TRIAL_TIME,
         )
-        if done.returncode != 0 or trial.GOOD not in done.stdout:
+        if not trial.succeeded(self, done.stdout + done.stderr) or done.returncode != 0:
             raise EngineError(self.name, f"no build runs here: {last_line(done.stderr)}", done.stderr)
         memory.remember(self.name, self._stamp(), True)

@@ -211,7 +211,7 @@ class Podman(CommandLineEngine):
                 if not self.has_image(trial.IMAGE):
                     self.import_image(archive, trial.IMAGE)
                 done = self.try_container(Container(trial.IMAGE, trial.argv(STORE)))
-                if done.status == 0 and trial.GOOD in done.errors:
+                if trial.succeeded(self, done.errors) and done.status == 0:
                     trial.remove(self)
                     return
                 said.append(done.errors.strip())

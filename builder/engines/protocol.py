@@ -44,6 +44,14 @@ class EngineError(BuildError):
         self.text = text
 
 
+class StoreError(EngineError):
+    """The disk that holds an engine's store is what fails; another engine would only hide it behind another store."""
+
+    def __init__(self, engine: str, what: str, text: str) -> None:
+        hint = "look at the disk that holds the store, or put the store elsewhere (--store, DIB_CTR_STORE)"
+        super().__init__(engine, what, text, hint=hint)
+
+
 @dataclass(frozen=True)
 class Container:
     """One build container to run.

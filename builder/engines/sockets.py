@@ -258,7 +258,7 @@ class SocketEngine(ABC):
             for found in CHOICES:
                 self.found = found
                 said.append(self._try())
-                if trial.GOOD in said[-1]:
+                if trial.succeeded(self, said[-1]):
                     memory.remember(self.name, self._stamp(), asdict(found))
                     return
         finally:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import re
 import shutil
 import subprocess
@@ -12,23 +14,34 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from builder.engines import leftovers
-from builder.engines.protocol import Engine, EngineError
+from builder.engines.protocol import Engine, EngineError, StoreError
 from stages.errors import BuildError
 
 IMAGE = "localhost/dib-ctr-trial:1"
 PROGRAMS = ("sh", "mkdir", "rm", "mount", "umount", "unshare")
 GOOD = "dib-ctr-trial: good"
+STORE = "dib-ctr-trial: store: "  # and why nothing can be made there
+# What mkdir says of a disk, whichever engine asks: another choice of options, or another engine, mends none of them.
+DISKS = {
+    os.strerror(errno.EROFS): "the store lies on a file system that is mounted read-only",
+    os.strerror(errno.ENOSPC): "the disk that holds the store is full",
+    os.strerror(errno.EDQUOT): "the quota of the store's owner on its disk is used up",
+}
 
 # First id of root's map on standard output, then an overlay as stages are mounted, on the store.
 SCRIPT = """
 set -eu
+export LC_ALL=C
 read -r inside outside count < /proc/self/uid_map
 echo "dib-ctr-trial: root is $outside"
 if [ "$outside" = 0 ]; then echo "root of the container is root of the host" >&2; exit 1; fi
 read -r name < /proc/sys/kernel/random/uuid
 place=$1/trial-$name
 trap 'cd /; umount "$place/merged" 2>/dev/null || true; rm -rf "$place"' EXIT
-mkdir -p "$place/lower" "$place/upper" "$place/work" "$place/merged"
+said=$(mkdir -p "$place/lower" "$place/upper" "$place/work" "$place/merged" 2>&1) || {
+    echo "dib-ctr-trial: store: ${said##*: }" >&2
+    exit 1
+}
 cd "$place" # a path may have a comma or a colon, which mean something in mount options
 mount -t overlay overlay -o userxattr,volatile,lowerdir=lower,upperdir=upper,workdir=work \
     "$place/merged"
@@ -48,6 +61,19 @@ def namespaced(store: str, *, direct: bool) -> tuple[str, ...]:
     if direct:
         return argv(store)
     return ("unshare", "--user", "--map-root-user", "--mount", "--pid", "--ipc", "--fork", *argv(store))
+
+
+def succeeded(engine: Engine, said: str) -> bool:
+    """Whether a trial container that said this shows that build containers work.
+
+    Raises StoreError where the store's disk is what fails: the engine may be as it should.
+    """
+    if GOOD in said:
+        return True
+    reasons = [line.partition(STORE)[2].strip() for line in said.splitlines() if STORE in line]
+    if reasons and reasons[-1] in DISKS:
+        raise StoreError(engine.name, DISKS[reasons[-1]], said)
+    return False
 
 
 def remove(engine: Engine) -> None:

@@ -114,13 +114,22 @@ def test_a_store_that_is_mounted_read_only_says_so(command: Command, disk: Disk)
     element(command, "echo done > done")
     small = on(command, disk("size=100m"))
     small.build(*WANTED)
-    disk("ro")
-    for arguments in (("build", *WANTED), ("cache", "du"), ("plan", "tiny-os")):
-        outcome = small(*arguments)
-        assert outcome.status == 1
-        assert "read-only" in said(outcome), arguments
+    untried = {"XDG_CACHE_HOME": str(disk("ro").with_name("cache"))}  # the engine's probe is what meets the disk first
+    for variables in ({}, untried):
+        for arguments in (("build", "--replace", *WANTED), ("cache", "du"), ("plan", "tiny-os")):
+            outcome = small(*arguments, variables=variables)
+            assert outcome.status == 1
+            assert "the store lies on a file system that is mounted read-only" in said(outcome), arguments
     disk("rw")
     assert small.build(*WANTED).titles("start") == []
+
+
+def test_the_first_probe_of_an_engine_names_the_full_disk(command: Command, disk: Disk) -> None:
+    element(command, "echo done > done")
+    small = on(command, disk("nr_inodes=3"))
+    outcome = small("build", *WANTED, variables={"XDG_CACHE_HOME": str(command.store.with_name("cache"))})
+    assert outcome.status == 1
+    assert "the disk that holds the store is full" in said(outcome)
 
 
 def test_a_store_that_knows_no_upper_and_lower_case_says_so(command: Command, place: Path) -> None:

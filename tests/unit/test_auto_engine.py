@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from builder import engines
+from builder.engines import trial
+from builder.engines.host import Host
+from builder.engines.protocol import StoreError
 from stages.errors import BuildError
 
 
@@ -54,3 +57,43 @@ def test_an_engine_that_was_busy_once_is_tried_again(
     broken.add("second")
     with pytest.raises(BuildError, match="second is broken"):
         engines.select()
+
+
+def test_an_engine_whose_store_fails_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another engine has another store: what is kept in this one would be missed, and nobody told why."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    probes = list[str]()
+
+    class Full(Probed):
+        def probe(self) -> None:
+            raise StoreError(self.name, "the disk that holds the store is full", "")
+
+    made: dict[str, Any] = {
+        "first": lambda: Full("first", set(), probes),
+        "second": lambda: Probed("second", set(), probes),
+    }
+    monkeypatch.setattr(engines, "ADAPTERS", made)
+    with pytest.raises(StoreError, match="full"):
+        engines.select()
+    assert probes == []
+
+
+@pytest.mark.parametrize(("said", "what"), trial.DISKS.items())
+def test_a_trial_blames_the_disk_for_what_the_disk_does(said: str, what: str) -> None:
+    lines = f"dib-ctr-trial: root is 100000\ndib-ctr-trial: store: {said}\n"
+    with pytest.raises(StoreError) as caught:
+        trial.succeeded(Host(), lines)
+    assert caught.value.what == what
+
+
+@pytest.mark.parametrize(
+    ("said", "good"),
+    [
+        ("dib-ctr-trial: good", True),
+        ("dib-ctr-trial: store: Permission denied", False),
+        ("mount: permission denied", False),
+        ("", False),
+    ],
+)
+def test_a_trial_blames_the_engine_for_the_rest(said: str, good: bool) -> None:
+    assert trial.succeeded(Host(), said) is good
