@@ -206,15 +206,15 @@ class Store:
 
     # -- records ---------------------------------------------------------------------------------------------------
 
-    def find(self, key: str) -> Record | None:
+    def find(self, key: str, here: set[str] | None = None) -> Record | None:
         """The record of this key (or name, see ``stages.variants``) whose layers are all whole and here, or None.
 
-        A build has it pinned from now on.
+        A build has it pinned from now on. ``here`` are layers that were seen a moment ago; it gets the record's.
         """
         if self.pins is None or f"keys/{key}" in self.pins:
             return self.look(key)
         with pins.gate(self.root):
-            record = self._read(key)
+            record = self._read(key, here)
             if record:
                 self.pins.add((f"keys/{key}", *(f"layers/{layer}" for layer in record.chain())))
         return self._with_digests(record)
@@ -227,7 +227,7 @@ class Store:
         """A record, if its layer's digests are there; where they are being made, waits for them (outside the gate)."""
         return record if record is None or not record.layer or self.digests.has(record.layer) else None
 
-    def _read(self, key: str) -> Record | None:
+    def _read(self, key: str, here: set[str] | None = None) -> Record | None:
         try:
             data = json.loads((self.root / "keys" / f"{key}.json").read_text(encoding="utf-8"))
             if data.pop("sum") != record_sum(data):
@@ -237,9 +237,15 @@ class Store:
             return None  # not there, or cut short by a power loss: a miss either way
         if record.boot != self._boot and not (self.root / "synced" / key).exists():
             return None
-        layers, is_there = f"{self.root}/layers", os.path.isdir  # asked of each layer of each chain: text is quick
-        if record.key != key.partition(".")[0] or not all(is_there(f"{layers}/{layer}") for layer in record.chain()):
+        if record.key != key.partition(".")[0]:
             return None
+        here = set() if here is None else here  # a chain has the layers of the one below it, and of all below that
+        layers = f"{self.root}/layers"
+        for layer in record.chain():
+            if layer not in here:
+                if not os.path.isdir(f"{layers}/{layer}"):  # noqa: PTH112 - asked of each layer: text is quick
+                    return None
+                here.add(layer)
         return record
 
     def last_inputs(self, place: str) -> Mapping[str, str] | None:

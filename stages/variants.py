@@ -18,11 +18,12 @@ Named = tuple[str, Record]  # a record with its name in the store
 def longest(store: Store, keys: Iterable[str]) -> dict[str, Named]:
     """The records of the first of these keys, each on top of the one before, as far as there are any."""
     others = _others(store)
+    here: set[str] = set()
     ways: dict[tuple[str, ...], tuple[Named, ...]] = {(): ()}
     for key in keys:
         following: dict[tuple[str, ...], tuple[Named, ...]] = {}
         for name in (key, *others.get(key, ())):
-            record = store.find(name)
+            record = store.find(name, here)
             if record and record.below in ways:
                 way = (*ways[record.below], (name, record))
                 chain = record.chain()
