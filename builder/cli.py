@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import io
 import os
 import select
@@ -14,28 +15,63 @@ from typing import NoReturn
 import click
 
 from builder import environment
-from builder.commands import boot, building, compat, disk, diskplan, github, images, launchers, machines, store, survey
 from builder.commands.options import note
 from stages.errors import BuildError
 
 INTERRUPTED = 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+# Each command with its module below builder.commands and its name there: loaded when it is called, or all are listed.
+COMMANDS = {
+    **{name: f"building:{name}" for name in ("build", "plan", "shell")},
+    "verify": "images:verify_image",
+    "size": "images:image_size",
+    "push": "images:push_image",
+    **{name: f"compat:{name.replace('-', '_')}" for name in ("disk-image-create", "ramdisk-image-create")},
+    "diskimage-builder": "compat:diskimage_builder",
+    "launchers": "launchers:launchers",
+    "matrix": "machines:matrix",
+    "k8s": "machines:k8s",
+    "github": "github:github_action",
+    "boot": "boot:boot",
+    "disk": "disk:disk",
+    "elements": "survey:elements",
+    "cache": "store:cache",
+    "doctor": "survey:doctor",
+}
+
+
+class Commands(click.Group):
+    """The commands of COMMANDS, in its order of names."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """See click."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """See click."""
+        module, _, name = COMMANDS.get(cmd_name, "").partition(":")
+        if not module:
+            return None
+        command = getattr(importlib.import_module(f"builder.commands.{module}"), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """See click; an unknown word is told with the command that was meant."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from stages.element import nearest
+
+            ctx.fail(f"No such command {args[0]!r}{f': {near}' if (near := nearest(args[0], COMMANDS)) else '.'}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="dib-ctr", prog_name="dib-ctr", message="%(prog)s %(version)s")
 def cli() -> None:
     """Build operating system images from elements: no root, every script a cached layer."""
-
-
-for command in (
-    *(building.build, building.plan, building.shell),
-    *(images.verify_image, images.image_size, images.push_image),
-    *(compat.disk_image_create, compat.ramdisk_image_create, compat.diskimage_builder, launchers.launchers),
-    *(machines.matrix, machines.k8s, github.github_action),
-    *(boot.boot, disk.disk, survey.elements, store.cache, survey.doctor),
-):
-    cli.add_command(command)
-disk.disk.add_command(diskplan.plan)
 
 
 def _terminated(*_: object) -> NoReturn:

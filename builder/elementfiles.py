@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from builder.beneath import open_beneath
@@ -110,6 +111,8 @@ def read_file(element: Element, file: Path) -> tuple[bytes, int]:
     """
     where = f"element {element.name}"
     try:
+        with suppress(OSError), os.fdopen(open_beneath(element.path, file.relative_to(element.path)), "rb") as content:
+            return content.read(), os.fstat(content.fileno()).st_mode  # (nearly every file: there is no link)
         target = file.resolve(strict=True)
         root = _root_of(target, element)
         if root is None:

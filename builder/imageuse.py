@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from blockdev.core.atomic_file import write_file
 from builder.engines.memory import alone, cache_folder
-from stages.store import write_file
 
 if TYPE_CHECKING:
     from builder.engines.protocol import Engine

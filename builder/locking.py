@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from blockdev.core.atomic_file import write_file
 from builder import destination
 from builder.beneath import open_beneath
 from builder.redaction import redaction_of
@@ -31,7 +32,6 @@ from stages.lock import Locking, Used
 from stages.redaction.patterns import without_credentials
 from stages.request import Request
 from stages.savedlists import CHUNK, INDEX, saved_name
-from stages.store import write_file
 
 VERSION = 1
 LARGEST_INDEX = 64 << 20  # bytes

@@ -27,7 +27,7 @@ from stages import (
     sources,
 )
 from stages.budget import make_room
-from stages.caches import drop_old_layout, read_cache_rules
+from stages.cacherules import read_cache_rules
 from stages.control import Control, StoppedError
 from stages.delivery import deliver
 from stages.diskspace import DiskWatch, explained
@@ -52,7 +52,7 @@ from stages.shell import finished_session, set_command
 from stages.sidefiles import side_files
 from stages.sourcestates import Question
 from stages.store import Store
-from stages.sweeping import sweep
+from stages.sweeping import drop_old_layout, sweep
 
 if TYPE_CHECKING:
     from stages.elsewhere import Elsewhere

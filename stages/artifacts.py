@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from blockdev.core.atomic_file import write_file
 from stages import packagedb
 from stages.environment import PATH
 from stages.events import emit
@@ -23,7 +24,7 @@ from stages.outputs import DESCRIBED, FinishedTree
 from stages.request import CHECKSUMS, Output, Request
 from stages.slim.finish import Finish, finish
 from stages.slim.policy import Policy, find, parse
-from stages.store import Store, write_file
+from stages.store import Store
 from stages.tree import mounted
 
 SHELLS = ("bin/bash", "bin/sh")  # the first of them that a tree has is its image's command

@@ -6,10 +6,11 @@ Its text is the argument of ``python3 -I -c``, so it needs nothing but the stand
 ``--store DIR --enter SESSION CODE...``   open the shell of a session on this terminal
 
 A request is a line with its length in bytes, a line with the lengths of the agent's code and its bytecode, these two,
-and a tar. Code comes with every request, and is unpacked to a tmpfs of the container's own: nothing that a build could
-have written to the store is ever run. Bytecode is that of the host's earlier builds. Where it is missing, or of another
-Python, it is made here, before anything of the store or the request is looked at, and told to the host in events
-(``bytecode``). A shell has the terminal as its standard input; its code is in arguments: base64 of what zlib packed.
+and a tar. Code comes with every request, and is kept in memory and a tmpfs of the container's own: nothing that a build
+could have written to the store is ever run. Bytecode is that of the host's earlier builds. Where it is missing, or of
+another Python, it is made here, before anything of the store or the request is looked at, and told to the host in
+events (``bytecode``). A shell has the terminal as its standard input; its code is in arguments: base64 of what zlib
+packed.
 
 A bundle of files is a line of JSON, {magic, files: [[path, mode, length], ...]}, and the files' bytes.
 """
@@ -18,6 +19,8 @@ import argparse
 import base64
 import ctypes
 import errno
+import importlib.abc
+import importlib.machinery
 import importlib.util
 import io
 import json
@@ -25,6 +28,7 @@ import marshal
 import os
 import sys
 import tarfile
+import types
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,25 +128,63 @@ def compile_all(code: bytes, target: Path) -> Iterator[tuple[str, bytes]]:
             yield f"{path}c", importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(made)
 
 
+class Modules(importlib.abc.Loader):
+    """Finds the modules of the code in their bytecode, as if it lay in files below ``target``.
+
+    There are hundreds, and a build in which nothing has changed spends a good part of its time on files otherwise.
+    """
+
+    def __init__(self, target: Path, bytecode: dict[str, bytes]) -> None:
+        self._target, self._bytecode = target, bytecode
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
+        """See importlib.abc.MetaPathFinder."""
+        base = name.replace(".", "/")
+        for file in (f"{base}.pyc", f"{base}/__init__.pyc"):
+            if file in self._bytecode:
+                spec = importlib.machinery.ModuleSpec(name, self, origin=f"{self._target}/{file}")
+                spec.has_location = True
+                if file.endswith("/__init__.pyc"):
+                    spec.submodule_search_locations = [f"{self._target}/{base}"]
+                return spec
+        return None
+
+    def create_module(self, spec: object) -> None:
+        """See importlib.abc.Loader: a module as usual."""
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """See importlib.abc.Loader."""
+        path = os.path.relpath(str(module.__file__), self._target)
+        exec(marshal.loads(memoryview(self._bytecode[path])[16:]), module.__dict__)
+
+    def write(self, path: str = "") -> None:
+        """Have a module's bytecode (``path`` below the target; all without it) in a file, for another process."""
+        for each in [path] if path else self._bytecode:
+            file = self._target / each
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(self._bytecode[each])
+
+
 def ready_code(code: bytes, bytecode: bytes) -> bool:
-    """Put the code where modules are found, as bytecode and the files that are none.
+    """Have modules found in the code's bytecode; the code's files that are none are written.
 
     Without bytecode it is made here, and told to the host. Tells whether all is ready: bytecode of another Python is of
     no use, and the host knows then.
     """
     target = SCRATCH / "code"
     unpack_bundle(code, target, but=".py")
+    ready: dict[str, bytes] = {}
     if not bytecode:
         for path, data in compile_all(code, target):
-            (target / path).write_bytes(data)
+            ready[path] = data
             print(json.dumps({"type": "bytecode", "path": path, "data": base64.b64encode(data).decode()}))
     elif json.loads(bytecode[: bytecode.index(b"\n")])["magic"] == MAGIC:
-        unpack_bundle(bytecode, target)
-    if not bytecode or not (target / "stages/agent.pyc").is_file():
+        ready = {path: data for path, _, data in files_of(bytecode)}
+    if not bytecode or not ready:
         print(json.dumps({"type": "compiled", "magic": MAGIC}), flush=True)
     sys.dont_write_bytecode = True
-    sys.path.insert(0, str(target))
-    return (target / "stages/agent.pyc").is_file()
+    sys.meta_path.insert(0, Modules(target, ready))
+    return bool(ready)
 
 
 def answer(store: Path) -> int:
@@ -152,6 +194,9 @@ def answer(store: Path) -> int:
     if not ready_code(code, bytecode):
         return 0
     uncover_sysfs()
+    from stages.sandbox import spawner
+
+    spawner.ready()  # while this process is small: each sandbox of it takes several forks
     request = SCRATCH / "request"
     request.mkdir()
     with tarfile.open(fileobj=io.BytesIO(archive)) as opened:

@@ -12,9 +12,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from blockdev.core.boot_id import boot_id
 from stages.errors import UsageError
 from stages.events import emit
-from stages.pins import boot_id
 from stages.store import Store
 
 FILE = "size.json"

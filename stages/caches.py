@@ -25,42 +25,23 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages import located, packageindex
-from stages.errors import UsageError
+from stages import packageindex
+from stages.cacherules import CacheRule, holds_packages
 from stages.key import digest
 from stages.listedpackages import LARGEST_INDEX, ListedPackages, StagePlaces, entry_of
 from stages.packageindex import ListedFile, PackageList
 from stages.repositories import State
 from stages.sandbox.view import Cache
-from stages.store import Store, Workplace, remove_tree
+from stages.store import Store, Workplace
 from stages.tree import overlaid
 
-FILE = "caches.yaml"
 PARTIAL = "partial"  # where apt has what it is still downloading
 APT_ARCHIVES = "var/cache/apt/archives"
 LISTS = "-lists"  # how folders of lists are called, after the cache
 SOLVER = "solv"  # in the names of what libsolv made of lists; each says of which
 INSTALLED = "@System"  # ... and how those begin that it made of the packages in one tree
 PRIVATE = "-private"  # ... and those of files that no list names
-PACKAGES = (".deb", ".rpm", ".apk")
-PACMAN_PACKAGE = ".pkg.tar."
-LAYOUT = ".layout-2"  # in a store's cache that has nothing of an earlier one
-GIVEN = "given"  # see ``stages.wanted``
-OWN_NAMES = r"\..*|given$|listed$|image-cache|.*-(lists|private)$"  # what else lies beside the caches
 NAME_MAX = 255  # bytes of a file name
-
-
-@dataclass(frozen=True)
-class CacheRule:
-    """A package cache that an element declares in ``caches.yaml``; of its files those whose names match are kept.
-
-    ``lists`` is the name of the signed index in the folders of package lists that lie in the cache, too.
-    """
-
-    name: str
-    path: str
-    files: str = "*"
-    lists: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,49 +61,9 @@ class ListsState:
 APT_RULE = CacheRule("apt", f"/{APT_ARCHIVES}", "*.deb")
 
 
-def parse_cache_rules(text: str, file: str) -> tuple[CacheRule, ...]:
-    """The caches of one ``caches.yaml``: a list of maps with ``name``, ``path`` and perhaps ``files`` (a pattern).
-
-    Raises UsageError with file and line.
-    """
-    document = located.read(text, file)
-    entries = [] if document.data is None else document.data
-    if not isinstance(entries, list):
-        document.refuse("this is no list of caches", hint="expected: - {name: NAME, path: PATH}")
-    for index, entry in enumerate(entries):
-        if not isinstance(entry, dict) or set(entry) - {"files", "lists"} != {"name", "path"}:
-            allowed = "a name and a path, perhaps a pattern for its files and the name of its lists' index"
-            document.refuse(f"a cache has {allowed}, and nothing else", index)
-        if "/" in str(entry["name"]) or not str(entry["name"]).strip("."):
-            document.refuse(f"{entry['name']!r} cannot name a cache: it becomes a folder's name", index, "name")
-        if re.match(OWN_NAMES, str(entry["name"])):
-            document.refuse(f"{entry['name']!r} is the name of a cache of another kind", index, "name")
-    return tuple(CacheRule(**{key: str(value) for key, value in entry.items()}) for entry in entries)
-
-
-def read_cache_rules(elements: Sequence[tuple[str, Path]]) -> tuple[CacheRule, ...]:
-    """The caches that the elements declare; raises UsageError naming file and line of a malformed one."""
-    rules: dict[str, CacheRule] = {}
-    for _, folder in elements:
-        file = folder / FILE
-        if not file.is_file():
-            continue
-        try:
-            text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"this list of caches cannot be read: {error}", where=str(file)) from error
-        rules.update({rule.name: rule for rule in parse_cache_rules(text, str(file))})
-    return tuple(rules[name] for name in sorted(rules))
-
-
 def shared(store: Store, name: str, arch: str) -> Path:
     """The folder of a cache that all builds share."""
     return store.root / "cache" / name / arch
-
-
-def holds_packages(rule: CacheRule) -> bool:
-    """Are the files of a cache those of packages, which repositories list: no other one is kept."""
-    return rule.files.endswith(PACKAGES) or PACMAN_PACKAGE in rule.files
 
 
 def kept_package(store: Store, name: str, arch: str, file_name: str, sha256: str) -> Path:
@@ -351,15 +292,3 @@ def verify_cache_files(store: Store) -> list[str]:
                 name = file.name.rpartition("-")[2] if folder.name.endswith(LISTS) else file.name[98:]
                 wrong.append(f"{name} in the cache {folder.name} is not what was kept: it is removed, and comes anew")
     return wrong
-
-
-def drop_old_layout(store: Store) -> None:
-    """Remove what earlier versions kept: nobody looked at it. Files of the user's machine, by digest, stay."""
-    cache = store.root / "cache"
-    mark = cache / LAYOUT
-    if mark.exists():
-        return
-    for entry in cache.iterdir():
-        if entry.name != GIVEN:
-            remove_tree(entry) if entry.is_dir() else entry.unlink()
-    mark.touch()

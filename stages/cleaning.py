@@ -14,9 +14,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from blockdev.core.atomic_file import remove_tree
 from stages import budget, locks, pins
 from stages.keeping import Item, Records, Wish, choose, layers_of, list_items, list_records
-from stages.store import BASE, Store, occupied, remove_tree
+from stages.store import BASE, Store, occupied
 from stages.sweeping import sweep
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from blockdev.core.atomic_file import remove_tree, write_file
 from stages.artifacts import MANIFEST, Writer, manifest
 from stages.delivery import Sent
 from stages.events import emit
@@ -28,7 +29,7 @@ from stages.request import Request
 from stages.slim.apply import apply
 from stages.slim.finish import finish
 from stages.slim.policy import Policy, find, parse
-from stages.store import Store, remove_tree, write_file
+from stages.store import Store
 from stages.tree import mounted
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from blockdev.core.atomic_file import remove_tree
 from stages.control import Control
 from stages.digestlist import list_folder
 from stages.errors import BuildError
@@ -25,7 +26,7 @@ from stages.layers import Builder
 from stages.layertar import BadLayerError, unpack
 from stages.offers import Offer, Step, chain_digest, longest
 from stages.plan import Stage
-from stages.store import Record, Store, Workplace, remove_tree
+from stages.store import Record, Store, Workplace
 
 WANTED = "cache/"  # before the digest, where the host is asked for a blob
 GONE = b"!"  # the host's answer in place of a piece: this blob is not to be had

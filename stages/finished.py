@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from blockdev.core.atomic_file import write_file
+from blockdev.core.boot_id import boot_id
 from stages.digestlist import file_digest
-from stages.store import boot_id, write_file
 
 DONE = "done.json"
 _BLOBS = "artifact/blobs/sha256/"

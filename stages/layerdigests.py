@@ -21,13 +21,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages import locks
+from stages import locks, owncode
 from stages.digestlist import NO_LIST, STATUS_OF_ERRNO, DigestList, check_layers
 from stages.errors import BuildError
 
 SMALL_ENTRIES, SMALL_LENGTH = 64, 2 << 20  # so many entries and bytes take a few milliseconds to read
 FOLDED = "folded"  # how the names of layers begin that stand for many (see ``stages.tree.fold``)
-_PROGRAM = Path(__file__).with_name(f"digestlist{Path(__file__).suffix}")  # (bytecode, in a build container)
 _PROCESSES = 2
 
 
@@ -59,6 +58,13 @@ class DamagedError(Exception):
         self.damages = tuple(damages)
 
 
+def put(scratch: Path, path: Path, data: bytes) -> None:
+    """Write a file of the store, which appears whole; until then it is in ``scratch``, which goes with its owner."""
+    partial = scratch / "partial"
+    partial.write_bytes(data)
+    partial.rename(path)
+
+
 class LayerDigests:
     """The lists of the store at ``root``, and what this process makes and checks of them."""
 
@@ -72,11 +78,9 @@ class LayerDigests:
 
     # -- making ----------------------------------------------------------------------------------------------------
 
-    def write(self, layer: str, kept: DigestList) -> None:
-        """Keep a layer's list. Raises OSError."""
-        with self.hidden(layer) as partial:
-            partial.write_bytes(kept.encode())
-            partial.rename(self._lists / layer)
+    def write(self, layer: str, kept: DigestList, scratch: Path) -> None:
+        """Keep a layer's list; ``scratch`` is the folder in the store where the layer was made. Raises OSError."""
+        put(scratch, self._lists / layer, kept.encode())
         self._sound(layer)
 
     @contextlib.contextmanager
@@ -237,7 +241,16 @@ def _run(root: Path, layers: Sequence[str], out: Path, *, compare: bool) -> None
 
     It is started without any pipe: a stage that starts at the same instant would inherit that, and keep it open.
     """
-    argv = [sys.executable, "-I", "-S", str(_PROGRAM), "compare" if compare else "list", str(root), str(out), *layers]
+    argv = [
+        sys.executable,
+        "-I",
+        "-S",
+        str(owncode.program("digestlist")),
+        "compare" if compare else "list",
+        str(root),
+        str(out),
+        *layers,
+    ]
     devnull = subprocess.DEVNULL
     done = subprocess.run(argv, stdin=devnull, stdout=devnull, stderr=devnull, close_fds=False, check=False)
     if done.returncode > STATUS_OF_ERRNO:

@@ -12,10 +12,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from stages import breaks, foreign, keptmounts, mirrorfaults, provided, rooted, variants
+from stages import breaks, foreign, keptmounts, provided, rooted, variants
 from stages.budget import make_room
-from stages.caches import CacheRule, CacheView
+from stages.cacherules import CacheRule
 from stages.control import Control, StoppedError
 from stages.environment import SERVICES
 from stages.errors import BuildError
@@ -41,12 +42,15 @@ from stages.request import Request
 from stages.sandbox import sandbox
 from stages.sandbox.mounts import prepare_settings, remove_stand_ins
 from stages.sandbox.view import View
-from stages.stagecaches import StageCaches
 from stages.stagelines import Lines
 from stages.store import Record, Store, Workplace
 from stages.supervise.answers import notes as supervised_notes
 from stages.tree import mounted
 from stages.wanted import bring
+
+if TYPE_CHECKING:
+    from stages.caches import CacheView
+    from stages.stagecaches import StageCaches
 
 
 class StageFailedError(Exception):
@@ -240,6 +244,8 @@ class Builder:
             )
 
     def _failed(self, stage: Stage, chain: tuple[str, ...], place: Workplace, status: int, tail: list[str]) -> None:
+        from stages import mirrorfaults
+
         full = self.store.watch.full()
         indices = [state.source for state in self.plan.repositories]
         fault = mirrorfaults.explain(tail, indices) if stage.packages and not full else None
@@ -314,6 +320,8 @@ class Builder:
 
     @cached_property
     def _stage_caches(self) -> StageCaches:
+        from stages.stagecaches import StageCaches  # a build that runs no stage does without
+
         return StageCaches(self.request, self.plan, self.store, self.caches, self.lists, self.locked, self.digests)
 
     def _keep_hooks(self, stage: Stage, view: View, place: Workplace) -> None:

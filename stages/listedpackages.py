@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from blockdev.core.atomic_file import write_file
 from stages import packageindex
 from stages.aptlists import folder_of, list_name
 from stages.packageindex import APK, APT, PACMAN, RPM, ListedFile, PackageList
 from stages.repositories import State
 from stages.savedlists import INDEX, SavedLists
-from stages.store import Store, write_file
+from stages.store import Store
 
 FOLDER = "listed"  # in the store's cache
 WIDTH = 16  # bytes of an entry

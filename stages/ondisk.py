@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from blockdev.core.atomic_file import remove_tree
 from stages import provided
 from stages.events import emit
 from stages.export.archives import write_tar
@@ -22,7 +23,7 @@ from stages.outputs import FinishedTree
 from stages.plan import generated, own_scripts
 from stages.request import Request
 from stages.slim.finish import Finish
-from stages.store import Store, remove_tree
+from stages.store import Store
 
 if TYPE_CHECKING:
     from blockdev.layout.model import Layout

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from blockdev.core.atomic_file import remove_tree
 from stages.delivery import Sent
 from stages.environment import without_services
 from stages.events import emit
@@ -28,7 +29,7 @@ from stages.key import digest, key_of
 from stages.plan import Plan
 from stages.redaction.redaction import Redaction
 from stages.request import DISK_TYPES, Output, Request
-from stages.store import Store, remove_tree
+from stages.store import Store
 
 LAST_USE = 3600.0  # seconds
 FORMAT = "4"  # raise it when an exporter's bytes change

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
+from stages import owncode
 from stages.digestlist import list_folder
 from stages.events import emit
 from stages.layertar import NotPortableError, pack
@@ -36,6 +37,7 @@ import json, os, sys
 os.nice(10)
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
+from stages import owncode
 from stages.digestlist import list_folder
 from stages.events import emit
 from stages.layertar import NotPortableError, pack
@@ -45,7 +47,6 @@ except NotPortableError:
     sys.exit(3)
 """
 _NOT_PORTABLE = 3
-_CODE = Path(__file__).parents[1]
 
 
 def described(record: Record) -> dict[str, Any]:
@@ -155,7 +156,7 @@ class Packer:
 
 def _packed_apart(folder: Path, about: Mapping[str, Any], out: IO[bytes]) -> int:
     """Write a layer's archive to ``out``, by a process of its own; its length in bytes."""
-    argv = [sys.executable, "-I", "-c", _CHILD, str(_CODE), str(folder)]
+    argv = [sys.executable, "-I", "-c", _CHILD, str(owncode.folder()), str(folder)]
     done = subprocess.run(argv, input=json.dumps(about).encode(), stdout=out, stderr=subprocess.PIPE, check=False)
     if done.returncode == _NOT_PORTABLE:
         raise NotPortableError("something that no archive can hold", where=str(folder))

@@ -20,17 +20,13 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from blockdev.core.boot_id import boot_id
 from stages import locks
 
 FOLDER = "pins"
 GATE = "gate"  # in ``pins/``: its file stays
 LENT = "lent-"
 LEASE = 600.0  # seconds between two containers of one build
-
-
-def boot_id() -> str:
-    """The kernel's identifier of this boot."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def _now() -> float:

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from blockdev.core.atomic_file import write_file
 from stages.errors import BuildError, UsageError
 from stages.indexdates import index_date
 from stages.key import digest
 from stages.redaction.patterns import without_credentials
-from stages.store import write_file
 
 TIMEOUT = 30.0  # seconds
 MIN_RATE = 1000.0  # bytes a second

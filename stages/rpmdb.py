@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import sqlite3
 import struct
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -148,7 +147,7 @@ def read(folder: Path, where: str) -> tuple[Header, ...]:
         else:
             return ()
         found = [parse(blob) for blob in blobs]
-    except (ValueError, sqlite3.Error, OSError) as error:
+    except (ValueError, OSError) as error:
         raise BuildError(f"the RPM database cannot be read: {error}", where=where, hint=_HINT) from error
     packages = (header for header in found if header.text("name") != KEY)
     return tuple(sorted(packages, key=lambda header: (header.text("name"), header.text("arch"), header.version)))
@@ -158,6 +157,8 @@ _HINT = "rpm --rebuilddb in the tree writes it anew (dib-ctr shell opens the tre
 
 
 def _sqlite(file: Path) -> Iterator[bytes]:
+    import sqlite3  # few builds look into a database of this kind
+
     with contextlib.ExitStack() as held:
         waiting = file.with_name(f"{file.name}-wal")
         if waiting.is_file() and waiting.stat().st_size:  # what was not yet taken over; that would change the tree
@@ -167,8 +168,11 @@ def _sqlite(file: Path) -> Iterator[bytes]:
             address = f"file:{file}"
         else:
             address = f"{file.absolute().as_uri()}?mode=ro&immutable=1"
-        connection = held.enter_context(contextlib.closing(sqlite3.connect(address, uri=True)))
-        yield from (bytes(row[0]) for row in connection.execute("SELECT blob FROM Packages ORDER BY hnum"))
+        try:
+            connection = held.enter_context(contextlib.closing(sqlite3.connect(address, uri=True)))
+            yield from (bytes(row[0]) for row in connection.execute("SELECT blob FROM Packages ORDER BY hnum"))
+        except sqlite3.Error as error:
+            raise ValueError(str(error)) from error
 
 
 def _ndb(data: bytes) -> Iterator[bytes]:

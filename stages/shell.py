@@ -13,13 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from blockdev.core.atomic_file import remove_tree
 from stages import foreign
 from stages.environment import PATH
 from stages.layers import resolv_conf, resolving
 from stages.redaction.private import write_private
 from stages.sandbox import sandbox
 from stages.sandbox.view import View
-from stages.store import Store, remove_tree
+from stages.store import Store
 from stages.tree import mounted
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from blockdev.core.atomic_file import remove_tree
 from stages.events import emit
 from stages.finished import damage, damaged, read_done, write_done
-from stages.store import Store, remove_tree
+from stages.store import Store
 from stages.tree import copy_tree, mounted
 
 

@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from blockdev.core.atomic_file import write_file
 from stages.errors import BuildError
 from stages.sources import Source
 from stages.sourcestates import SourceState
-from stages.store import write_file
 
 DOWNLOADS = "source-repositories"  # in DIB_IMAGE_CACHE; the scripts' own folder and names
 MARKS = "source-states"

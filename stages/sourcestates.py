@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from blockdev.core.atomic_file import write_file
 from stages import validators
 from stages.element import nearest
 from stages.environment import SERVICES
@@ -24,7 +25,6 @@ from stages.errors import BuildError, UsageError
 from stages.key import digest
 from stages.lock import COMMIT
 from stages.sources import ALL_REFS, Source, given_below, local_path
-from stages.store import write_file
 from stages.validators import TIMEOUT
 
 ATTEMPTS = 3

@@ -10,7 +10,8 @@ from functools import cached_property
 from pathlib import Path
 
 from stages import caches, keptmounts, sourcecache
-from stages.caches import CacheRule, CacheView, ListsState, PackageCaches
+from stages.cacherules import CacheRule, holds_packages
+from stages.caches import CacheView, ListsState, PackageCaches
 from stages.cachewriters import writers
 from stages.fetchedlists import FetchedPlaces
 from stages.listedpackages import ListedPackages, SavedPlaces
@@ -64,9 +65,7 @@ class StageCaches:
 
     def _catch_up(self, rules: Sequence[CacheRule], place: Workplace) -> None:
         """Where a mirror has moved since the packages in these caches came: learn which of them it still lists."""
-        kept = (
-            caches.shared(self.store, rule.name, self.request.arch) for rule in rules if caches.holds_packages(rule)
-        )
+        kept = (caches.shared(self.store, rule.name, self.request.arch) for rule in rules if holds_packages(rule))
         listed = self._packages.listed
         if not self._caught_up and listed.moved() and any(folder.is_dir() for folder in kept):
             folder = place.path / "lists"

@@ -23,19 +23,19 @@ import hashlib
 import json
 import os
 import secrets
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from blockdev.core.atomic_file import remove_tree
+from blockdev.core.boot_id import boot_id
 from stages import locks, pins, syscalls
 from stages.digestlist import list_folder
 from stages.diskspace import DiskWatch, case_insensitive, explained, read_only
 from stages.errors import BuildError
-from stages.layerdigests import SMALL_ENTRIES, SMALL_LENGTH, LayerDigests
+from stages.layerdigests import SMALL_ENTRIES, SMALL_LENGTH, LayerDigests, put
 from stages.pins import Pins
-from stages.pins import boot_id as boot_id
 
 BASE = "base"  # the layer below all others: an empty tree and an empty caller's folder
 
@@ -83,27 +83,6 @@ class Record:
     def chain(self) -> tuple[str, ...]:
         """The layers below and this one, lowest first."""
         return (*self.below, self.layer) if self.layer else self.below
-
-
-def write_file(path: Path, text: str) -> None:
-    """Write a small file so that readers see the old content or the new, never half."""
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    partial.write_text(text, encoding="utf-8")
-    partial.rename(path)
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a folder whatever modes its content has (overlay leaves work folders without any)."""
-
-    def open_up(function: Any, name: str, error: Any) -> None:
-        with contextlib.suppress(OSError):
-            Path(name).parent.chmod(0o700)
-            Path(name).chmod(0o700)
-            function(name)
-
-    shutil.rmtree(path, onerror=open_up)
-    if path.exists():
-        shutil.rmtree(path, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -269,11 +248,11 @@ class Store:
         with pins.gate(self.root):  # a layer without a record would be rubbish to a cleaner
             if layer:
                 if digests is not None:
-                    self.digests.write(layer, digests)
+                    self.digests.write(layer, digests, place.path)
                 place.upper.rename(self.root / "layers" / layer)
                 if digests is None:
                     self.digests.begin(layer)
-            self._note(record, plan_place)
+            self._note(record, plan_place, place)
         return record
 
     def adopt(self, place: Workplace, record: Record, plan_place: str, content: str) -> Record:
@@ -297,18 +276,19 @@ class Store:
             if record.layer:
                 if not folder.exists():
                     place.upper.rename(folder)
-                self.digests.write(record.layer, found)
-            self._note(kept, plan_place)
+                self.digests.write(record.layer, found, place.path)
+            self._note(kept, plan_place, place)
         return kept
 
-    def _note(self, record: Record, plan_place: str) -> None:
+    def _note(self, record: Record, plan_place: str, place: Workplace) -> None:
         if self.pins is not None:
             self.pins.add((f"keys/{record.key}", *(f"layers/{layer}" for layer in record.chain())))
         self._keep_other(record)
         (self.root / "synced" / record.key).unlink(missing_ok=True)
         data = dataclasses.asdict(record)
-        self.write(self.root / "keys" / f"{record.key}.json", json.dumps({**data, "sum": record_sum(data)}))
-        self.write(self.root / "last" / f"{plan_place}.json", json.dumps(dict(record.inputs)))
+        text = json.dumps({**data, "sum": record_sum(data)})
+        put(place.path, self.root / "keys" / f"{record.key}.json", text.encode())
+        put(place.path, self.root / "last" / f"{plan_place}.json", json.dumps(dict(record.inputs)).encode())
 
     def _keep_other(self, record: Record) -> None:
         """The key's earlier record stays, under another name, for those that stand on its layers."""

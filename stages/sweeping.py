@@ -1,4 +1,4 @@
-"""What builds that were killed have left in a store: the next build, and every cleaning, removes it.
+"""What builds that were killed, and earlier versions, have left in a store: the next build removes it.
 
 Nothing goes by its age. A folder in ``work/`` goes where nobody holds the lock beside it (it is made after its lock,
 and removed before), a session where no build has pinned it, everything else where its own lock is free.
@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import os
 
+from blockdev.core.atomic_file import remove_tree
 from stages import locks, pins
-from stages.store import LOCK, PART, Store, remove_tree
+from stages.store import LOCK, PART, Store
+
+LAYOUT = ".layout-2"  # in a store's cache that has nothing of an earlier one
+GIVEN = "given"  # see ``stages.wanted``
 
 
 def sweep(store: Store) -> None:
@@ -48,3 +52,15 @@ def _place(store: Store, name: str) -> None:
     if handle is not None:
         remove_tree(path)
         locks.give_up(path.with_name(name + LOCK), handle)
+
+
+def drop_old_layout(store: Store) -> None:
+    """Remove what earlier versions kept: nobody looked at it. Files of the user's machine, by digest, stay."""
+    cache = store.root / "cache"
+    mark = cache / LAYOUT
+    if mark.exists():
+        return
+    for entry in cache.iterdir():
+        if entry.name != GIVEN:
+            remove_tree(entry) if entry.is_dir() else entry.unlink()
+    mark.touch()

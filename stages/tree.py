@@ -9,11 +9,12 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from blockdev.core.boot_id import boot_id
 from stages import syscalls
 from stages.digestlist import list_folder
 from stages.key import digest
 from stages.layerdigests import FOLDED
-from stages.store import BASE, Store, boot_id
+from stages.store import BASE, Store
 
 # Mount options must fit in a page (4096 bytes) and an overlay in 500 layers; ids of ten digits leave room for these.
 LONGEST_CHAIN = 300
@@ -56,7 +57,7 @@ def fold(store: Store, chain: Sequence[str]) -> tuple[str, ...]:
                     copy_tree(merged, place.upper)
                 finally:
                     syscalls.unmount(merged)
-                store.digests.write(name, list_folder(str(place.upper)))
+                store.digests.write(name, list_folder(str(place.upper)), place.path)
                 place.upper.rename(folder)
         store.digests.check([name])
     return fold(store, (name, *rest))

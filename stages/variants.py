@@ -17,8 +17,11 @@ Named = tuple[str, Record]  # a record with its name in the store
 
 def longest(store: Store, keys: Iterable[str]) -> dict[str, Named]:
     """The records of the first of these keys, each on top of the one before, as far as there are any."""
+    keys, here = list(keys), set[str]()
+    newest = _newest(store, keys, here)
+    if len(newest) == len(keys):  # as nearly always: none of the earlier ones gets further, or is newer
+        return newest
     others = _others(store)
-    here: set[str] = set()
     ways: dict[tuple[str, ...], tuple[Named, ...]] = {(): ()}
     for key in keys:
         following: dict[tuple[str, ...], tuple[Named, ...]] = {}
@@ -34,6 +37,18 @@ def longest(store: Store, keys: Iterable[str]) -> dict[str, Named]:
         ways = following
     best = max(ways.values(), key=_age)
     return {record.key: (name, record) for name, record in best}
+
+
+def _newest(store: Store, keys: list[str], here: set[str]) -> dict[str, Named]:
+    """The newest records of the first of these keys, as far as each stands on the one before."""
+    found: dict[str, Named] = {}
+    chain: tuple[str, ...] = ()
+    for key in keys:
+        record = store.find(key, here)
+        if record is None or record.below != chain:
+            break
+        found[key], chain = (key, record), record.chain()
+    return found
 
 
 def _age(way: tuple[Named, ...]) -> float:

@@ -7,11 +7,12 @@ import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from blockdev.core.atomic_file import remove_tree
 from stages.caches import verify_cache_files
 from stages.export.blocks import is_whole
 from stages.finished import DONE, damage, damaged, read_done
 from stages.layerdigests import FOLDED, Damage, DamagedError, LayerDigests
-from stages.store import BASE, Record, Store, remove_tree
+from stages.store import BASE, Record, Store
 
 AGAIN = "it is let go of, and made again by the next build that wants it"
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stages.store import boot_id
+from blockdev.core.boot_id import boot_id
 
 SUFFIX = ".ledger"
 

@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from blockdev.core.boot_id import boot_id
 from blockdev.filesystems.tools import find
 from blockdev.privileged import loops, stacked
 from blockdev.privileged.ledger import SUFFIX, Entry, Group, Image, Loop, Mapping, Mounts, abandoned
 from stages import syscalls
 from stages.errors import BuildError
-from stages.store import boot_id
 
 _TRIES = 9
 _PAUSE = 0.3  # seconds; longer each time

@@ -11,7 +11,7 @@ from blockdev.configuration import read as blockdevices
 from blockdev.configuration.check import check as check_nodes
 from builder.check.finding import ERROR, WARNING, Finding, refused
 from builder.check.packagefiles import INSTALLS
-from stages import caches, imageconfig, located
+from stages import cacherules, imageconfig, located
 from stages.element import Element
 from stages.errors import UsageError
 
@@ -57,7 +57,7 @@ def check_image(element: Element) -> Iterator[Finding]:
 
 def check_caches(element: Element) -> Iterator[Finding]:
     """What is wrong in ``caches.yaml``: a list of maps, each with a name and a path in the tree."""
-    file = element.path / caches.FILE
+    file = element.path / cacherules.FILE
     if not file.is_file():
         return
     text = _text(file, element.name, "caches")
@@ -65,7 +65,7 @@ def check_caches(element: Element) -> Iterator[Finding]:
         yield text
         return
     try:
-        caches.parse_cache_rules(text, str(file))
+        cacherules.parse_cache_rules(text, str(file))
     except UsageError as error:
         yield refused(error, "caches", element.name, file)
 
@@ -73,7 +73,7 @@ def check_caches(element: Element) -> Iterator[Finding]:
 def check_other(element: Element, paths: Mapping[str, Path]) -> Iterator[Finding]:
     """A warning for every other file ``*.yaml`` that no YAML reader takes; ``paths`` are the element's files."""
     for path, file in paths.items():
-        known = path in (imageconfig.FILE, caches.FILE, *INSTALLS) or path.startswith("block-device-")
+        known = path in (imageconfig.FILE, cacherules.FILE, *INSTALLS) or path.startswith("block-device-")
         if known or not path.endswith((".yaml", ".yml")):
             continue
         try:

@@ -8,10 +8,15 @@ from pathlib import Path
 
 import click
 
+from builder.commands import diskplan
+
 
 @click.group()
 def disk() -> None:
     """Look at disks: those that there will be, and those that there are."""
+
+
+disk.add_command(diskplan.plan)
 
 
 @disk.command()

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from blockdev.core.atomic_file import write_file
 from builder.engines.memory import alone, cache_folder
-from stages.store import write_file
 
 
 def fingerprint(path: Path) -> str:

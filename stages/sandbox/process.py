@@ -1,10 +1,9 @@
 """The processes of a sandbox, from the build container's namespaces to the stage's own process.
 
-``spawn`` turns the calling process, a child of the agent's, into the first of a row:
+``start`` forks the first of a row, and writes the id maps of its user namespace:
 
-    keeper   in the build container's namespaces: it writes the id maps of the next, and waits
-    waiter   builds the new root with the build container's rights; then it is alone in a process namespace, and opens
-             a user namespace with all others of the sandbox's in it
+    waiter   alone in a process namespace: builds the new root with the build container's rights, then opens a user
+             namespace with all others of the sandbox's in it, and waits
     init     the first process of those: mounts what is theirs, reaps, and stops what is left running
     the stage's own process
 
@@ -15,18 +14,24 @@ process nor init can take away what was built for it: with all rights in their o
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import socket
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from stages import init, syscalls
 from stages.places import BUILD_DIR
-from stages.sandbox import mounts
+from stages.sandbox import limits, mounts
 from stages.sandbox.view import View
 from stages.supervise import listener
+from stages.supervise.kernel import enter
+
+NOT_SET_UP = "dib-ctr: the sandbox could not be set up"  # in the output, where no script of anybody's has run
+NO_SANDBOX = 125  # the exit status that goes with it
 
 _NAMESPACES = (
     syscalls.CLONE_NEWUSER
@@ -39,37 +44,91 @@ _NAMESPACES = (
 _ALL_DESCRIPTORS = 1 << 30
 
 
-def spawn(
-    view: View,
-    argv: Sequence[str],
-    environment: Mapping[str, str],
-    report: int | None = None,
-    channel: socket.socket | None = None,
-) -> NoReturn:
-    """In a fresh child: enter the sandbox and become its keeper; ends with the exit status of ``argv``.
+@dataclass(frozen=True)
+class Wires:
+    """Descriptors that a sandbox gets: ``output`` for what it writes (None: it keeps the caller's terminal).
 
-    What is mounted at the end goes to the descriptor ``report``; ``channel`` leads to the supervisor.
+    What is mounted at the end goes to ``report``; ``channel`` leads to the supervisor.
+    """
+
+    output: int | None = None
+    report: int | None = None
+    channel: socket.socket | None = None
+
+
+def start(view: View, argv: Sequence[str], environment: Mapping[str, str], namespace: int, wires: Wires) -> int:
+    """Start a sandbox that runs ``argv``; the id of its first process, which ends with the exit status of ``argv``.
+
+    Only for a process with one thread. ``namespace`` is a descriptor of its own process namespace. Raises OSError; what
+    the sandbox itself cannot set up is said in its output, with NO_SANDBOX as its status.
     """
     ours, theirs = socket.socketpair()
-    syscalls.unshare(syscalls.CLONE_NEWPID)
-    waiter = os.fork()
-    if waiter == 0:
-        ours.close()
+    with ours:
+        syscalls.unshare(syscalls.CLONE_NEWPID)
+        try:
+            waiter = os.fork()
+        except OSError:
+            enter(namespace, syscalls.CLONE_NEWPID)
+            raise
+        if waiter == 0:
+            ours.close()
+            _wait(view, argv, environment, theirs, wires)
+        enter(namespace, syscalls.CLONE_NEWPID)  # what this process forks next is no part of the sandbox
+        theirs.close()
+        if ours.recv(1):  # (nothing where the waiter has failed, and said why)
+            _map_ids(waiter)
+            ours.send(b".")
+    return waiter
+
+
+def wait(first: int) -> int:
+    """Wait for a sandbox's end: its exit status, 128 + signal number where one ended it."""
+    _, status = os.waitpid(first, 0)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def _wait(
+    view: View, argv: Sequence[str], environment: Mapping[str, str], caller: socket.socket, wires: Wires
+) -> NoReturn:
+    """All that the waiter is; with it, the first process of a process namespace, all others of the sandbox end."""
+    try:
         syscalls.die_with_parent()
-        _wait_for(_open(view, theirs) or _init(view, argv, environment, report, channel))
-    theirs.close()
+        report, channel = wires.report, wires.channel
+        if wires.output is not None:
+            caller, report, channel = _settle(caller, wires.output, report, channel)
+        limits.hold(limits.of(os.environ))
+        child = _open(view, caller)
+        if child == 0:
+            _init(view, argv, environment, report, channel)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, this process must not go on as what forked it
+        os.write(2, f"{NOT_SET_UP}: {error}\n".encode())
+        os._exit(NO_SANDBOX)
     if channel:
         channel.close()
-    if ours.recv(1):  # (nothing where the waiter has failed, and said why)
-        _map_ids(waiter)
-        ours.send(b".")
-    _wait_for(waiter)
+    os._exit(wait(child) & 0xFF)
 
 
-def _wait_for(child: int) -> NoReturn:
-    """End as a child does; with the first process of a process namespace all in it end."""
-    _, status = os.waitpid(child, 0)
-    os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+def _settle(
+    caller: socket.socket, output: int, report: int | None, channel: socket.socket | None
+) -> tuple[socket.socket, int | None, socket.socket | None]:
+    """Away from any terminal, with the output as standard output and error, and no descriptor that is not named."""
+    os.setsid()
+    with open(os.devnull, "rb") as null:  # noqa: PTH123 (a descriptor is wanted)
+        os.dup2(null.fileno(), 0)
+    # All are copied before a number that one of them may have is given away.
+    wanted = [caller.detach(), report, channel.detach() if channel else None]
+    copies = [None if each is None else fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, 10) for each in wanted]
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    for number, copy in enumerate(copies, 3):
+        if copy is not None:
+            os.dup2(copy, number, inheritable=False)
+    for number, copy in enumerate(copies, 3):
+        if copy is None:
+            os.closerange(number, number + 1)
+    os.closerange(3 + len(copies), 256)
+    return socket.socket(fileno=3), None if report is None else 4, socket.socket(fileno=5) if channel else None
 
 
 def _map_ids(process: int) -> None:
@@ -81,16 +140,16 @@ def _map_ids(process: int) -> None:
         Path(f"/proc/{process}/{kind}_map").write_text(text, encoding="ascii")
 
 
-def _open(view: View, keeper: socket.socket) -> int:
+def _open(view: View, caller: socket.socket) -> int:
     """In the waiter: build the root, open the sandbox's namespaces and fork their first process; its id, or 0 in it."""
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
     mounts.build(view, mounts.collect(view))
     syscalls.unshare(_NAMESPACES | (0 if view.network else syscalls.CLONE_NEWNET))
-    keeper.send(b".")
-    if not keeper.recv(1):
-        os._exit(125)  # the keeper is gone
-    keeper.close()
+    caller.send(b".")
+    if not caller.recv(1):
+        os._exit(NO_SANDBOX)  # who started this is gone
+    caller.close()
     syscalls.die_with_parent()  # (a change of rights clears it)
     syscalls.close_to_others()  # what the agent knows is in this process's memory, and in its child's
     return os.fork()

@@ -39,7 +39,7 @@ def ids() -> int:
     found = min(mapped(text) for text in maps)
     if found >= _ALL or Path("/proc/self").readlink() != Path(str(os.getpid())):
         return 0
-    return found if bpf.program(os.uname().machine, found) else 0
+    return found if bpf.program(os.uname().machine, found, short=False) else 0
 
 
 def hand_over(channel: socket.socket) -> None:
@@ -90,6 +90,7 @@ def start(output: int, *, short: bool) -> Supervisor | None:
     given = ids()
     if not given:
         return None
+    bpf.program(os.uname().machine, given, short=short)  # once here, not in each process that installs it
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     report, writer = os.pipe()
     pid = os.fork()

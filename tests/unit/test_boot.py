@@ -16,7 +16,7 @@ from typing import IO
 import pytest
 
 from builder import agentcode
-from stages import boot
+from stages import boot, digestlist, owncode
 from stages.boot import MAGIC, compile_all, files_of, parts_of, read_request, unpack_bundle
 from stages.errors import BuildError
 
@@ -87,8 +87,8 @@ def python(code: str, *arguments: str | Path) -> str:
 def events_of(tmp_path: Path, bytecode: bytes) -> list[dict[str, str]]:
     """What a first program says that makes the code ready below ``tmp_path``, and imports the agent."""
     text = Path(boot.__file__).read_text().replace('Path("/tmp/dib-ctr")', f"Path({str(tmp_path)!r})")
-    call = "\nready_code(*(Path(name).read_bytes() for name in sys.argv[1:]))\nfrom stages import errors\n"
-    call += "print(json.dumps({'type': 'from', 'path': errors.__file__}))"
+    call = "\nready_code(*(Path(name).read_bytes() for name in sys.argv[1:]))\nfrom stages import errors, owncode\n"
+    call += "print(json.dumps({'type': 'from', 'path': errors.__file__, 'is': owncode.program('digestlist').name}))"
     (tmp_path / "a").write_bytes(agentcode.code())
     (tmp_path / "b").write_bytes(bytecode)
     out = python(text.replace("sys.exit(main())", "pass") + call, tmp_path / "a", tmp_path / "b")
@@ -112,7 +112,8 @@ def test_bytecode_is_made_once_and_used_from_then_on(tmp_path: Path, cache: Path
     for place in (first, second):
         assert not list((place / "code").rglob("*.py"))
         assert (place / "code/stages/scripts/prepare-tree").is_file()
-        assert (place / "code/stages/errors.pyc").is_file()
+        written = [path.relative_to(place / "code").as_posix() for path in (place / "code").rglob("*.pyc")]
+        assert written == ["stages/digestlist.pyc"], "only what another process runs is in a file"
 
 
 def test_bytecode_of_another_python_is_made_anew(tmp_path: Path, cache: Path) -> None:
@@ -128,6 +129,21 @@ sys.exit(ready_code(b'{"files": []}\\n', b'{"magic": "00000000", "files": []}\\n
     assert bytecode.take(json.loads(out))
     assert bytecode.outdated
     assert not list(cache.iterdir())
+
+
+def test_a_process_of_its_own_finds_all_code_in_files(tmp_path: Path) -> None:
+    """As where it is not in memory: the tests run from a checkout."""
+    text = Path(boot.__file__).read_text().replace('Path("/tmp/dib-ctr")', f"Path({str(tmp_path)!r})")
+    (tmp_path / "a").write_bytes(agentcode.code())
+    call = "\nready_code(Path(sys.argv[1]).read_bytes(), b'')\nfrom stages import owncode\nowncode.folder()"
+    python(text.replace("sys.exit(main())", "pass") + call, tmp_path / "a")
+    said = python(
+        "import sys; sys.path.insert(0, sys.argv[1]); from stages import owncode; print(owncode.folder())",
+        tmp_path / "code",
+    )
+    assert said.strip() == str(tmp_path / "code")
+    assert owncode.folder() == Path(boot.__file__).parents[1]
+    assert owncode.program("digestlist") == Path(digestlist.__file__)
 
 
 @pytest.mark.parametrize("changed", ["content", "mode", "link"])
@@ -184,7 +200,8 @@ def test_the_code_fits_into_arguments() -> None:
 def test_boot_looks_at_no_code_in_the_store() -> None:
     """What a build could have left there must not run in another one."""
     text = Path(boot.__file__).read_text()
-    assert re.findall(r"sys\.path\.insert\(.*", text) == ["sys.path.insert(0, str(target))"] * 2
+    found = re.findall(r"sys\.(?:meta_)?path\.insert\(.*", text)
+    assert found == ["sys.meta_path.insert(0, Modules(target, ready))", "sys.path.insert(0, str(target))"]
     assert text.count("target = SCRATCH") == 2
 
 

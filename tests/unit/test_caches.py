@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from stages import caches, listedpackages
-from stages.caches import CacheRule, CacheView, ListsState, PackageCaches, parse_cache_rules
+from stages import caches, listedpackages, sweeping
+from stages.cacherules import CacheRule, parse_cache_rules
+from stages.caches import CacheView, ListsState, PackageCaches
 from stages.errors import UsageError
 from stages.listedpackages import ListedPackages
 from stages.packageindex import ListedFile
@@ -184,10 +185,10 @@ def test_what_an_earlier_version_kept_is_not_believed(store: Store) -> None:
     for path in ("apt/amd64/a.deb", "image-cache/amd64/source-repositories/x", "given/0123"):
         (store.root / "cache" / path).parent.mkdir(parents=True)
         (store.root / "cache" / path).write_bytes(b"old")
-    caches.drop_old_layout(store)
-    assert sorted(file.name for file in caches._files(store.root / "cache")) == [caches.LAYOUT, "0123"]
+    sweeping.drop_old_layout(store)
+    assert sorted(file.name for file in caches._files(store.root / "cache")) == [sweeping.LAYOUT, "0123"]
     (store.root / "cache/apt").mkdir()
-    caches.drop_old_layout(store)
+    sweeping.drop_old_layout(store)
     assert (store.root / "cache/apt").is_dir()
 
 

@@ -18,7 +18,7 @@ from builder.check import dependencies, formats
 from builder.check.run import Report, check
 from builder.commands.survey import elements as command
 from stages import imageconfig, sources
-from stages.caches import read_cache_rules
+from stages.cacherules import read_cache_rules
 from stages.element import BUILTIN, Element, find_elements, resolve
 from stages.errors import UsageError
 from stages.hooks import merge

@@ -14,7 +14,7 @@ from blockdev.configuration.read import read as read_block_devices
 from builder.check.run import check as check_elements
 from builder.many.read import is_list
 from builder.many.read import read as read_images
-from stages import caches, imageconfig, located
+from stages import cacherules, imageconfig, located
 from stages.errors import UsageError
 from stages.packages import read_document
 from stages.slim.policy import parse as parse_policy
@@ -55,7 +55,7 @@ DOORS: dict[str, Callable[[Path], Any]] = {
     "list.yaml": is_list,
     "package-installs.yaml": read_document,
     "pkg-map": read_document,
-    "caches.yaml": lambda file: caches.parse_cache_rules(file.read_text(), str(file)),
+    "caches.yaml": lambda file: cacherules.parse_cache_rules(file.read_text(), str(file)),
     "image-config.yaml": lambda file: imageconfig.parse(file.read_text(), str(file)),
     "block-device-default.yaml": lambda file: read_block_devices(file.read_text(), str(file)),
     "policy.yaml": lambda file: parse_policy(file.read_text(), str(file), "own"),

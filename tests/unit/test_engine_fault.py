@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from stages.sandbox.sandbox import NOT_SET_UP, engine_fault
+from stages.sandbox.process import NOT_SET_UP
+from stages.sandbox.sandbox import engine_fault
 
 
 def test_a_sandbox_that_cannot_be_set_up_is_the_engine_s_fault() -> None:

@@ -18,12 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blockdev.configuration.read import read
+from blockdev.core.boot_id import boot_id
 from blockdev.layout.model import FileSystem, GroupPlan, Layout, LogicalPlan, LuksPlan
 from blockdev.layout.options import Options
 from blockdev.layout.plan import plan
 from blockdev.privileged import filesystems, ledger, loops, release, run, scripts, stacked
 from stages.errors import BuildError, UsageError
-from stages.store import boot_id
 
 MIB = 1 << 20
 IMAGE = ledger.Image("/x/.image0-1.part", 7, 8)
