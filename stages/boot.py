@@ -15,11 +15,9 @@ packed.
 A bundle of files is a line of JSON, {magic, files: [[path, mode, length], ...]}, and the files' bytes.
 """
 
-import argparse
 import base64
 import ctypes
 import errno
-import importlib.abc
 import importlib.machinery
 import importlib.util
 import io
@@ -32,6 +30,7 @@ import types
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 SCRATCH = Path("/tmp/dib-ctr")  # a tmpfs of the container's own, gone with it
 MAGIC = importlib.util.MAGIC_NUMBER.hex()  # which bytecode this Python runs
@@ -128,7 +127,7 @@ def compile_all(code: bytes, target: Path) -> Iterator[tuple[str, bytes]]:
             yield f"{path}c", importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(made)
 
 
-class Modules(importlib.abc.Loader):
+class Modules:
     """Finds the modules of the code in their bytecode, as if it lay in files below ``target``.
 
     There are hundreds, and a build in which nothing has changed spends a good part of its time on files otherwise.
@@ -142,7 +141,8 @@ class Modules(importlib.abc.Loader):
         base = name.replace(".", "/")
         for file in (f"{base}.pyc", f"{base}/__init__.pyc"):
             if file in self._bytecode:
-                spec = importlib.machinery.ModuleSpec(name, self, origin=f"{self._target}/{file}")
+                loader: Any = self  # (importlib.abc, which says so, is slow to load)
+                spec = importlib.machinery.ModuleSpec(name, loader, origin=f"{self._target}/{file}")
                 spec.has_location = True
                 if file.endswith("/__init__.pyc"):
                     spec.submodule_search_locations = [f"{self._target}/{base}"]
@@ -244,20 +244,22 @@ def _explained(error: OSError, store: Path) -> str:
 
 def main() -> int:
     """Parse the arguments; what goes wrong before the agent runs is reported as its error event would be."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--enter", default="")
-    parser.add_argument("code", nargs="*")
-    options = parser.parse_args()
+    match sys.argv[1:]:
+        case ["--store", folder]:
+            session, code = "", list[str]()
+        case ["--store", folder, "--enter", session, *code]:
+            pass
+        case _:
+            print(__doc__)
+            return 2
+    store = Path(folder)
     os.umask(0o022)
     try:
-        close_to_others(options.store)
-        if options.enter:
-            return enter(options.store, options.enter, "".join(options.code))
-        return answer(options.store)
+        close_to_others(store)
+        return enter(store, session, "".join(code)) if session else answer(store)
     except OSError as error:
         hint = "look at the disk that holds the store; `dib-ctr doctor` tries the engine"
-        event = {"type": "error", "what": _explained(error, options.store), "where": str(options.store)}
+        event = {"type": "error", "what": _explained(error, store), "where": str(store)}
         print(json.dumps({**event, "hint": hint, "status": 1, "trace": ""}), flush=True)
         return 1
 

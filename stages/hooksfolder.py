@@ -14,9 +14,12 @@ def write_hooks(files: Mapping[str, HookFile], folder: Path) -> Path:
     """Write just these files below ``folder``, in which every phase has its folder, and return it."""
     for phase in PHASES:
         (folder / phase.folder).mkdir(parents=True, exist_ok=True)
+    made = {folder}
     for path, hook in files.items():
         file = folder / path
-        _make_folder(folder, file.parent)
+        if file.parent not in made:
+            _make_folder(folder, file.parent)
+        made.add(file.parent)
         if hook.target:
             file.symlink_to(hook.target)
         else:

@@ -245,5 +245,6 @@ class Exporter:
 
 def layer_titles(store: Store, keys: Sequence[str]) -> dict[str, str]:
     """Which stage made which layer, for the history of an image."""
-    records = (store.find(key) for key in keys)
+    here: set[str] = set()
+    records = (store.find(key, here) for key in keys)
     return {record.layer: record.title for record in records if record and record.layer}

@@ -191,16 +191,16 @@ class Store:
         A build has it pinned from now on. ``here`` are layers that were seen a moment ago; it gets the record's.
         """
         if self.pins is None or f"keys/{key}" in self.pins:
-            return self.look(key)
+            return self.look(key, here)
         with pins.gate(self.root):
             record = self._read(key, here)
             if record:
                 self.pins.add((f"keys/{key}", *(f"layers/{layer}" for layer in record.chain())))
         return self._with_digests(record)
 
-    def look(self, key: str) -> Record | None:
+    def look(self, key: str, here: set[str] | None = None) -> Record | None:
         """The same, but nobody is to rely on it: it may go at any time."""
-        return self._with_digests(self._read(key))
+        return self._with_digests(self._read(key, here))
 
     def _with_digests(self, record: Record | None) -> Record | None:
         """A record, if its layer's digests are there; where they are being made, waits for them (outside the gate)."""

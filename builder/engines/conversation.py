@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import queue
 import selectors
 import signal
@@ -15,6 +16,7 @@ from typing import IO
 from builder.engines.protocol import OnLine
 from stages.errors import BuildError
 
+PIPE = 1 << 20  # bytes; what a user may ask for
 CHUNK = 1 << 16  # bytes read at once
 LONGEST_EVENT = 64 << 20  # bytes of a line of standard output; each kind of event has its own bound below this
 LONGEST_NOISE = 1 << 16  # bytes of a line of standard error, which no program reads
@@ -168,6 +170,8 @@ def converse(
         start_new_session=True,
     )
     assert process.stdin is not None
+    with contextlib.suppress(OSError):  # a request is some megabytes, and goes in fewer pieces
+        fcntl.fcntl(process.stdin, fcntl.F_SETPIPE_SZ, PIPE)
     feeder = Feeder(process.stdin)
     try:
         feeder.put(first)
