@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blockdev import filesystems
+from blockdev.bootloader.embed import embed_loaders
 from blockdev.configuration.labels import FAT
 from blockdev.configuration.sizes import shown
-from blockdev.embed import embed_loaders
+from blockdev.core.errors import BuildError
 from blockdev.filesystems.region import Region, copy_range
 from blockdev.layout import volumes
 from blockdev.layout.model import DiskLayout, FileSystem, Layout, LuksPlan, Storage
 from blockdev.layout.table import pieces
-from stages.errors import BuildError
-from stages.selinux import Labels, labels_of
+from blockdev.tree.selinux import Labels, labels_of
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class _Work:
         return self.content.tree / system.point.lstrip("/"), inner
 
     def write_verity(self, on: str, hashes: str, name: str) -> str:
-        from blockdev import verity
+        from blockdev.volumes import verity
 
         storages = self.layout.storages
         root = verity.format(
@@ -175,7 +175,7 @@ class _Work:
         return root
 
     def encrypt(self, container: LuksPlan) -> None:
-        from blockdev import luks
+        from blockdev.volumes import luks
 
         passphrase = self.content.passphrases.get(container.name)
         if passphrase is None:

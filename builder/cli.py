@@ -14,30 +14,30 @@ from typing import NoReturn
 
 import click
 
-from builder import environment
+from blockdev.core.errors import BuildError
 from builder.commands.options import note
-from stages.errors import BuildError
+from builder.host_state import environment
 
 INTERRUPTED = 130
 
 
 # Each command with its module below builder.commands and its name there: loaded when it is called, or all are listed.
 COMMANDS = {
-    **{name: f"building:{name}" for name in ("build", "plan", "shell")},
-    "verify": "images:verify_image",
-    "size": "images:image_size",
-    "push": "images:push_image",
-    **{name: f"compat:{name.replace('-', '_')}" for name in ("disk-image-create", "ramdisk-image-create")},
-    "diskimage-builder": "compat:diskimage_builder",
+    **{name: f"build:{name}" for name in ("build", "plan", "shell")},
+    "verify": "image:verify_image",
+    "size": "image:image_size",
+    "push": "image:push_image",
+    **{name: f"dib:{name.replace('-', '_')}" for name in ("disk-image-create", "ramdisk-image-create")},
+    "diskimage-builder": "dib:diskimage_builder",
     "launchers": "launchers:launchers",
-    "matrix": "machines:matrix",
-    "k8s": "machines:k8s",
+    "matrix": "spread:matrix",
+    "k8s": "spread:k8s",
     "github": "github:github_action",
     "boot": "boot:boot",
     "disk": "disk:disk",
-    "elements": "survey:elements",
-    "cache": "store:cache",
-    "doctor": "survey:doctor",
+    "elements": "elements:elements",
+    "cache": "cache:cache",
+    "doctor": "elements:doctor",
 }
 
 
@@ -62,7 +62,7 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """See click; an unknown word is told with the command that was meant."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from stages.element import nearest
+            from stages.element.resolve import nearest
 
             ctx.fail(f"No such command {args[0]!r}{f': {near}' if (near := nearest(args[0], COMMANDS)) else '.'}")
         return super().resolve_command(ctx, args)
@@ -139,7 +139,7 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         note(f"error: {error}")
         return error.exit_status
     except Exception as error:
-        from builder.build import FailedError
+        from builder.build.run import FailedError
 
         if isinstance(error, FailedError):
             return error.status

@@ -1,1 +1,1 @@
-"""Recipes of the build images: what ``builder.toolimage`` reads."""
+"""Recipes of the build images: what ``builder.build_image.ensure`` reads."""

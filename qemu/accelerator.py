@@ -29,7 +29,7 @@ class Accelerator(Enum):
 
 
 class Memory(Protocol):
-    """Where the answer is kept between runs (see builder.engines.memory)."""
+    """Where the answer is kept between runs (see builder.host_state.probe_results)."""
 
     def recall(self, name: str, valid: str) -> Any | None:
         """What was remembered, if it is still valid."""

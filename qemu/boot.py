@@ -19,15 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from qemu import firmware, image, seed, ssh
+from blockdev.core.errors import BuildError, UsageError
+from blockdev.core.syscalls import die_with_parent
+from qemu import cloud_init_seed as seed
+from qemu import disk_format as image
+from qemu import firmware, ssh
 from qemu.accelerator import Accelerator, Memory, choose
 from qemu.architecture import ARCHITECTURES
+from qemu.boot_failure import End, Failure, explain
+from qemu.boot_watch import Vigil
 from qemu.console import LOGIN_PROMPT, Console
 from qemu.machine import PACKAGES, Disk, Kernel, Machine, arguments, emulator
-from qemu.verdict import End, Failure, explain
-from qemu.vigil import Vigil
-from stages.errors import BuildError, UsageError
-from stages.syscalls import die_with_parent
 
 TIMEOUT = 300.0  # seconds
 KERNEL = "QEMU's own loader"  # what starts a machine that has neither BIOS nor UEFI to do so

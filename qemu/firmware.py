@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stages.errors import BuildError, UsageError
+from blockdev.core.errors import BuildError, UsageError
 
 # How machines of each architecture can start; the first is what is taken where nothing is asked for.
 KINDS = {

@@ -9,7 +9,7 @@ import subprocess
 import threading
 from pathlib import Path
 
-from stages.errors import BuildError
+from blockdev.core.errors import BuildError
 
 _BETWEEN = 1.0  # seconds between two tries
 _ANSWER = 10.0  # seconds to wait for a banner; emulated machines are slow

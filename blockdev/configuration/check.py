@@ -21,8 +21,8 @@ from blockdev.configuration.nodes import (
     Table,
     Verity,
 )
-from stages.element import nearest
-from stages.errors import UsageError
+from blockdev.core.errors import UsageError
+from stages.element.resolve import nearest
 
 _WORDS: dict[type[Node], str] = {
     Disk: "local_loop",

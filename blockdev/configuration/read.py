@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from blockdev.configuration.entry import Entry, found
+from blockdev.configuration.node_reader import Entry, found
 from blockdev.configuration.nodes import (
     Configuration,
     Disk,
@@ -28,8 +28,8 @@ from blockdev.configuration.nodes import (
     Verity,
 )
 from blockdev.configuration.sizes import EXPECTED, parse_bytes, parse_size
-from stages import located
-from stages.element import nearest
+from blockdev.core import yaml_document
+from stages.element.resolve import nearest
 
 VERSION, LIST = "version", "block-device"
 STRICT = 2
@@ -55,7 +55,7 @@ _KEYS: dict[str, frozenset[str]] = {
 
 def read(text: str, file: str) -> Configuration:
     """Read a configuration; ``file`` is what messages call it. UsageError with file and line for what is no such."""
-    document = located.read(text, file, texts=True)
+    document = yaml_document.read(text, file, texts=True)
     data: Any = document.data
     at: tuple[str, ...] = ()
     version = 1
@@ -81,7 +81,7 @@ def read(text: str, file: str) -> Configuration:
 class _Reader:
     """Collects the nodes of one document."""
 
-    def __init__(self, document: located.Document, version: int) -> None:
+    def __init__(self, document: yaml_document.Document, version: int) -> None:
         self.document = document
         self.version = version
         self.nodes: list[Node] = []

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.errors import UsageError
+from blockdev.core.errors import UsageError
 
 VARIABLE = "DIB_BLOCK_DEVICE_CONFIG"
 _FILE = "file://"

@@ -22,8 +22,8 @@ from typing import Any
 
 from blockdev.convert import checksums, compressed, encode_qcow2, encode_vmdk, qemu_img
 from blockdev.convert.formats import FORMATS, Format, Plan, Wish, find, listed, plan
-from blockdev.convert.pinning import pin
-from stages.errors import BuildError, UsageError
+from blockdev.convert.normalize.apply import pin
+from blockdev.core.errors import BuildError, UsageError
 
 __all__ = ["FORMATS", "Converted", "Format", "Wish", "convert", "convert_all", "find", "listed", "plan", "verify"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from blockdev.convert.checksums import CHUNK, Checksums
 from blockdev.convert.qemu_img import environment, program
-from stages.errors import BuildError
+from blockdev.core.errors import BuildError
 
 _HOLE = 64 << 10  # zeros in this measure stay unwritten
 _ZEROS = bytes(_HOLE)

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from blockdev.convert import checksums, libzstd
 from blockdev.convert.formats import Plan
-from blockdev.convert.pieces import in_order, pieces, units
+from blockdev.convert.parallel_read import in_order, pieces, units
 
 _SECTOR = 512
 _CLUSTER = 64 << 10

@@ -31,9 +31,9 @@ from pathlib import Path
 
 from blockdev.convert.checksums import Checksums
 from blockdev.convert.formats import Plan
-from blockdev.convert.ids import content_id
-from blockdev.convert.pieces import in_order, pieces, units
-from stages.errors import BuildError
+from blockdev.convert.normalize.ids import content_id
+from blockdev.convert.parallel_read import in_order, pieces, units
+from blockdev.core.errors import BuildError
 
 SECTOR = 512
 GRAIN = 64 << 10

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from stages.errors import UsageError
+from blockdev.core.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import ctypes
 import threading
 from functools import cache
 
-from stages.errors import BuildError
+from blockdev.core.errors import BuildError
 
 _LIBRARY = "libzstd.so.1"
 _TOO_SMALL = 70  # ZSTD_error_dstSize_tooSmall of zstd_errors.h, stable since 1.3.1

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from blockdev.convert.formats import Plan
-from stages.errors import BuildError, UsageError
+from blockdev.core.errors import BuildError, UsageError
 
 _FULL = "No space left on device"
 _OPTION = re.compile(r"^  ([A-Za-z0-9_.-]+)=<", re.MULTILINE)

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from blockdev.filesystems import btrfs, ext, swap, vfat, whole, xfs
+from blockdev.core.errors import BuildError
+from blockdev.filesystems import btrfs, ext, readonly, swap, vfat, xfs
 from blockdev.filesystems.region import Region, holds, require_blank
 from blockdev.filesystems.size import minimum_size
 from blockdev.filesystems.spec import Spec, Subvolume, Written
 from blockdev.filesystems.tools import workplace
-from blockdev.filesystems.tree import Statistics, measure
-from stages.errors import BuildError
-from stages.selinux import Labels
+from blockdev.tree.selinux import Labels
+from blockdev.tree.walk import Statistics, measure
 
 __all__ = ["KINDS", "Spec", "Statistics", "Subvolume", "Written", "check", "measure", "minimum_size", "write"]
 
@@ -26,8 +26,8 @@ _WRITERS = {
     "ext3": ext.write,
     "ext4": ext.write,
     "vfat": vfat.write,
-    "squashfs": whole.write,
-    "erofs": whole.write,
+    "squashfs": readonly.write,
+    "erofs": readonly.write,
     "btrfs": btrfs.write,
     "xfs": xfs.write,
 }
@@ -86,7 +86,7 @@ def check(image: Path, offset: int, length: int, kind: str) -> None:
         elif kind == "btrfs":
             btrfs.check(work)
         else:
-            whole.check(kind, work)
+            readonly.check(kind, work)
 
 
 def _unknown(kind: str) -> BuildError:

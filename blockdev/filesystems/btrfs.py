@@ -4,9 +4,9 @@ Kept: owners, modes, times, extended attributes, access lists, and from 6.12 on 
 files of their own, and the root folder is root's own with mode 755. Not kept: holes. It takes the extended attributes
 that it finds, whatever their name.
 
-Ids and times follow from the :class:`Spec` (:mod:`blockdev.filesystems.btrfspins`), so the same tree gives the same
-bytes; but mkfs.btrfs numbers files in the order in which their folders list them, so a copy of the tree on a disk that
-lists them in another order gives others. With ``--mixed`` or ``--csum xxhash`` the ids stay random.
+Ids and times follow from the :class:`Spec` (:mod:`blockdev.filesystems.btrfs_normalize`), so the same tree gives the
+same bytes; but mkfs.btrfs numbers files in the order in which their folders list them, so a copy of the tree on a disk
+that lists them in another order gives others. With ``--mixed`` or ``--csum xxhash`` the ids stay random.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
-from blockdev.filesystems import whole
-from blockdev.filesystems.btrfspins import Pins, pin
+from blockdev.core.errors import BuildError
+from blockdev.filesystems import readonly
+from blockdev.filesystems.btrfs_normalize import Pins, pin
 from blockdev.filesystems.region import Region, copy_in, copy_range
 from blockdev.filesystems.spec import Spec
 from blockdev.filesystems.tools import Workplace
-from stages.errors import BuildError
 
 KINDS = ("rw", "ro", "default", "default-ro")
 _SUBVOLUMES = (6, 12)  # the version from which on there is --subvol
@@ -28,16 +28,16 @@ _BLOCK = 4096
 
 def write(spec: Spec, work: Workplace, source: Path | None, without: Collection[str]) -> int:
     """Make the file system and put it in its place; returns its size in bytes."""
-    found = whole.version(work, "mkfs.btrfs")
+    found = readonly.version(work, "mkfs.btrfs")
     refuse_wrong(spec, found)
     tree = source or _folders(spec, work)
     for subvolume in spec.subvolumes:
         _require_folder(tree, _name(subvolume.path))
-    whole.remark_records(spec, work, tree)
+    readonly.remark_records(spec, work, tree)
     made = work.folder / "filesystem"
     with made.open("wb") as file:
         file.truncate(work.region.length // _BLOCK * _BLOCK)
-    whole.run_covered(_command(spec, tree, made), work, tree, without)
+    readonly.run_covered(_command(spec, tree, made), work, tree, without)
     size = made.stat().st_size
     if size > work.region.length:  # it lengthens a file that it holds to be too short
         room = f"it came to {size} bytes, and there is room for {work.region.length}: too small"
@@ -90,7 +90,7 @@ def _name(path: str) -> str:
 
 def _folders(spec: Spec, work: Workplace) -> Path:
     """A tree of nothing but the subvolumes."""
-    tree = whole.empty_tree(spec, work)
+    tree = readonly.empty_tree(spec, work)
     for subvolume in spec.subvolumes:
         path = tree / _name(subvolume.path)
         path.mkdir(parents=True, exist_ok=True)

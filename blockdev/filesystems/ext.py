@@ -5,7 +5,7 @@ sorted archive instead needs e2fsprogs 1.47.1 with libarchive). debugfs does the
 with every version; its commands come from memory and its contents from the tree, so nothing is copied twice.
 
 Kept: owners, modes, times (whole seconds), links, holes, device nodes, fifos, chattr's i and a, and the extended
-attributes of :mod:`blockdev.filesystems.tree`.
+attributes of :mod:`blockdev.tree.walk`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import BinaryIO
 
-from blockdev.filesystems import extcopies
+from blockdev.filesystems import ext_backups
 from blockdev.filesystems.region import Region
 from blockdev.filesystems.spec import Spec
 from blockdev.filesystems.tools import Workplace, find
-from blockdev.filesystems.tree import Entry, walk
+from blockdev.tree.walk import Entry, walk
 
 BLOCK = 4096
 INODE_RATIO = 16384
@@ -70,7 +70,7 @@ def write(spec: Spec, work: Workplace, source: Path | None, without: Collection[
         # mke2fs notes whether the builder's "char" is signed, which it is not on arm64; kernels heed the note.
         debugfs.tell(b"set_super_value", b"flags", b"1")
         _Filler(debugfs, spec.epoch, entries, _own_flags(work.region)).fill()
-    extcopies.unify(work.region)
+    ext_backups.unify(work.region)
     return _size(work.region)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.errors import BuildError
+from blockdev.core.errors import BuildError
 
 _CHUNK = 1 << 20
 _BLANK = bytes(_CHUNK)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from blockdev.filesystems.tree import Statistics
-from stages.errors import BuildError
+from blockdev.core.errors import BuildError
+from blockdev.tree.walk import Statistics
 
 MIB = 1 << 20
 _EXT_BLOCK = 4096

@@ -6,9 +6,9 @@ import struct
 import uuid
 from pathlib import Path
 
+from blockdev.core.errors import BuildError
 from blockdev.filesystems.region import Region
 from blockdev.filesystems.spec import Spec
-from stages.errors import BuildError
 
 _PAGE = 4096
 _LEAST_PAGES = 10

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from blockdev.core.errors import BuildError
 from blockdev.filesystems.region import Region, copy_out
-from stages.errors import BuildError
-from stages.selinux import Labels
+from blockdev.tree.selinux import Labels
 
 PACKAGES = {
     "mke2fs": "e2fsprogs",

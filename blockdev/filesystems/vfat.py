@@ -11,10 +11,10 @@ import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from blockdev.core.errors import BuildError
 from blockdev.filesystems.spec import Spec
 from blockdev.filesystems.tools import Workplace
-from blockdev.filesystems.tree import Entry, walk
-from stages.errors import BuildError
+from blockdev.tree.walk import Entry, walk
 
 SECTOR = 512
 _FORBIDDEN = frozenset('"*/:<>?\\|' + "".join(map(chr, range(32))) + "\x7f")

@@ -3,10 +3,10 @@
 mkfs.xfs knows no offset, so it writes a sparse file beside the image whose data then moves to its place. A prototype
 holds contents, owners and plain modes. What it has no word for comes afterwards: hard links, extended attributes,
 sticky bits, times and the inode generations by xfs_db, and names with white space by a word of the same hash in their
-place (:mod:`blockdev.filesystems.xfswords`).
+place (:mod:`blockdev.filesystems.xfs_names`).
 
 Kept: owners, modes, times, symbolic and hard links, device nodes, and the extended attributes of
-:mod:`blockdev.filesystems.tree`. Not kept: holes; with xfsprogs before 6.13 hard links become files of their own, and
+:mod:`blockdev.tree.walk`. Not kept: holes; with xfsprogs before 6.13 hard links become files of their own, and
 a remark says so. Refused, with the path: attributes of some thousand bytes, and names that no word stands in for (of
 one byte, such as a blank).
 """
@@ -19,15 +19,15 @@ import struct
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from blockdev.filesystems import whole
+from blockdev.core.errors import BuildError
+from blockdev.filesystems import readonly
 from blockdev.filesystems.region import copy_in, data
 from blockdev.filesystems.spec import Spec
 from blockdev.filesystems.tools import Workplace
-from blockdev.filesystems.tree import Entry, walk
-from blockdev.filesystems.xfsattributes import Attribute, attributes
-from blockdev.filesystems.xfsdisk import Disk, Name
-from blockdev.filesystems.xfsprototype import Plan, plan, prototype
-from stages.errors import BuildError
+from blockdev.filesystems.xfs_attributes import Attribute, attributes
+from blockdev.filesystems.xfs_ondisk import Disk, Name
+from blockdev.filesystems.xfs_prototype import Plan, plan, prototype
+from blockdev.tree.walk import Entry, walk
 
 _BIGTIME = 0x8
 _CHUNK = 1 << 20
@@ -39,7 +39,7 @@ _LINKS = (6, 13)  # the version whose xfs_db can make a name for an inode (some 
 def write(spec: Spec, work: Workplace, source: Path | None, without: Collection[str]) -> int:
     """Make the file system and put it in its place; returns its size in bytes."""
     found = list(walk(source, without, work.labels)) if source else []
-    planned = plan(found, links=whole.version(work, "mkfs.xfs", "-V") >= _LINKS)
+    planned = plan(found, links=readonly.version(work, "mkfs.xfs", "-V") >= _LINKS)
     if planned.copies:
         noun = "file with several names is" if planned.copies == 1 else "files with several names are"
         work.remarks.append(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import struct
 
 from blockdev.inspect import zipl
+from blockdev.inspect.bytes_view import View
 from blockdev.inspect.mbr import is_volume
 from blockdev.inspect.model import BootCode, Content
-from blockdev.inspect.view import View
 
 _SECTOR = 512
 _CODE = 440  # bytes before an MBR's identifier

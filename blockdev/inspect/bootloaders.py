@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from blockdev.configuration.sizes import shown
 from blockdev.inspect import bootcode, zipl
+from blockdev.inspect.bytes_view import View
 from blockdev.inspect.model import Boot, BootCode, Core, Loader, Partition, Place, Table, Way
-from blockdev.inspect.view import View
 
 ESP_TYPES = frozenset({"C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "ef"})
 _BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"

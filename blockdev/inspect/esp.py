@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from blockdev.inspect import pe
+from blockdev.inspect.bytes_view import File, View
 from blockdev.inspect.model import Loader
-from blockdev.inspect.programs import Bench, Unreadable
-from blockdev.inspect.view import File, View
+from blockdev.inspect.tools import Bench, Unreadable
 
 _EMPTY = 'File "::" not found'  # mdir's complaint about a root folder with nothing in it
 _MOST = 100  # programs of one file system

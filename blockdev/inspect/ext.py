@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 import uuid
 
+from blockdev.inspect.bytes_view import View, text
 from blockdev.inspect.model import Content
-from blockdev.inspect.view import View, text
 
 _PLACE = 1024
 _COMPATIBLE = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from blockdev.inspect.bytes_view import View, text
 from blockdev.inspect.mbr import is_volume
 from blockdev.inspect.model import Content
-from blockdev.inspect.view import View, text
 
 _MOST_FAT12, _MOST_FAT16 = 4084, 65524  # clusters
 _MOST_ROOT = 1 << 20  # bytes of the root folder that are looked at for the label

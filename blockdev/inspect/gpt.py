@@ -7,10 +7,10 @@ import uuid
 import zlib
 from dataclasses import dataclass
 
+from blockdev.core.errors import BuildError
 from blockdev.inspect import typenames
+from blockdev.inspect.bytes_view import View, text
 from blockdev.inspect.model import Partition, Table
-from blockdev.inspect.view import View, text
-from stages.errors import BuildError
 
 _SIGNATURE = b"EFI PART"
 _HEADER = struct.Struct("<8sIIII4Q16sQIII")

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from blockdev.inspect import packed, qemu
-from blockdev.inspect.view import File, View
-from stages.errors import BuildError, UsageError
+from blockdev.core.errors import BuildError, UsageError
+from blockdev.inspect import decompress, qemu
+from blockdev.inspect.bytes_view import File, View
 
 LARGE = 4 << 30  # bytes to be unpacked of which a person is told
 _MARKS = (
@@ -69,7 +69,7 @@ def opened(path: Path, say: Callable[[str], None]) -> Iterator[Opened]:
         for _ in range(_DEEPEST):
             if (found := _format(raw)) != "raw":
                 raw = stack.enter_context(_unpacked(raw, found, path, say))
-        if _format(raw) in packed.SUFFIXES:
+        if _format(raw) in decompress.SUFFIXES:
             raise UsageError("this is packed more than twice", where=str(path))
         descriptor = _open(raw)
         stack.callback(os.close, descriptor)
@@ -119,13 +119,13 @@ def _format(path: Path) -> str:
 @contextlib.contextmanager
 def _unpacked(path: Path, name: str, shown: Path, say: Callable[[str], None]) -> Iterator[Path]:
     """A sparse raw copy in a folder of its own, which goes with the context."""
-    needed = packed.least_size(path) if name in packed.SUFFIXES else qemu.data_size(path, name, shown)
+    needed = decompress.least_size(path) if name in decompress.SUFFIXES else qemu.data_size(path, name, shown)
     with tempfile.TemporaryDirectory(prefix="dib-ctr-inspect-", dir=_roomy(needed, shown)) as folder:
         raw = Path(folder) / "disk.raw"
         if needed > LARGE:
             say(f"unpacking {shown.name}, at least {needed >> 30} GiB, in {folder}")
-        if name in packed.SUFFIXES:
-            packed.unpack(path, name, raw, shown)
+        if name in decompress.SUFFIXES:
+            decompress.unpack(path, name, raw, shown)
         else:
             qemu.unpack(path, name, raw, shown)
         yield raw

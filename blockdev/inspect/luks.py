@@ -7,8 +7,8 @@ import json
 import struct
 from typing import Any
 
+from blockdev.inspect.bytes_view import View, text
 from blockdev.inspect.model import Content
-from blockdev.inspect.view import View, text
 
 _FIRST, _SECOND = b"LUKS\xba\xbe", b"SKUL\xba\xbe"
 _LENGTHS = tuple(1 << power for power in range(14, 23))  # bytes of a LUKS2 header with its JSON: 16 KiB to 4 MiB

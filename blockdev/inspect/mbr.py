@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from blockdev.inspect import typenames
+from blockdev.inspect.bytes_view import View
 from blockdev.inspect.model import Partition, Table
-from blockdev.inspect.view import View
 
 EXTENDED = frozenset({0x05, 0x0F, 0x85})
 PROTECTIVE = 0xEE

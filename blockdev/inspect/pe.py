@@ -10,7 +10,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from blockdev.inspect.view import View, text
+from blockdev.inspect.bytes_view import View, text
 
 # The names that UEFI has for machines in BOOT*.EFI (UEFI 2.10, table 3.5).
 MACHINES = {

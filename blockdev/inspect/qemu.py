@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from blockdev.convert.qemu_img import environment, program
-from stages.errors import BuildError
+from blockdev.core.errors import BuildError
 
 _EXTERNAL_DATA = 4  # of qcow2's incompatible features
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from blockdev.inspect.model import Content, System
 from blockdev.inspect.pe import pretty_name
-from blockdev.inspect.programs import Bench, Unreadable, last
+from blockdev.inspect.tools import Bench, Unreadable, last
 
 _KINDS = frozenset({"ext2", "ext3", "ext4"})
 _ABSENT = b"File not found"

@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from blockdev.inspect import bootcode, ext, fat, linuxfs, luks, stacked, zipl
+from blockdev.inspect import bootcode, ext, fat, luks, other_signatures, superblocks, zipl
+from blockdev.inspect.bytes_view import View
 from blockdev.inspect.model import Content
-from blockdev.inspect.view import View
 
 # Containers first: what they hold begins with a header of its own elsewhere, and an old file system's may be left.
 READERS: tuple[Callable[[View], Content | None], ...] = (
     luks.read,
-    stacked.lvm,
-    stacked.raid,
-    stacked.verity,
-    stacked.by_name,
-    linuxfs.xfs,
-    linuxfs.squashfs,
-    linuxfs.btrfs,
-    linuxfs.swap,
-    linuxfs.erofs,
+    other_signatures.lvm,
+    other_signatures.raid,
+    other_signatures.verity,
+    other_signatures.by_name,
+    superblocks.xfs,
+    superblocks.squashfs,
+    superblocks.btrfs,
+    superblocks.swap,
+    superblocks.erofs,
     ext.read,
-    stacked.f2fs,
-    linuxfs.iso9660,
+    other_signatures.f2fs,
+    superblocks.iso9660,
     fat.read,
     bootcode.core_content,
-    stacked.elf,
+    other_signatures.elf,
     zipl.content,
 )
 _SHOWN = 16

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from blockdev.inspect import bootloaders, esp, image, linuxfs, rootfs, signatures, table
-from blockdev.inspect.groups import with_groups
+from blockdev.inspect import bootloaders, esp, image, rootfs, signatures, superblocks, table
+from blockdev.inspect.bytes_view import View
+from blockdev.inspect.lvm import with_groups
 from blockdev.inspect.model import Content, Inspection, Loader, Place, System, Table
-from blockdev.inspect.programs import Bench, Unreadable, bench
-from blockdev.inspect.view import View
+from blockdev.inspect.tools import Bench, Unreadable, bench
 
 _NOTHING = frozenset({"blank", "unknown"})
 
@@ -48,7 +48,9 @@ def survey(view: View, sector_size: int | None = None) -> tuple[Table, tuple[Pla
         whole = signatures.identify(view)
         if found.kind == "none" or whole.kind not in _NOTHING:
             return found, (Place(None, 0, view.size, whole),)
-    elif iso := linuxfs.iso9660(view):  # partitions are laid over images for optical discs, so that they start from all
+    elif iso := superblocks.iso9660(
+        view
+    ):  # partitions are laid over images for optical discs, so that they start from all
         return found, (Place(None, 0, view.size, iso), *places)
     return found, places
 

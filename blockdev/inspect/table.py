@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from blockdev.inspect import gpt, mbr
+from blockdev.inspect.bytes_view import View
 from blockdev.inspect.model import Partition, Table
-from blockdev.inspect.view import View
 
 SECTOR_SIZES = (512, 4096)
 

@@ -1,7 +1,7 @@
 """What s390x firmware finds on a disk: the boot record in its first block, and where its tables lead. Pure.
 
-The format is described in ``blockdev.zipl.tables``; here it is read by itself, also as zipl writes it, with a loader of
-its own before the kernel.
+The format is described in ``blockdev.bootloader.zipl.tables``; here it is read by itself, also as zipl writes it, with
+a loader of its own before the kernel.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from blockdev.inspect.bytes_view import View
 from blockdev.inspect.model import Content
-from blockdev.inspect.view import View
 
 _MAGIC = b"zIPL"
 _POINTER = struct.Struct(">QHH4x")

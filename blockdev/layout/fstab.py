@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from blockdev.core.errors import UsageError
 from blockdev.layout.model import FileSystem, Layout
-from stages.errors import UsageError
 
 SWAP = "swap"
 

@@ -23,6 +23,7 @@ from blockdev.configuration.nodes import (
     Verity,
 )
 from blockdev.configuration.sizes import shown
+from blockdev.core.errors import UsageError
 from blockdev.layout import ids, partitions, volumes
 from blockdev.layout.model import (
     DiskLayout,
@@ -36,7 +37,6 @@ from blockdev.layout.model import (
     VerityPlan,
 )
 from blockdev.layout.options import ROOT_NODE, Options
-from stages.errors import UsageError
 
 SWAP = "swap"
 LUKS_HEADER = 16 << 20

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from blockdev.configuration.nodes import Node
+from blockdev.core.errors import BuildError, UsageError
 from blockdev.layout.model import GroupPlan, Piece, Storage
-from stages.errors import BuildError, UsageError
 
 if TYPE_CHECKING:
     from blockdev.lvm.model import VolumeGroup

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from uuid import UUID, uuid5
 
 from blockdev.configuration.sizes import shown
+from blockdev.core.errors import BuildError, UsageError
 from blockdev.lvm.model import DATA_START, EXTENT, LogicalVolume, PhysicalVolume, Segment, VolumeGroup
 from blockdev.lvm.names import refused, refused_group, refused_pair
-from stages.errors import BuildError, UsageError
 
 _SECTOR = 512
 _EXTENTS = re.compile(r"\+?([0-9]{1,10})(?:%([A-Za-z]+))?\Z", re.ASCII)

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from blockdev.core.errors import BuildError
 from blockdev.lvm import layout
 from blockdev.lvm.allocate import hyphenated
 from blockdev.lvm.config import DamagedError
 from blockdev.lvm.interpret import Described, Volume, interpret
 from blockdev.lvm.model import VolumeGroup
-from stages.errors import BuildError
 
 Reader = Callable[[int, int], bytes]  # offset in the physical volume, length -> that many bytes, fewer at its end
 _LONGEST = 64 << 20  # bytes of text; what lvm2 writes by itself is below half a MiB

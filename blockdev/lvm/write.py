@@ -6,11 +6,11 @@ import os
 from collections.abc import Mapping
 
 from blockdev.configuration.sizes import shown
+from blockdev.core.errors import BuildError
 from blockdev.filesystems.region import Region, require_blank
 from blockdev.lvm import layout
 from blockdev.lvm.model import PhysicalVolume, VolumeGroup
 from blockdev.lvm.render import render
-from stages.errors import BuildError
 
 _AREA_SIZE = 1 << 20  # bytes from the begin of a physical volume to the end of its metadata area, where data may begin
 

@@ -1,6 +1,6 @@
 """``python3 -m blockdev.privileged FOLDER``: the privileged assembly as a program.
 
-The folder has ``layout.json`` (``blockdev.layout.record``), ``environment.json`` (variables of the scripts),
+The folder has ``layout.json`` (``blockdev.layout.json``), ``environment.json`` (variables of the scripts),
 ``hooks/``, ``tree.tar`` or ``tree/``; and, where there are any, ``elements.json`` (element by ``phase.d/script``) and
 ``job.json`` with ``epoch`` and ``seed``. Passphrases of encrypted containers come as one JSON object (base64 by name)
 on standard input where the layout has such containers. It gets ``images/DISK.raw``, ``beside/`` and ``done.json``
@@ -19,11 +19,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from blockdev.layout.record import from_data
+from blockdev.core import syscalls
+from blockdev.core.errors import BuildError, UsageError
+from blockdev.layout.json import from_data
 from blockdev.privileged.release import release_left_over
 from blockdev.privileged.run import Job, assemble
-from stages import syscalls
-from stages.errors import BuildError, UsageError
 
 
 def read_job(folder: Path, ledgers: Path) -> Job:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from blockdev.configuration.labels import FAT
+from blockdev.core import syscalls
+from blockdev.core.errors import BuildError
 from blockdev.filesystems.tools import find
 from blockdev.layout.model import FileSystem, Layout
-from stages import syscalls
-from stages.errors import BuildError
 
 SWAP = "swap"
 READ_ONLY = frozenset({"squashfs", "erofs"})  # written whole from a folder; there is nothing to mount and fill

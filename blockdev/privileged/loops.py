@@ -17,9 +17,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from blockdev.core.errors import BuildError
 from blockdev.filesystems.tools import find
 from blockdev.privileged.ledger import Image, Ledger, Loop
-from stages.errors import BuildError
 
 _CLEAR, _SET_STATUS, _GET_STATUS, _GET_FREE = 0x4C01, 0x4C04, 0x4C05, 0x4C82
 _FLUSH = 0x1261  # BLKFLSBUF

@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from blockdev.core import syscalls
 from blockdev.core.boot_id import boot_id
+from blockdev.core.errors import BuildError
 from blockdev.filesystems.tools import find
-from blockdev.privileged import loops, stacked
+from blockdev.privileged import device_mapper, loops
 from blockdev.privileged.ledger import SUFFIX, Entry, Group, Image, Loop, Mapping, Mounts, abandoned
-from stages import syscalls
-from stages.errors import BuildError
 
 _TRIES = 9
 _PAUSE = 0.3  # seconds; longer each time
@@ -98,7 +98,7 @@ def _undo(entry: Entry, ours: set[str], show: Callable[[str], None]) -> str:
         if not Path("/dev/mapper", entry.name).exists():
             return ""
         show(f"the opened container {entry.name}")
-        return _run(stacked.close_argv(entry.name))
+        return _run(device_mapper.close_argv(entry.name))
     return _removed(entry)
 
 
@@ -107,7 +107,7 @@ def _deactivated(group: Group, ours: set[str]) -> str:
     below = {device for device in group.devices if device.startswith("/dev/loop")}
     if not below <= ours or not all(Path(device).exists() for device in group.devices):
         return ""
-    return _run(stacked.deactivate_argv(group.name, group.devices))
+    return _run(device_mapper.deactivate_argv(group.name, group.devices))
 
 
 def _removed(image: Image) -> str:

@@ -17,14 +17,14 @@ from types import FrameType
 from uuid import NAMESPACE_OID, uuid5
 
 from blockdev.assemble import write_table
-from blockdev.embed import embed_loaders
+from blockdev.bootloader.embed import embed_loaders
+from blockdev.core import syscalls
+from blockdev.core.errors import BuildError, UsageError
 from blockdev.layout.fstab import mapped
 from blockdev.layout.model import GroupPlan, Layout, LuksPlan
-from blockdev.privileged import filesystems, ledger, loops, release, scripts, stacked
+from blockdev.privileged import device_mapper, filesystems, ledger, loops, release, scripts
 from blockdev.privileged.ledger import Ledger
 from blockdev.privileged.unpack import unpack
-from stages import syscalls
-from stages.errors import BuildError, UsageError
 
 FIRST_DISK = "image0"  # the one that diskimage-builder's scripts are told of
 _CACHE, _LOCKS = "image-cache", "lockfiles"  # DIB_IMAGE_CACHE, DIB_LOCKFILES: of these scripts alone
@@ -116,7 +116,7 @@ def refuse(job: Job) -> None:
         raise UsageError(f"there is no passphrase for the encrypted container {missing[0]!r}")
     if job.layout.luks or job.layout.groups:
         what = "an encrypted container" if job.layout.luks else "a volume group"
-        stacked.require_device_mapper(f"{what} ({(job.layout.luks or job.layout.groups)[0].name!r})")
+        device_mapper.require_device_mapper(f"{what} ({(job.layout.luks or job.layout.groups)[0].name!r})")
 
 
 @dataclass
@@ -188,17 +188,19 @@ class _Work:
     def _encrypt(self, container: LuksPlan) -> None:
         where, device = f"encrypted container {container.name!r}", self.devices[container.on]
         passphrase, name = self.job.passphrases[container.name], f"dib-ctr-{self.book.token}-{container.name}"
-        stacked.run(stacked.encrypt_argv(container, device), where, passphrase)
+        device_mapper.run(device_mapper.encrypt_argv(container, device), where, passphrase)
         self.book.add(ledger.Mapping(name))
-        stacked.run(stacked.open_argv(device, name), where, passphrase)
+        device_mapper.run(device_mapper.open_argv(device, name), where, passphrase)
         self.devices[container.name] = f"/dev/mapper/{name}"
 
     def _group(self, group: GroupPlan) -> None:
         where, devices = f"volume group {group.name!r}", tuple(self.devices[on] for _, on in group.physical)
-        stacked.run(stacked.create_group_argv(group, devices), where)
+        device_mapper.run(device_mapper.create_group_argv(group, devices), where)
         self.book.add(ledger.Group(group.name, devices))
-        for volume in stacked.in_order(group.logical):
-            stacked.run(stacked.create_volume_argv(group.name, volume, devices), f"{where}, {volume.name!r}")
+        for volume in device_mapper.in_order(group.logical):
+            device_mapper.run(
+                device_mapper.create_volume_argv(group.name, volume, devices), f"{where}, {volume.name!r}"
+            )
             self.devices[volume.name] = f"/dev/mapper/{mapped(group.name, volume.name)}"
 
     def _mount(self) -> None:
@@ -241,8 +243,8 @@ class _Work:
 
     def _verity(self, name: str, on: str, hashes: str) -> str:
         seeded = uuid5(NAMESPACE_OID, f"{self.job.seed}/{name}")
-        command = stacked.verity_argv(self.devices[on], self.devices[hashes], seeded.hex * 2, str(seeded))
-        said = stacked.run(command, f"verity {name!r}")
+        command = device_mapper.verity_argv(self.devices[on], self.devices[hashes], seeded.hex * 2, str(seeded))
+        said = device_mapper.run(command, f"verity {name!r}")
         (root,) = (line.split()[-1] for line in said.splitlines() if line.lower().startswith("root hash"))
         self.show(f"verity {name}: root hash {root}")
         return root

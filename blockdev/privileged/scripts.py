@@ -18,11 +18,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from blockdev.core import syscalls
+from blockdev.core.errors import BuildError
 from blockdev.filesystems.tools import find
-from stages import provided, syscalls
-from stages.errors import BuildError
-from stages.hooks import PHASES, SCRIPT_NAME, Phase, script_order
-from stages.places import HOOKS_INSIDE
+from stages.element import dib_runtime
+from stages.element.hooks import PHASES, SCRIPT_NAME, Phase, script_order
+from stages.sandbox.paths import HOOKS_INSIDE
 
 PRE_FINALISE, FINALISE, CLEANUP = (
     next(phase for phase in PHASES if phase.name == name) for name in ("pre-finalise", "finalise", "cleanup")
@@ -96,7 +97,7 @@ class Scripts:
         element = self.element_of.get(title, "")
         where = f"element {element}, {title}" if element else title
         self.show(f"{where}:")
-        places = provided.places(HOOKS_INSIDE if phase.inside else str(self.hooks), inside=phase.inside)
+        places = dib_runtime.places(HOOKS_INSIDE if phase.inside else str(self.hooks), inside=phase.inside)
         environment = {**self.environment, **variables, **places}
         if phase.inside:  # on its way into the tree the environment loses all functions, in diskimage-builder too
             environment = {name: value for name, value in environment.items() if not name.startswith("BASH_FUNC_")}

@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 from typing import IO
 
+from blockdev.core.errors import BuildError
 from blockdev.filesystems.tools import find
-from stages.errors import BuildError
 
 
 def unpack(tree: Path, root: Path) -> None:

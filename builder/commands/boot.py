@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from stages.errors import UsageError
+from blockdev.core.errors import UsageError
 
 
 @click.command()
@@ -69,7 +69,7 @@ def boot(
     """
     import re
 
-    from builder.engines import memory
+    from builder.host_state import probe_results
     from qemu.architecture import canonical, native
     from qemu.boot import Request, interact
     from qemu.boot import boot as run
@@ -92,6 +92,6 @@ def boot(
     if interactive:
         if not sys.stdin.isatty():
             raise UsageError("--interactive needs a terminal", hint="leave it out, or run it on a terminal")
-        sys.exit(interact(request, memory))
-    for success in run(request, lambda text: click.echo(text, nl=False), memory):
+        sys.exit(interact(request, probe_results))
+    for success in run(request, lambda text: click.echo(text, nl=False), probe_results):
         click.echo(str(success))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from builder.commands import diskplan
+from builder.commands import disk_plan
 
 
 @click.group()
@@ -16,7 +16,7 @@ def disk() -> None:
     """Look at disks: those that there will be, and those that there are."""
 
 
-disk.add_command(diskplan.plan)
+disk.add_command(disk_plan.plan)
 
 
 @disk.command()
@@ -31,9 +31,9 @@ def inspect(*, as_json: bool, sector_size: str | None, debug: bool, image: Path)
 
     Nothing is mounted, no root is needed, and the image is not written to.
     """
-    from blockdev.inspect.record import to_data
+    from blockdev.inspect.json import to_data
     from blockdev.inspect.survey import inspect as read
-    from builder.diskreport import draw
+    from builder.disk_view.inspection import draw
 
     found = read(image, int(sector_size) if sector_size else None, lambda text: click.echo(text, err=True))
     if as_json:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import click
 
-from stages.errors import UsageError
+from blockdev.core.errors import UsageError
 
 
 @click.command("github-action", hidden=True)
 def github_action() -> None:
     """Build as the variables INPUT_* say; write GITHUB_OUTPUT and GITHUB_STEP_SUMMARY."""
-    from builder import github
     from builder.cli import main
+    from builder.frontends import github_action as github
 
     if "GITHUB_OUTPUT" not in os.environ:
         raise UsageError(

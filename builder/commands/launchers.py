@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from stages.errors import BuildError, UsageError
+from blockdev.core.errors import BuildError, UsageError
 
 NAMES = ("disk-image-create", "ramdisk-image-create", "diskimage-builder")
 _MARK = "# Written by `dib-ctr launchers`."

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stages.errors import UsageError
-from stages.request import OUTPUT_TYPES
+from blockdev.core.errors import UsageError
+from stages.protocol.request import OUTPUT_TYPES
 
 if TYPE_CHECKING:
-    from builder.build import Conversation
-    from builder.layercache.exchange import Exchange
-    from builder.request import Prepared, Wish
+    from builder.build.run import Conversation
+    from builder.remote_cache.session import Exchange
+    from builder.request.prepare import Prepared, Wish
     from stages.redaction.redaction import Redaction
 
 ENGINES = ("auto", "podman", "docker", "podman-socket", "docker-socket", "host")
@@ -53,9 +53,9 @@ def engine_options(command: Command) -> Command:
 
 
 def _with_settings(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
-    from builder.many import settings
+    from builder.fleet import variables
 
-    return (*settings.taken(), *given) if settings.VARIABLE in os.environ else given
+    return (*variables.taken(), *given) if variables.VARIABLE in os.environ else given
 
 
 def request_options(command: Command) -> Command:
@@ -124,7 +124,7 @@ CACHE_EXAMPLE = "type=registry,ref=HOST/NAME:TAG or type=dir,path=DIR or type=gh
 
 
 def cache_options(command: Command) -> Command:
-    """Caches elsewhere, to read from and to write to (``builder.layercache.spec``)."""
+    """Caches elsewhere, to read from and to write to (``builder.remote_cache.spec``)."""
     for option in (
         click.option(
             "--cache-to",
@@ -151,9 +151,9 @@ def exchange_of(options: dict[str, Any]) -> Exchange | None:
     read, write = options.get("cache_from", ()), options.get("cache_to", ())
     if not read and not write:
         return None
-    from builder.layercache.caches import open_caches
-    from builder.layercache.exchange import Exchange
-    from builder.layercache.spec import parse_all
+    from builder.remote_cache.open import open_caches
+    from builder.remote_cache.session import Exchange
+    from builder.remote_cache.spec import parse_all
 
     reading, writing = parse_all(read, writing=False), parse_all(write, writing=True)
     if options.get("offline"):
@@ -260,7 +260,7 @@ def log_options(command: Command) -> Command:
 
 
 def slim(options: dict[str, Any]) -> str:
-    from builder.request import NO_SLIM
+    from builder.request.prepare import NO_SLIM
 
     if options["no_slim"] and options["slim"]:
         raise UsageError("--slim and --no-slim exclude each other")
@@ -268,7 +268,7 @@ def slim(options: dict[str, Any]) -> str:
 
 
 def wish_of(options: dict[str, Any], **more: Any) -> Wish:
-    from builder.request import LockWish, Wish
+    from builder.request.prepare import LockWish, Wish
 
     if not options["elements"] and not options["base"]:
         raise UsageError("no element is named", hint="`dib-ctr elements` lists all there are; or --from IMAGE")
@@ -291,12 +291,13 @@ def wish_of(options: dict[str, Any], **more: Any) -> Wish:
 
 def converse(prepared: Prepared | None, options: dict[str, Any], *, quiet: bool = False) -> Conversation:
     """The agent of the chosen engine, and who shows what it says."""
-    from builder import engines, limits
-    from builder.agent import Agent
-    from builder.build import Conversation
-    from builder.progress import Log, Plain, reporter
-    from builder.telling import tell, told
-    from builder.toolimage import purpose_of
+    from builder import engines
+    from builder.build.client import Agent
+    from builder.build.run import Conversation
+    from builder.build_image.ensure import purpose_of
+    from builder.progress.event_channel import tell, told
+    from builder.progress.report import Log, Plain, reporter
+    from builder.request import limits
     from qemu.architecture import native, runs
 
     if options["store"]:

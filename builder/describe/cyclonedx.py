@@ -20,7 +20,7 @@ from cyclonedx.output.json import JsonV1Dot6
 
 from builder.describe import purl
 from builder.describe.image import Described, hex_of, homepage
-from stages.packagedb import Package
+from stages.tree.package_database import Package
 
 
 def document(described: Described, digest: str) -> bytes:

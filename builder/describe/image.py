@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from stages.errors import BuildError
-from stages.packagedb import Package
+from blockdev.core.errors import BuildError
+from stages.tree.package_database import Package
 
 WEB = re.compile(  # a URL of RFC 3986 that a browser could go to
     r"https?://[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?::[0-9]{1,5})?"

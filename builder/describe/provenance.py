@@ -12,14 +12,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from blockdev.core.errors import UsageError
 from builder.describe import purl
 from builder.describe.image import Described, hex_of, rfc3339
-from builder.elementfiles import SKIPPED, files_of, is_kept
-from stages.errors import UsageError
-from stages.export.layout import encode
-from stages.packagedb import Package
+from stages.element.files import SKIPPED, files_of, is_kept
+from stages.outputs.formats.oci_layout import encode
 from stages.redaction.patterns import without_credentials
 from stages.redaction.redaction import Redaction
+from stages.tree.package_database import Package
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
@@ -42,9 +42,9 @@ def statement(
 
     ``request`` is what was asked for, without paths of this machine: it is recorded as it is, but for secrets.
     ``elements`` has a digest (hex, :func:`element_digest`) for each element's name, ``build_image`` is the digest of
-    the build image, ``dib_ctr`` the version of dib-ctr. ``lock`` is what was used, as ``stages.lock.Used.to_json``
-    gives it, where that is known: packages get their files' digests from it. ``redaction`` knows the request's secrets.
-    The same arguments give the same bytes.
+    the build image, ``dib_ctr`` the version of dib-ctr. ``lock`` is what was used, as
+    ``stages.protocol.lock_record.Used.to_json`` gives it, where that is known: packages get their files' digests from
+    it. ``redaction`` knows the request's secrets. The same arguments give the same bytes.
     """
     subject = {"name": described.name, "digest": {"sha256": hex_of(digest)}}
     definition = {
@@ -120,7 +120,7 @@ def _checksums(lock: Mapping[str, Any] | None) -> dict[tuple[str, str, str], str
 
 
 def element_digest(folder: Path) -> str:
-    """SHA-256 (hex) over the files of an element that go into a build: see :mod:`builder.archive`.
+    """SHA-256 (hex) over the files of an element that go into a build: see :mod:`builder.build.request_archive`.
 
     For each file in the order of the names' bytes: its path, whether it is executable, a link's target or the SHA-256
     of its content, each ended by a NUL. Raises UsageError for a file that cannot be read.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from packageurl import PackageURL
 
 from builder.describe.image import Described
-from stages.packagedb import Package
+from stages.tree.package_database import Package
 
 # The vendor where the tree does not say which system it is.
 VENDORS = {"deb": "debian", "rpm": "fedora", "apk": "alpine", "alpm": "arch", "ebuild": "gentoo"}

@@ -16,9 +16,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from blockdev.core.errors import BuildError
 from builder.describe.image import hex_of
-from stages.errors import BuildError
-from stages.export.layout import INDEX_TYPE, MANIFEST_TYPE, blob, encode, put, settle
+from stages.outputs.formats.oci_layout import INDEX_TYPE, MANIFEST_TYPE, blob, encode, put, settle
 
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 TITLE, CREATED = "org.opencontainers.image.title", "org.opencontainers.image.created"

@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 from builder.describe import purl
 from builder.describe.image import Described, hex_of, homepage
-from stages.export.layout import encode
-from stages.packagedb import Package
+from stages.outputs.formats.oci_layout import encode
+from stages.tree.package_database import Package
 
 DOCUMENT, IMAGE, SYSTEM = "SPDXRef-DOCUMENT", "SPDXRef-Image", "SPDXRef-OperatingSystem"
 NAMESPACE = "https://github.com/dib-ctr/dib-ctr/spdx"

@@ -14,10 +14,10 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from blockdev.core.errors import BuildError
 from builder.destination import space
 from builder.destination.partial import REPLACED, partial, remove
 from builder.destination.receive import copy, receive, refused
-from stages.errors import BuildError
 
 _NO_MORE: Mapping[str, Path] = {}
 _RENAME_EXCHANGE = 2

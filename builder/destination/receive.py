@@ -15,8 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from blockdev.core.beneath import Beneath, parts_of
+from blockdev.core.errors import BuildError
 from blockdev.core.holes import PIECE, ZEROS, data_ranges
-from stages.errors import BuildError
 
 MOST_ENTRIES = 100_000
 DEEPEST = 64  # folders in one another

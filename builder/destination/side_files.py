@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blockdev.core.beneath import Beneath, parts_of
+from blockdev.core.errors import BuildError
 from blockdev.core.holes import PIECE
 from builder.destination.receive import receive, refused, shown
 from builder.destination.targets import REPLACE
 from builder.destination.written_outputs import Memory
-from stages.errors import BuildError
 
 FOLDER = "{}.files"  # for all that is not named after the image
 _SEPARATORS = (".", "-", "_")

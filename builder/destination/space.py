@@ -6,7 +6,7 @@ import errno
 import os
 from pathlib import Path
 
-from stages.errors import BuildError
+from blockdev.core.errors import BuildError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _MIB = 1 << 20

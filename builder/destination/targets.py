@@ -7,9 +7,9 @@ import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from blockdev.core.errors import BuildError, UsageError
 from builder.destination.written_outputs import Memory, memory
-from stages.errors import BuildError, UsageError
-from stages.request import DISK_TYPES, Output
+from stages.protocol.request import DISK_TYPES, Output
 
 SUFFIXES = {
     "oci": ".oci",

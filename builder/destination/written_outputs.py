@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from blockdev.core.atomic_file import write_file
-from builder.engines.memory import alone, cache_folder
+from builder.host_state.probe_results import alone, cache_folder
 
 
 def fingerprint(path: Path) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from builder.engines import memory, remote
+from blockdev.core.errors import BuildError, UsageError
+from builder.engines import remote_address
 from builder.engines.protocol import Engine, StoreError
-from stages.errors import BuildError, UsageError
+from builder.host_state import probe_results
 
 
 def _podman() -> Engine:
@@ -63,10 +64,10 @@ def make(name: str) -> Engine:
 def select(name: str = AUTO, host: str = "") -> Engine:
     """The engine of this name, or with "auto" the first that really works; raises BuildError saying why none does.
 
-    ``host`` is where it is to be, by its own way of saying so (``builder.engines.remote``).
+    ``host`` is where it is to be, by its own way of saying so (``builder.engines.remote_address``).
     What works is remembered: a second call costs no call of an engine (``dib-ctr doctor`` tries anew).
     """
-    remote.use(name, host)
+    remote_address.use(name, host)
     if name != AUTO:
         engine = make(name)
         engine.probe()
@@ -83,7 +84,7 @@ def select(name: str = AUTO, host: str = "") -> Engine:
             reasons.append(f"{candidate}: {error.what}")
             continue
         if candidate != last:
-            memory.remember(AUTO, memory.stamp(), {"name": candidate, "since": time.time()})
+            probe_results.remember(AUTO, probe_results.stamp(), {"name": candidate, "since": time.time()})
         return engine
     raise BuildError(
         "no engine works here:\n  " + "\n  ".join(reasons),
@@ -93,7 +94,7 @@ def select(name: str = AUTO, host: str = "") -> Engine:
 
 def _last() -> str | None:
     """What "auto" found, while that holds."""
-    found = memory.recall(AUTO, memory.stamp())
+    found = probe_results.recall(AUTO, probe_results.stamp())
     if not isinstance(found, dict):
         return None
     is_first = found["name"] == next(iter(ADAPTERS))

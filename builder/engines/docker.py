@@ -1,7 +1,8 @@
 """docker's command line. Its containers belong to a daemon that is mostly root of the host, and it maps no ids.
 
-So the container runs as an ordinary user, who opens a user namespace of his own (``stages.namespace``). Where the
-daemon itself is rootless or maps its users, its containers' root is no root of the host and can do the work directly.
+So the container runs as an ordinary user, who opens a user namespace of his own (``stages.sandbox.user_namespace``).
+Where the daemon itself is rootless or maps its users, its containers' root is no root of the host and can do the work
+directly.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from builder.engines import blockdevices, memory, rights, trial
-from builder.engines.commandline import CommandLineEngine, last_line
-from builder.engines.nested import enter
+from builder.engines import block_devices, probe_container, rights
+from builder.engines.command_engine import CommandLineEngine, last_line
 from builder.engines.protocol import STORE, Container, EngineError
-from builder.engines.ranges import FIRST
-from builder.engines.remote import check_architecture
+from builder.engines.remote_address import check_architecture
+from builder.engines.subordinate_ids import FIRST
+from builder.engines.user_namespace import enter
+from builder.host_state import probe_results
 
 RIGHTS = (
     "--security-opt=seccomp=unconfined",
@@ -53,13 +55,13 @@ class Docker(CommandLineEngine):
         """See CommandLineEngine."""
         network = "--network=host" if container.network else "--network=none"
         if container.privileged:
-            return [network, *blockdevices.options(container)]
+            return [network, *block_devices.options(container)]
         user = [] if self.found.direct else [f"--user={BUILD_USER}"]
         return [network, *self.found.rights, *rights.options(mapped=self.found.direct), *user]
 
     def command(self, container: Container) -> tuple[str, ...]:
         """See CommandLineEngine."""
-        if container.image == trial.IMAGE or container.privileged:
+        if container.image == probe_container.IMAGE or container.privileged:
             return container.argv
         return container.argv if self.found.direct else enter(container.argv)
 
@@ -67,14 +69,14 @@ class Docker(CommandLineEngine):
         endpoint = os.environ.get("DOCKER_HOST", "") + os.environ.get("DOCKER_CONTEXT", "")
         config = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
         program = shutil.which("docker") or ""
-        return memory.stamp(program, config, "/etc/docker/daemon.json") + f" at={endpoint}"
+        return probe_results.stamp(program, config, "/etc/docker/daemon.json") + f" at={endpoint}"
 
     def probe(self) -> None:
         """See Engine."""
         if shutil.which("docker") is None:
             hint = "sudo apt-get install docker.io"
             raise EngineError(self.name, "docker is not there", "docker: not found", hint=hint)
-        known = memory.recall(self.name, self._stamp())
+        known = probe_results.recall(self.name, self._stamp())
         if known is not None:
             self.found = Found(known["direct"], tuple(known["rights"]))
             return
@@ -82,16 +84,18 @@ class Docker(CommandLineEngine):
             self.name, self.ask(["version", "--format", "{{.Server.Arch}}"], "talk to the daemon").strip()
         )
         said: list[str] = []
-        with trial.archive() as archive:
-            self.import_image(archive, trial.IMAGE)
+        with probe_container.archive() as archive:
+            self.import_image(archive, probe_container.IMAGE)
         try:
             for found in choices():
                 self.found = found
-                done = self.try_container(Container(trial.IMAGE, trial.namespaced(STORE, direct=found.direct)))
-                if trial.succeeded(self, done.errors) and done.status == 0:
-                    memory.remember(self.name, self._stamp(), asdict(found))
+                done = self.try_container(
+                    Container(probe_container.IMAGE, probe_container.namespaced(STORE, direct=found.direct))
+                )
+                if probe_container.succeeded(self, done.errors) and done.status == 0:
+                    probe_results.remember(self.name, self._stamp(), asdict(found))
                     return
                 said.append(done.errors.strip())
         finally:
-            trial.remove(self)
+            probe_container.remove(self)
         raise EngineError(self.name, f"no container runs here: {last_line(said[0])}", "\n".join(said))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder.engines import leftovers
 from builder.engines.protocol import STORE, EngineError, ImageMissing, store_volume
-from builder.engines.sockets import LABELS, SocketEngine, Wanted, first_socket
+from builder.engines.socket_engine import LABELS, SocketEngine, Wanted, first_socket
 
 if TYPE_CHECKING:
     from docker import APIClient

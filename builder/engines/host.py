@@ -11,13 +11,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from builder.engines import conversation, memory, trial
-from builder.engines.commandline import TRIAL_TIME, fetch_argv, last_line
-from builder.engines.nested import PYTHON, enter, enter_with_all
+from blockdev.core.errors import BuildError
+from builder.engines import probe_container
+from builder.engines import process as conversation
+from builder.engines.command_engine import TRIAL_TIME, fetch_argv, last_line
 from builder.engines.protocol import Container, EngineError, OnLine
-from builder.engines.ranges import closed_folder, root_range
-from stages.errors import BuildError
-from stages.namespace import FAILED
+from builder.engines.subordinate_ids import closed_folder, root_range
+from builder.engines.user_namespace import PYTHON, enter, enter_with_all
+from builder.host_state import probe_results
+from stages.sandbox.user_namespace import FAILED
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HANDED_ON = ("TERM", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
@@ -150,7 +152,7 @@ class Host:
     def _failure(self, finished: conversation.Finished) -> EngineError | None:
         if finished.status != FAILED:
             return None
-        memory.forget(self.name)
+        probe_results.forget(self.name)
         return EngineError(self.name, f"no user namespace here: {last_line(finished.errors)}", finished.errors)
 
     def run(self, container: Container, request: bytes, on_line: OnLine) -> int:
@@ -188,7 +190,7 @@ class Host:
     def make_archive(self, argv: tuple[str, ...], environment: Mapping[str, str], output: int) -> None:
         """Run a command that writes a build image's archive to its standard output (the descriptor ``output``).
 
-        It has no store, and is no build container: for ``builder.toolimage``.
+        It has no store, and is no build container: for ``builder.build_image.ensure``.
         """
         process = subprocess.Popen(
             self._command(argv, network=True, limited=False),
@@ -215,20 +217,20 @@ class Host:
     def _stamp(self) -> str:
         programs = [found for name in ("newuidmap", "newgidmap") if (found := shutil.which(name))]
         apparmor = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
-        return memory.stamp(PYTHON, *programs, "/etc/subuid", "/etc/subgid", apparmor) + f" store={self.store}"
+        return probe_results.stamp(PYTHON, *programs, "/etc/subuid", "/etc/subgid", apparmor) + f" store={self.store}"
 
     def probe(self) -> None:
         """See Engine."""
-        if memory.recall(self.name, self._stamp()) is not None:
+        if probe_results.recall(self.name, self._stamp()) is not None:
             return
         self._prepare()
         done = subprocess.run(
-            self._command(trial.argv(self.store), network=True),
+            self._command(probe_container.argv(self.store), network=True),
             env=self._environment({}),
             capture_output=True,
             text=True,
             timeout=TRIAL_TIME,
         )
-        if not trial.succeeded(self, done.stdout + done.stderr) or done.returncode != 0:
+        if not probe_container.succeeded(self, done.stdout + done.stderr) or done.returncode != 0:
             raise EngineError(self.name, f"no build runs here: {last_line(done.stderr)}", done.stderr)
-        memory.remember(self.name, self._stamp(), True)
+        probe_results.remember(self.name, self._stamp(), True)

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.engines import conversation
-from builder.engines.memory import cache_folder
+from builder.engines import process
 from builder.engines.protocol import PREFIX
-from builder.engines.ranges import root_range
+from builder.engines.subordinate_ids import root_range
+from builder.host_state.probe_results import cache_folder
 
 Remove = Callable[[str], bool]  # removes the container of a name, running or not, and tells whether it is gone
 
@@ -50,7 +50,7 @@ def container(place: str, name: str, remove: Remove) -> Iterator[Life]:
         try:
             yield life
         finally:
-            with conversation.undisturbed():
+            with process.undisturbed():
                 if life.ended or remove(name):
                     note.unlink(missing_ok=True)
 

@@ -14,12 +14,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.engines import blockdevices, leftovers, memory, rights, trial
-from builder.engines.commandline import CommandLineEngine, last_line
+from builder.engines import block_devices, leftovers, probe_container, rights
+from builder.engines.command_engine import CommandLineEngine, last_line
 from builder.engines.protocol import STORE, Container, EngineError
-from builder.engines.ranges import FIRST, root_range
-from builder.engines.remote import check_architecture, podman_address, podman_options
-from stages.namespace import IDS
+from builder.engines.remote_address import check_architecture, podman_address, podman_options
+from builder.engines.subordinate_ids import FIRST, root_range
+from builder.host_state import probe_results
+from stages.sandbox.user_namespace import IDS
 
 # The masks and filters would keep stages from mounting.
 RIGHTS = (
@@ -100,7 +101,7 @@ def stamp() -> str:
     programs = [found for name in ("podman", "runc", "crun") if (found := shutil.which(name))]
     folders = (Path("/etc/containers"), Path.home() / ".config/containers")
     files = [folder / name for folder in folders for name in ("storage.conf", "containers.conf")]
-    state = memory.stamp(*programs, *files, "/etc/subuid", "/etc/subgid") + " ".join(own_storage())
+    state = probe_results.stamp(*programs, *files, "/etc/subuid", "/etc/subgid") + " ".join(own_storage())
     return f"{state} at={podman_address()}"
 
 
@@ -123,7 +124,7 @@ class Podman(CommandLineEngine):
         """See CommandLineEngine."""
         network = "--network=host" if container.network else "--network=none"
         if container.privileged:
-            return [network, *blockdevices.options(container), *self.found.run]
+            return [network, *block_devices.options(container), *self.found.run]
         return [network, *RIGHTS, *self._processes(), *self.found.run, *self._ids()]
 
     def _processes(self) -> list[str]:
@@ -169,12 +170,12 @@ class Podman(CommandLineEngine):
         if shutil.which("podman") is None:
             hint = "sudo apt-get install podman"
             raise EngineError(self.name, "podman is not there", "podman: not found", hint=hint)
-        known = memory.recall(self.name, stamp())
+        known = probe_results.recall(self.name, stamp())
         if known is not None:
             self.use(Found(tuple(known["general"]), tuple(known["run"]), known["root"]))
             return
         self._try_all()
-        memory.remember(self.name, stamp(), asdict(self.found))
+        probe_results.remember(self.name, stamp(), asdict(self.found))
 
     def _info(self) -> dict[str, Any]:
         done = subprocess.run([*self.plain, "info", "--format", "{{json .}}"], capture_output=True, text=True)
@@ -205,14 +206,14 @@ class Podman(CommandLineEngine):
 
     def _try_all(self) -> None:
         said: list[str] = []
-        with trial.archive() as archive:
+        with probe_container.archive() as archive:
             for found in self._candidates():
                 self.use(found)
-                if not self.has_image(trial.IMAGE):
-                    self.import_image(archive, trial.IMAGE)
-                done = self.try_container(Container(trial.IMAGE, trial.argv(STORE)))
-                if trial.succeeded(self, done.errors) and done.status == 0:
-                    trial.remove(self)
+                if not self.has_image(probe_container.IMAGE):
+                    self.import_image(archive, probe_container.IMAGE)
+                done = self.try_container(Container(probe_container.IMAGE, probe_container.argv(STORE)))
+                if probe_container.succeeded(self, done.errors) and done.status == 0:
+                    probe_container.remove(self)
                     return
                 said.append(done.errors.strip())
         raise EngineError(self.name, f"no container runs here: {said[0].splitlines()[-1]}", "\n".join(said))

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.engines import leftovers
-from builder.engines.commandline import NO_IMAGE
+from builder.engines.command_engine import NO_IMAGE
 from builder.engines.docker import BUILD_USER
 from builder.engines.protocol import STORE, EngineError, ImageMissing, store_volume
-from builder.engines.ranges import FIRST
-from builder.engines.sockets import LABELS, SocketEngine, Wanted, first_socket
+from builder.engines.socket_engine import LABELS, SocketEngine, Wanted, first_socket
+from builder.engines.subordinate_ids import FIRST
 
 if TYPE_CHECKING:
     from podman import PodmanClient

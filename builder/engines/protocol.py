@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from stages.errors import BuildError
+from blockdev.core.errors import BuildError
 
 STORE = "/store"  # where the store is mounted in every build container; the host engine has its own path (Engine.store)
 PREFIX = "dib-ctr-"  # how the name of every container begins
@@ -28,7 +28,7 @@ OnLine = Callable[[str, Send | None], None]  # without Send: a line of standard 
 
 
 class ImageMissing(BuildError):  # noqa: N818 - it is a state, not a fault
-    """The build image is not there: make it (``builder.toolimage.ensure``) and run again."""
+    """The build image is not there: make it (``builder.build_image.ensure.ensure``) and run again."""
 
     def __init__(self, reference: str) -> None:
         super().__init__(f"the build image {reference} is not there", hint="run the command again: it makes the image")
@@ -71,7 +71,7 @@ class Container:
 
 
 class Engine(Protocol):
-    """One way to run build containers. Methods raise ``stages.errors.BuildError`` with a hint."""
+    """One way to run build containers. Methods raise ``blockdev.core.errors.BuildError`` with a hint."""
 
     name: str  # "podman", "docker", "podman-socket", "docker-socket", "host"
     store: str  # path of the store as the container sees it

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from blockdev.core.beneath import parts_of
+from blockdev.core.errors import BuildError, UsageError
 from builder.inspection.limits import LARGEST_DOCUMENT
-from stages.errors import BuildError, UsageError
 
 PIECE = 1 << 18  # bytes read at once
 MOST_FILES = 100_000  # of an archive that holds an image

@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from builder.inspection.archives import first_in_layer
-from builder.inspection.content import SHOWN, first_spot
+from builder.inspection.file_diff import SHOWN, first_spot
 from builder.inspection.image import ImageFile, open_image
+from builder.inspection.layer_diff import first_in_layer
+from builder.inspection.printable import printable
 from builder.inspection.tree import FILE, FOLDER, LINK, Entry, Tree
-from builder.inspection.words import printable
 
 LIMIT = 100
 LARGEST = 256 << 20  # bytes of a file that are looked at for the place where it differs

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from blockdev.core.errors import BuildError, UsageError
 from builder.inspection.blobs import AGAIN, KINDS, PIECE, Archive, Blob, Folder, Place, document, parsed, plain
 from builder.inspection.layers import Layer, Read, members
 from builder.inspection.limits import MOST_LAYERS, Budget, limit_of_user
 from builder.inspection.tree import Keep, Merging, Tree
 from qemu.architecture import native
-from stages.errors import BuildError, UsageError
-from stages.export.oci import platform as platform_of
+from stages.outputs.formats.oci_image import platform as platform_of
 
 INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 CONFIGS = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")

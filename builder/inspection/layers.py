@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import IO
 
+from blockdev.core.errors import BuildError
 from builder.inspection.blobs import AGAIN, Blob, Place, verified
+from builder.inspection.decompress import Forward, unpacked
 from builder.inspection.limits import LARGEST_HEADER, Budget, limit_of_user
-from builder.inspection.streams import Forward, unpacked
-from stages.errors import BuildError
 
 XATTR = "SCHILY.xattr."
 ENCODING = ("utf-8", "surrogateescape")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from stages.errors import BuildError, UsageError
+from blockdev.core.errors import BuildError, UsageError
 
 VARIABLE = "DIB_CTR_IMAGE_LIMIT"  # of the user: the bytes of an image's unpacked layers, with a unit
 DEFAULT = "64GiB"

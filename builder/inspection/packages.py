@@ -13,15 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from blockdev.core.errors import BuildError
 from builder.inspection.tree import FOLDER, Tree
-from stages import packagedb, rpmdb
-from stages.errors import BuildError
+from stages.tree import package_database, rpm_database
 
 DPKG = "/var/lib/dpkg"
 APK = ("/lib/apk/db/installed", "/usr/lib/apk/db/installed")
 PACMAN = "/var/lib/pacman/local"
-VARDB = f"/{packagedb.VARDB}"
-RPM = tuple(f"/{folder}" for folder in rpmdb.FOLDERS)
+VARDB = f"/{package_database.VARDB}"
+RPM = tuple(f"/{folder}" for folder in rpm_database.FOLDERS)
 # The end of the path is enough: on the way may be a link that is not known yet.
 DATABASE = re.compile(
     r"/dpkg/(status|diversions|status\.d/[^/]+|info/[^/]+\.list)\Z|/apk/db/installed\Z|/pacman/local/[^/]+/(desc|files)\Z|"
@@ -58,12 +58,12 @@ def is_database(path: str) -> bool:
 
 def ownership(tree: Tree) -> Ownership:
     """Read the databases of a tree whose contents were kept as :func:`is_database` says."""
-    found: tuple[packagedb.Package, ...] = ()
-    headers: list[rpmdb.Header] = []
+    found: tuple[package_database.Package, ...] = ()
+    headers: list[rpm_database.Header] = []
     unread: tuple[str, ...] = ()
     with _databases(tree) as folder:
         try:
-            found, headers = packagedb.read(folder), _rpm_headers(folder)
+            found, headers = package_database.read(folder), _rpm_headers(folder)
         except BuildError as error:
             unread = (error.where,)
     names = _names(found)
@@ -82,7 +82,7 @@ def ownership(tree: Tree) -> Ownership:
     return Ownership(installed, owners, unread)
 
 
-def _names(found: Iterable[packagedb.Package]) -> dict[tuple[str, str, str], str]:
+def _names(found: Iterable[package_database.Package]) -> dict[tuple[str, str, str], str]:
     """What each (kind, name, architecture) is called; without an architecture the one or the first of that name."""
     names: dict[tuple[str, str, str], str] = {}
     for package in found:
@@ -177,11 +177,11 @@ def _apk(tree: Tree) -> Iterator[Owned]:
             yield "apk", name, architecture, paths
 
 
-def _rpm_headers(folder: Path) -> list[rpmdb.Header]:
-    return [header for place in RPM for header in rpmdb.read(Path(f"{folder}{place}"), place)]
+def _rpm_headers(folder: Path) -> list[rpm_database.Header]:
+    return [header for place in RPM for header in rpm_database.read(Path(f"{folder}{place}"), place)]
 
 
-def _rpm(headers: Iterable[rpmdb.Header]) -> Iterator[Owned]:
+def _rpm(headers: Iterable[rpm_database.Header]) -> Iterator[Owned]:
     for header in headers:
         yield "rpm", header.text("name"), header.text("arch"), header.paths
 
@@ -196,7 +196,7 @@ def _pacman(tree: Tree) -> Iterator[Owned]:
 def _portage(tree: Tree) -> Iterator[Owned]:
     for category in _below(tree, VARDB):
         for name in _below(tree, f"{VARDB}/{category}"):
-            found = packagedb.EBUILD.match(name)
+            found = package_database.EBUILD.match(name)
             if found:
                 contents = _text(tree, f"{VARDB}/{category}/{name}/CONTENTS").split("\n")
                 yield (

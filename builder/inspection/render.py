@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from builder.inspection.printable import printable
 from builder.inspection.size import NO_PACKAGE, Change, Comparison, Share, Size, compare, largest
-from builder.inspection.words import printable
-from builder.progress import size, table
+from builder.progress.report import size, table
 
 VIEWS = ("package", "directory", "layer")
 TOP = 20

@@ -13,9 +13,9 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from blockdev.core.errors import BuildError
 from builder.inspection.blobs import PIECE
 from builder.inspection.layers import Member
-from stages.errors import BuildError
 
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"

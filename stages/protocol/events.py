@@ -1,8 +1,8 @@
-"""Every kind of event (``stages.events`` says what each means): its fields, their types and sizes.
+"""Every kind of event (``stages.protocol.emit`` says what each means): its fields, their types and sizes.
 
 The host reads each line of a build container with :func:`parse` before anything else looks at it. What an event says is
 then of the right type and size, and still untrue where the container wants it to be: whether it fits the request,
-``builder.boundary`` looks.
+``builder.build.boundary`` looks.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from stages.errors import BuildError
-from stages.events import LONGEST_LINE, LONGEST_TEXT, LONGEST_TRACE, MOST_TAIL, Event
+from blockdev.core.errors import BuildError
+from stages.protocol.emit import LONGEST_LINE, LONGEST_TEXT, LONGEST_TRACE, MOST_TAIL, Event
 from stages.protocol.readers import Reader, boolean, choice, integer, many, mapping, number, plain, record, text
-from stages.request import DISK_TYPES, OUTPUT_TYPES
+from stages.protocol.request import DISK_TYPES, OUTPUT_TYPES
 
 ORDINARY = 1 << 20  # bytes of a line
 LONG = 48 << 20

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from stages.errors import UsageError
+from blockdev.core.errors import UsageError
 
 FILE = "secret-variables"
 NAME = re.compile(r"[A-Za-z_*][A-Za-z0-9_*]*\Z")

@@ -105,7 +105,7 @@ class Redaction:
         return pattern.sub(WITHHELD, text) if pattern else text
 
     def event(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """An event (``stages.events``) with its texts masked."""
+        """An event (``stages.protocol.emit``) with its texts masked."""
         if self._pattern is None or event.get("type") not in _WITH_TEXTS:
             return dict(event)
         return {name: self._masked_text(value) if name in _TEXTS else value for name, value in event.items()}

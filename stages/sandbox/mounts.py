@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from stages import nativetools, syscalls
-from stages.places import BUILD_DIR, HOOKS_INSIDE, SECRETS, TARGET_ROOT
-from stages.sandbox import system
+from blockdev.core import syscalls
+from blockdev.core.syscalls import attach_mount, copy_mount, mount
+from blockdev.tree import recorded_status
+from stages.sandbox import native_tools, system
+from stages.sandbox.paths import BUILD_DIR, HOOKS_INSIDE, SECRETS, TARGET_ROOT
 from stages.sandbox.view import View
-from stages.supervise import records
-from stages.syscalls import attach_mount, copy_mount, mount
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _KERNEL = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
@@ -98,9 +98,9 @@ def collect(view: View) -> Collected:
     found.then(_attach_kernel, copy_mount("/sys", recursive=True, read_only=True), Path("/sys"))
     found.then(_devices, Path("/dev"), {name: copy_mount(f"/dev/{name}") for name in DEVICES})
     if view.native:
-        place = Path(nativetools.PLACE)
+        place = Path(native_tools.PLACE)
         found.show(view.native[0], place / "own", read_only=True)
-        found.then(nativetools.link, place, view.native[1])
+        found.then(native_tools.link, place, view.native[1])
     (_collect_inside if view.inside else _collect_outside)(view, found)
     return found
 
@@ -346,5 +346,5 @@ def remove_stand_ins(dev: Path) -> None:
         return
     for name in DEVICES:
         file = dev / name
-        if _is(file, stat.S_ISREG) and records.read(str(file), records.NODE) is None:
+        if _is(file, stat.S_ISREG) and recorded_status.read(str(file), recorded_status.NODE) is None:
             file.unlink()

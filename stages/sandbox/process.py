@@ -23,12 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from stages import init, syscalls
-from stages.places import BUILD_DIR
-from stages.sandbox import limits, mounts
+from blockdev.core import syscalls
+from stages.sandbox import init_process, limits, mounts
+from stages.sandbox.paths import BUILD_DIR
+from stages.sandbox.seccomp import supervisor
+from stages.sandbox.seccomp.syscalls import enter
 from stages.sandbox.view import View
-from stages.supervise import listener
-from stages.supervise.kernel import enter
 
 NOT_SET_UP = "dib-ctr: the sandbox could not be set up"  # in the output, where no script of anybody's has run
 NO_SANDBOX = 125  # the exit status that goes with it
@@ -174,9 +174,9 @@ def _init(
         _become(argv, environment, channel)
     if channel:
         channel.close()
-    status = init.reap_until(child)
-    if left := init.stop_the_rest(proc):
-        os.write(2, init.told(left).encode())
+    status = init_process.reap_until(child)
+    if left := init_process.stop_the_rest(proc):
+        os.write(2, init_process.told(left).encode())
     if report is not None:
         with open(mountinfo, "rb") as lines:  # noqa: PTH123 (a descriptor)
             os.write(report, b"".join(line for line in lines if BUILD_DIR.encode() in line))
@@ -187,7 +187,7 @@ def _become(argv: Sequence[str], environment: Mapping[str, str], channel: socket
     for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     if channel:
-        listener.hand_over(channel)
+        supervisor.hand_over(channel)
     os.closerange(3, _ALL_DESCRIPTORS)
     try:
         os.execve(argv[0], list(argv), dict(environment))

@@ -12,13 +12,13 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from stages.errors import BuildError
-from stages.keptmounts import KeptMount, kept_mounts
+from blockdev.core.errors import BuildError
 from stages.sandbox import limits, spawner
+from stages.sandbox.persistent_mounts import KeptMount, kept_mounts
 from stages.sandbox.process import NO_SANDBOX, NOT_SET_UP, Wires, start, wait
+from stages.sandbox.seccomp import supervisor as listener
 from stages.sandbox.spawner import Running
 from stages.sandbox.view import View
-from stages.supervise import listener
 
 
 def engine_fault(status: int, said: str) -> BuildError | None:
@@ -46,7 +46,7 @@ def run(
     everything in the sandbox is killed, as it is where it passes its limits (``stages.sandbox.limits``). What the
     sandbox itself cannot set up is reported in the output, with 125. ``on_mounts`` gets the mounts that the stage
     leaves for later ones, ``on_answers`` how many calls of each kind got another answer than the kernel's
-    (``stages.supervise.answers.notes`` words them).
+    (``stages.sandbox.seccomp.policy.notes`` words them).
     """
     reader, writer = os.pipe()
     report_reader, report = os.pipe()

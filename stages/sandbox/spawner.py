@@ -18,11 +18,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from stages import syscalls
-from stages.errors import BuildError
+from blockdev.core import syscalls
+from blockdev.core.errors import BuildError
 from stages.sandbox import process
+from stages.sandbox.seccomp import supervisor as listener
 from stages.sandbox.view import View
-from stages.supervise import listener
 
 _LENGTH = struct.Struct("!Q")
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stages import nativetools
+from stages.sandbox import native_tools
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class View:
     empty folder on a tmpfs for mount points. ``masked`` are folders to hide where they lie below a folder with programs
     (a store in /usr). ``image_cache`` is the scripts' own cache (DIB_IMAGE_CACHE), for outside stages that use it.
     ``given`` are files of the user's machine by the path at which an outside stage sees them. ``supervised``: system
-    calls that a user namespace refuses are answered (see ``stages.supervise``), where the kernel has what that takes.
-    ``short_places``: among them places in directories, for 32-bit programs in an interpreter. ``furnished``: an
+    calls that a user namespace refuses are answered (see ``stages.sandbox.seccomp``), where the kernel has what that
+    takes. ``short_places``: among them places in directories, for 32-bit programs in an interpreter. ``furnished``: an
     outside stage has the kernel's file systems in the tree, too, as diskimage-builder mounts them after ``root.d``;
     without, just the devices that programs in the tree cannot do without. ``native``: this machine's programs for a
-    foreign tree, and which of them serve (``stages.nativetools``). ``settings``: an /etc that was made
-    ready for all outside stages of a build (``stages.sandbox.mounts.prepare_settings``); without, each makes its own.
+    foreign tree, and which of them serve (``stages.sandbox.native_tools``). ``settings``: an /etc that was made ready
+    for all outside stages of a build (``stages.sandbox.mounts.prepare_settings``); without, each makes its own.
     """
 
     inside: bool
@@ -52,5 +52,5 @@ class View:
     supervised: bool = True
     short_places: bool = False
     furnished: bool = False
-    native: tuple[Path, tuple[nativetools.Tool, ...]] | None = None
+    native: tuple[Path, tuple[native_tools.Tool, ...]] | None = None
     settings: Path | None = None

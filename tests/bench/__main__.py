@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from qemu.architecture import native
-from stages import aptsources
+from stages.repositories import apt_sources
 from tests.bench.cache import cache
 from tests.bench.disks import disks, peak
 from tests.bench.figures import Bench, Figure, run, spent
@@ -103,11 +103,11 @@ def machinery(bench: Bench) -> list[Figure]:
 
 def cold(bench: Bench) -> list[Figure]:
     """debian-minimal from nothing, and with its packages in the cache; beside mmdebstrap of the same set to a tar."""
-    mirror = aptsources.debian_mirror()
+    mirror = apt_sources.debian_mirror()
     sources = [f"deb {mirror.archive} {suite} main" for suite in ("trixie", "trixie-updates")]
     sources.append(f"deb {mirror.security} trixie-security main")
     target = bench.folder / "mmdebstrap.tar"
-    options = ["--variant=apt", *(f"--aptopt={line.rstrip(';')}" for line in aptsources.settings())]
+    options = ["--variant=apt", *(f"--aptopt={line.rstrip(';')}" for line in apt_sources.settings())]
 
     def peer() -> None:
         target.unlink(missing_ok=True)
@@ -187,17 +187,17 @@ def image_sizes(bench: Bench) -> list[Size]:
         "debian-minimal",
     )
     command.build("-o", f"oci,dest={more}", "-p", "nginx-light", "debian-minimal")
-    mirror = aptsources.debian_mirror()
+    mirror = apt_sources.debian_mirror()
     sources = [f"deb {mirror.archive} {suite} main" for suite in ("trixie", "trixie-updates")]
     sources.append(f"deb {mirror.security} trixie-security main")
-    minbase, options = bench.folder / "minbase.tar", [f"--aptopt={line.rstrip(';')}" for line in aptsources.settings()]
+    minbase, options = bench.folder / "minbase.tar", [f"--aptopt={line.rstrip(';')}" for line in apt_sources.settings()]
     minbase.unlink(missing_ok=True)
     run("mmdebstrap", "--variant=minbase", *options, "trixie", str(minbase), *sources)
     run("gzip", "-k", "-f", "-6", str(minbase))
     run("podman", "import", str(minbase), "localhost/dib-ctr-bench-minbase:1")
     folder = bench.folder / "same-set"
     folder.mkdir(exist_ok=True)
-    (folder / "95host").write_text("\n".join(aptsources.settings()) + "\n")
+    (folder / "95host").write_text("\n".join(apt_sources.settings()) + "\n")
     (folder / "Containerfile").write_text(
         "FROM localhost/dib-ctr-bench-minbase:1\nCOPY 95host /etc/apt/apt.conf.d/95host\n"
         "RUN apt-get update && apt-get install -y --no-install-recommends nginx-light "

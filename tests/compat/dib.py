@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from stages import aptsources
+from stages.repositories import apt_sources
 
 ROOT = Path(os.environ.get("DIB_CTR_COMPAT_ROOT", "/var/tmp/dib-ctr-compat"))
 VENV = Path(os.environ.get("DIB_CTR_COMPAT_DIB", "/var/tmp/dib-ctr-compat/dib"))
@@ -44,7 +44,7 @@ class DibError(Exception):
 
 def variables(release: str = RELEASE) -> dict[str, str]:
     """What both builders are given: the release, and this machine's mirror as its apt configuration has it."""
-    mirror = aptsources.debian_mirror()
+    mirror = apt_sources.debian_mirror()
     lines = [f"default:deb {mirror.archive} {release} main"]
     if mirror.security:
         lines.append(f"security:deb {mirror.security} {release}-security main")

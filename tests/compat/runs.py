@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages import aptsources
+from stages.repositories import apt_sources
 from tests import upstream
 from tests.compat import compare, dib, index
 from tests.compat.results import BUILDS, DIFFERS, FAILS, SAME, Result, failure
@@ -140,4 +140,4 @@ def prepare(run: Run) -> None:
     for each in ("out", "store", "references"):
         (run.folder / each).mkdir(parents=True, exist_ok=True)
     run.folder.chmod(0o755)
-    (run.folder / "sources.list").write_text(aptsources.debian_mirror().sources(dib.RELEASE) + "\n")
+    (run.folder / "sources.list").write_text(apt_sources.debian_mirror().sources(dib.RELEASE) + "\n")

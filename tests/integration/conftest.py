@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from builder import toolimage
+from builder.build_image import ensure
 from tests.integration import engine_cases
 from tests.integration.engine_cases import Case, missing
 from tests.integration.synthetic import require_root
@@ -139,7 +139,7 @@ def case(request: pytest.FixtureRequest, open_folder: Path) -> Iterator[Case]:
     with contextlib.ExitStack() as stack:
         if adapter == "podman-socket":
             environment["CONTAINER_HOST"] = stack.enter_context(engine_cases.podman_service(folder, user))
-        yield from _ready(Case(name, adapter, toolimage.reference(), user, environment), request)
+        yield from _ready(Case(name, adapter, ensure.reference(), user, environment), request)
 
 
 def _ready(made: Case, request: pytest.FixtureRequest) -> Iterator[Case]:

@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest
 
-from builder import engines, toolimage
-from builder.engines import nested
+from builder import engines
+from builder.build_image import ensure
+from builder.engines import user_namespace
 from builder.engines.protocol import Engine
 
 CASES = (
@@ -125,7 +126,7 @@ def preload() -> None:
     assert python_on_whales
     for name in engines.ADAPTERS:
         engines.make(name)
-    nested.enter(())
+    user_namespace.enter(())
     python_on_whales.DockerClient(client_call=["true"], client_type="podman")
 
 
@@ -206,7 +207,7 @@ def open_copy(folder: Path) -> dict[str, str]:
 def build_archive() -> Iterator[Path]:
     """A build image's root file system, made once for all engines."""
     with tempfile.NamedTemporaryFile(prefix="dib-ctr-test-", suffix=".tar", dir="/var/tmp") as archive:
-        toolimage.write_archive(archive.fileno())
+        ensure.write_archive(archive.fileno())
         Path(archive.name).chmod(0o644)
         yield Path(archive.name)
 

@@ -18,9 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stages.errors import BuildError
-from stages.export.archives import write_docker_archive, write_oci_archive, write_tar
-from stages.export.oci import ImageConfig, LayerSource, write_oci
+from blockdev.core.errors import BuildError
+from stages.outputs.formats.archives import write_docker_archive, write_oci_archive, write_tar
+from stages.outputs.formats.oci_image import ImageConfig, LayerSource, write_oci
 
 EPOCH = 1_700_000_000
 OLD = 1_500_000_000

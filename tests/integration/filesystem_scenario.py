@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from blockdev import filesystems
+from blockdev.core.errors import BuildError
 from blockdev.filesystems import Spec, measure, minimum_size
-from stages.errors import BuildError
 
 EPOCH = 1_700_000_000
 OLD = 1_500_000_000

@@ -17,13 +17,13 @@ import time
 from pathlib import Path
 
 from blockdev import filesystems
+from blockdev.core import syscalls
 from blockdev.filesystems import Spec
-from stages import syscalls
-from stages.export.archive import write_changes, write_tree
-from stages.places import TARGET_ROOT
+from stages.outputs.formats.tree_tar import write_changes, write_tree
 from stages.sandbox import sandbox
+from stages.sandbox.paths import TARGET_ROOT
+from stages.sandbox.seccomp import syscalls as kernel
 from stages.sandbox.view import View
-from stages.supervise import kernel
 
 EPOCH = 1_700_000_000
 KINDS = ("ext4", "xfs", "squashfs")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.element import BUILTIN
+from stages.element.resolve import BUILTIN
 from tests.integration.command import ELEMENTS, Command, Outcome, script, write_element
 from tests.mirrors.apk import Key, Package, write_repository
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stages import packagedb
+from stages.tree import package_database
 from tests.integration.command import Command, Outcome, kept_packages, write_planting_element
 from tests.integration.synthetic import login, mirrors_folder
 from tests.mirrors import pacman
@@ -72,7 +72,7 @@ def test_a_container(arch: Arch) -> None:
     assert sorted(file.name for file in (tree / "etc/pacman.d").iterdir()) == ["mirrorlist"]
     assert f"Server = {arch.address}/$repo/os/$arch" in (tree / "etc/pacman.d/mirrorlist").read_text()
     assert not [*(tree / "var/lib/pacman/sync").iterdir(), *(tree / "var/cache/pacman/pkg").iterdir()]
-    found = {package.name: package.version for package in packagedb.read(tree)}
+    found = {package.name: package.version for package in package_database.read(tree)}
     assert found[pacman.EXTRA] == "1-1"
     assert {"base", "glibc", "pacman"} <= found.keys()
     described = (tree / f"var/lib/pacman/local/{pacman.EXTRA}-1-1/desc").read_text()

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from builder.inspection.image import ImageFile, open_image
-from builder.push import check, parse_reference, push
-from stages.artifacts import MANIFEST
+from builder.registry.push import check, parse_reference, push
+from stages.outputs.artifact import MANIFEST
 from tests.integration.command import Command, script, write_element
 from tests.integration.engine_cases import missing
 from tests.integration.registry import Running, registry

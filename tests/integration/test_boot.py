@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.engines import memory
+from blockdev.core.errors import UsageError
+from builder.host_state import probe_results
 from qemu import fat12
 from qemu.accelerator import GUESTS, Accelerator, choose, guest_runs
-from qemu.image import probe
-from stages.errors import UsageError
+from qemu.disk_format import probe
 from tests.integration import bootdisk
 from tests.integration.bootdisk import HALT, START_AGAIN, SWITCH_OFF, Linux, grub_disk, sector_disk, tool
 from tests.integration.command import Outcome
@@ -255,7 +255,7 @@ def test_the_guest_of_the_kvm_probe_runs_where_anything_does() -> None:
     emulator = "/usr/bin/qemu-system-x86_64"
     assert guest_runs(GUESTS["amd64"], emulator, TCG)
     kvm = guest_runs(GUESTS["amd64"], emulator, ("-accel", "kvm", "-cpu", "host"))
-    assert choose("amd64", emulator, memory) is (Accelerator.KVM if kvm else Accelerator.TCG)
+    assert choose("amd64", emulator, probe_results) is (Accelerator.KVM if kvm else Accelerator.TCG)
 
 
 def test_other_tools_find_the_seeds_file_system_sound(tmp_path: Path) -> None:

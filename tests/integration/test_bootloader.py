@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from blockdev.bootloader import find
+from blockdev.bootloader.grub import find
 from tests.integration import bootdisk
 from tests.integration.bootdisk import GRUB, Linux, tool
 from tests.integration.command import ELEMENTS, Command, script, write_element

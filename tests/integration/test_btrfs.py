@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from blockdev import filesystems
+from blockdev.core.errors import BuildError
 from blockdev.filesystems import Spec, Subvolume
-from stages.errors import BuildError
 from tests.integration.engine_cases import missing
 
 PATH = os.environ["PATH"] + ":/usr/sbin:/sbin"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from builder.layercache.entries import Entry, read_index, write_index
+from builder.remote_cache.index import Entry, read_index, write_index
 from tests.integration.command import ELEMENTS, Command, Outcome, script, stage_scripts, write_element
 from tests.integration.registry import PASSWORD, USER, Answer, Asked, Running, proxy, registry
 
@@ -342,7 +342,7 @@ def test_a_registry_that_dies_in_the_middle(open_folder: Path, filled: tuple[str
 
 def poison(folder: Path, title: str, data: bytes) -> None:
     """Give a stage another blob, with an index that fits."""
-    from builder.layercache.entries import digest_of
+    from builder.remote_cache.index import digest_of
 
     changed = []
     for entry in listed(folder):

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.layercache import actions
-from builder.layercache.actions import InActions
+from builder.remote_cache import github_actions
+from builder.remote_cache.github_actions import InActions
 from tests.integration.actionscache import TOKEN, Service, service
 from tests.integration.command import ELEMENTS, Command, Outcome, stage_scripts, write_element
 from tests.integration.engine_cases import missing
@@ -64,7 +64,7 @@ def test_what_githubs_cache_refuses_costs_time_only(running: Service, place: Pat
 
 
 def test_a_large_blob_goes_in_blocks(running: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actions, "BLOCK", 1000)
+    monkeypatch.setattr(github_actions, "BLOCK", 1000)
     place = InActions("x", variables(running))
     data = os.urandom(3500)
     place.put_blob("sha256:" + "0" * 64, len(data), io.BytesIO(data))

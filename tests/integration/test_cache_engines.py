@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from builder import engines, toolimage
+from builder import engines
+from builder.build_image import ensure
 from builder.engines.protocol import Engine
 from tests.integration import engine_cases
 from tests.integration.command import ELEMENTS, Command, has, stage_scripts, write_element
@@ -38,8 +39,8 @@ def machine(
         store = f"dib-ctr-test-{os.getpid()}-{len(made)}"
         monkeypatch.setenv("DIB_CTR_STORE", store)
         engine = engines.select(name)
-        if image and not engine.has_image(toolimage.reference()):
-            engine_cases.give_image(engine, str(build_archive()), toolimage.reference())
+        if image and not engine.has_image(ensure.reference()):
+            engine_cases.give_image(engine, str(build_archive()), ensure.reference())
         made.append((store, engine))
         return Command(name, place / store, place / f"out-{len(made)}", (place / "elements", ELEMENTS))
 
@@ -76,8 +77,8 @@ def test_a_machine_without_a_build_image_takes_it_from_the_cache(
 ) -> None:
     """Made once, of a recipe of this test's own."""
     machine("podman")
-    monkeypatch.setenv("DIB_CTR_BASE_IMAGE", toolimage.reference())
-    own = toolimage.reference()
+    monkeypatch.setenv("DIB_CTR_BASE_IMAGE", ensure.reference())
+    own = ensure.reference()
     podman = engines.select("podman")
     with registry(place / "registry") as running:
         cache = f"type=registry,ref={running.host}/cache/images:x,insecure=true"

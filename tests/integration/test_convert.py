@@ -17,7 +17,7 @@ import pytest
 
 from blockdev import convert as conversion
 from blockdev.convert import FORMATS, Wish, convert, convert_all, verify
-from stages.errors import BuildError, UsageError
+from blockdev.core.errors import BuildError, UsageError
 
 SIZE = 64 << 20
 WISH = Wish(format="qcow2", name="disk", epoch=1_763_800_000, seed="some seed")

@@ -16,7 +16,7 @@ import pytest
 
 from builder.engines import select
 from builder.engines.podman import Podman
-from stages.aptsources import settings
+from stages.repositories.apt_sources import settings
 from tests.integration.command import Command, has
 
 pytestmark = pytest.mark.slow

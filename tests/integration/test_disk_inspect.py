@@ -16,17 +16,17 @@ from typing import Any
 import pytest
 
 from blockdev.convert import FORMATS, Wish, convert
+from blockdev.core.errors import BuildError
 from blockdev.filesystems.region import Region, copy_range
 from blockdev.inspect import typenames
+from blockdev.inspect.bytes_view import view
 from blockdev.inspect.model import Content, Inspection
 from blockdev.inspect.signatures import identify
 from blockdev.inspect.survey import inspect
-from blockdev.inspect.view import view
 from blockdev.lvm.allocate import Wanted, allocate
 from blockdev.lvm.model import places as lvm_places
 from blockdev.lvm.write import write
-from builder.diskreport import draw
-from stages.errors import BuildError
+from builder.disk_view.inspection import draw
 from tests.integration.bootdisk import grub_disk, tool
 
 MIB = 1 << 20

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blockdev.convert import Wish, convert, libzstd, qemu_img, verify
-from stages.errors import UsageError
+from blockdev.core.errors import UsageError
 
 WISH = Wish(format="vmdk", name="disk", epoch=0, seed="seed", checksums=())
 KINDS = ("qcow2", "vmdk")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from builder import trialbuild
-from builder.engines import nested, rights
+from builder.doctor import trial_build
+from builder.engines import rights, user_namespace
 from builder.engines.host import Host
 from builder.engines.protocol import Container, Engine
 from tests.integration.command import script
@@ -90,7 +90,7 @@ def test_every_engine_makes_the_same_tree_in_a_closed_store(
 def test_doctor_builds_a_tree_through_every_engine(case: Case, open_code: dict[str, str], own: Path) -> None:
     done = case.dib_ctr(open_code, "doctor", case.adapter, folder=own)
     assert done.returncode == 0, done.stdout + done.stderr
-    for step in trialbuild.STEPS:
+    for step in trial_build.STEPS:
         assert f"ok    {step.name}" in done.stdout
     assert "a tree of four stages" in done.stdout
     left: list[str] = case.call(_names_in_store, case.image)
@@ -107,7 +107,7 @@ def _names_in_store(engine: Engine, image: str) -> list[str]:
 def without_id_maps(monkeypatch: pytest.MonkeyPatch, place: Path) -> Iterator[Host]:
     """An engine whose containers run, and can map no ids into a stage's namespace."""
     fewer = {name: number for name, number in rights.CAPABILITIES.items() if name not in ("SETUID", "SETGID")}
-    monkeypatch.setattr(nested, "CAPABILITIES", fewer)
+    monkeypatch.setattr(user_namespace, "CAPABILITIES", fewer)
     monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))
     monkeypatch.setenv("DIB_CTR_STORE", str(place / "store"))
     engine = Host()
@@ -118,11 +118,11 @@ def without_id_maps(monkeypatch: pytest.MonkeyPatch, place: Path) -> Iterator[Ho
 
 def test_what_keeps_stages_from_running_is_found(without_id_maps: Host) -> None:
     """The probe's container runs; a build does not, and that is what is told."""
-    store, steps = trialbuild.run(without_id_maps)
+    store, steps = trial_build.run(without_id_maps)
     assert store.startswith(f"{without_id_maps.store}/doctor-")
     name, good, said = steps[-1]
     assert not good
-    assert name == trialbuild.STEPS[0].name
+    assert name == trial_build.STEPS[0].name
     assert "ermitted" in said
 
 

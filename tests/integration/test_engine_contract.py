@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 
+from blockdev.core.errors import BuildError
 from builder import engines
-from builder.engines import rights, trial
-from builder.engines.commandline import CommandLineEngine
+from builder.engines import probe_container, rights
+from builder.engines.command_engine import CommandLineEngine
 from builder.engines.protocol import PREFIX, Container, Engine, ImageMissing
-from stages.errors import BuildError
 from tests.integration.engine_cases import Case
 
 PYTHON = ("/usr/bin/python3", "-I", "-c")
@@ -139,7 +139,7 @@ def _send_much(engine: Engine, image: str) -> list[str]:
 
 
 def test_long_lines_arrive_whole(case: Case) -> None:
-    """Files that a build asks for travel as lines of a mebibyte (``stages.replay``)."""
+    """Files that a build asks for travel as lines of a mebibyte (``stages.lock.replay``)."""
     sums = [hashlib.sha256(str(number).encode() * (1 << 20)).hexdigest() for number in range(6)]
     assert case.call(_send_much, case.image) == sums
 
@@ -210,7 +210,7 @@ def mount(source, target, kind, flags=0, options=""):
     call(f"mount {kind} on {target}", libc.mount(source.encode(), str(target).encode(), kind.encode() or None,
          ctypes.c_ulong(flags), options.encode() or None))
 maps = {kind: pathlib.Path(f"/proc/self/{kind}_map").read_text() for kind in ("uid", "gid")}
-libc.umount2(b"/sys/kernel", 2)  # as stages.boot does: podman covers it where an ordinary user has the host's network
+libc.umount2(b"/sys/kernel", 2)  # as stages.agent.bootstrap does: podman covers it with the host's network
 ready, go = os.pipe(), os.pipe()
 child = os.fork()
 if child == 0:
@@ -265,7 +265,7 @@ def test_a_namespace_of_its_own_inside(case: Case, network: bool) -> None:
 
 
 def test_the_host_store_is_closed_to_others(case: Case) -> None:
-    """There are set-uid files in it; a volume's folder is closed by each build (``stages.boot``)."""
+    """There are set-uid files in it; a volume's folder is closed by each build (``stages.agent.bootstrap``)."""
     if case.adapter != "host":
         return
     store = Path(case.environment["DIB_CTR_STORE"])
@@ -497,7 +497,7 @@ def test_the_next_build_removes_what_a_killed_one_left(case: Case) -> None:
 @contextlib.contextmanager
 def docker_archive(folder: Path, name: str) -> Iterator[Path]:
     """A finished image as a docker-archive, made of the trial image's files."""
-    with trial.archive() as layer:
+    with probe_container.archive() as layer:
         data = layer.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)

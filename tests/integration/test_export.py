@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import sh
 
-from stages.export.archives import write_docker_archive, write_oci_archive
-from stages.export.oci import ImageConfig, LayerSource, platform, write_oci
+from stages.outputs.formats.archives import write_docker_archive, write_oci_archive
+from stages.outputs.formats.oci_image import ImageConfig, LayerSource, platform, write_oci
 
 HERE = Path(__file__).parent
 OUTER_ROOT = 100_000  # where root itself opens the namespace: the host id that becomes its root

@@ -20,9 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blockdev import filesystems
+from blockdev.core.errors import BuildError
 from blockdev.filesystems import Spec, measure, minimum_size
 from blockdev.filesystems.tools import PACKAGES
-from stages.errors import BuildError
 from tests.integration.engine_cases import missing
 from tests.integration.filesystem_scenario import EPOCH, OFFSET, OLD, SPARSE, TREES, content, spec
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stages import packagedb
+from stages.tree import package_database
 from tests.integration.command import Command, Outcome
 from tests.integration.synthetic import login, mirrors_folder
 from tests.mirrors import ebuilds, gentoo
@@ -67,7 +67,7 @@ def test_a_container(synthetic: Gentoo) -> None:
     left = ("var/db/repos/gentoo", "var/cache/distfiles", "var/cache/binpkgs", "var/tmp", "var/log")
     assert not [place for name in left for place in (tree / name).iterdir()]
     assert (tree / "var/lib/portage/world").read_text().split() == [ebuilds.EXTRA, ebuilds.FROM_SOURCE]
-    found = {package.name: package.version for package in packagedb.read(tree)}
+    found = {package.name: package.version for package in package_database.read(tree)}
     assert found[ebuilds.EXTRA] == found[ebuilds.FROM_SOURCE] == "1"
     assert {"sys-apps/baselayout", "sys-libs/glibc", "sys-apps/portage"} <= found.keys()
 

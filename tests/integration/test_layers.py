@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.export.layout import blob, read_image
+from stages.outputs.formats.oci_layout import blob, read_image
 from tests.integration.command import ELEMENTS, Command, Outcome, script, stage_scripts, write_element
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from blockdev import filesystems, luks
+from blockdev import filesystems
+from blockdev.core.errors import BuildError
 from blockdev.filesystems import Spec
 from blockdev.filesystems.region import Region
-from blockdev.luks import HEADER, Luks
-from stages.errors import BuildError
+from blockdev.volumes import luks
+from blockdev.volumes.luks import HEADER, Luks
 from tests.integration.engine_cases import missing
 
 OFFSET, SIZE, MIB = 3 << 20, 24 << 20, 1 << 20

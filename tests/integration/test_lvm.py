@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
+from blockdev.core.errors import BuildError
 from blockdev.filesystems.region import Region, holds
 from blockdev.lvm.allocate import Wanted, allocate
 from blockdev.lvm.model import LogicalVolume, PhysicalVolume, Segment, VolumeGroup, places
 from blockdev.lvm.read import Found, read
 from blockdev.lvm.write import write
-from stages.errors import BuildError
 from tests.integration.engine_cases import missing
 
 MIB = 1 << 20

@@ -8,9 +8,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from builder.engines.nested import PYTHON, enter
-from builder.engines.ranges import FIRST
-from stages.namespace import IDS
+from builder.engines.subordinate_ids import FIRST
+from builder.engines.user_namespace import PYTHON, enter
+from stages.sandbox.user_namespace import IDS
 
 ROOT = Path(__file__).parents[2]
 # The distribution's Python alone: what the engine itself takes of dib-ctr needs nothing more.
@@ -19,7 +19,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from builder.engines.host import Host
 from builder.engines.protocol import Container
-from builder.engines.ranges import root_range
+from builder.engines.subordinate_ids import root_range
 engine = Host()
 engine.probe()  # a container that mounts an overlay on the store
 said = []

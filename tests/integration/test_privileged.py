@@ -17,10 +17,10 @@ import pytest
 
 from blockdev.configuration.read import read
 from blockdev.filesystems.region import Region, copy_out
+from blockdev.layout.json import to_data
 from blockdev.layout.model import Layout
 from blockdev.layout.options import Options
 from blockdev.layout.plan import plan
-from blockdev.layout.record import to_data
 from blockdev.privileged import ledger
 from blockdev.privileged.release import release_left_over
 

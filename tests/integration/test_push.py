@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.multiarch import write_index
-from builder.push import check, parse_reference, push
-from stages.errors import BuildError
-from stages.export import layout
+from blockdev.core.errors import BuildError
+from builder.build.image_index import write_index
+from builder.registry.push import check, parse_reference, push
+from stages.outputs.formats import oci_layout
 from tests.integration.command import Command, Outcome
 from tests.integration.engine_cases import missing
 from tests.integration.registry import (
@@ -58,7 +58,7 @@ def image(command: Command) -> Path:
 
 
 def raw(host: str, path: str) -> bytes:
-    types = f"{layout.MANIFEST_TYPE}, {layout.INDEX_TYPE}"
+    types = f"{oci_layout.MANIFEST_TYPE}, {oci_layout.INDEX_TYPE}"
     asked = urllib.request.Request(f"http://{host}/v2/{path}", headers={"Accept": types})
     with urllib.request.urlopen(asked) as answer:
         data: bytes = answer.read()
@@ -71,19 +71,19 @@ def digest_of(data: bytes) -> str:
 
 def test_what_is_pushed_is_the_layouts_own_image(running: Running, image: Path, tmp_path: Path) -> None:
     reference = parse_reference(f"{running.host}/team/tiny:1.0")
-    digest = layout.read_image(image).digest
+    digest = oci_layout.read_image(image).digest
     assert push(image, reference, insecure=True) == f"{running.host}/team/tiny@{digest}"
     assert digest_of(raw(running.host, "team/tiny/manifests/1.0")) == digest
     back = tmp_path / "back"
     source = f"docker://{running.host}/team/tiny:1.0"
     subprocess.run(["skopeo", "copy", "--src-tls-verify=false", "-q", source, f"oci:{back}:1.0"], check=True)
-    assert layout.read_image(back).digest == digest
+    assert oci_layout.read_image(back).digest == digest
 
 
 def test_what_is_attached_is_found_by_the_rules_of_referrers(running: Running, image: Path) -> None:
     reference = parse_reference(f"{running.host}/team/attached:1")
     push(image, reference, insecure=True)
-    digest = layout.read_image(image).digest
+    digest = oci_layout.read_image(image).digest
     tag = digest.replace(":", "-")
     listed = json.loads(raw(running.host, f"team/attached/manifests/{tag}"))["manifests"]
     kinds = {"application/vnd.cyclonedx+json", "application/spdx+json", "application/vnd.in-toto+json"}
@@ -102,7 +102,7 @@ def test_what_is_attached_is_found_by_the_rules_of_referrers(running: Running, i
 def test_a_list_that_is_there_is_added_to(running: Running, image: Path, tmp_path: Path) -> None:
     reference = parse_reference(f"{running.host}/team/joined:1")
     subprocess.run(["cp", "-a", str(image), str(tmp_path / "one")], check=True)
-    digest = layout.read_image(image).digest
+    digest = oci_layout.read_image(image).digest
     listing = tmp_path / "one/referrers/sha256" / f"{digest.removeprefix('sha256:')}.json"
     whole = json.loads(listing.read_text())
     for part in (whole["manifests"][:1], whole["manifests"][1:]):
@@ -127,12 +127,12 @@ def both(image: Path, open_folder: Path) -> Path:
     """The small image twice, the second time as if it were for another architecture."""
     other = open_folder / "other"
     subprocess.run(["cp", "-a", str(image), str(other)], check=True)
-    parts = layout.read_image(image)
+    parts = oci_layout.read_image(image)
     layers = [
-        layout.Layer(each["mediaType"], each["digest"], each["size"], diff, "")
+        oci_layout.Layer(each["mediaType"], each["digest"], each["size"], diff, "")
         for each, diff in zip(parts.manifest["layers"], parts.config["rootfs"]["diff_ids"], strict=True)
     ]
-    layout.complete(other, layers, {"architecture": "riscv64", "os": "linux"}, "2026-01-01T00:00:00Z")
+    oci_layout.complete(other, layers, {"architecture": "riscv64", "os": "linux"}, "2026-01-01T00:00:00Z")
     write_index([image, other], open_folder / "both", "1", 1_700_000_000)
     return open_folder / "both"
 
@@ -155,7 +155,7 @@ def test_one_of_several_architectures_is_taken_out(both: Path, open_folder: Path
     """With skopeo (then umoci reads it), and with podman."""
     chosen = ["skopeo", f"--override-arch={arch}", "--override-os=linux", "copy", "-q"]
     subprocess.run([*chosen, f"oci:{both}", f"oci:{tmp_path}/one:1"], check=True)
-    assert layout.read_image(tmp_path / "one").config["architecture"] == arch
+    assert oci_layout.read_image(tmp_path / "one").config["architecture"] == arch
     rootless = [] if os.geteuid() == 0 else ["--rootless"]
     subprocess.run(["umoci", "unpack", *rootless, "--image", f"{tmp_path}/one:1", str(tmp_path / "bundle")], check=True)
     assert any((tmp_path / "bundle/rootfs").iterdir())
@@ -182,7 +182,7 @@ def cli(*arguments: str, environment: dict[str, str] | None = None) -> Outcome:
 
 def test_a_build_pushes_and_a_layout_can_be_pushed_later(running: Running, command: Command, image: Path) -> None:
     outcome = command.build("--push", f"{running.host}/built/tiny:1", "--insecure", "--name", "pushed", "tiny-os")
-    digest = layout.read_image(image).digest
+    digest = oci_layout.read_image(image).digest
     assert f"pushed: {running.host}/built/tiny@{digest}" in outcome.stderr
     said = cli("push", "--insecure", str(image), f"{running.host}/later/tiny:1")
     assert said.stdout.strip().endswith(f"{digest} (as 1)"), said.stderr
@@ -239,7 +239,7 @@ def test_a_registry_that_hands_out_tokens(running: Running, image: Path, tmp_pat
         assert refused.status == 1
         assert "podman login" in refused.stderr
         assert len(guard.issued) == issued
-    assert digest_of(raw(running.host, "team/token/manifests/1")) == layout.read_image(image).digest
+    assert digest_of(raw(running.host, "team/token/manifests/1")) == oci_layout.read_image(image).digest
 
 
 def test_a_registry_with_a_certificate_of_its_own(open_folder: Path, image: Path, tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_a_registry_that_stumbles_is_asked_again(
     name = f"team/flaky-{len(part)}"
     notes: list[str] = []
     with proxy(running.host, stumble) as host:
-        digest = layout.read_image(image).digest
+        digest = oci_layout.read_image(image).digest
         assert push(image, parse_reference(f"{host}/{name}:1"), insecure=True, on_note=notes.append).endswith(digest)
     assert len(stumble.failed) == 2
     assert [note for note in notes if "trying again in" in note]
@@ -288,7 +288,7 @@ def test_a_registry_that_stays_broken_is_given_up(
     running: Running, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr("builder.registry.pause", pauses.append)
+    monkeypatch.setattr("builder.registry.client.pause", pauses.append)
     stumble = Failing(1000, ("PUT",), "/manifests/")
     with proxy(running.host, stumble) as host, pytest.raises(BuildError) as raised:
         push(image, parse_reference(f"{host}/team/broken:1"), insecure=True)
@@ -335,14 +335,14 @@ def test_a_push_that_is_killed_leaves_no_tag_and_goes_on_later(running: Running,
         sent = len(running.requests("PATCH"))
         push(image, parse_reference(f"{host}/{name}:1"), insecure=True)
         assert len(running.requests("PATCH")) == sent
-    assert digest_of(raw(running.host, f"{name}/manifests/1")) == layout.read_image(image).digest
+    assert digest_of(raw(running.host, f"{name}/manifests/1")) == oci_layout.read_image(image).digest
 
 
 def test_a_registry_that_lists_what_is_attached_gets_no_list(running: Running, image: Path) -> None:
-    listing = json.dumps({"schemaVersion": 2, "mediaType": layout.INDEX_TYPE, "manifests": []}).encode()
+    listing = json.dumps({"schemaVersion": 2, "mediaType": oci_layout.INDEX_TYPE, "manifests": []}).encode()
 
     def lists(asked: Asked) -> Answer | None:
-        return Answer(200, {"Content-Type": layout.INDEX_TYPE}, listing) if "/referrers/" in asked.path else None
+        return Answer(200, {"Content-Type": oci_layout.INDEX_TYPE}, listing) if "/referrers/" in asked.path else None
 
     with proxy(running.host, lists) as host:
         push(image, parse_reference(f"{host}/team/modern:1"), insecure=True)
@@ -352,11 +352,11 @@ def test_a_registry_that_lists_what_is_attached_gets_no_list(running: Running, i
 def test_something_else_in_the_place_of_a_list_is_left_alone(running: Running, image: Path, tmp_path: Path) -> None:
     subprocess.run(["cp", "-a", str(image), str(tmp_path / "plain")], check=True)
     subprocess.run(["rm", "-r", str(tmp_path / "plain/referrers")], check=True)
-    tag = layout.read_image(image).digest.replace(":", "-")
+    tag = oci_layout.read_image(image).digest.replace(":", "-")
     push(tmp_path / "plain", parse_reference(f"{running.host}/team/taken:{tag}"), insecure=True)
     with pytest.raises(BuildError, match="something else"):
         push(image, parse_reference(f"{running.host}/team/taken:1"), insecure=True)
-    assert digest_of(raw(running.host, f"team/taken/manifests/{tag}")) == layout.read_image(image).digest
+    assert digest_of(raw(running.host, f"team/taken/manifests/{tag}")) == oci_layout.read_image(image).digest
 
 
 def test_a_registry_that_is_not_there_is_refused_before_any_work(command: Command) -> None:
@@ -389,8 +389,8 @@ def test_what_makes_no_sense_is_bad_usage(command: Command, image: Path, tmp_pat
 def test_a_push_that_fails_leaves_no_tag(open_folder: Path, image: Path, tmp_path: Path) -> None:
     """The tag comes last: what arrived before is no image yet."""
     subprocess.run(["cp", "-a", str(image), str(tmp_path / "torn")], check=True)
-    parts = layout.read_image(tmp_path / "torn")
-    layout.blob(tmp_path / "torn", parts.layer_digests[0]).unlink()
+    parts = oci_layout.read_image(tmp_path / "torn")
+    oci_layout.blob(tmp_path / "torn", parts.layer_digests[0]).unlink()
     with registry(open_folder / "empty-registry") as empty:
         with pytest.raises(BuildError, match="did not take the image"):
             push(tmp_path / "torn", parse_reference(f"{empty.host}/team/torn:1"), insecure=True)

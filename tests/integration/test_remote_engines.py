@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from builder import toolimage
+from builder.build_image import ensure
 from builder.engines.podman import Podman
 from tests.integration.command import ELEMENTS
 from tests.integration.engine_cases import missing
@@ -60,7 +60,7 @@ def podman_tcp() -> Iterator[str]:
         missing("there is no podman")
     engine = Podman()
     engine.probe()
-    toolimage.ensure(engine)
+    ensure.ensure(engine)
     port = free_port()
     command = [*engine.client, "system", "service", "--time=0", f"tcp://127.0.0.1:{port}"]
     with _served(command, port) as address:
@@ -112,7 +112,7 @@ def docker(docker_address: str, build_archive: Callable[[], Path]) -> Iterator[s
     """A docker daemon with the build image."""
     if shutil.which("docker") is None:
         missing("there is no docker")
-    image = toolimage.reference()
+    image = ensure.reference()
     client = ["docker", "--host", docker_address]
     if subprocess.run([*client, "image", "inspect", image], capture_output=True, check=False).returncode:
         subprocess.run([*client, "import", str(build_archive()), image], check=True, capture_output=True)

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 import builder
-from builder import engines, toolimage
+from builder import engines
+from builder.build_image import ensure
 from tests.integration import engine_cases
 from tests.integration.command import Command, script, write_element
 
@@ -177,7 +178,7 @@ def test_each_engine_gives_the_same_digest(
         monkeypatch.setenv("DOCKER_HOST", request.getfixturevalue("docker_address"))
     monkeypatch.setenv("DIB_CTR_STORE", f"dib-ctr-test-{os.getpid()}")
     engine = engines.select(name)
-    image = toolimage.reference()
+    image = ensure.reference()
     if not engine.has_image(image):
         engine_cases.give_image(engine, str(build_archive()), image)
     try:

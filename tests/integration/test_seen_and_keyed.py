@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from stages.environment import SERVICES
+from stages.element.environment import SERVICES
 from tests.integration.command import ELEMENTS, Command, script, write_element
 
 # Not by `env`, which is a way of asking for everything: what is there without being asked for must be covered as well.

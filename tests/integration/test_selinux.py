@@ -7,7 +7,7 @@ from pathlib import Path
 
 from blockdev import filesystems
 from blockdev.filesystems import Spec
-from stages.selinux import labels_of
+from blockdev.tree.selinux import labels_of
 from tests.integration.command import has
 from tests.integration.engine_cases import missing
 from tests.unit.test_selinux import tree_with

@@ -22,11 +22,11 @@ import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
+from blockdev.core.errors import BuildError
 from builder.inspection.compare import differences
 from builder.inspection.image import ImageFile, open_image
 from builder.inspection.size import NO_PACKAGE, measure
 from builder.inspection.tree import FILE, FOLDER, LINK
-from stages.errors import BuildError
 from tests.integration.command import Command, has
 from tests.integration.engine_cases import missing
 from tests.unit import handmade_images as made

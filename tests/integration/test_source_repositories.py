@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.element import BUILTIN
+from stages.element.resolve import BUILTIN
 from tests import upstream
 from tests.integration.command import ELEMENTS, Command, has, script, write_element
 

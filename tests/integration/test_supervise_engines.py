@@ -18,7 +18,7 @@ from tests.integration.engine_cases import ROOT, Case
 
 UNPACK = """
 import ctypes, io, os, subprocess, sys, tarfile, tempfile
-ctypes.CDLL(None).umount2(b"/sys/kernel", 2)  # as stages.boot
+ctypes.CDLL(None).umount2(b"/sys/kernel", 2)  # as stages.agent.bootstrap
 request = sys.stdin.buffer.read(int(sys.stdin.buffer.readline()))
 code = tempfile.mkdtemp()
 tarfile.open(fileobj=io.BytesIO(request)).extractall(code)

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from builder.check.run import check
-from builder.commands.survey import elements as command
-from stages.element import BUILTIN, find_elements, read_element, resolve
-from stages.errors import UsageError
-from stages.hooks import merge
-from stages.oddities import refuse_odd
-from stages.packages import check_pkg_map, check_rule, read_document, rules
+from blockdev.core.errors import UsageError
+from builder.commands.elements import elements as command
+from builder.elements.check.run import check
+from stages.element.hook_checks import refuse_odd
+from stages.element.hooks import merge
+from stages.element.package_installs import check_pkg_map, check_rule, read_document, rules
+from stages.element.resolve import BUILTIN, find_elements, read_element, resolve
 from tests import upstream
 
 WARNINGS = {

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blockdev import verity
+from blockdev.core.errors import BuildError
 from blockdev.filesystems.region import Region, holds
-from stages.errors import BuildError
+from blockdev.volumes import verity
 from tests.integration.engine_cases import missing
 
 PATH = os.environ["PATH"] + ":/usr/sbin:/sbin"

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from blockdev import filesystems
+from blockdev.core.errors import BuildError
 from blockdev.filesystems import Spec, measure
-from blockdev.filesystems.xfsdisk import Disk
-from stages.errors import BuildError
+from blockdev.filesystems.xfs_ondisk import Disk
 from tests.integration.engine_cases import missing
 from tests.integration.filesystem_scenario import EPOCH, LINE_END, full, listing
 

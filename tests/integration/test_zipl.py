@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.aptsources import debian_mirror
+from stages.repositories.apt_sources import debian_mirror
 from tests.integration.command import Command, script, write_element
 
 pytestmark = [pytest.mark.slow, pytest.mark.nightly]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stages.aptsources import debian_mirror
+from stages.repositories.apt_sources import debian_mirror
 from tests.matrix.results import BOOTED, BUILT, FAILED, Result
 from tests.matrix.rows import Row
 

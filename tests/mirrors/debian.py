@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 from qemu.architecture import native, runs
-from stages import aptsources
+from stages.repositories import apt_sources
 
 SUITE = "trixie"
 # Debian's own package management, what bootstraps leave behind, and what lies on file systems of a running machine.
@@ -197,12 +197,12 @@ def bootstrap(root: Path, packages: Iterable[str], architecture: str = "amd64") 
 
 
 def _bootstrap(made: Path, packages: Iterable[str], architecture: str) -> None:
-    mirror = aptsources.debian_mirror()
+    mirror = apt_sources.debian_mirror()
     argv = [
         *("mmdebstrap", "--mode=root", "--format=directory", "--variant=apt", "--quiet"),
         *(f"--architectures={architecture}", "--skip=check/empty,check/qemu,chroot/mount/sys"),
         f"--include={','.join(sorted(packages))}",
-        *(f"--aptopt={line.rstrip(';')}" for line in aptsources.settings()),
+        *(f"--aptopt={line.rstrip(';')}" for line in apt_sources.settings()),
         *('--aptopt=APT::Sandbox::User "root"', '--aptopt=Acquire::Languages "none"'),
         "--dpkgopt=force-unsafe-io",
         *(SUITE, str(made), *mirror.sources(SUITE).splitlines()),

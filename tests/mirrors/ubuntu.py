@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages import aptsources
+from stages.repositories import apt_sources
 from tests.mirrors.apt import control, fields, pack, publish, relate, run
 from tests.mirrors.debian import SUITE, cloud_config
 from tests.mirrors.keys import Key
@@ -82,11 +82,11 @@ def download(folder: Path, architecture: str = "amd64") -> tuple[Path, ...]:
         shutil.rmtree(folder, ignore_errors=True)
         for name in ("lists/partial", "cache/archives/partial", "etc"):
             (folder / name).mkdir(parents=True)
-        (folder / "sources.list").write_text(aptsources.debian_mirror().sources(SUITE) + "\n")
+        (folder / "sources.list").write_text(apt_sources.debian_mirror().sources(SUITE) + "\n")
         (folder / "apt.conf").write_text(
             "\n".join(
                 (
-                    *aptsources.settings(),
+                    *apt_sources.settings(),
                     f'Dir::Etc "{folder}/etc";',
                     f'Dir::Etc::SourceList "{folder}/sources.list";',
                     'Dir::Etc::SourceParts "/dev/null";',

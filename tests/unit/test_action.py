@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from builder import github
+from blockdev.core.errors import UsageError
 from builder.cli import main
-from stages.errors import UsageError
+from builder.frontends import github_action
 from tests.actions.expressions import ExpressionError, evaluate, filled
 from tests.actions.run import CHECKOUT, defaults, parsed
 
@@ -58,7 +58,7 @@ def test_steps_are_given_the_build_inputs_that_become_options() -> None:
     (build,) = (step for step in ACTION["runs"]["steps"] if step.get("id") == "build")
     given = {name.removeprefix("INPUT_").lower() for name in build["env"] if name.startswith("INPUT_")}
     others = {"elements", "images_file", "images", "cache", "packages", "boot_test", "arguments", "summary"}
-    assert given == {*github.ONCE, *github.BY_LINE, *others}
+    assert given == {*github_action.ONCE, *github_action.BY_LINE, *others}
     assert "password" not in given
 
 
@@ -68,7 +68,7 @@ def test_what_is_given_to_nobody_is_refused() -> None:
 
 
 def test_words_of_elements() -> None:
-    inputs = github.inputs_of(
+    inputs = github_action.inputs_of(
         {
             "INPUT_ELEMENTS": "debian-minimal\n vm ",
             "INPUT_OUTPUT": "qcow2\noci,compress=zstd\n",
@@ -82,7 +82,7 @@ def test_words_of_elements() -> None:
             "HOME": "/root",
         }
     )
-    assert github.words(inputs, REPORT) == [
+    assert github_action.words(inputs, REPORT) == [
         *("build", "--report", "report.json"),
         *("--output", "qcow2", "--output", "oci,compress=zstd", "--set", "A=1 2", "--set", "B=3"),
         *("--cache-from", "type=gha", "--cache-to", "type=dir,path=/c", "--cache-to", "type=gha"),
@@ -92,7 +92,7 @@ def test_words_of_elements() -> None:
 
 def test_words_of_a_file_of_images() -> None:
     inputs = {"images_file": "images.yaml", "images": "a b", "engine": "podman", "boot_test": "true"}
-    assert github.words(inputs, REPORT)[3:] == ["--engine", "podman", "-f", "images.yaml", "a", "b"]
+    assert github_action.words(inputs, REPORT)[3:] == ["--engine", "podman", "-f", "images.yaml", "a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -107,11 +107,11 @@ def test_words_of_a_file_of_images() -> None:
 )
 def test_inputs_that_cannot_be(inputs: dict[str, str], what: str) -> None:
     with pytest.raises(UsageError, match=what):
-        github.words(inputs, REPORT)
+        github_action.words(inputs, REPORT)
 
 
 def test_outputs_of_several_lines_are_read_back() -> None:
-    assert parsed(github.written({"a": "1", "b": "2\n3=4\n", "c": ""})) == {"a": "1", "b": "2\n3=4\n", "c": ""}
+    assert parsed(github_action.written({"a": "1", "b": "2\n3=4\n", "c": ""})) == {"a": "1", "b": "2\n3=4\n", "c": ""}
 
 
 TOLD: dict[str, Any] = {
@@ -143,7 +143,7 @@ TOLD: dict[str, Any] = {
 
 def test_outputs_of_a_report(tmp_path: Path) -> None:
     (tmp_path / "out/a.oci").mkdir(parents=True)
-    made = github.outputs(TOLD, tmp_path)
+    made = github_action.outputs(TOLD, tmp_path)
     assert made["path"] == str(tmp_path / "out/a.oci")
     assert made["paths"].splitlines() == [str(tmp_path / "out/a.oci"), "/else/a.tar"]
     assert made["files"] == ""  # a folder, and one that is not there
@@ -153,11 +153,11 @@ def test_outputs_of_a_report(tmp_path: Path) -> None:
 
 def test_every_output_of_the_build_step_is_written() -> None:
     read = set(re.findall(r"steps\.build\.outputs\.([a-z-]+)", TEXT))
-    assert read == {*github.outputs({"images": []}, Path("/")), "report", "dest"}
+    assert read == {*github_action.outputs({"images": []}, Path("/")), "report", "dest"}
 
 
 def test_the_summary_tells_of_every_image() -> None:
-    text = github.summary(TOLD)
+    text = github_action.summary(TOLD)
     assert "| a\\|b | built | 61 | 12 of 14 | a.oci | 28.2 MB | sha256:11 |" in text
     assert "|  |  |  |  | a.tar |  | sha256:22 |" in text
     assert "| c | failed |" in text

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.element import BUILTIN
-from stages.repositories import from_environment
+from stages.element.resolve import BUILTIN
+from stages.repositories.state import from_environment
 
 SETTINGS = BUILTIN / "alpine-minimal/environment.d/10-alpine-minimal.bash"
 KERNEL = BUILTIN / "linux-image/environment.d/15-linux-image.bash"

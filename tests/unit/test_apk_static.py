@@ -14,7 +14,7 @@ from types import ModuleType
 
 import pytest
 
-from stages.element import BUILTIN
+from stages.element.resolve import BUILTIN
 from tests.mirrors.apk import Key, Package, archive, write_repository
 
 PROGRAM = bytes(range(256)) * 8

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.aptsources import SETTINGS, Mirror, debian_mirror
-from stages.errors import BuildError
+from blockdev.core.errors import BuildError
+from stages.repositories.apt_sources import SETTINGS, Mirror, debian_mirror
 
 DEB822 = """
 Types: deb deb-src

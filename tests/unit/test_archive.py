@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from builder.archive import request_archive
-from stages.boot import unpack
-from stages.element import read_element
-from stages.errors import UsageError
-from stages.hooks import merge
-from stages.request import Request
+from blockdev.core.errors import UsageError
+from builder.build.request_archive import request_archive
+from stages.agent.bootstrap import unpack
+from stages.element.hooks import merge
+from stages.element.resolve import read_element
+from stages.protocol.request import Request
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
+from blockdev.core.errors import BuildError
 from builder import destination
-from builder.arrivals import Arrivals
-from stages.errors import BuildError
-from stages.request import Output
+from builder.build.delivery import Arrivals
+from stages.protocol.request import Output
 from tests.unit.test_side_files import member, stream
 
 STORE = "/store"

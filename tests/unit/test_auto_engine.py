@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from blockdev.core.errors import BuildError
 from builder import engines
-from builder.engines import trial
+from builder.engines import probe_container
 from builder.engines.host import Host
 from builder.engines.protocol import StoreError
-from stages.errors import BuildError
 
 
 class Probed:
@@ -78,11 +78,11 @@ def test_an_engine_whose_store_fails_is_not_passed_over(tmp_path: Path, monkeypa
     assert probes == []
 
 
-@pytest.mark.parametrize(("said", "what"), trial.DISKS.items())
+@pytest.mark.parametrize(("said", "what"), probe_container.DISKS.items())
 def test_a_trial_blames_the_disk_for_what_the_disk_does(said: str, what: str) -> None:
     lines = f"dib-ctr-trial: root is 100000\ndib-ctr-trial: store: {said}\n"
     with pytest.raises(StoreError) as caught:
-        trial.succeeded(Host(), lines)
+        probe_container.succeeded(Host(), lines)
     assert caught.value.what == what
 
 
@@ -96,4 +96,4 @@ def test_a_trial_blames_the_disk_for_what_the_disk_does(said: str, what: str) ->
     ],
 )
 def test_a_trial_blames_the_engine_for_the_rest(said: str, good: bool) -> None:
-    assert trial.succeeded(Host(), said) is good
+    assert probe_container.succeeded(Host(), said) is good

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from docker.auth import INDEX_NAME
 
-from builder.baseimage import base, facts, flat
-from builder.baseimage.named import Remote, parse
+from blockdev.core.errors import BuildError, UsageError
+from builder.base_image import fetch, flatten, inspect
+from builder.base_image.reference import Remote, parse
 from builder.inspection.image import open_image
-from stages.errors import BuildError, UsageError
 from tests.unit.handmade_images import Item, folder, hard, image, link
 
 DIGEST = "sha256:" + "ab" * 32
@@ -38,9 +38,9 @@ def test_what_names_no_image_is_refused(text: str) -> None:
         parse(text)
 
 
-def _told(os_release: str, *programs: str, arch: str = "amd64", **files: str) -> facts.Facts:
+def _told(os_release: str, *programs: str, arch: str = "amd64", **files: str) -> inspect.Facts:
     contents = {"/usr/lib/os-release": os_release, **{path.replace("|", "/"): text for path, text in files.items()}}
-    return facts.told_by(contents, frozenset(programs), {}, arch)
+    return inspect.told_by(contents, frozenset(programs), {}, arch)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_repositories_of_each_family_are_found() -> None:
 
 def test_the_images_own_configuration_is_kept() -> None:
     config = {"Cmd": ["bash"], "Env": ["PATH=/bin", "A=b=c"], "User": "", "ExposedPorts": {"80/tcp": {}}}
-    assert facts.settings(config) == {"cmd": ["bash"], "env": {"A": "b=c"}, "ports": ["80/tcp"]}
+    assert inspect.settings(config) == {"cmd": ["bash"], "env": {"A": "b=c"}, "ports": ["80/tcp"]}
 
 
 OS_RELEASE = Item("usr/lib/os-release", b"ID=fedora\nVERSION_ID=42\n")
@@ -143,7 +143,7 @@ def _layers() -> list[list[Item]]:
 def test_an_image_is_laid_flat_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     layout = image(tmp_path / "my-base.oci", *_layers(), config={"Cmd": ["/bin/new"]})
-    found = base.find(f"oci:{layout}", "amd64", offline=True)
+    found = fetch.find(f"oci:{layout}", "amd64", offline=True)
     assert (found.title, found.facts.distribution, found.facts.manager) == ("my-base", "fedora", "yum")
     assert found.facts.config == {"cmd": ["/bin/new"]}
     with tarfile.open(found.archive) as archive:
@@ -160,7 +160,7 @@ def test_an_image_is_laid_flat_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (members["usr/bin/new"].uid, members["usr/bin/new"].gid) == (5, 6)
     assert members["usr/bin/dnf"].pax_headers["SCHILY.xattr.user.x"] == "y"
     before = found.archive.stat()
-    again = base.find(f"oci:{layout}", "amd64", offline=False)
+    again = fetch.find(f"oci:{layout}", "amd64", offline=False)
     assert again == found
     assert again.archive.stat().st_mtime_ns == before.st_mtime_ns
 
@@ -169,7 +169,7 @@ def test_the_same_tree_is_the_same_archive(tmp_path: Path) -> None:
     digests = []
     for name in ("a", "b"):
         opened = open_image(image(tmp_path / name, *_layers()), "amd64")
-        flat.write(opened, opened.contents().tree, tmp_path / f"{name}.tar")
+        flatten.write(opened, opened.contents().tree, tmp_path / f"{name}.tar")
         digests.append((tmp_path / f"{name}.tar").read_bytes())
     assert digests[0] == digests[1]
     with tarfile.open(fileobj=io.BytesIO(digests[0])) as archive:
@@ -182,11 +182,11 @@ def test_a_damaged_layer_leaves_nothing_behind(tmp_path: Path, monkeypatch: pyte
     layer = open_image(layout, "amd64").layers[1].blob
     (layout / layer.name).write_bytes(b"damaged")
     with pytest.raises(BuildError, match=r"digest|layer"):
-        base.find(f"oci:{layout}", "amd64", offline=False)
+        fetch.find(f"oci:{layout}", "amd64", offline=False)
     assert list((tmp_path / "cache/dib-ctr/images").iterdir()) == []
 
 
 def test_offline_takes_only_what_was_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(BuildError, match="was never fetched"):
-        base.find("registry.invalid/a:b", "amd64", offline=True)
+        fetch.find("registry.invalid/a:b", "amd64", offline=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from blockdev.configuration.read import read
+from blockdev.core.errors import UsageError
 from blockdev.layout.options import Options
 from blockdev.layout.plan import plan
-from stages.errors import UsageError
 
 FOLDER = Path(__file__).parent / "bad_block_devices"
 FILES = sorted(FOLDER.glob("*.yaml"))

@@ -14,14 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blockdev.assemble import write_table
+from blockdev.bootloader.embed import place_for_core
 from blockdev.configuration.read import read
-from blockdev.embed import place_for_core
+from blockdev.core.errors import UsageError
 from blockdev.layout.fstab import fstab
+from blockdev.layout.json import from_data, to_data
 from blockdev.layout.model import Layout
 from blockdev.layout.options import Options
 from blockdev.layout.plan import plan
-from blockdev.layout.record import from_data, to_data
-from stages.errors import UsageError
 
 MIB = 1 << 20
 TREE = 300 * MIB

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.export.blocks import MAX, Blob, BlockCache, BlockWriter, probe, write_blocks
-from stages.export.compression import Compression, write_layer
-from stages.export.tarstream import FILE, BlockSink, Member, TarStream, Written
+from stages.outputs.formats.compression import Compression, write_layer
+from stages.outputs.formats.gzip_blocks import MAX, Blob, BlockCache, BlockWriter, probe, write_blocks
+from stages.outputs.formats.tar_stream import FILE, BlockSink, Member, TarStream, Written
 
 
 def archive(files: dict[str, bytes]) -> object:

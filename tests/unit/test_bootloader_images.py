@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blockdev.bootloader import Found, embed_bios, embed_prep, find, patched
-from stages.errors import BuildError
+from blockdev.bootloader.grub import Found, embed_bios, embed_prep, find, patched
+from blockdev.core.errors import BuildError
 
 SECTOR = 512
 MIB = 1 << 20

@@ -19,19 +19,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from builder import boundary
-from builder.agent import Agent
-from builder.boundary import PIECE, REFUSED, Boundary, Offered, offered
-from builder.build import Conversation, FailedError
+from blockdev.core.errors import BuildError
+from builder.build import boundary
+from builder.build.boundary import PIECE, REFUSED, Boundary, Offered, offered
+from builder.build.client import Agent
+from builder.build.run import Conversation, FailedError
 from builder.engines.protocol import Container, EngineError, OnLine
-from builder.layercache.entries import Entry
-from builder.layercache.exchange import Exchange
-from builder.layercache.sending import entries_of
-from builder.progress import Log, Plain
-from stages.errors import BuildError
-from stages.lock import Locking
+from builder.progress.report import Log, Plain
+from builder.remote_cache.index import Entry
+from builder.remote_cache.session import Exchange
+from builder.remote_cache.upload import entries_of
 from stages.protocol.events import KINDS, PACKED, parse
-from stages.request import Output, Request
+from stages.protocol.lock_record import Locking
+from stages.protocol.request import Output, Request
 
 KEY, OTHER = "a" * 64, "b" * 64
 STORE = "/store"
@@ -168,7 +168,7 @@ def test_half_characters_are_replaced() -> None:
 
 def _emitted() -> Iterator[tuple[str, set[str]]]:
     """Every event that the container's code emits, as it stands there: kind, and fields named outright."""
-    for file in sorted((Path(boundary.__file__).parents[1] / "stages").rglob("*.py")):
+    for file in sorted((Path(boundary.__file__).parents[2] / "stages").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "emit":
                 kind = node.args[0]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stages import breaks
-from stages.errors import UsageError
+from blockdev.core.errors import UsageError
+from stages.plan import breakpoints
 from tests.unit.test_plan import BASE, plan_of
 
 
@@ -28,7 +28,7 @@ from tests.unit.test_plan import BASE, plan_of
     ],
 )
 def test_points(text: str, *, expected: bool) -> None:
-    assert breaks.is_point(text) is expected
+    assert breakpoints.is_point(text) is expected
 
 
 @pytest.mark.parametrize(
@@ -48,15 +48,15 @@ def test_where_they_lie(tmp_path: Path, point: str, expected: list[tuple[str, st
         (when, stage.name)
         for stage in plan.stages
         for when in ("before", "after")
-        if breaks.stops(plan, [point], when, stage)
+        if breakpoints.stops(plan, [point], when, stage)
     ]
     assert found == expected
 
 
 def test_a_phase_without_scripts_is_told_and_a_wrong_stage_refused(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, BASE)
-    assert breaks.check(plan, ["error", "before-install", "after:50-see"]) == []
-    (sentence,) = breaks.check(plan, ["before-post-install"])
+    assert breakpoints.check(plan, ["error", "before-install", "after:50-see"]) == []
+    (sentence,) = breakpoints.check(plan, ["before-post-install"])
     assert "before-post-install" in sentence
     with pytest.raises(UsageError, match="no stage is called 'nowhere'"):
-        breaks.check(plan, ["before:nowhere"])
+        breakpoints.check(plan, ["before:nowhere"])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from blockdev.core.errors import BuildError
 from blockdev.filesystems import Spec, Subvolume, btrfs
-from stages.errors import BuildError
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from builder.progress import closing
-from builder.storesize import VARIABLE, bounds
-from stages import budget
-from stages.budget import Disk, keep_within, limit, make_room
-from stages.errors import UsageError
-from stages.store import Store
+from blockdev.core.errors import UsageError
+from builder.progress.report import closing
+from builder.request.store_size import VARIABLE, bounds
+from stages.layers import budget
+from stages.layers.budget import Disk, keep_within, limit, make_room
+from stages.layers.store import Store
 from tests.unit.test_pins import keep
 
 GB = 10**9
@@ -65,7 +65,7 @@ def test_the_store_is_not_looked_at_while_its_note_says_that_all_is_well(
     store = Store(tmp_path)
     keep(store, "k1", size=100_000)
     assert keep_within(store, "", store.free()[0] + 1) == 0  # (counts it)
-    monkeypatch.setattr("stages.keeping.list_items", lambda *_: pytest.fail("it was counted again"))
+    monkeypatch.setattr("stages.layers.retention.list_items", lambda *_: pytest.fail("it was counted again"))
     assert keep_within(store, "", store.free()[0] + 1) == 0
     assert keep_within(store, "unlimited", store.free()[0] + 10**15) == 0
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from builder import toolimage
-from builder.layercache.buildimages import BuildImages, check_archive, key_of
-from builder.layercache.caches import Asked, Cache
-from builder.layercache.entries import digest_of, read_index, write_index
-from builder.layercache.places import Folder
-from builder.layercache.spec import parse
-from stages.errors import BuildError
+from blockdev.core.errors import BuildError
+from builder.build_image import ensure
+from builder.remote_cache.build_images import BuildImages, check_archive, key_of
+from builder.remote_cache.folder import Folder
+from builder.remote_cache.index import digest_of, read_index, write_index
+from builder.remote_cache.open import Asked, Cache
+from builder.remote_cache.spec import parse
 
 NAME = "localhost/dib-ctr-build-debian:0123456789ab"
 
@@ -110,7 +110,7 @@ def test_machines_with_other_mirrors_share_none_and_passwords_stay(
 ) -> None:
     """A machine's mirror and apt's settings go into a build image."""
     place, given = Folder(tmp_path / "cache"), {"SOURCES": "deb http://one/debian trixie main", "APT_SETTINGS": ""}
-    monkeypatch.setattr(toolimage, "of_this_machine", lambda: given)
+    monkeypatch.setattr(ensure, "of_this_machine", lambda: given)
     sent(place)
     assert images(place, [], reads=True).bring(Engine(), NAME)  # type: ignore[arg-type]
     given["SOURCES"] = "deb http://other/debian trixie main"

@@ -15,11 +15,11 @@ import yaml
 
 from blockdev.configuration.read import read as read_configuration
 from blockdev.configuration.source import find as find_configuration
-from stages.element import BUILTIN, OPERATING_SYSTEM, find_elements, resolve
-from stages.errors import UsageError
-from stages.hooks import PHASE_FOLDERS, SCRIPT_NAME, merge
-from stages.oddities import refuse_odd
-from stages.packages import FAMILIES, package_installs, read_pkg_maps, render_pkg_map
+from blockdev.core.errors import UsageError
+from stages.element.hook_checks import refuse_odd
+from stages.element.hooks import PHASE_FOLDERS, SCRIPT_NAME, merge
+from stages.element.package_installs import FAMILIES, package_installs, read_pkg_maps, render_pkg_map
+from stages.element.resolve import BUILTIN, OPERATING_SYSTEM, find_elements, resolve
 
 ELEMENTS = find_elements([BUILTIN])
 NAMES = sorted(ELEMENTS)

@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from stages import caches, listedpackages, sweeping
-from stages.cacherules import CacheRule, parse_cache_rules
-from stages.caches import CacheView, ListsState, PackageCaches
-from stages.errors import UsageError
-from stages.listedpackages import ListedPackages
-from stages.packageindex import ListedFile
-from stages.repositories import State
+from blockdev.core.errors import UsageError
+from stages.element.cache_rules import CacheRule, parse_cache_rules
+from stages.layers import package_cache, sweep
+from stages.layers.package_cache import CacheView, ListsState, PackageCaches
+from stages.layers.store import Store
+from stages.outputs.verify_store import verify
+from stages.repositories import listed_packages
+from stages.repositories.listed_packages import ListedPackages
+from stages.repositories.package_index import ListedFile
+from stages.repositories.state import State
 from stages.sandbox.view import Cache
-from stages.store import Store
-from stages.verification import verify
 
 RULE = CacheRule("dnf", "/var/cache/dnf", "*.rpm", "repomd.xml")
 DOWNLOADS = CacheRule("downloads", "/var/cache/downloads")
@@ -46,7 +47,7 @@ def repomd(packages: Mapping[str, bytes]) -> tuple[bytes, bytes]:
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setattr(caches, "overlaid", no_overlay)
+    monkeypatch.setattr(package_cache, "overlaid", no_overlay)
     monkeypatch.setattr(os, "chown", lambda *_: None)
     return Store(tmp_path)
 
@@ -158,13 +159,13 @@ def test_links_and_what_hangs_on_a_file_do_not_come_along(store: Store, tmp_path
     os.link(secret, upper / "b.rpm")
     (upper / "b.rpm").chmod(0o4777)
     own = PackageCaches(store, [RULE], "amd64", ListsState("s", frozenset()), listed, "w")
-    listed.learn(listedpackages.StagePlaces(tmp_path, [caches.shared(store, "dnf-lists", "amd64")]))
+    listed.learn(listed_packages.StagePlaces(tmp_path, [package_cache.shared(store, "dnf-lists", "amd64")]))
     place = tmp_path / "lower"
     place.mkdir()
     for name, data in zip(("repomd.xml", "primary.xml"), repomd(ours.packages), strict=True):
         (place / name).write_bytes(data)
     own.keep([CacheView(Cache("dnf", tmp_path / "at", "/x"), RULE, place, upper)], tmp_path)
-    (kept,) = caches._files(caches.shared(store, "dnf", "amd64"))
+    (kept,) = package_cache._files(package_cache.shared(store, "dnf", "amd64"))
     assert kept.name.endswith("-b.rpm")
     assert kept.stat().st_mode & 0o7777 == 0o644
     assert kept.stat().st_ino != secret.stat().st_ino
@@ -173,8 +174,8 @@ def test_links_and_what_hangs_on_a_file_do_not_come_along(store: Store, tmp_path
 def test_a_kept_file_that_changed_is_found_and_removed(store: Store) -> None:
     ours = Build(store, {"a.rpm": b"good"})
     ours.stage({**LISTS, "f/a.rpm": b"good"})
-    assert caches.verify_cache_files(store) == []
-    (kept,) = caches._files(caches.shared(store, "dnf", "amd64"))
+    assert package_cache.verify_cache_files(store) == []
+    (kept,) = package_cache._files(package_cache.shared(store, "dnf", "amd64"))
     kept.write_bytes(b"gooe")
     (told,), _ = verify(store)
     assert told.startswith("a.rpm in the cache dnf ")
@@ -185,10 +186,10 @@ def test_what_an_earlier_version_kept_is_not_believed(store: Store) -> None:
     for path in ("apt/amd64/a.deb", "image-cache/amd64/source-repositories/x", "given/0123"):
         (store.root / "cache" / path).parent.mkdir(parents=True)
         (store.root / "cache" / path).write_bytes(b"old")
-    sweeping.drop_old_layout(store)
-    assert sorted(file.name for file in caches._files(store.root / "cache")) == [sweeping.LAYOUT, "0123"]
+    sweep.drop_old_layout(store)
+    assert sorted(file.name for file in package_cache._files(store.root / "cache")) == [sweep.LAYOUT, "0123"]
     (store.root / "cache/apt").mkdir()
-    sweeping.drop_old_layout(store)
+    sweep.drop_old_layout(store)
     assert (store.root / "cache/apt").is_dir()
 
 
@@ -200,8 +201,8 @@ def test_no_element_declares_a_cache_by_the_name_of_another_kind(name: str) -> N
 
 def test_two_files_for_one_name_are_both_left_out(store: Store) -> None:
     """Two repositories of one build may list another file by one name: nobody can tell which is wanted."""
-    entries = [listedpackages.entry_of(ListedFile("a.rpm", "sha256", sha256(data))) for data in (b"one", b"two")]
-    kept = caches.shared(store, "dnf", "amd64")
+    entries = [listed_packages.entry_of(ListedFile("a.rpm", "sha256", sha256(data))) for data in (b"one", b"two")]
+    kept = package_cache.shared(store, "dnf", "amd64")
     kept.mkdir(parents=True)
     for data, entry in zip((b"one", b"two"), entries, strict=True):
         (kept / f"{sha256(data)}-{entry.hex()}-a.rpm").write_bytes(data)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.cachewriters import writers
-from stages.offline import offline_plan
-from stages.plan import Plan, Stage
-from stages.repositories import State
+from stages.layers.cache_writers import writers
+from stages.plan.offline import offline_plan
+from stages.plan.plan import Plan, Stage
+from stages.repositories.state import State
 from tests.unit.test_plan import BASE, REQUEST, VARIABLES, plan_of
 
 FILES = {

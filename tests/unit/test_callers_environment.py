@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from builder import environment
+from builder.host_state import environment
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = {

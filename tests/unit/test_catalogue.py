@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from builder import catalogue
-from stages.errors import UsageError
+from blockdev.core.errors import UsageError
+from builder.elements import catalogue
 
 
 @pytest.fixture

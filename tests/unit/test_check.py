@@ -14,17 +14,18 @@ from click.testing import CliRunner, Result
 
 from blockdev.configuration.check import check as check_nodes
 from blockdev.configuration.read import read as read_block_devices
-from builder.check import dependencies, formats
-from builder.check.run import Report, check
-from builder.commands.survey import elements as command
-from stages import imageconfig, sources
-from stages.cacherules import read_cache_rules
-from stages.element import BUILTIN, Element, find_elements, resolve
-from stages.errors import UsageError
-from stages.hooks import merge
-from stages.oddities import refuse_odd
-from stages.packages import package_installs, read_pkg_maps, render_svc_map
-from stages.provided import repository_files
+from blockdev.core.errors import UsageError
+from builder.commands.elements import elements as command
+from builder.elements.check import dependencies
+from builder.elements.check import report as formats
+from builder.elements.check.run import Report, check
+from stages.element import image_config, source_repositories
+from stages.element.cache_rules import read_cache_rules
+from stages.element.dib_runtime import repository_files
+from stages.element.hook_checks import refuse_odd
+from stages.element.hooks import merge
+from stages.element.package_installs import package_installs, read_pkg_maps, render_svc_map
+from stages.element.resolve import BUILTIN, Element, find_elements, resolve
 
 FOLDER = Path(__file__).parent / "bad_elements"
 CASES = sorted(FOLDER.iterdir())
@@ -59,8 +60,8 @@ def prepare(case: Path) -> None:
     read_pkg_maps(elements)
     render_svc_map(elements, "debian")
     read_cache_rules(elements)
-    imageconfig.read(folder for _, folder in elements if (folder / imageconfig.FILE).is_file())
-    sources.read(repository_files(elements), {})
+    image_config.read(folder for _, folder in elements if (folder / image_config.FILE).is_file())
+    source_repositories.read(repository_files(elements), {})
     for _, folder in elements:
         for file in folder.glob("block-device-*.yaml"):
             check_nodes(read_block_devices(file.read_text(encoding="utf-8"), str(file)))

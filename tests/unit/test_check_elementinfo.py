@@ -9,8 +9,8 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from builder.commands.survey import elements as command
-from stages.errors import UsageError
+from blockdev.core.errors import UsageError
+from builder.commands.elements import elements as command
 
 
 def write(folder: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from builder.check import diblint
-from builder.commands.survey import elements as command
+from builder.commands.elements import elements as command
+from builder.elements.check import dib_lint
 
 GOOD = """#!/bin/bash
 # dib-lint: disable=which
@@ -31,7 +31,7 @@ def element(folder: Path, path: str, text: str, executable: bool = True) -> Path
 
 
 def lint(folder: Path, *everywhere: str) -> list[str]:
-    found = diblint.lint(diblint.element_folders([folder], []), frozenset(everywhere))
+    found = dib_lint.lint(dib_lint.element_folders([folder], []), frozenset(everywhere))
     return [text.replace(f"{folder}/", "") for text in found]
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from blockdev.core.errors import UsageError
 from builder.cli import main
 from builder.commands.options import again
-from builder.storesize import bytes_of
-from stages.errors import UsageError
+from builder.request.store_size import bytes_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -128,7 +128,8 @@ def test_sizes_have_units() -> None:
 
 def test_what_a_rebuild_does_not_need_is_not_imported() -> None:
     text = (
-        "import sys; from builder import build, cli, request, engines, toolimage; from builder.engines import host; "
+        "import sys; from builder import cli, engines; from builder.build import run; from builder.engines import "
+        "host; from builder.build_image import ensure; from builder.request import prepare; "
         "print(*{'rich', 'yaml', 'python_on_whales', 'docker', 'podman', 'requests', 'importlib.metadata'} "
         "& set(sys.modules))"
     )

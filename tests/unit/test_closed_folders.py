@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.engines import host, memory
-from stages import boot
+from builder.engines import host
+from builder.host_state import probe_results
+from stages.agent import bootstrap
 
 
 def mode(path: Path) -> int:
@@ -23,7 +24,7 @@ def test_the_cache_folder_is_closed(before: int | None, tmp_path: Path, monkeypa
     if before is not None:
         folder.mkdir(parents=True)
         folder.chmod(before)
-    assert memory.cache_folder() == folder
+    assert probe_results.cache_folder() == folder
     assert mode(folder) == 0o700
     assert mode(folder.parent) & 0o055 == 0o055
 
@@ -43,5 +44,5 @@ def test_the_host_store_is_closed(before: int | None, tmp_path: Path, monkeypatc
 
 def test_a_volume_is_closed_from_inside(tmp_path: Path) -> None:
     tmp_path.chmod(0o1777)
-    boot.close_to_others(tmp_path)
+    bootstrap.close_to_others(tmp_path)
     assert mode(tmp_path) == 0o700

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.commands.compat import set_aside
-from builder.compat import images
-from builder.compat.arguments import Asked, parse
-from builder.compat.environment import named
-from builder.compat.output import logged, stamped
-from builder.compat.translation import Translation, break_options, checksums_of, elements_of, translate
-from builder.many.schedule import at_a_time
-from stages.errors import BuildError, UsageError
+from blockdev.core.errors import BuildError, UsageError
+from builder.commands.dib import set_aside
+from builder.fleet.schedule import at_a_time
+from builder.frontends.dib import image_lists
+from builder.frontends.dib.arguments import Asked, parse
+from builder.frontends.dib.environment import named
+from builder.frontends.dib.log_output import logged, stamped
+from builder.frontends.dib.translate import Translation, break_options, checksums_of, elements_of, translate
 
 HERE = str(Path.cwd())
 
@@ -270,12 +270,12 @@ def test_all_that_is_said_goes_to_the_log_file(tmp_path: Path, capfd: pytest.Cap
 # -- files of images -------------------------------------------------------------------------------------------------
 
 
-def images_of(tmp_path: Path, *texts: str) -> list[images.Image]:
+def images_of(tmp_path: Path, *texts: str) -> list[image_lists.Image]:
     files = []
     for number, text in enumerate(texts):
         files.append(tmp_path / f"{number}.yaml")
         files[-1].write_text(text)
-    return images.read(files)
+    return image_lists.read(files)
 
 
 FIRST = """

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from builder.baseimage import begin, context, recipe
-from builder.baseimage.base import Base
-from builder.baseimage.containerfile import Image, instructions, read
-from builder.baseimage.facts import Facts
-from builder.request import Wish, resolve_elements
-from stages.element import BUILTIN, Element, find_elements
-from stages.errors import BuildError, UsageError
+from blockdev.core.errors import BuildError, UsageError
+from builder.base_image import build_context, choose, recipe
+from builder.base_image.containerfile import Image, instructions, read
+from builder.base_image.fetch import Base
+from builder.base_image.inspect import Facts
+from builder.request.prepare import Wish, resolve_elements
+from stages.element.resolve import BUILTIN, Element, find_elements
 
 TEXT = """# syntax=whatever
 # escape=\\
@@ -106,18 +106,18 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_context_is_what_counts_and_nothing_else(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     file = folder / "Containerfile"
-    found = context.read(folder, ("one", "t*o", "link"), file)
+    found = build_context.read(folder, ("one", "t*o", "link"), file)
     assert found.paths == ("link", "one", "two", "two/a", "two/b", "two/b/c")
     (folder / "other").write_text("changed")
     (folder / "two/left-out").write_text("changed")
-    assert context.read(folder, ("one", "t*o", "link"), file).digest == found.digest
+    assert build_context.read(folder, ("one", "t*o", "link"), file).digest == found.digest
     target = tmp_path_factory.mktemp("copy") / "context"
     found.copy(target)
-    assert context.read(target, None, file).digest == found.digest
+    assert build_context.read(target, None, file).digest == found.digest
     (folder / "two/b/c").chmod(0o755)
-    assert context.read(folder, ("one", "t*o", "link"), file).digest != found.digest
+    assert build_context.read(folder, ("one", "t*o", "link"), file).digest != found.digest
     (folder / "Containerfile.dockerignore").write_text("*\n")
-    assert context.read(folder, None, file).paths == ()
+    assert build_context.read(folder, None, file).paths == ()
 
 
 def test_the_result_hangs_on_all_that_goes_in(folder: Path) -> None:
@@ -177,14 +177,14 @@ def test_a_folder_without_a_containerfile_is_refused(tmp_path: Path) -> None:
 )
 def test_the_image_of_a_release(system: str, release: str, registry: str, image: str) -> None:
     text = (BUILTIN / f"{system}-container/container-image").read_text()
-    assert begin.image_of(text, release, registry) == image
+    assert choose.image_of(text, release, registry) == image
 
 
 def test_an_image_that_is_not_known_is_told() -> None:
     with pytest.raises(UsageError, match="is in a registry of its own"):
-        begin.image_of("* REGISTRY/centos/centos:stream{number}\n", "9-stream", "")
+        choose.image_of("* REGISTRY/centos/centos:stream{number}\n", "9-stream", "")
     with pytest.raises(UsageError, match="no image of the release '2026/01/01' is known"):
-        begin.image_of("rolling archlinux:latest\n", "2026/01/01", "")
+        choose.image_of("rolling archlinux:latest\n", "2026/01/01", "")
 
 
 def _elements(*names: str) -> tuple[Element, ...]:
@@ -197,16 +197,16 @@ def test_what_elements_bring_is_taken_in_order(tmp_path: Path) -> None:
     (tmp_path / "containerfiles").mkdir()
     (tmp_path / "containerfiles/44").write_text("FROM a\n")
     elements = (own, *_elements("containerfile", "fedora-container"))
-    assert begin.of_elements(elements, {})[0] == f"containerfile:{tmp_path}/containerfiles/44"
-    assert begin.of_elements(elements, {"DIB_RELEASE": "45"})[0] == "fedora:45"
-    assert begin.of_elements(elements, {"DIB_CONTAINER_IMAGE": "b"})[0] == "b"
+    assert choose.of_elements(elements, {})[0] == f"containerfile:{tmp_path}/containerfiles/44"
+    assert choose.of_elements(elements, {"DIB_RELEASE": "45"})[0] == "fedora:45"
+    assert choose.of_elements(elements, {"DIB_CONTAINER_IMAGE": "b"})[0] == "b"
     given = {"DIB_CONTAINER_IMAGE": "b", "DIB_CONTAINERFILE_DOCKERFILE": "/c"}
-    assert begin.of_elements(elements, given)[0] == "containerfile:/c"
-    text, settings = begin.of_elements(_elements("alpine-container"), {})
+    assert choose.of_elements(elements, given)[0] == "containerfile:/c"
+    text, settings = choose.of_elements(_elements("alpine-container"), {})
     assert text.endswith("alpine-container/containerfiles/default")
     assert settings["DIB_CONTAINERFILE_BUILDOPTS"].strip() == "--build-arg=IMAGE=alpine:3.23"
     with pytest.raises(UsageError, match="no element has an image or a Containerfile"):
-        begin.of_elements(_elements("containerfile"), {})
+        choose.of_elements(_elements("containerfile"), {})
 
 
 def test_a_containerfile_element_that_calls_an_engine_is_stood_in_for(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from blockdev.convert import formats
 from blockdev.convert.formats import FORMATS, Wish
-from stages.errors import UsageError
+from blockdev.core.errors import UsageError
 
 WISH = Wish(format="qcow2", name="disk", epoch=1_763_800_000, seed="seed")
 

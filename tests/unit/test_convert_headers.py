@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blockdev.convert import checksums, vdi, vhd, vhdx, vmdk
-from blockdev.convert.ids import content_id, derived
-from blockdev.crc32c import crc32c
-from stages.errors import BuildError
+from blockdev.convert import checksums
+from blockdev.convert.normalize import vdi, vhd, vhdx, vmdk
+from blockdev.convert.normalize.ids import content_id, derived
+from blockdev.core.crc32c import crc32c
+from blockdev.core.errors import BuildError
 
 UUIDS = st.binary(min_size=16, max_size=16).map(lambda raw: UUID(bytes=raw))
 LINES = st.lists(st.text('abcdef ="#', max_size=20).map(str.encode), max_size=10)

@@ -23,14 +23,15 @@ from packageurl import PackageURL
 from spdx_tools.spdx.parser.jsonlikedict.json_like_dict_parser import JsonLikeDictParser
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
-from builder.describe import CYCLONEDX, PROVENANCE, SPDX, cyclonedx, documents, provenance, purl, spdx
+from blockdev.core.errors import BuildError, UsageError
+from builder.describe import cyclonedx, provenance, purl, spdx
+from builder.describe.generate import CYCLONEDX, PROVENANCE, SPDX, documents
 from builder.describe.image import Described, homepage
 from builder.describe.provenance import element_digest
-from stages.errors import BuildError, UsageError
-from stages.lock import Used, UsedPackage
-from stages.packagedb import Package
+from stages.protocol.lock_record import Used, UsedPackage
 from stages.redaction.patterns import WITHHELD
 from stages.redaction.redaction import Redaction
+from stages.tree.package_database import Package
 
 DIGEST = "sha256:" + "a1" * 32
 OS_RELEASE = {"ID": "debian", "VERSION_ID": "13", "PRETTY_NAME": "Debian GNU/Linux 13 (trixie)"}
@@ -279,7 +280,7 @@ def test_provenance_tells_no_secret() -> None:
 
 PRINT = """
 import json, sys
-from builder.describe import documents
+from builder.describe.generate import documents
 from builder.describe.image import Described
 described, digest, arguments = json.load(sys.stdin)
 for each in documents(Described.from_json(described), digest, **arguments):

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from blockdev.core.errors import BuildError
 from builder.describe.referrers import Document, attach, read
-from stages.errors import BuildError
-from stages.export.layout import INDEX_TYPE, MANIFEST_TYPE
+from stages.outputs.formats.oci_layout import INDEX_TYPE, MANIFEST_TYPE
 
 BILL = Document("application/spdx+json", "application/spdx+json", "x.spdx.json", b'{"spdxVersion":"SPDX-2.3"}')
 NOTE = Document(

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from blockdev.core.errors import BuildError, UsageError
 from builder import destination
 from builder.destination import Memory, bring_side_files, check_targets, fingerprint, partial, place, target_of
 from builder.destination.place import _only_nodes
-from stages.errors import BuildError, UsageError
-from stages.request import Output
+from stages.protocol.request import Output
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blockdev.inspect import luks, pe, signatures
+from blockdev.inspect.bytes_view import Joined, View, text, view
 from blockdev.inspect.model import Content
-from blockdev.inspect.view import Joined, View, text, view
 from tests.unit.disk_bytes import disk, program
 
 ID = uuid.UUID("12345678-9abc-4def-8123-456789abcdef")

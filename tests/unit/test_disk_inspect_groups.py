@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from blockdev.inspect import groups
+from blockdev.core.errors import BuildError
+from blockdev.inspect import lvm
+from blockdev.inspect.bytes_view import view
 from blockdev.inspect.model import Content, Place
-from blockdev.inspect.view import view
 from blockdev.lvm.interpret import Volume
 from blockdev.lvm.model import LogicalVolume, PhysicalVolume, Segment, VolumeGroup
 from blockdev.lvm.read import Found
-from stages.errors import BuildError
 
 EXTENT = 4096
 PHYSICAL = (PhysicalVolume("pv0", "one", 65536, 10, 8192), PhysicalVolume("pv1", "two", 65536, 10, 8192))
@@ -32,7 +32,7 @@ def told(monkeypatch: pytest.MonkeyPatch, answers: dict[int, Found | None], cont
         return answers[offset]
 
     monkeypatch.setattr("blockdev.lvm.read.read", read)
-    return list(groups.with_groups(Path("disk"), view(content.ljust(196608, b"\0")), PLACES))
+    return list(lvm.with_groups(Path("disk"), view(content.ljust(196608, b"\0")), PLACES))
 
 
 def test_newest_metadata_and_inner_volumes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,5 +78,5 @@ def test_damage_is_a_remark(monkeypatch: pytest.MonkeyPatch) -> None:
         raise BuildError("the LVM physical volume is damaged")
 
     monkeypatch.setattr("blockdev.lvm.read.read", read)
-    for place in groups.with_groups(Path("disk"), view(bytes(196608)), PLACES):
+    for place in lvm.with_groups(Path("disk"), view(bytes(196608)), PLACES):
         assert place.content.remarks == ("the LVM physical volume is damaged",)

@@ -12,14 +12,14 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blockdev.core.errors import BuildError, UsageError
 from blockdev.inspect import bootloaders, image, survey
+from blockdev.inspect.bytes_view import view
+from blockdev.inspect.json import to_data
 from blockdev.inspect.model import Boot, Content, Inspection, Loader, Partition, Place, System
-from blockdev.inspect.record import to_data
-from blockdev.inspect.view import view
-from builder import diskreport
 from builder.commands.disk import disk as command
-from builder.drawing import bar
-from stages.errors import BuildError, UsageError
+from builder.disk_view import inspection as diskreport
+from builder.disk_view.layout import bar
 from tests.unit.disk_bytes import BIOS_BOOT, ESP, LINUX, PREP, disk, entry, gpt, gpt_entry, record
 
 SECTORS = 8192

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from blockdev.core.errors import BuildError
 from blockdev.inspect import table, typenames
+from blockdev.inspect.bytes_view import view
 from blockdev.inspect.model import Partition
-from blockdev.inspect.view import view
-from stages.errors import BuildError
 from tests.unit.disk_bytes import BIOS_BOOT, DISK, ESP, LINUX, disk, entry, gpt, gpt_entry, record
 
 SECTORS = 4096

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blockdev.layout.record import from_data
+from blockdev.layout.json import from_data
 from builder.cli import main
-from builder.drawing import bar, draw
+from builder.disk_view.layout import bar, draw
 
 GIB = 1 << 30
 LAYOUT = """

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from builder import boottest
-from builder.disk import DiskWish, options_of
-from builder.request import Prepared, Wish, parse_output, prepare
-from stages.environment import initial
-from stages.errors import UsageError
-from stages.request import DISK_TYPES, Request
+from blockdev.core.errors import UsageError
+from builder.build import boot_test
+from builder.request.disk import DiskWish, options_of
+from builder.request.prepare import Prepared, Wish, parse_output, prepare
+from stages.element.environment import initial
+from stages.protocol.request import DISK_TYPES, Request
 
 LAYOUT = """
 - local_loop: {name: image0, size: 2GiB}
@@ -129,9 +129,9 @@ def test_passphrases_are_no_part_of_the_request() -> None:
 
 
 def test_a_boot_test_needs_what_qemu_reads() -> None:
-    assert boottest.image_of(prepared("debian-minimal", outputs=("tar", "raw.gz", "vmdk"))).suffix == ".vmdk"
+    assert boot_test.image_of(prepared("debian-minimal", outputs=("tar", "raw.gz", "vmdk"))).suffix == ".vmdk"
     with pytest.raises(UsageError, match="--boot-test needs a disk image"):
-        boottest.image_of(prepared("debian-minimal", outputs=("oci", "raw.zst")))
+        boot_test.image_of(prepared("debian-minimal", outputs=("oci", "raw.zst")))
 
 
 def test_scripts_hear_of_a_root_where_there_is_no_disk() -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from stages import diskspace
-from stages.artifacts import MOST_LAYERS, lowest_merged
-from stages.diskspace import DiskWatch, Room, disk_full, explained
-from stages.errors import BuildError
-from stages.store import Store
+from blockdev.core import disk_space
+from blockdev.core.disk_space import DiskWatch, Room, disk_full, explained
+from blockdev.core.errors import BuildError
+from stages.layers.store import Store
+from stages.outputs.artifact import MOST_LAYERS, lowest_merged
 
 WIDE = Room(100 << 30, 200 << 30, 1 << 20, 1 << 21)
 NO_ROOM = Room(15 << 20, 200 << 30, 1 << 20, 1 << 21)
@@ -39,7 +39,7 @@ def test_what_was_short_meanwhile_is_told_though_there_is_room_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rooms = [WIDE]
-    monkeypatch.setattr(diskspace, "look", lambda _: rooms[-1])
+    monkeypatch.setattr(disk_space, "look", lambda _: rooms[-1])
     watch = DiskWatch(tmp_path)
     watch.start()
     watch.mark()
@@ -61,7 +61,7 @@ def test_what_was_short_meanwhile_is_told_though_there_is_room_again(
 def test_the_nearer_the_end_the_more_often_it_is_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for spare, most in ((200 << 30, 0.1), (300 << 20, 0.1), (30 << 20, 0.011), (1 << 20, 0.001)):
         monkeypatch.setattr(
-            diskspace, "look", lambda _, spare=spare: Room(spare + (16 << 20), 200 << 30, 1 << 20, 1 << 21)
+            disk_space, "look", lambda _, spare=spare: Room(spare + (16 << 20), 200 << 30, 1 << 20, 1 << 21)
         )
         seconds = DiskWatch(tmp_path)._look()
         assert seconds <= most

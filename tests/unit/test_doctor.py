@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from builder.diagnosis import Facts, diagnose
-from builder.doctor import Check, EngineReport, Report, render
+from builder.doctor.diagnosis import Facts, diagnose
+from builder.doctor.doctor import Check, EngineReport, Report, render
 
 USER = Facts(user="alice")
 ROOT = Facts(user="root", uid=0)

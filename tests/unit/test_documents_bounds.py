@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from blockdev.configuration.read import read as read_block_devices
-from builder.check.run import check as check_elements
-from builder.many.read import is_list
-from builder.many.read import read as read_images
-from stages import cacherules, imageconfig, located
-from stages.errors import UsageError
-from stages.packages import read_document
-from stages.slim.policy import parse as parse_policy
+from blockdev.core import yaml_document
+from blockdev.core.errors import UsageError
+from builder.elements.check.run import check as check_elements
+from builder.frontends.images_file.read import is_list
+from builder.frontends.images_file.read import read as read_images
+from stages.element import cache_rules, image_config
+from stages.element.package_installs import read_document
+from stages.outputs.slim.policy import parse as parse_policy
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 30)
@@ -50,13 +51,13 @@ ODD = {
 }
 # Each door: the file's name, and what reads it.
 DOORS: dict[str, Callable[[Path], Any]] = {
-    "located.yaml": lambda file: located.read(file.read_text(), str(file)),
+    "located.yaml": lambda file: yaml_document.read(file.read_text(), str(file)),
     "images.yaml": read_images,
     "list.yaml": is_list,
     "package-installs.yaml": read_document,
     "pkg-map": read_document,
-    "caches.yaml": lambda file: cacherules.parse_cache_rules(file.read_text(), str(file)),
-    "image-config.yaml": lambda file: imageconfig.parse(file.read_text(), str(file)),
+    "caches.yaml": lambda file: cache_rules.parse_cache_rules(file.read_text(), str(file)),
+    "image-config.yaml": lambda file: image_config.parse(file.read_text(), str(file)),
     "block-device-default.yaml": lambda file: read_block_devices(file.read_text(), str(file)),
     "policy.yaml": lambda file: parse_policy(file.read_text(), str(file), "own"),
 }
@@ -97,9 +98,9 @@ def test_checking_elements_ends_too(tmp_path: Path, name: str, text: str) -> Non
 def test_json_is_bounded() -> None:
     for text in ("[" * 100_000, "[" + "9" * 100_000 + "]", "x" * (5 << 20)):
         with pytest.raises((UsageError, json.JSONDecodeError)):
-            located.json_of(text, "file")
+            yaml_document.json_of(text, "file")
 
 
 def test_aliases_that_are_few_are_followed() -> None:
     text = "base: &base [1, 2]\nmore: {a: *base, b: *base}\n"
-    assert located.read(text, "file").data == {"base": [1, 2], "more": {"a": [1, 2], "b": [1, 2]}}
+    assert yaml_document.read(text, "file").data == {"base": [1, 2], "more": {"a": [1, 2], "b": [1, 2]}}

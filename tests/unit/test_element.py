@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.element import find_elements, resolve
-from stages.errors import UsageError
+from blockdev.core.errors import UsageError
+from stages.element.resolve import find_elements, resolve
 
 
 def make(root: Path, elements: Mapping[str, Mapping[str, str]]) -> Path:

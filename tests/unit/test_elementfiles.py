@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.baseimage import begin
-from builder.elementfiles import check_links, read_file
-from builder.request import Wish, prepare
-from stages.element import Element, find_elements
-from stages.errors import UsageError
+from blockdev.core.errors import UsageError
+from builder.base_image import choose
+from builder.request.prepare import Wish, prepare
+from stages.element.files import check_links, read_file
+from stages.element.resolve import Element, find_elements
 
 
 @pytest.fixture
@@ -183,8 +183,8 @@ def test_an_element_names_no_file_of_the_machine_to_begin_with(evil: Path, line:
     (evil / "environment.d").mkdir()
     (evil / "environment.d/10-x").write_text(f"{line}\n")
     with pytest.raises(UsageError, match="an element sets DIB_"):
-        begin.of_elements([element(evil)], {})
+        choose.of_elements([element(evil)], {})
     variable, _, value = line.removeprefix("export ").partition("=")
     given = {variable: value.removeprefix(f"${{{variable}:-").removesuffix("}")}
     (evil / "container-image").write_text("* some/image:1\n")
-    begin.of_elements([element(evil)], {"DIB_RELEASE": "1", **given})  # the user may
+    choose.of_elements([element(evil)], {"DIB_RELEASE": "1", **given})  # the user may

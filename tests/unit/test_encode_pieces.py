@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blockdev.convert import pieces
-from blockdev.convert.pieces import in_order, units
+from blockdev.convert import parallel_read
+from blockdev.convert.parallel_read import in_order, units
 
 
 @given(
@@ -28,8 +28,8 @@ def test_every_unit_with_data_once(found: list[tuple[int, int]], unit: int, most
         if not extents or start >= extents[-1][1]:
             extents.append((start, start + length))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pieces, "data", lambda _file, _start, _end: iter(extents))
-        got = list(pieces.pieces(-1, 10_000, unit, most))
+        patch.setattr(parallel_read, "data", lambda _file, _start, _end: iter(extents))
+        got = list(parallel_read.pieces(-1, 10_000, unit, most))
     touched = sorted({byte // unit for start, stop in extents for byte in range(start, stop)})
     assert [number for piece in got for number in piece] == touched
     assert all(piece[0] // most == piece[-1] // most for piece in got)
@@ -51,7 +51,7 @@ def test_holes_are_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(os, "pread", noted)
     with path.open("rb") as source:
-        todo = list(pieces.pieces(source.fileno(), 1 << 40, 65536, 16))
+        todo = list(parallel_read.pieces(source.fileno(), 1 << 40, 65536, 16))
         got = [one for piece in todo for one in units(source.fileno(), piece, 65536)]
     assert got == [((1 << 39) // 65536, b"far".ljust(65536, b"\0"))]
     assert read == [(1 << 39, 65536)]

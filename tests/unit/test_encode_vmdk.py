@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from blockdev.convert import checksums, encode_vmdk, vmdk
+from blockdev.convert import checksums, encode_vmdk
 from blockdev.convert.formats import Wish, plan
-from blockdev.convert.ids import content_id
-from stages.errors import BuildError
+from blockdev.convert.normalize import vmdk
+from blockdev.convert.normalize.ids import content_id
+from blockdev.core.errors import BuildError
 
 WISH = Wish(format="vmdk", name="disk", epoch=0, seed="seed")
 MB = 1 << 20

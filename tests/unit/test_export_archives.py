@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from stages.errors import BuildError, UsageError
-from stages.export import layout
-from stages.export.archives import compression, reference, write_docker_archive, write_oci_archive, write_tar
-from stages.export.commands import command, explained, feed
-from stages.export.layout import date
-from stages.export.oci import platform
+from blockdev.core.errors import BuildError, UsageError
+from stages.outputs.formats import oci_layout
+from stages.outputs.formats.archives import compression, reference, write_docker_archive, write_oci_archive, write_tar
+from stages.outputs.formats.oci_image import platform
+from stages.outputs.formats.oci_layout import date
+from stages.outputs.formats.tools import command, explained, feed
 
 EPOCH = 1_700_000_000
 
@@ -43,15 +43,19 @@ def image(tmp_path: Path) -> Path:
 
 
 LAYERS = [
-    layout.Layer("application/vnd.oci.image.layer.v1.tar+gzip", "sha256:" + "1" * 64, 7, "sha256:" + "2" * 64, "one"),
-    layout.Layer("application/vnd.oci.image.layer.v1.tar+zstd", "sha256:" + "3" * 64, 8, "sha256:" + "4" * 64, "two"),
+    oci_layout.Layer(
+        "application/vnd.oci.image.layer.v1.tar+gzip", "sha256:" + "1" * 64, 7, "sha256:" + "2" * 64, "one"
+    ),
+    oci_layout.Layer(
+        "application/vnd.oci.image.layer.v1.tar+zstd", "sha256:" + "3" * 64, 8, "sha256:" + "4" * 64, "two"
+    ),
 ]
 
 
 def test_complete_rewrites_each_digest(image: Path) -> None:
-    before = layout.read_image(image)
-    layout.complete(image, LAYERS, {"architecture": "arm", "os": "linux", "variant": "v7"}, "2026-01-01T00:00:00Z")
-    after = layout.read_image(image)
+    before = oci_layout.read_image(image)
+    oci_layout.complete(image, LAYERS, {"architecture": "arm", "os": "linux", "variant": "v7"}, "2026-01-01T00:00:00Z")
+    after = oci_layout.read_image(image)
     assert after.config["variant"] == "v7"
     assert after.config["rootfs"] == {"type": "layers", "diff_ids": ["sha256:" + "2" * 64, "sha256:" + "4" * 64]}
     assert [entry["created_by"] for entry in after.config["history"]] == ["one", "two"]
@@ -64,7 +68,7 @@ def test_complete_rewrites_each_digest(image: Path) -> None:
     assert after.index["manifests"][0]["annotations"] == before.index["manifests"][0]["annotations"]
     assert after.digest != before.digest
     for descriptor in (after.index["manifests"][0], after.manifest["config"]):
-        data = layout.blob(image, descriptor["digest"]).read_bytes()
+        data = oci_layout.blob(image, descriptor["digest"]).read_bytes()
         assert descriptor["digest"] == "sha256:" + hashlib.sha256(data).hexdigest()
         assert descriptor["size"] == len(data)
 
@@ -72,16 +76,16 @@ def test_complete_rewrites_each_digest(image: Path) -> None:
 def test_the_same_documents_in_another_order_of_keys_give_the_same_digest(image: Path) -> None:
     index = json.loads((image / "index.json").read_text())
     (image / "index.json").write_text(json.dumps(dict(reversed(index.items()))))
-    layout.complete(image, LAYERS, {"os": "linux", "architecture": "arm"}, "2026-01-01T00:00:00Z")
-    first = layout.read_image(image).digest
-    layout.complete(image, LAYERS, {"architecture": "arm", "os": "linux"}, "2026-01-01T00:00:00Z")
-    assert layout.read_image(image).digest == first
+    oci_layout.complete(image, LAYERS, {"os": "linux", "architecture": "arm"}, "2026-01-01T00:00:00Z")
+    first = oci_layout.read_image(image).digest
+    oci_layout.complete(image, LAYERS, {"architecture": "arm", "os": "linux"}, "2026-01-01T00:00:00Z")
+    assert oci_layout.read_image(image).digest == first
 
 
 def test_settle_makes_modes_and_times_equal(image: Path) -> None:
     (image / "index.json").chmod(0o600)
     (image / "blobs").chmod(0o700)
-    assert layout.settle(image, EPOCH) == sum(path.stat().st_size for path in image.rglob("*") if path.is_file())
+    assert oci_layout.settle(image, EPOCH) == sum(path.stat().st_size for path in image.rglob("*") if path.is_file())
     assert {path.stat().st_mode & 0o7777 for path in image.rglob("*") if path.is_file()} == {0o644}
     assert {path.stat().st_mode & 0o7777 for path in image.rglob("*") if path.is_dir()} == {0o755}
     assert {path.stat().st_mtime for path in [image, *image.rglob("*")]} == {EPOCH}

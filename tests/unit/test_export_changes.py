@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.errors import BuildError
-from stages.export.archive import write_changes
+from blockdev.core.errors import BuildError
+from stages.outputs.formats.tree_tar import write_changes
 
 EPOCH = 1_700_000_000
 

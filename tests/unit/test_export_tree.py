@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.errors import BuildError
-from stages.export import archive, tarstream
-from stages.export.archive import plain_capability, write_tree
-from stages.export.tarstream import Member, TarStream
+from blockdev.core.errors import BuildError
+from stages.outputs.formats import tar_stream, tree_tar
+from stages.outputs.formats.tar_stream import Member, TarStream
+from stages.outputs.formats.tree_tar import plain_capability, write_tree
 
 EPOCH = 1_700_000_000
 
@@ -161,7 +161,7 @@ def test_capabilities_lose_the_namespace_they_belong_to() -> None:
 
 
 def test_a_large_file_is_streamed_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tarstream, "_CHUNK", 1000)
+    monkeypatch.setattr(tar_stream, "_CHUNK", 1000)
     content = os.urandom(10_001)
     (tmp_path / "large").write_bytes(content)
     (tmp_path / "next").write_text("next")
@@ -177,20 +177,20 @@ def test_a_large_file_is_streamed_in_pieces(tmp_path: Path, monkeypatch: pytest.
 def test_a_file_that_shrinks_is_an_error(tmp_path: Path, size: int) -> None:
     (tmp_path / "log").write_bytes(bytes(size - 1))
     with pytest.raises(BuildError, match="became shorter"):
-        TarStream(io.BytesIO()).add_file(Member(b"log", tarstream.FILE, size=size), bytes(tmp_path / "log"))
+        TarStream(io.BytesIO()).add_file(Member(b"log", tar_stream.FILE, size=size), bytes(tmp_path / "log"))
 
 
 def test_a_file_that_grows_keeps_the_length_in_its_header(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b"x" * 20)
     out = io.BytesIO()
     stream = TarStream(out)
-    stream.add_file(Member(b"log", tarstream.FILE, size=10), bytes(tmp_path / "log"))
+    stream.add_file(Member(b"log", tar_stream.FILE, size=10), bytes(tmp_path / "log"))
     stream.close()
     assert [(m.name, m.size) for m in members(out.getvalue())] == [("log", 10)]
 
 
 def test_numbers_too_large_for_the_header() -> None:
-    head = tarstream.header(Member(b"f", tarstream.FILE, uid=3_000_000, gid=2**31, size=2**34, mtime=2**34))
+    head = tar_stream.header(Member(b"f", tar_stream.FILE, uid=3_000_000, gid=2**31, size=2**34, mtime=2**34))
     with tarfile.open(fileobj=io.BytesIO(head + bytes(1024))) as tar:
         member = tar.next()
     assert member is not None
@@ -199,8 +199,8 @@ def test_numbers_too_large_for_the_header() -> None:
 
 @given(value=st.binary(max_size=1200), name=st.text("ab", min_size=1, max_size=120))
 def test_every_attribute_comes_back(value: bytes, name: str) -> None:
-    member = Member(name.encode(), tarstream.FILE, xattrs={"user.x": value})
-    (back,) = members(tarstream.header(member) + bytes(1024))
+    member = Member(name.encode(), tar_stream.FILE, xattrs={"user.x": value})
+    (back,) = members(tar_stream.header(member) + bytes(1024))
     assert back.name == name
     assert os.fsencode(back.pax_headers["SCHILY.xattr.user.x"]) == value
 
@@ -226,8 +226,8 @@ def test_two_runs_write_the_same_bytes_whatever_the_order_on_disk(tmp_path: Path
 
 
 def test_no_user_overlay_attribute_travels() -> None:
-    assert not archive._travels("user.overlay.origin")
-    assert not archive._travels("trusted.overlay.opaque")
-    assert not archive._travels("security.selinux")
-    assert archive._travels("security.capability")
-    assert archive._travels("system.posix_acl_default")
+    assert not tree_tar._travels("user.overlay.origin")
+    assert not tree_tar._travels("trusted.overlay.opaque")
+    assert not tree_tar._travels("security.selinux")
+    assert tree_tar._travels("security.capability")
+    assert tree_tar._travels("system.posix_acl_default")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from blockdev.crc32c import crc32c
-from blockdev.filesystems.extcopies import has_copy
+from blockdev.core.crc32c import crc32c
+from blockdev.filesystems.ext_backups import has_copy
 
 
 def test_sparse_copies() -> None:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blockdev.core.errors import BuildError
 from blockdev.filesystems import KINDS, Spec, Statistics, ext, measure, minimum_size, swap, tools, vfat
 from blockdev.filesystems.region import Region, copy_in, copy_out, holds, require_blank
-from blockdev.filesystems.tree import travels, walk
-from stages.errors import BuildError
+from blockdev.tree.walk import travels, walk
 
 MIB = 1 << 20
 sizes = st.lists(st.integers(0, 1 << 32), max_size=50)

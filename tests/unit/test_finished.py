@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stages.digestlist import file_digest
-from stages.finished import DONE, adopt_done, damaged, read_done, write_done
-from stages.outputs import Exporter, FinishedTree
-from stages.plan import Plan
-from stages.request import Request
-from stages.store import Store
-from stages.verification import verify
+from stages.layers.digest_list import file_digest
+from stages.layers.store import Store
+from stages.outputs.exporter import Exporter, FinishedTree
+from stages.outputs.finished import DONE, adopt_done, damaged, read_done, write_done
+from stages.outputs.verify_store import verify
+from stages.plan.plan import Plan
+from stages.protocol.request import Request
 
 BLOB = b"a layer of an image" * 99
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from blockdev.core.errors import BuildError
 from qemu.architecture import ARCHITECTURES, native
-from stages import foreign
-from stages.errors import BuildError
+from stages.sandbox import foreign
 
 WANTED = "arm64" if native() != "arm64" else "riscv64"
 

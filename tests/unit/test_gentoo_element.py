@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from stages.element import BUILTIN
+from stages.element.resolve import BUILTIN
 
 SNIPPET = BUILTIN / "gentoo/environment.d/10-gentoo.bash"
 MIRROR = "http://mirror.invalid/gentoo"

@@ -13,8 +13,8 @@ from types import ModuleType
 
 import pytest
 
-from stages.element import BUILTIN
-from stages.signaturetime import signature_time
+from stages.element.resolve import BUILTIN
+from stages.repositories.openpgp_time import signature_time
 from tests.mirrors.keys import Key
 
 SCRIPT = BUILTIN / "gentoo/gentoo.d/release_media.py"

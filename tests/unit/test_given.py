@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from builder import given
-from builder.given import given_files, named_paths
-from stages.mentions import visible_given, visible_secrets
+from builder.request import host_files
+from builder.request.host_files import given_files, named_paths
+from stages.element.references import visible_given, visible_secrets
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_files_and_folders_travel(tmp_path: Path) -> None:
 
 
 def test_what_is_too_big_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(given, "LIMIT", 100)
+    monkeypatch.setattr(host_files, "LIMIT", 100)
     for name, size in (("big", 101), ("small", 60), ("other", 60)):
         (tmp_path / name).write_bytes(bytes(size))
     variables = {f"DIB_{name.upper()}": str(tmp_path / name) for name in ("big", "small", "other")}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stages.hooks import PHASES, HookFile
-from stages.hooksfolder import add_earlier, same_as_given, write_hooks
+from stages.element.hooks import PHASES, HookFile
+from stages.layers.hooks_folder import add_earlier, same_as_given, write_hooks
 
 OWN = {
     "install.d/40-it": HookFile("install.d/40-it", "it", 0o755, b"own"),

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from builder.baseimage import base, pull
-from builder.baseimage.named import Remote
+from blockdev.core.errors import BuildError, UsageError
+from builder.base_image import fetch, pull
+from builder.base_image.reference import Remote
 from builder.inspection import limits
 from builder.inspection.image import open_image
-from builder.registry import Registry
-from stages.errors import BuildError, UsageError
+from builder.registry.client import Registry
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
@@ -71,7 +71,7 @@ def layout(folder: Path, *layers: bytes, packed: bytes | None = None) -> Path:
 
 def flat(place: Path) -> dict[str, tarfile.TarInfo]:
     """The members of the archive that a build's first script unpacks."""
-    found = base.find(f"oci:{place}", "amd64", offline=True)
+    found = fetch.find(f"oci:{place}", "amd64", offline=True)
     with tarfile.open(found.archive) as archive:
         return {info.name: info for info in archive}
 
@@ -284,7 +284,7 @@ def test_manifests_that_are_none_are_one_sentence(tmp_path: Path, manifest: obje
 
 
 def test_a_blob_that_never_ends_or_is_another_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("builder.registry.pause", lambda _: None)
+    monkeypatch.setattr("builder.registry.client.pause", lambda _: None)
     good = b"{}"
     config = {"digest": digest(good), "size": len(good)}
     data = json.dumps({"layers": [], "config": config}).encode()

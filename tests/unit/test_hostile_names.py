@@ -7,8 +7,8 @@ from typing import NoReturn
 
 import pytest
 
+from blockdev.core.errors import BuildError
 from builder import cli
-from stages.errors import BuildError
 
 HOSTILE = {
     "upwards": "../x",

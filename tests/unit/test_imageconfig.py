@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stages import imageconfig
-from stages.errors import UsageError
+from blockdev.core.errors import UsageError
+from stages.element import image_config
 
 WHOLE = """
 entrypoint: [/usr/bin/tini, --]
@@ -23,7 +23,7 @@ stop-signal: SIGRTMIN+3
 
 
 def test_a_whole_configuration() -> None:
-    assert imageconfig.parse(WHOLE, "x") == {
+    assert image_config.parse(WHOLE, "x") == {
         "entrypoint": ["/usr/bin/tini", "--"],
         "cmd": ["/usr/sbin/nginx", "-g", "daemon off;"],
         "env": {"LANG": "C.UTF-8", "WORKERS": "4"},
@@ -34,7 +34,7 @@ def test_a_whole_configuration() -> None:
         "labels": {"org.example.team": "web"},
         "stop-signal": "SIGRTMIN+3",
     }
-    assert imageconfig.parse("# nothing yet\n", "x") == {}
+    assert image_config.parse("# nothing yet\n", "x") == {}
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_whole_configuration() -> None:
 )
 def test_what_is_wrong_is_named_with_its_line(text: str, what: str, line: int) -> None:
     with pytest.raises(UsageError) as raised:
-        imageconfig.parse(text, "image-config.yaml")
+        image_config.parse(text, "image-config.yaml")
     assert what in raised.value.what
     assert raised.value.where == f"image-config.yaml:{line}"
 
@@ -71,7 +71,7 @@ def test_what_is_wrong_is_named_with_its_line(text: str, what: str, line: int) -
 def test_elements_add_up() -> None:
     first = {"env": {"A": "1"}, "ports": ["80/tcp"], "user": "web"}
     second = {"env": {"A": "1", "B": "2"}, "ports": ["443/tcp", "80/tcp"], "volumes": ["/x"], "user": "web"}
-    assert imageconfig.merge([("one", first), ("two", second)]) == {
+    assert image_config.merge([("one", first), ("two", second)]) == {
         "env": {"A": "1", "B": "2"},
         "ports": ["80/tcp", "443/tcp"],
         "volumes": ["/x"],
@@ -89,7 +89,7 @@ def test_elements_add_up() -> None:
 )
 def test_two_that_disagree_are_both_named(first: dict[str, object], second: dict[str, object], named: str) -> None:
     with pytest.raises(UsageError) as raised:
-        imageconfig.merge([("/a/image-config.yaml", first), ("/b/image-config.yaml", second)])
+        image_config.merge([("/a/image-config.yaml", first), ("/b/image-config.yaml", second)])
     assert f"image's {named}:" in raised.value.what
     assert "/a/image-config.yaml" in raised.value.what
     assert "/b/image-config.yaml" in raised.value.what
@@ -98,8 +98,8 @@ def test_two_that_disagree_are_both_named(first: dict[str, object], second: dict
 def test_folders_are_read_in_their_order(tmp_path: Path) -> None:
     for name, port in (("one", 80), ("two", 81)):
         (tmp_path / name).mkdir()
-        (tmp_path / name / imageconfig.FILE).write_text(f"ports: [{port}]\n")
-    assert imageconfig.read([tmp_path / "two", tmp_path / "one"]) == {"ports": ["81/tcp", "80/tcp"]}
-    (tmp_path / "one" / imageconfig.FILE).write_bytes(b"\xff")
+        (tmp_path / name / image_config.FILE).write_text(f"ports: [{port}]\n")
+    assert image_config.read([tmp_path / "two", tmp_path / "one"]) == {"ports": ["81/tcp", "80/tcp"]}
+    (tmp_path / "one" / image_config.FILE).write_bytes(b"\xff")
     with pytest.raises(UsageError, match="cannot be read"):
-        imageconfig.read([tmp_path / "one"])
+        image_config.read([tmp_path / "one"])

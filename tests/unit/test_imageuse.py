@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder import imageuse, toolimage
+from builder.build_image import ensure, usage
 from builder.engines.protocol import Engine
 
 
@@ -40,23 +40,23 @@ def engine(images: Images) -> Engine:
 
 
 def test_only_images_that_were_noted_here_and_are_old_go(tmp_path: Path) -> None:
-    old, busy, foreign = (f"{imageuse.OURS}debian:{tag}" for tag in ("old", "busy", "x"))
+    old, busy, foreign = (f"{usage.OURS}debian:{tag}" for tag in ("old", "busy", "x"))
     note(tmp_path, {old: 1.0, busy: 1.0, "docker.io/library/debian:12": 1.0})
-    present = toolimage.reference()
-    imageuse.note_use("podman", present)
-    imageuse.note_use("docker", foreign)
+    present = ensure.reference()
+    usage.note_use("podman", present)
+    usage.note_use("docker", foreign)
     images = Images(busy)
-    assert imageuse.prune(engine(images), toolimage.references()) == [old]
+    assert usage.prune(engine(images), ensure.references()) == [old]
     assert sorted(images.asked) == sorted([old, busy])
-    assert imageuse.prune(engine(Images()), toolimage.references(), 0.0) == [busy], "it was left, and is free now"
+    assert usage.prune(engine(Images()), ensure.references(), 0.0) == [busy], "it was left, and is free now"
     assert present in json.loads((tmp_path / "dib-ctr/images.json").read_text())["podman"]
 
 
 def test_a_use_keeps_an_image(tmp_path: Path) -> None:
-    name = f"{imageuse.OURS}disk:some"
+    name = f"{usage.OURS}disk:some"
     note(tmp_path, {name: 1.0})
-    imageuse.note_use("podman", name)
-    assert imageuse.prune(engine(Images()), ()) == []
+    usage.note_use("podman", name)
+    assert usage.prune(engine(Images()), ()) == []
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"podman": 3}', "{"])
@@ -64,6 +64,6 @@ def test_notes_that_make_no_sense_are_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "dib-ctr").mkdir()
     (tmp_path / "dib-ctr/images.json").write_text(text)
     images = Images()
-    assert imageuse.prune(engine(images), (), 0.0) == []
-    imageuse.note_use("podman", f"{imageuse.OURS}debian:x")
-    assert imageuse.prune(engine(images), (), -1.0) == [f"{imageuse.OURS}debian:x"]
+    assert usage.prune(engine(images), (), 0.0) == []
+    usage.note_use("podman", f"{usage.OURS}debian:x")
+    assert usage.prune(engine(images), (), -1.0) == [f"{usage.OURS}debian:x"]

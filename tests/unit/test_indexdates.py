@@ -8,7 +8,7 @@ import tarfile
 
 import pytest
 
-from stages.indexdates import index_date
+from stages.repositories.index_date import index_date
 
 
 def _archive(members: dict[str, str], mode: str = "w:gz") -> bytes:

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from builder.layercache import inregistry
-from builder.layercache.entries import Entry, read_index, write_index
-from builder.layercache.inregistry import InRegistry
-from builder.push import Reference
-from builder.registry import PassingError
+from builder.registry.client import PassingError
+from builder.registry.push import Reference
+from builder.remote_cache import registry
+from builder.remote_cache.index import Entry, read_index, write_index
+from builder.remote_cache.registry import InRegistry
 from tests.unit.test_layercache import entry
 
 READING, WRITING = 0.1, 0.3  # seconds that a registry takes for it
@@ -59,8 +59,8 @@ class Slow(InRegistry):
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
     made = Slow()
-    monkeypatch.setattr(inregistry, "monotonic", lambda: made.now)
-    monkeypatch.setattr(inregistry, "pause", made.wait)
+    monkeypatch.setattr(registry, "monotonic", lambda: made.now)
+    monkeypatch.setattr(registry, "pause", made.wait)
     return made
 
 
@@ -80,13 +80,13 @@ def test_who_took_several_times_as_long_does_not_take_entries_away(slow: Slow, t
 def test_nobody_else_is_waited_for_a_moment_only(slow: Slow) -> None:
     add(slow, entry(1))
     assert slow.writes == 1
-    assert slow.now <= (READING + WRITING) * (1 + inregistry.SLOWER) + READING + 1e-9
+    assert slow.now <= (READING + WRITING) * (1 + registry.SLOWER) + READING + 1e-9
 
 
 def test_a_slow_registry_is_not_waited_for_longer(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.unit.test_inregistry.WRITING", 100.0)
     add(slow, entry(1))
-    assert slow.now <= READING + 100.0 + inregistry.AT_MOST + READING
+    assert slow.now <= READING + 100.0 + registry.AT_MOST + READING
 
 
 def test_what_is_there_is_not_written(slow: Slow) -> None:

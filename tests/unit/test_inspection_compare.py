@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.inspection import content
+from builder.inspection import file_diff
 from builder.inspection.compare import Difference, differences, first_difference
-from builder.inspection.content import first_spot
+from builder.inspection.file_diff import first_spot
 from tests.unit import handmade_images as made
 from tests.unit.handmade_images import Item, folder, hard, link
 
@@ -22,7 +22,7 @@ from tests.unit.handmade_images import Item, folder, hard, link
 @pytest.fixture(autouse=True)
 def _no_diffoscope(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is told does not depend on what this machine has."""
-    monkeypatch.setattr(content, "diffoscope_report", lambda *_: "")
+    monkeypatch.setattr(file_diff, "diffoscope_report", lambda *_: "")
 
 
 BASE = [folder("etc"), Item("etc/passwd", b"root:x:0\ndaemon:x:1\n"), Item("etc/z", b"z"), link("l", "etc")]
@@ -189,7 +189,7 @@ def test_the_first_byte_that_differs(
     (path / "a").write_bytes(one)
     (path / "b").write_bytes(other)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(content, "PIECE", piece)
+        patch.setattr(file_diff, "PIECE", piece)
         spot = first_spot(path / "a", path / "b")
     if one == other:
         assert spot is None
@@ -202,7 +202,7 @@ def test_the_first_byte_that_differs(
     assert spot.ours != spot.theirs
 
 
-def spot_of(path: Path, one: bytes, other: bytes) -> content.Spot:
+def spot_of(path: Path, one: bytes, other: bytes) -> file_diff.Spot:
     """Where two contents differ."""
     (path / "a").write_bytes(one)
     (path / "b").write_bytes(other)
@@ -228,7 +228,7 @@ def test_a_long_diff_is_cut(tmp_path: Path) -> None:
     """With the number of lines that are left out."""
     one = "".join(f"{number}\n" for number in range(500))
     spot = spot_of(tmp_path, one.encode(), one.replace("\n", "!\n").encode())
-    assert spot.details.count("\n") == content.DIFF_LINES
+    assert spot.details.count("\n") == file_diff.DIFF_LINES
     assert spot.details.endswith("more lines)")
 
 

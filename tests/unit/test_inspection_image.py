@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from blockdev.core.errors import BuildError, UsageError
 from builder.inspection.image import open_image
 from builder.inspection.tree import Tree
-from stages.errors import BuildError, UsageError
 from tests.unit import handmade_images as made
 from tests.unit.handmade_images import Item, folder, hard, link
 

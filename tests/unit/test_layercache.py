@@ -15,15 +15,16 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from builder.layercache import entries, fetching, signatures
-from builder.layercache.caches import Cache
-from builder.layercache.entries import MOST, Entry, digest_of, merged, read_index, write_index
-from builder.layercache.forks import is_from_fork
-from builder.layercache.places import Folder
-from builder.layercache.pruning import prune, to_go
-from builder.layercache.spec import parse
-from stages.errors import UsageError
-from stages.offers import chain_digest
+from blockdev.core.errors import UsageError
+from builder.remote_cache import download, signatures
+from builder.remote_cache import index as entries
+from builder.remote_cache.folder import Folder
+from builder.remote_cache.fork_guard import is_from_fork
+from builder.remote_cache.index import MOST, Entry, digest_of, merged, read_index, write_index
+from builder.remote_cache.open import Cache
+from builder.remote_cache.prune import prune, to_go
+from builder.remote_cache.spec import parse
+from stages.remote_cache.offers import chain_digest
 
 NOW = 1_800_000_000.0
 DAY = 86400.0
@@ -283,14 +284,14 @@ class Trickling(Folder):
 
 
 def test_a_blob_that_trickles_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "PATIENCE", 0.2)
+    monkeypatch.setattr(download, "PATIENCE", 0.2)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     said: list[str] = []
     slow = Cache(parse(f"type=dir,path={tmp_path}", writing=False), Trickling(tmp_path), said.append)
     wanted = [entry(1).blob, entry(2).blob]
-    both = {blob: [fetching.Candidate(slow, entry(number))] for number, blob in enumerate(wanted, 1)}
-    found = fetching.Fetching(wanted, both)
-    assert [found.piece(blob, 0) for blob in wanted] == [fetching.GONE] * 2
+    both = {blob: [download.Candidate(slow, entry(number))] for number, blob in enumerate(wanted, 1)}
+    found = download.Fetching(wanted, both)
+    assert [found.piece(blob, 0) for blob in wanted] == [download.GONE] * 2
     assert len(said) == 1
     assert "too slow" in said[0]
     found.close()

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stages import layerdigests
-from stages.digestlist import DigestList, list_folder
-from stages.layerdigests import DamagedError, LayerDigests
-from stages.store import Record, Store
-from stages.verification import let_go_of_damaged, verify
+from stages.layers import layer_digests
+from stages.layers.digest_list import DigestList, list_folder
+from stages.layers.layer_digests import DamagedError, LayerDigests
+from stages.layers.store import Record, Store
+from stages.outputs.verify_store import let_go_of_damaged, verify
 
 SMALL, LARGE = b"little" * 9, os.urandom(64 << 10) * 40  # below and above what is read at once
 
@@ -138,9 +138,9 @@ def _dies_while_making(root: Path) -> int:
     """Keep a large layer in another process, which is killed before its digests are there; its layer's record stays."""
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from stages import layerdigests; from tests.unit.test_layerdigests import keep, LARGE\n"
-        "from stages.store import Store\n"
-        "layerdigests._run = lambda *a, **k: time.sleep(99)\n"
+        "from stages.layers import layer_digests; from tests.unit.test_layerdigests import keep, LARGE\n"
+        "from stages.layers.store import Store\n"
+        "layer_digests._run = lambda *a, **k: time.sleep(99)\n"
         "keep(Store(Path(sys.argv[1])), 'k1', data=LARGE); print('kept', flush=True)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(root)], stdout=subprocess.PIPE, text=True) as process:
@@ -158,13 +158,13 @@ def test_a_layer_whose_digests_never_came_does_not_count(tmp_path: Path) -> None
 
 
 def test_who_wants_a_layer_waits_for_its_digests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    really = layerdigests._run
+    really = layer_digests._run
 
     def slowly(*arguments: object, **more: object) -> None:
         time.sleep(0.3)
         really(*arguments, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(layerdigests, "_run", slowly)
+    monkeypatch.setattr(layer_digests, "_run", slowly)
     store = Store(tmp_path)
     record = keep(store, "k1", data=LARGE)
     assert store.find("k1") == record, "this build made it, and need not wait"
@@ -182,7 +182,7 @@ def test_digests_that_cannot_be_written_are_told_and_the_layer_does_not_count(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(layerdigests, "_run", full)
+    monkeypatch.setattr(layer_digests, "_run", full)
     store = Store(tmp_path)
     keep(store, "k1", data=LARGE)
     with pytest.raises(OSError, match="No space"):

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.layertar import BadLayerError, NotPortableError, pack, unpack
-from stages.offers import Offer, chain_digest, longest
-from stages.store import Record, measure
+from stages.layers.store import Record, measure
+from stages.remote_cache.layer_archive import BadLayerError, NotPortableError, pack, unpack
+from stages.remote_cache.offers import Offer, chain_digest, longest
 
 RECORD = {"key": "k", "layer": "0123456789"}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from builder.limits import settings
-from stages.errors import UsageError
+from blockdev.core.errors import UsageError
+from builder.request.limits import settings
 from stages.sandbox import limits
 from stages.sandbox.limits import Limits, Use, Watch, parse_memory, parse_processes
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from builder import progress
-from builder.engines import conversation
+from blockdev.core.errors import BuildError
+from builder.engines import process
 from builder.engines.protocol import Send
-from builder.progress import Log
-from stages import stagelines
-from stages.errors import BuildError
-from stages.stagelines import LONGEST, Lines
+from builder.progress import report
+from builder.progress.report import Log
+from stages.layers import stage_output
+from stages.layers.stage_output import LONGEST, Lines
 
 ROOT = Path(__file__).parents[2]
 BLOCK = b"x" * 65536
@@ -39,7 +39,7 @@ def test_lines_of_a_stage(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_stage_without_a_line_end_takes_no_longer_and_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """(Quadratic it would take an hour.)"""
     passed: list[int] = []
-    monkeypatch.setattr(stagelines, "emit", lambda _, number, text: passed.append(len(text)))
+    monkeypatch.setattr(stage_output, "emit", lambda _, number, text: passed.append(len(text)))
     lines, since = Lines(1), time.process_time()
     for _ in range((200 << 20) // len(BLOCK)):
         lines.add(BLOCK)
@@ -48,11 +48,11 @@ def test_a_stage_without_a_line_end_takes_no_longer_and_no_room(monkeypatch: pyt
     assert time.process_time() - since < 20
     assert sum(passed) == 200 << 20
     assert max(passed) == LONGEST
-    assert {len(text) for text in lines.tail} == {stagelines.KEPT_OF_LINE}
+    assert {len(text) for text in lines.tail} == {stage_output.KEPT_OF_LINE}
 
 
 def test_what_a_stage_prints_is_bounded(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stagelines, "MOST", 3 * LONGEST)
+    monkeypatch.setattr(stage_output, "MOST", 3 * LONGEST)
     lines = Lines(1)
     lines.add(b"y" * 10 * LONGEST + b"\nthe end\n")
     lines.end()
@@ -64,7 +64,7 @@ def test_what_a_stage_prints_is_bounded(capsys: pytest.CaptureFixture[str], monk
 
 
 def test_a_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "LOG_BYTES", 1 << 20)
+    monkeypatch.setattr(report, "LOG_BYTES", 1 << 20)
     log = Log.open(tmp_path / "log", "x")
     log._left = 1 << 20
     for _ in range(100):
@@ -75,7 +75,7 @@ def test_a_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_an_event_without_an_end_ends_the_build() -> None:
-    lines, since = conversation.Lines(), time.process_time()
+    lines, since = process.Lines(), time.process_time()
     with pytest.raises(BuildError, match="a line of more than 64 MiB"):
         for _ in range(2048):
             assert lines.cut(BLOCK) == []
@@ -83,7 +83,7 @@ def test_an_event_without_an_end_ends_the_build() -> None:
 
 
 def test_noise_without_an_end_goes_on_in_pieces() -> None:
-    lines = conversation.Lines(1000, whole=False)
+    lines = process.Lines(1000, whole=False)
     found = [line for _ in range(100) for line in lines.cut(BLOCK)] + lines.cut(b"a\nb") + lines.cut(b"")
     assert {len(line) for line in found[:-2]} == {1000}
     assert "".join(found) == "x" * 100 * len(BLOCK) + "ab"
@@ -96,7 +96,7 @@ def follow(code: str) -> list[str]:
     def on_line(line: str, send: Send | None) -> None:
         heard.append(line if send else f"noise: {line}")
 
-    conversation.converse([sys.executable, "-c", code], b"", on_line, subprocess.Popen.kill)
+    process.converse([sys.executable, "-c", code], b"", on_line, subprocess.Popen.kill)
     return heard
 
 
@@ -111,7 +111,7 @@ def test_standard_error_is_never_an_event() -> None:
 def test_much_noise_from_a_program_comes_in_pieces() -> None:
     code = "import sys\nfor _ in range(600): sys.stderr.write('n' * 100000)"
     heard = [len(line) for line in follow(code)]
-    assert max(heard) <= conversation.LONGEST_NOISE + len("noise: ")
+    assert max(heard) <= process.LONGEST_NOISE + len("noise: ")
     assert sum(heard) == 60_000_000 + len("noise: ") * len(heard)
 
 

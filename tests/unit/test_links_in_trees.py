@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from stages.hooks import HookFile
-from stages.hooksfolder import add_earlier, write_hooks
-from stages.installed import identities
-from stages.layers import resolving
-from stages.rooted import inside, is_regular
+from blockdev.core.rooted_path import inside, is_regular
+from blockdev.tree.selinux import policy_of
+from stages.element.hooks import HookFile
+from stages.layers.builder import resolving
+from stages.layers.hooks_folder import add_earlier, write_hooks
+from stages.lock.installed_packages import identities
 from stages.sandbox.mounts import remove_stand_ins
-from stages.selinux import policy_of
 
 TARGETS = ("{outside}", "../{name}", "/../../{outside}", "../../../../../../../../{outside}")
 

@@ -20,12 +20,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stages import packageindex
-from stages.aptlists import list_name
-from stages.listedpackages import WIDTH, ListedPackages, StagePlaces, Table, entry_of
-from stages.packageindex import ListedFile
-from stages.repositories import State
-from stages.store import Store
+from stages.layers.store import Store
+from stages.repositories import package_index
+from stages.repositories.apt_lists import list_name
+from stages.repositories.listed_packages import WIDTH, ListedPackages, StagePlaces, Table, entry_of
+from stages.repositories.package_index import ListedFile
+from stages.repositories.state import State
 
 
 def sha256(data: bytes) -> str:
@@ -258,7 +258,7 @@ def test_an_entry_is_of_name_algorithm_and_digest() -> None:
     ],
 )
 def test_the_kind_of_an_index(address: str, kind: str) -> None:
-    assert packageindex.kind_of(address) == kind
+    assert package_index.kind_of(address) == kind
 
 
 def test_a_note_of_lists_that_cannot_be_read_is_as_good_as_none(stage: Stage) -> None:

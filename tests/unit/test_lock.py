@@ -15,19 +15,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder import locking
-from builder.locking import LockFile
-from builder.request import LockWish
-from stages import pinned, replay, snapshot
-from stages.aptlists import archive_of, hashes, list_name, look_up
-from stages.cleaning import prune
-from stages.errors import BuildError, UsageError
-from stages.installed import identities, installed, signed_indices
-from stages.lock import Locking, Used, UsedPackage, UsedRepository
-from stages.repositories import Repository, State
-from stages.request import Request
-from stages.savedlists import SavedLists, delivered
-from stages.store import Store
+from blockdev.core.errors import BuildError, UsageError
+from builder.request import lock_file
+from builder.request.lock_file import LockFile
+from builder.request.prepare import LockWish
+from stages.layers.prune import prune
+from stages.layers.store import Store
+from stages.lock import pins, replay
+from stages.lock.installed_packages import identities, installed, signed_indices
+from stages.protocol.lock_record import Locking, Used, UsedPackage, UsedRepository
+from stages.protocol.request import Request
+from stages.repositories import snapshot
+from stages.repositories.apt_lists import archive_of, hashes, list_name, look_up
+from stages.repositories.package_lists import SavedLists, delivered
+from stages.repositories.state import Repository, State
 
 INDEX = "http://mirror.localhost/debian/dists/trixie/InRelease"
 SUM = "0123456789abcdef" * 4
@@ -97,7 +98,7 @@ def test_the_file_is_sorted_and_the_same_whatever_the_order(tmp_path: Path) -> N
     assert one.text() == two.text()
     assert one.text().endswith("}\n")
     (tmp_path / "lock.json").write_text(one.text())
-    assert locking.read(tmp_path / "lock.json").text() == one.text()
+    assert lock_file.read(tmp_path / "lock.json").text() == one.text()
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_the_file_is_sorted_and_the_same_whatever_the_order(tmp_path: Path) -> N
 )
 def test_a_lock_that_is_none_is_refused_with_its_path(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match="lock") as refused:
-        locking.read(written(tmp_path, **changes))
+        lock_file.read(written(tmp_path, **changes))
     assert said in str(refused.value)
     assert refused.value.where == str(tmp_path / "lock.json")
 
@@ -158,10 +159,10 @@ def test_a_field_of_any_shape_is_taken_or_refused(name: str, data: Any) -> None:
 
 def test_a_lock_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read: No such file"):
-        locking.read(tmp_path / "none.json")
+        lock_file.read(tmp_path / "none.json")
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(UsageError, match="no JSON"):
-        locking.read(tmp_path / "broken.json")
+        lock_file.read(tmp_path / "broken.json")
 
 
 # -- requests -------------------------------------------------------------------------------------------------------
@@ -174,8 +175,8 @@ def test_secrets_are_not_in_a_lock() -> None:
     assert "u:p@h" not in lock.text()
     assert lock.variables == {"DIB_DEV_USER_PASSWORD": "(withheld)"}
     other = LockFile.of(dataclasses.replace(request, variables={"DIB_DEV_USER_PASSWORD": "anders"}), {})
-    assert locking.differences(lock, other) == []
-    assert locking.differences(lock, lock) == []
+    assert lock_file.differences(lock, other) == []
+    assert lock_file.differences(lock, lock) == []
 
 
 def test_a_locked_request_takes_the_locks_mirrors_and_not_this_machines(tmp_path: Path) -> None:
@@ -186,7 +187,7 @@ def test_a_locked_request_takes_the_locks_mirrors_and_not_this_machines(tmp_path
         "DIB_CTR_APT_OPTIONS": "Acquire::Retries 5;",
     }
     file = written(tmp_path)
-    request = locking.with_locks(dataclasses.replace(REQUEST, variables=here), LockWish(locked=file), {})
+    request = lock_file.with_locks(dataclasses.replace(REQUEST, variables=here), LockWish(locked=file), {})
     assert request.variables == {
         "DIB_RELEASE": "trixie",
         "DIB_CTR_DEBIAN_MIRROR": "http://mirror.localhost/debian",
@@ -198,10 +199,10 @@ def test_a_locked_request_takes_the_locks_mirrors_and_not_this_machines(tmp_path
 
 def test_where_nothing_can_be_written_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is a folder"):
-        locking.with_locks(REQUEST, LockWish(lock=tmp_path), {})
+        lock_file.with_locks(REQUEST, LockWish(lock=tmp_path), {})
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="is not a folder"):
-        locking.with_locks(REQUEST, LockWish(vendor=tmp_path / "file"), {})
+        lock_file.with_locks(REQUEST, LockWish(vendor=tmp_path / "file"), {})
 
 
 def test_packages_that_differ_are_named() -> None:
@@ -219,11 +220,11 @@ def test_packages_that_differ_are_named() -> None:
 def test_the_states_of_a_lock_are_those_of_its_repositories() -> None:
     environment = {"DIB_APT_SOURCES_CONF": "default:deb http://mirror.localhost/debian trixie main"}
     request = dataclasses.replace(REQUEST, locking=Locking(locked=USED.to_json()))
-    assert pinned.states(request, environment, Path("/nowhere")) == (State(INDEX, SUM, 1789199741),)
+    assert pins.states(request, environment, Path("/nowhere")) == (State(INDEX, SUM, 1789199741),)
     assert environment["SOURCE_DATE_EPOCH"] == "1789199741"
     other = {"DIB_APT_SOURCES_CONF": "default:deb http://mirror.localhost/debian sid main"}
     with pytest.raises(UsageError, match="does not know the repository 'default'"):
-        pinned.states(request, other, Path("/nowhere"))
+        pins.states(request, other, Path("/nowhere"))
 
 
 # -- files beside a lock --------------------------------------------------------------------------------------------
@@ -248,14 +249,14 @@ def vendored(folder: Path) -> Used:
 def test_what_lies_beside_a_lock_is_offered_if_it_is_right(tmp_path: Path) -> None:
     used = vendored(tmp_path)
     lists = f"lists/{used.repositories[0].digest}"
-    assert set(locking.offered(tmp_path, used)) == {
+    assert set(lock_file.offered(tmp_path, used)) == {
         f"{lists}/InRelease",
         f"{lists}/main_binary-amd64_Packages.gz",
         "packages/hello_1%3a2.10-3+b1_amd64.deb",
     }
     (tmp_path / lists / "main_binary-amd64_Packages.gz").write_bytes(b"no gzip at all")
     with pytest.raises(UsageError, match=r"Packages\.gz is not what the lock says"):
-        locking.offered(tmp_path, used)
+        lock_file.offered(tmp_path, used)
 
 
 # -- apt's files ----------------------------------------------------------------------------------------------------

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from blockdev import luks
+from blockdev.core.errors import BuildError
 from blockdev.filesystems.region import Region
-from blockdev.luks import HEADER, Luks
-from stages.errors import BuildError
+from blockdev.volumes import luks
+from blockdev.volumes.luks import HEADER, Luks
 
 SECRET = b"correct horse\n\0battery"
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blockdev.core.errors import BuildError, UsageError
 from blockdev.lvm.allocate import Wanted, allocate, identifier
 from blockdev.lvm.model import LogicalVolume, PhysicalVolume, Segment, VolumeGroup, places
 from blockdev.lvm.names import refused, refused_group, refused_pair
-from stages.errors import BuildError, UsageError
 
 MIB = 1 << 20
 UUID = re.compile(r"[0-9A-Za-z]{6}(-[0-9A-Za-z]{4}){5}-[0-9A-Za-z]{6}\Z")

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from blockdev.core.errors import BuildError
 from blockdev.filesystems.region import Region, holds
 from blockdev.lvm import layout
 from blockdev.lvm.allocate import Wanted, allocate
@@ -21,7 +22,6 @@ from blockdev.lvm.model import VolumeGroup
 from blockdev.lvm.read import Found, examine, read
 from blockdev.lvm.render import render
 from blockdev.lvm.write import label, metadata_header, write
-from stages.errors import BuildError
 
 MIB = 1 << 20
 OFFSET = 3 * MIB + 512

@@ -12,13 +12,13 @@ import junitparser
 import pytest
 from rich.console import Console
 
-from builder.many import report, shared
-from builder.many.image import Image, Needs
-from builder.many.outcome import BUILT, FAILED, Outcome
-from builder.many.run import Way, command_of
-from builder.many.schedule import Limits, Schedule, is_network
-from builder.many.view import Live, Prefixed, summary
-from stages.events import Event
+from builder.fleet import report, shared_stages
+from builder.fleet.outcome import BUILT, FAILED, Outcome
+from builder.fleet.run import Way, command_of
+from builder.fleet.schedule import Limits, Schedule, is_network
+from builder.fleet.view import Live, Prefixed, summary
+from builder.frontends.images_file.image import Image, Needs
+from stages.protocol.emit import Event
 
 
 def image(name: str, cpus: int = 1, memory: int = 1024) -> Image:
@@ -250,7 +250,7 @@ PLANS = {
 
 
 def test_the_graph_has_every_stage_once() -> None:
-    trunk, other = shared.branches(PLANS)
+    trunk, other = shared_stages.branches(PLANS)
     assert (trunk.images, [one["key"] for one in trunk.stages]) == (["a", "b", "c"], ["k1"])
     (fork,) = trunk.above
     assert (fork.images, [one["key"] for one in fork.stages]) == (["a", "b"], ["k2"])
@@ -259,11 +259,11 @@ def test_the_graph_has_every_stage_once() -> None:
         (["b"], ["k4"]),
     ]
     assert other.images == ["d"]
-    assert shared.counts(PLANS) == (8, 5, 4)
-    text = shared.as_text(PLANS, whole=False).splitlines()
+    assert shared_stages.counts(PLANS) == (8, 5, 4)
+    text = shared_stages.as_text(PLANS, whole=False).splitlines()
     assert text[1] == "  a, b: 1 stage, 1 to run  install/e/2-x"
     assert text[-1] == "4 images, 8 stages, 5 different ones: 3 are shared, 4 to run"
-    found = shared.as_json(PLANS)
+    found = shared_stages.as_json(PLANS)
     assert found["stages"]["k2"]["images"] == ["a", "b"]
     assert found["stages"]["k3"]["below"] == "k2"
     assert found["images"]["c"] == ["k1"]

@@ -10,12 +10,12 @@ import jsonschema
 import pytest
 import yaml
 
+from blockdev.core.errors import UsageError
 from builder.cli import main
-from builder.many import schema
-from builder.many.image import Image, Needs, Retries, chosen, images_of
-from builder.many.load import checked, load
-from builder.many.read import read
-from stages.errors import UsageError
+from builder.frontends.images_file import schema
+from builder.frontends.images_file.image import Image, Needs, Retries, chosen, images_of
+from builder.frontends.images_file.load import checked, load
+from builder.frontends.images_file.read import read
 
 SCHEMA = Path(__file__).parents[2] / "docs/images.schema.json"
 

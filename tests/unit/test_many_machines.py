@@ -15,13 +15,13 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from blockdev.core.errors import UsageError
 from builder.cli import main
-from builder.engines import remote
+from builder.engines import remote_address
 from builder.engines.protocol import EngineError
-from builder.engines.ranges import ids_of
-from builder.many import kubernetes, runners
-from builder.many.load import Planned, checked, load
-from stages.errors import UsageError
+from builder.engines.subordinate_ids import ids_of
+from builder.fleet import ci_matrix, kubernetes
+from builder.frontends.images_file.load import Planned, checked, load
 
 ELEMENTS = Path(__file__).parents[1] / "elements"
 KUBERNETES = "1.33"
@@ -65,38 +65,38 @@ def planned(folder: Path) -> list[Planned]:
 
 
 def test_images_that_share_layers_meet_on_one_runner(folder: Path) -> None:
-    found = runners.groups(planned(folder), labels=runners.RUNNERS)
+    found = ci_matrix.groups(planned(folder), labels=ci_matrix.RUNNERS)
     assert [(group.images, group.label) for group in found] == [
         (("plain", "greets-hi", "greets-hello"), "ubuntu-24.04"),
         (("small",), "ubuntu-24.04-arm"),
         (("other",), "ubuntu-24.04"),
     ]
     assert found[0].shared == 2  # the tree's beginning, and what follows it; the greeting differs
-    assert found == runners.groups(planned(folder), labels=runners.RUNNERS)
+    assert found == ci_matrix.groups(planned(folder), labels=ci_matrix.RUNNERS)
 
 
 def test_few_runners_and_few_images_each(folder: Path) -> None:
     images = planned(folder)
-    two = runners.groups(images, labels=runners.RUNNERS, most=2)
+    two = ci_matrix.groups(images, labels=ci_matrix.RUNNERS, most=2)
     assert [group.images for group in two] == [("plain", "greets-hi", "greets-hello", "other"), ("small",)]
-    pairs = runners.groups(images, labels=runners.RUNNERS, each=2)
+    pairs = ci_matrix.groups(images, labels=ci_matrix.RUNNERS, each=2)
     assert [len(group.images) for group in pairs] == [2, 1, 1, 1]
     with pytest.raises(UsageError, match="one for each of amd64, arm64"):
-        runners.groups(images, labels=runners.RUNNERS, most=1)
+        ci_matrix.groups(images, labels=ci_matrix.RUNNERS, most=1)
     with pytest.raises(UsageError, match="2 runners with at most 2 images each are too few"):
-        runners.groups(images, labels=runners.RUNNERS, most=2, each=2)
+        ci_matrix.groups(images, labels=ci_matrix.RUNNERS, most=2, each=2)
 
 
 def test_at_most_256_jobs() -> None:
     keys = {f"i{number}": (f"k{number // 2}", f"{number}") for number in range(700)}
     arches = dict.fromkeys(keys, "amd64")
-    found = runners.grouped(keys, arches, labels=runners.RUNNERS, most=1000)
+    found = ci_matrix.grouped(keys, arches, labels=ci_matrix.RUNNERS, most=1000)
     assert len(found) == 256
     assert sorted(name for group in found for name in group.images) == sorted(keys)
     places = {name: group for group in found for name in group.images}
     assert all(places[f"i{number}"] is places[f"i{number + 1}"] for number in range(0, 700, 2))
     with pytest.raises(UsageError, match="256 runners with at most 1 images each are too few for 700"):
-        runners.grouped(keys, arches, labels=runners.RUNNERS, each=1, most=1000)
+        ci_matrix.grouped(keys, arches, labels=ci_matrix.RUNNERS, each=1, most=1000)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_at_most_256_jobs() -> None:
     ],
 )
 def test_runners_by_architecture(arches: list[str], runner: str) -> None:
-    assert runners.runner_arch(arches, runners.RUNNERS) == runner
+    assert ci_matrix.runner_arch(arches, ci_matrix.RUNNERS) == runner
 
 
 def test_the_matrix_is_one_line_of_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -246,7 +246,7 @@ def test_where_an_engine_is(engine: str, host: str, variables: dict[str, str], m
     names = ("DOCKER_HOST", "DOCKER_CONTEXT", "CONTAINER_HOST", "CONTAINER_CONNECTION")
     for name in names:
         monkeypatch.setenv(name, "before")
-    remote.use(engine, host)
+    remote_address.use(engine, host)
     mine = names[:2] if engine.startswith("docker") else names[2:]
     expected = variables if engine != "docker-socket" else {**variables, "DOCKER_CONTEXT": "before"}
     assert {name: os.environ[name] for name in mine if name in os.environ} == expected
@@ -263,19 +263,19 @@ def test_where_an_engine_is(engine: str, host: str, variables: dict[str, str], m
 )
 def test_where_an_engine_cannot_be(engine: str, host: str, what: str) -> None:
     with pytest.raises(UsageError, match=what):
-        remote.use(engine, host)
+        remote_address.use(engine, host)
 
 
 def test_what_does_not_fit_the_machine_behind_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EngineError, match="of the architecture s390x"):
-        remote.check_architecture("docker", "s390x")
+        remote_address.check_architecture("docker", "s390x")
     with pytest.raises(EngineError, match="knows unix:// and tcp://") as caught:
-        remote.check_socket("docker-socket", "ssh://x")
+        remote_address.check_socket("docker-socket", "ssh://x")
     assert "--engine docker" in caught.value.hint
     monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
     with pytest.raises(EngineError, match="speaks no TLS"):
-        remote.check_socket("docker-socket", "tcp://x:1")
-    remote.check_socket("podman-socket", "tcp://x:1")
+        remote_address.check_socket("docker-socket", "tcp://x:1")
+    remote_address.check_socket("podman-socket", "tcp://x:1")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.element import BUILTIN
+from stages.element.resolve import BUILTIN
 from tests.matrix.results import BEGIN, BOOTED, BUILT, END, FAILED, Result, add, known, placed, table
 from tests.matrix.rows import REAL, SYNTHETIC, Row, chosen, rows
 from tests.matrix.run import Outcome, Runner

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stages.mirrorfaults import explain, host
+from stages.repositories.mirror_errors import explain, host
 
 M = "http://127.0.0.1:8080"
 TOLD = {

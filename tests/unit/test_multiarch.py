@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blockdev.core.errors import BuildError
+from builder.build.image_index import _images, manifests, write_index
 from builder.describe.referrers import Document, attach, read
-from builder.multiarch import _images, manifests, write_index
-from stages.errors import BuildError
-from stages.export import layout
+from stages.outputs.formats import oci_layout
 
 EPOCH = 1_700_000_000
 REF = "org.opencontainers.image.ref.name"
@@ -31,23 +31,23 @@ def make(folder: Path, arch: str, *, variant: str = "", version: str = "13", **e
     platform = {"architecture": arch, "os": "linux", **({"variant": variant} if variant else {})}
     data = f"layer of {arch}".encode()
     digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-    layout.blob(folder, digest).write_bytes(data)
-    config = {**platform, "created": layout.date(EPOCH), "rootfs": {"type": "layers", "diff_ids": [digest]}}
+    oci_layout.blob(folder, digest).write_bytes(data)
+    config = {**platform, "created": oci_layout.date(EPOCH), "rootfs": {"type": "layers", "diff_ids": [digest]}}
     manifest = {
         "schemaVersion": 2,
-        "mediaType": layout.MANIFEST_TYPE,
-        "config": layout.put(folder, {"mediaType": "application/vnd.oci.image.config.v1+json"}, config),
+        "mediaType": oci_layout.MANIFEST_TYPE,
+        "config": oci_layout.put(folder, {"mediaType": "application/vnd.oci.image.config.v1+json"}, config),
         "layers": [{"mediaType": LAYER, "digest": digest, "size": len(data)}],
         "annotations": {"org.opencontainers.image.title": "tiny", "org.opencontainers.image.version": version},
     }
-    entry = layout.put(folder, {"mediaType": layout.MANIFEST_TYPE}, manifest)
+    entry = oci_layout.put(folder, {"mediaType": oci_layout.MANIFEST_TYPE}, manifest)
     index = {
         "schemaVersion": 2,
-        "mediaType": layout.INDEX_TYPE,
+        "mediaType": oci_layout.INDEX_TYPE,
         "manifests": [{**entry, "platform": platform, "annotations": {REF: "latest", **extra}}],
     }
-    (folder / "index.json").write_bytes(layout.encode(index))
-    layout.settle(folder, EPOCH)
+    (folder / "index.json").write_bytes(oci_layout.encode(index))
+    oci_layout.settle(folder, EPOCH)
     return folder
 
 
@@ -84,12 +84,12 @@ def test_the_layout_has_one_entry_an_index_sorted_by_platform(pair: list[Path], 
     digest = write_index(pair, tmp_path / "both", "1.0", EPOCH)
     (entry,) = document(tmp_path / "both/index.json")["manifests"]
     assert entry["digest"] == digest
-    assert (entry["mediaType"], entry["annotations"]) == (layout.INDEX_TYPE, {REF: "1.0"})
-    data = layout.blob(tmp_path / "both", digest).read_bytes()
+    assert (entry["mediaType"], entry["annotations"]) == (oci_layout.INDEX_TYPE, {REF: "1.0"})
+    data = oci_layout.blob(tmp_path / "both", digest).read_bytes()
     assert (f"sha256:{hashlib.sha256(data).hexdigest()}", len(data)) == (digest, entry["size"])
     listed = json.loads(data)["manifests"]
     assert [each["platform"]["architecture"] for each in listed] == ["amd64", "arm64"]
-    assert [each["digest"] for each in listed] == [layout.read_image(each).digest for each in reversed(pair)]
+    assert [each["digest"] for each in listed] == [oci_layout.read_image(each).digest for each in reversed(pair)]
     assert all("annotations" not in each for each in listed)
 
 
@@ -107,8 +107,8 @@ def test_the_parts_stay_as_they_are(pair: list[Path], tmp_path: Path, epoch: int
     before = [looks(each) for each in pair]
     write_index(pair, tmp_path / "both", "1", epoch)
     assert [looks(each) for each in pair] == before
-    blob = layout.read_image(pair[0]).layer_digests[0]
-    shared = layout.blob(pair[0], blob).samefile(layout.blob(tmp_path / "both", blob))
+    blob = oci_layout.read_image(pair[0]).layer_digests[0]
+    shared = oci_layout.blob(pair[0], blob).samefile(oci_layout.blob(tmp_path / "both", blob))
     assert shared is (epoch == EPOCH)
 
 
@@ -118,7 +118,7 @@ def test_annotations_are_carried_over(tmp_path: Path) -> None:
         make(tmp_path / "b", "arm64", version="12"),
     ]
     digest = write_index(parts, tmp_path / "both", "1", EPOCH)
-    index = document(layout.blob(tmp_path / "both", digest))
+    index = document(oci_layout.blob(tmp_path / "both", digest))
     assert index["annotations"] == {
         "org.opencontainers.image.title": "tiny",
         "org.opencontainers.image.created": "2023-11-14T22:13:20Z",
@@ -131,7 +131,7 @@ def test_what_is_attached_to_each_comes_along(pair: list[Path], tmp_path: Path) 
         attach(part, [Document("application/x+json", "application/x+json", "x.json", part.name.encode())])
     write_index(pair, tmp_path / "both", "1", EPOCH)
     for part in pair:
-        ((_, data),) = read(tmp_path / "both", layout.read_image(part).digest)
+        ((_, data),) = read(tmp_path / "both", oci_layout.read_image(part).digest)
         assert data == part.name.encode()
 
 
@@ -156,13 +156,13 @@ def test_what_cannot_be_joined_is_refused_and_leaves_nothing(pair: list[Path], t
     assert looks(tmp_path) == before
     index = document(pair[0] / "index.json")
     del index["manifests"][0]["platform"]
-    (pair[0] / "index.json").write_bytes(layout.encode(index))
+    (pair[0] / "index.json").write_bytes(oci_layout.encode(index))
     with pytest.raises(BuildError, match="for which platform"):
         write_index(pair, tmp_path / "both", "1", EPOCH)
 
 
 def test_a_part_that_is_torn_leaves_nothing(pair: list[Path], tmp_path: Path) -> None:
-    layout.blob(pair[1], layout.read_image(pair[1]).digest).unlink()
+    oci_layout.blob(pair[1], oci_layout.read_image(pair[1]).digest).unlink()
     names = {path.name for path in tmp_path.iterdir()}
     with pytest.raises(FileNotFoundError):
         write_index(pair, tmp_path / "both", "1", EPOCH)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pytest
 
-from stages.element import BUILTIN
-from stages.packages import FAMILIES, package_installs, pkg_map, read_pkg_maps, render_svc_map
+from stages.element.package_installs import FAMILIES, package_installs, pkg_map, read_pkg_maps, render_svc_map
+from stages.element.resolve import BUILTIN
 
 ELEMENTS = (
     *("base", "cloud-init", "cloud-init-datasources", "devuser", "enable-serial-console", "growroot", "manifests"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.nativetools import TOOLS, Programs, upstream
+from stages.sandbox.native_tools import TOOLS, Programs, upstream
 
 HERE = {"dpkg-deb": "1.22.22", "tar": "1.35+dfsg", "cp": "9.7", "rm": "9.7", "depmod": "34.2"}
 STANZA = "Package: {}\nStatus: install ok installed\nArchitecture: arm64\nVersion: {}\nDescription: x\n\n"

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from stages import osinfo
-from stages.osinfo import DATABASE, UBUNTU_SCRIPT, default_mirror
+from stages.repositories import default_mirrors
+from stages.repositories.default_mirrors import DATABASE, UBUNTU_SCRIPT, default_mirror
 
 
 def _write(path: Path, text: str) -> None:
@@ -31,15 +31,15 @@ def test_nothing_is_known_without_the_files(tmp_path: Path) -> None:
 
 def test_an_element_names_its_distribution(tmp_path: Path) -> None:
     root = tmp_path / "root"
-    folder = root / osinfo.DATABASE / "centos.org"
+    folder = root / default_mirrors.DATABASE / "centos.org"
     folder.mkdir(parents=True)
     (folder / "centos-stream-9.xml").write_text(
         "<url>http://m.invalid/list?path=/9-stream/BaseOS/x.iso</url><url>http://m.invalid/c/9-stream/BaseOS/x/os/</url>"
     )
     for name in ("centos", "gentoo"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / osinfo.FILE).write_text(f"{name}\n")
+        (tmp_path / name / default_mirrors.FILE).write_text(f"{name}\n")
     (tmp_path / "vm").mkdir()
     folders = [tmp_path / name for name in ("centos", "gentoo", "vm")]
-    assert osinfo.fallbacks(folders, "amd64", root) == {"DIB_CTR_CENTOS_MIRROR": "http://m.invalid/c"}
-    assert osinfo.fallbacks(folders, "amd64", tmp_path) == {}
+    assert default_mirrors.fallbacks(folders, "amd64", root) == {"DIB_CTR_CENTOS_MIRROR": "http://m.invalid/c"}
+    assert default_mirrors.fallbacks(folders, "amd64", tmp_path) == {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builder.ownfiles import named
+from builder.build.source_paths import named
 
 
 def test_the_folders_of_elements_are_the_users() -> None:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from stages import packagedb
-from stages.errors import BuildError
-from stages.packagedb import Package, parse_os_release
+from blockdev.core.errors import BuildError
+from stages.tree import package_database
+from stages.tree.package_database import Package, parse_os_release
 
 DPKG = """Package: zlib1g
 Status: install ok installed
@@ -110,7 +110,7 @@ def put(tree: Path, path: str, text: str | bytes) -> Path:
 
 def test_dpkg(tmp_path: Path) -> None:
     put(tmp_path, "var/lib/dpkg/status", DPKG)
-    first, second = packagedb.read(tmp_path)
+    first, second = package_database.read(tmp_path)
     assert first == Package(
         kind="deb",
         name="zlib1g",
@@ -139,20 +139,20 @@ def test_dpkg_as_dpkg_itself_tells_it() -> None:
 
 
 def _of_host() -> tuple[Package, ...]:
-    return packagedb.read(Path("/"))
+    return package_database.read(Path("/"))
 
 
 def test_the_files_of_images_without_dpkg(tmp_path: Path) -> None:
     put(tmp_path, "var/lib/dpkg/status.d/tzdata", "Package: tzdata\nVersion: 2025b-4\nArchitecture: all\n")
     put(tmp_path, "var/lib/dpkg/status.d/tzdata.md5sums", "0123456789abcdef  usr/share/zoneinfo/UTC\n")
     put(tmp_path, "var/lib/dpkg/status.d/gone", "Package: gone\nVersion: 1\nStatus: deinstall ok config-files\n")
-    assert [(each.name, each.version) for each in packagedb.read(tmp_path)] == [("tzdata", "2025b-4")]
+    assert [(each.name, each.version) for each in package_database.read(tmp_path)] == [("tzdata", "2025b-4")]
 
 
 @pytest.mark.parametrize("folder", ["lib/apk/db", "usr/lib/apk/db"])
 def test_apk(tmp_path: Path, folder: str) -> None:
     put(tmp_path, f"{folder}/installed", APK)
-    crypto, musl = packagedb.read(tmp_path)
+    crypto, musl = package_database.read(tmp_path)
     assert (crypto.kind, crypto.name, crypto.source, crypto.source_version) == (
         "apk",
         "libcrypto3",
@@ -167,13 +167,13 @@ def test_apk(tmp_path: Path, folder: str) -> None:
 def test_one_database_under_two_names_counts_once(tmp_path: Path) -> None:
     put(tmp_path, "usr/lib/apk/db/installed", APK)
     (tmp_path / "lib").symlink_to("usr/lib")
-    assert len(packagedb.read(tmp_path)) == 2
+    assert len(package_database.read(tmp_path)) == 2
 
 
 def test_pacman(tmp_path: Path) -> None:
     put(tmp_path, "var/lib/pacman/local/libgcrypt-1:1.11.0-2/desc", PACMAN)
     put(tmp_path, "var/lib/pacman/local/ALPM_DB_VERSION", "9\n")
-    (found,) = packagedb.read(tmp_path)
+    (found,) = package_database.read(tmp_path)
     assert found == Package(
         kind="alpm",
         name="libgcrypt",
@@ -189,8 +189,8 @@ def test_pacman(tmp_path: Path) -> None:
 
 
 def test_an_empty_tree_has_no_package(tmp_path: Path) -> None:
-    assert packagedb.read(tmp_path) == ()
-    assert packagedb.os_release(tmp_path) == {}
+    assert package_database.read(tmp_path) == ()
+    assert package_database.os_release(tmp_path) == {}
 
 
 @pytest.mark.parametrize("link", ["var/lib/dpkg", "var/lib/dpkg/status", "var/lib", "var"])
@@ -202,44 +202,44 @@ def test_no_link_leads_out_of_the_tree(tmp_path: Path, link: str, upwards: bool)
     (tree / link).parent.mkdir(parents=True)
     (tree / link).symlink_to(os.path.relpath(target, (tree / link).parent) if upwards else target)
     assert (tree / "var/lib/dpkg/status").read_text() == DPKG  # an unwary reader gets there
-    assert packagedb.read(tree) == ()
+    assert package_database.read(tree) == ()
 
 
 def test_links_inside_the_tree_lead_where_the_system_has_them(tmp_path: Path) -> None:
     put(tmp_path, "usr/lib/sysimage/dpkg/status", DPKG)
     (tmp_path / "var/lib").mkdir(parents=True)
     (tmp_path / "var/lib/dpkg").symlink_to("/usr/lib/sysimage/../sysimage/dpkg")
-    assert len(packagedb.read(tmp_path)) == 2
+    assert len(package_database.read(tmp_path)) == 2
     (tmp_path / "var/lib/dpkg").unlink()
     (tmp_path / "var/lib/dpkg").symlink_to("../../../../usr/./lib/sysimage/dpkg")  # above / there is /
-    assert len(packagedb.read(tmp_path)) == 2
+    assert len(package_database.read(tmp_path)) == 2
 
 
 def test_a_loop_of_links_ends(tmp_path: Path) -> None:
     (tmp_path / "var").symlink_to("var")
     (tmp_path / "etc").symlink_to("usr/../etc/x")
-    assert packagedb.read(tmp_path) == ()
-    assert packagedb.os_release(tmp_path) == {}
+    assert package_database.read(tmp_path) == ()
+    assert package_database.os_release(tmp_path) == {}
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / "var/lib/dpkg").mkdir(parents=True)
     os.mkfifo(tmp_path / "var/lib/dpkg/status")
     (tmp_path / "var/lib/pacman/local/x/desc").mkdir(parents=True)
-    assert packagedb.read(tmp_path) == ()
+    assert package_database.read(tmp_path) == ()
 
 
 def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
     file = put(tmp_path, "var/lib/dpkg/status", "")
     os.truncate(file, 1 << 40)  # sparse
     with pytest.raises(BuildError, match="/var/lib/dpkg/status of the tree has more than 256 MB"):
-        packagedb.read(tmp_path)
+        package_database.read(tmp_path)
 
 
 def test_odd_bytes_and_odd_numbers(tmp_path: Path) -> None:
     text = DPKG.encode().replace(b"Mark", b"M\xe4rk\x00").replace(b"172", "²".encode())
     put(tmp_path, "var/lib/dpkg/status", text)
-    found = packagedb.read(tmp_path)[0]
+    found = package_database.read(tmp_path)[0]
     assert (found.maintainer, found.bytes) == ("M\ufffdrk\x00 Brown <broonie@debian.org>", 0)
 
 
@@ -248,7 +248,7 @@ def test_what_no_package_can_be_named_is_none(tmp_path: Path) -> None:
         f"Package: {name}\nStatus: install ok installed\nVersion: 1\n" for name in ("/", "a b", "..", "g++", "a/../b")
     ]
     put(tmp_path, "var/lib/dpkg/status", "\n".join(stanzas))
-    assert [each.name for each in packagedb.read(tmp_path)] == ["..", "g++"]
+    assert [each.name for each in package_database.read(tmp_path)] == ["..", "g++"]
 
 
 @given(some.binary(max_size=300))
@@ -256,8 +256,8 @@ def test_any_bytes_are_read(tmp_path_factory: pytest.TempPathFactory, data: byte
     tree = tmp_path_factory.mktemp("tree")
     for path in ("var/lib/dpkg/status", "lib/apk/db/installed", "var/lib/pacman/local/x/desc", "etc/os-release"):
         put(tree, path, data)
-    assert all(each.name for each in packagedb.read(tree))
-    assert all(name.isidentifier() for name in packagedb.os_release(tree))
+    assert all(each.name for each in package_database.read(tree))
+    assert all(name.isidentifier() for name in package_database.os_release(tree))
 
 
 def test_a_hundred_packages_are_read_in_a_moment(tmp_path: Path) -> None:
@@ -267,14 +267,14 @@ def test_a_hundred_packages_are_read_in_a_moment(tmp_path: Path) -> None:
     took = []
     for _ in range(5):
         start = time.perf_counter()
-        assert len(packagedb.read(tmp_path)) == 100
+        assert len(package_database.read(tmp_path)) == 100
         took.append(time.perf_counter() - start)
     assert min(took) < 0.1  # it takes 2 ms; other tests may have the processor
 
 
 def test_json_there_and_back(tmp_path: Path) -> None:
     put(tmp_path, "var/lib/dpkg/status", DPKG)
-    for package in packagedb.read(tmp_path):
+    for package in package_database.read(tmp_path):
         assert Package.from_json(package.to_json()) == package
     for wrong in ({"bytes": "1"}, {"name": 1}, {"bytes": True}, {"colour": "red"}):
         with pytest.raises((ValueError, TypeError)):
@@ -283,13 +283,13 @@ def test_json_there_and_back(tmp_path: Path) -> None:
 
 def test_os_release_by_its_link(tmp_path: Path) -> None:
     put(tmp_path, "usr/lib/os-release", 'ID=debian\nVERSION_ID="13"\n')
-    assert packagedb.os_release(tmp_path) == {"ID": "debian", "VERSION_ID": "13"}
+    assert package_database.os_release(tmp_path) == {"ID": "debian", "VERSION_ID": "13"}
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/os-release").symlink_to("../usr/lib/os-release")
-    assert packagedb.os_release(tmp_path) == {"ID": "debian", "VERSION_ID": "13"}
+    assert package_database.os_release(tmp_path) == {"ID": "debian", "VERSION_ID": "13"}
     (tmp_path / "etc/os-release").unlink()
     put(tmp_path, "etc/os-release", "ID=mine\n")
-    assert packagedb.os_release(tmp_path) == {"ID": "mine"}
+    assert package_database.os_release(tmp_path) == {"ID": "mine"}
 
 
 def test_os_release_is_never_this_machines(tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_os_release_is_never_this_machines(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "etc").mkdir(parents=True)
     (tree / "etc/os-release").symlink_to(tmp_path / "secret")
-    assert packagedb.os_release(tree) == {}
+    assert package_database.os_release(tree) == {}
 
 
 def test_os_release_syntax() -> None:
@@ -344,7 +344,7 @@ def test_portage(tmp_path: Path) -> None:
         put(tmp_path, f"{place}/{name}", f"{text}\n")
     put(tmp_path, "var/db/pkg/dev-lang/lua-5-1.5.1_p2/SIZE", "1\n")
     put(tmp_path, "var/db/pkg/dev-lang/-MERGING-x-1/SIZE", "1\n")
-    lua, gtk = packagedb.read(tmp_path)
+    lua, gtk = package_database.read(tmp_path)
     assert (lua.name, lua.version, lua.bytes) == ("dev-lang/lua-5", "1.5.1_p2", 1)
     assert gtk == Package(
         kind="ebuild",

@@ -6,8 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from stages.errors import UsageError
-from stages.packages import PhasePackages, package_installs, pkg_map, read_pkg_maps, render_pkg_map, render_svc_map
+from blockdev.core.errors import UsageError
+from stages.element.package_installs import (
+    PhasePackages,
+    package_installs,
+    pkg_map,
+    read_pkg_maps,
+    render_pkg_map,
+    render_svc_map,
+)
 
 ENVIRONMENT = {"ARCH": "amd64", "DISTRO_NAME": "debian", "DIB_RELEASE": "trixie", "DIB_X": "1"}
 

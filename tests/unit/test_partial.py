@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from blockdev.core.errors import BuildError
 from builder import destination
 from builder.destination import partial, space, swap, sweep
 from builder.destination.partial import MARK, REPLACED
-from stages.errors import BuildError
 
 CODE = """
 import sys, time
@@ -138,7 +138,7 @@ FULL = """
 import sys
 from pathlib import Path
 from builder.destination import place
-from stages.errors import BuildError
+from blockdev.core.errors import BuildError
 from tests.unit.test_side_files import member, stream
 try:
     place(stream(member("artifact", data=bytes(range(256)) * 16384)), "tar", Path(sys.argv[1]) / "a.tar")

@@ -15,12 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages import locks, pins
-from stages.cleaning import let_go, prune
-from stages.keeping import Item, Wish, choose
-from stages.store import Record, Store
-from stages.sweeping import sweep
-from stages.verification import verify
+from blockdev.core import locks
+from stages.layers import pins
+from stages.layers.prune import let_go, prune
+from stages.layers.retention import Item, Wish, choose
+from stages.layers.store import Record, Store
+from stages.layers.sweep import sweep
+from stages.outputs.verify_store import verify
 
 
 def keep(store: Store, key: str, below: tuple[str, ...] = (), size: int = 10) -> Record:

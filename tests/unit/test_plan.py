@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from stages.errors import UsageError
-from stages.hooks import HookFile, merge, script_order
-from stages.key import key_of, why_missed
-from stages.layers import stage_environment
-from stages.oddities import refuse_odd
-from stages.offline import CUT, offline_plan
-from stages.plan import Plan, make_plan
-from stages.repositories import State
-from stages.request import Output, Request
-from stages.sources import Source
-from stages.sourcestates import SourceState
+from blockdev.core.errors import UsageError
+from stages.element.hook_checks import refuse_odd
+from stages.element.hooks import HookFile, merge, script_order
+from stages.element.source_repositories import Source
+from stages.layers.builder import stage_environment
+from stages.plan.key import key_of, why_missed
+from stages.plan.offline import CUT, offline_plan
+from stages.plan.plan import Plan, make_plan
+from stages.protocol.request import Output, Request
+from stages.repositories.source_state import SourceState
+from stages.repositories.state import State
 
 REQUEST = Request("build", name="x", asked=("os",), elements=("a", "os"), image="image-1")
 VARIABLES = {"ARCH": "amd64", "LC_ALL": "C", "SOURCE_DATE_EPOCH": "1", "DIB_SEEN": "1", "DIB_OTHER": "2"}

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 
 from blockdev.configuration.read import read
 from blockdev.core.boot_id import boot_id
+from blockdev.core.errors import BuildError, UsageError
 from blockdev.layout.model import FileSystem, GroupPlan, Layout, LogicalPlan, LuksPlan
 from blockdev.layout.options import Options
 from blockdev.layout.plan import plan
-from blockdev.privileged import filesystems, ledger, loops, release, run, scripts, stacked
-from stages.errors import BuildError, UsageError
+from blockdev.privileged import device_mapper, filesystems, ledger, loops, release, run, scripts
 
 MIB = 1 << 20
 IMAGE = ledger.Image("/x/.image0-1.part", 7, 8)
@@ -245,7 +245,7 @@ def test_a_volume_group_of_the_machine_is_not_deactivated(monkeypatch: pytest.Mo
     monkeypatch.setattr(loops, "detach", lambda _: "")
     monkeypatch.setattr(Path, "exists", lambda _: True)
     assert release.release(entries, lambda _: None) == ()
-    assert asked == [stacked.deactivate_argv("vg", ("/dev/null", "/dev/loop0"))]
+    assert asked == [device_mapper.deactivate_argv("vg", ("/dev/null", "/dev/loop0"))]
 
 
 def test_mountinfo_s_octal_numbers() -> None:
@@ -320,10 +320,10 @@ def test_a_read_only_file_system_is_refused(tmp_path: Path) -> None:
 
 def test_a_volume_group_without_the_device_mapper(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     layout = laid_out(LVM)
-    monkeypatch.setattr(stacked, "has_device_mapper", lambda: False)
+    monkeypatch.setattr(device_mapper, "has_device_mapper", lambda: False)
     with pytest.raises(BuildError, match=r"a volume group \('vg'\) needs the device mapper"):
         run.refuse(job(layout, tmp_path))
-    monkeypatch.setattr(stacked, "has_device_mapper", lambda: True)
+    monkeypatch.setattr(device_mapper, "has_device_mapper", lambda: True)
     run.refuse(job(layout, tmp_path))
 
 
@@ -346,7 +346,7 @@ LV = LogicalPlan("data", 10 * MIB, "")
     ],
 )
 def test_the_command_that_makes_a_logical_volume(volume: LogicalPlan, expected: str) -> None:
-    command = stacked.create_volume_argv("vg", volume, ["/dev/loop3"])
+    command = device_mapper.create_volume_argv("vg", volume, ["/dev/loop3"])
     assert command[:3] == ["lvcreate", "--yes", "--config"]
     assert " ".join(command[4:]) == expected
 
@@ -355,31 +355,31 @@ def test_lvm_looks_at_its_own_devices_only() -> None:
     group = GroupPlan("vg", (("pv", "one"),), (), ("--physicalextentsize", "8m"))
     devices = ("/dev/loop3", "/dev/mapper/a.b")
     for command in (
-        stacked.create_group_argv(group, devices),
-        stacked.create_volume_argv("vg", LV, devices),
-        stacked.deactivate_argv("vg", devices),
+        device_mapper.create_group_argv(group, devices),
+        device_mapper.create_volume_argv("vg", LV, devices),
+        device_mapper.deactivate_argv("vg", devices),
     ):
         settings = command[command.index("--config") + 1]
         assert r'filter = [ "a|^/dev/loop3$|", "a|^/dev/mapper/a\.b$|", "r|.*|" ]' in settings
         assert "use_devicesfile = 0" in settings
-    made = stacked.create_group_argv(group, devices)
+    made = device_mapper.create_group_argv(group, devices)
     assert made[-5:] == ["--physicalextentsize", "8m", "vg", *devices]
 
 
 def test_thin_volumes_come_after_their_pools() -> None:
     volumes = [LogicalPlan("t", 1, "", "thin", "p"), LV, LogicalPlan("p", 1, "", "thin-pool")]
-    assert [one.name for one in stacked.in_order(volumes)] == ["data", "p", "t"]
+    assert [one.name for one in device_mapper.in_order(volumes)] == ["data", "p", "t"]
 
 
 def test_the_commands_of_an_encrypted_container() -> None:
     container = LuksPlan("secret", "part", "lab", "u-1", "", "KEY", "aes-xts-plain64", "pbkdf2")
-    made = " ".join(stacked.encrypt_argv(container, "DEV"))
+    made = " ".join(device_mapper.encrypt_argv(container, "DEV"))
     assert made == (
         "cryptsetup luksFormat --batch-mode --type luks2 --cipher aes-xts-plain64 --pbkdf pbkdf2 --uuid u-1"
         " --label lab --key-file - DEV"
     )
-    assert stacked.open_argv("DEV", "name")[-4:] == ["--key-file", "-", "DEV", "name"]
-    assert stacked.close_argv("name") == ["cryptsetup", "close", "name"]
+    assert device_mapper.open_argv("DEV", "name")[-4:] == ["--key-file", "-", "DEV", "name"]
+    assert device_mapper.close_argv("name") == ["cryptsetup", "close", "name"]
 
 
 @pytest.mark.parametrize("pieces", [[b"one\ntwo\n"], [b"on", b"e\nt", b"wo"], [b"one\n", b"two\n"]])

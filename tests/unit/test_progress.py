@@ -9,9 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from builder.progress import KEPT_LOGS, Json, Live, Log, Plain, closing, failure, plan_table, reporter, size, table
-from stages.errors import UsageError
-from stages.events import Event
+from blockdev.core.errors import UsageError
+from builder.progress.report import (
+    KEPT_LOGS,
+    Json,
+    Live,
+    Log,
+    Plain,
+    closing,
+    failure,
+    plan_table,
+    reporter,
+    size,
+    table,
+)
+from stages.protocol.emit import Event
 
 STAGES = [
     {

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from stages import provided
-from stages.environment import declared
-from stages.hooks import HookFile, merge
-from stages.keptmounts import KeptMount, kept_mounts, read, write
-from stages.mentions import visible_files
+from stages.element import dib_runtime
+from stages.element.environment import declared
+from stages.element.hooks import HookFile, merge
+from stages.element.references import visible_files
+from stages.sandbox.persistent_mounts import KeptMount, kept_mounts, read, write
 
-FOLDER = Path(provided.__file__).parent
+FOLDER = Path(dib_runtime.__file__).parent
 
 
 def element(root: Path, name: str, files: dict[str, str]) -> tuple[str, Path]:
@@ -49,7 +49,7 @@ def seen(tmp_path: Path, script: str, phase: str = "extra-data.d") -> set[str]:
         ),
     ]
     merged = merge(elements)
-    tree = {**merged, **provided.files(elements, merged)}
+    tree = {**merged, **dib_runtime.files(elements, merged)}
     return set(visible_files(tree[f"{phase}/10-mine"], tree)) - {f"{phase}/10-mine"}
 
 
@@ -91,20 +91,20 @@ def test_who_goes_through_all_elements_sees_their_data_but_no_script(tmp_path: P
 
 def test_the_list_of_elements(tmp_path: Path) -> None:
     elements = [("one", tmp_path), ("a-two", tmp_path)]
-    function = provided.functions(elements, "/hooks")["get_image_element_array"]
+    function = dib_runtime.functions(elements, "/hooks")["get_image_element_array"]
     script = 'eval declare -A all=($(get_image_element_array)); echo "${all[a-two]} ${!all[@]}"'
     environment = {"BASH_FUNC_get_image_element_array%%": function, "PATH": os.environ["PATH"]}
     said = subprocess.check_output(["bash", "-c", script], env=environment, text=True).split()
     assert said[0] == "/hooks/elements.d/a-two"
     assert set(said[1:]) == {"one", "a-two"}
-    assert provided.variables(elements, "/hooks")["IMAGE_ELEMENT_YAML"].strip() == (
+    assert dib_runtime.variables(elements, "/hooks")["IMAGE_ELEMENT_YAML"].strip() == (
         "{a-two: /hooks/elements.d/a-two, one: /hooks/elements.d/one}"
     )
 
 
 @pytest.mark.parametrize(("before", "status"), [("true", 0), ("(exit 7)", 7)])
 def test_die_ends_with_the_status_before(before: str, status: int) -> None:
-    environment = {"BASH_FUNC_die%%": provided.die(), "PATH": os.environ["PATH"]}
+    environment = {"BASH_FUNC_die%%": dib_runtime.die(), "PATH": os.environ["PATH"]}
     done = subprocess.run(
         ["bash", "-c", f"{before}; die no more; echo on"], env=environment, capture_output=True, text=True, check=False
     )
@@ -253,6 +253,6 @@ def test_the_given_files_are_no_scripts(tmp_path: Path) -> None:
     """Whatever an element has, its copy in elements.d is not run."""
     elements = [element(tmp_path, "mine", {"install.d/10-mine": "echo $ELEMENTS_PATH"})]
     merged = merge(elements)
-    given = provided.files(elements, merged)
+    given = dib_runtime.files(elements, merged)
     assert isinstance(given["elements.d/mine/install.d/10-mine"], HookFile)
     assert not any(hook.is_script for hook in given.values())

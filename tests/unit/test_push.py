@@ -11,11 +11,11 @@ import pytest
 import requests
 from docker.auth import INDEX_NAME, INDEX_URL
 
-from builder import sign
-from builder.credentials import auth_files, credentials
-from builder.push import Reference, check, parse_reference
-from builder.registry import Registry, is_loopback
-from stages.errors import BuildError, UsageError
+from blockdev.core.errors import BuildError, UsageError
+from builder.registry import cosign
+from builder.registry.client import Registry, is_loopback
+from builder.registry.credentials import auth_files, credentials
+from builder.registry.push import Reference, check, parse_reference
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,8 @@ def test_the_order_of_files_is_skopeos(tmp_path: Path) -> None:
 
 
 def test_cosign_is_told_what_to_sign(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert sign.arguments("h/n@sha256:1", key="", insecure=False) == ["sign", "--yes", "h/n@sha256:1"]
-    assert sign.arguments("h/n@sha256:1", key="k.pem", insecure=True) == [
+    assert cosign.arguments("h/n@sha256:1", key="", insecure=False) == ["sign", "--yes", "h/n@sha256:1"]
+    assert cosign.arguments("h/n@sha256:1", key="k.pem", insecure=True) == [
         "sign",
         "--yes",
         *("--key", "k.pem"),
@@ -155,7 +155,7 @@ def test_cosign_is_told_what_to_sign(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     ]
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BuildError, match="cosign is not there"):
-        sign.check()
+        cosign.check()
 
 
 def test_what_cosign_makes_of_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -165,11 +165,11 @@ def test_what_cosign_makes_of_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setenv("COSIGN_STATUS", "0")
-    sign.sign("h/n@sha256:1", key="k.pem", insecure=False)
+    cosign.sign("h/n@sha256:1", key="k.pem", insecure=False)
     assert (tmp_path / "told").read_text() == "sign --yes --key k.pem h/n@sha256:1\n"
     monkeypatch.setenv("COSIGN_STATUS", "3")
     with pytest.raises(BuildError, match="status 3") as raised:
-        sign.sign("h/n@sha256:1", key="", insecure=False)
+        cosign.sign("h/n@sha256:1", key="", insecure=False)
     assert "is pushed and not signed" in raised.value.hint
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from qemu import accelerator, ssh, verdict
+from blockdev.core.errors import BuildError, UsageError
+from qemu import accelerator, boot_failure, ssh
 from qemu.accelerator import GUESTS, Accelerator, choose
 from qemu.boot import Request, boot
+from qemu.boot_failure import End, Failure, explain
 from qemu.console import Sign, Stage
 from qemu.firmware import KINDS
 from qemu.machine import Kernel
-from qemu.verdict import End, Failure, explain
-from stages.errors import BuildError, UsageError
 
 # -- KVM -------------------------------------------------------------------------------------------
 
@@ -166,7 +166,7 @@ def test_every_failure_has_words_the_console_and_a_hint(why: Sign | End, stage: 
 def test_only_the_last_lines_are_shown() -> None:
     what = explain(failure(Sign.PANIC, lines=tuple(f"line {number}." for number in range(100)))).what
     assert "line 99." in what
-    assert what.count("  | ") == verdict.SHOWN_LINES
+    assert what.count("  | ") == boot_failure.SHOWN_LINES
     assert "(nothing)" in explain(failure(End.TIMEOUT, lines=(), stage=Stage.NOTHING)).what
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from blockdev.core.errors import BuildError, UsageError
 from qemu.firmware import Firmware, find, kinds
-from stages.errors import BuildError, UsageError
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qemu import fat12, seed
-from stages.errors import UsageError
+from blockdev.core.errors import UsageError
+from qemu import cloud_init_seed, fat12
 
 KEY = "ssh-ed25519 " + "A" * 68 + " someone"
 
@@ -74,7 +74,7 @@ def test_too_much() -> None:
 
 def test_the_key_goes_to_the_meta_data_and_user_data_stay() -> None:
     given = {"user-data": b"#!/bin/sh\necho hello\n", "meta-data": b"local-hostname: box\n"}
-    files = seed.contents(given, KEY)
+    files = cloud_init_seed.contents(given, KEY)
     assert files["user-data"] == given["user-data"]
     metadata = yaml.safe_load(files["meta-data"])
     assert metadata["local-hostname"] == "box"
@@ -93,13 +93,13 @@ def test_the_key_goes_to_the_meta_data_and_user_data_stay() -> None:
     ],
 )
 def test_keys_that_are_there_stay(there: str, before: list[str]) -> None:
-    metadata = yaml.safe_load(seed.contents({"meta-data": there.encode()}, KEY)["meta-data"])
+    metadata = yaml.safe_load(cloud_init_seed.contents({"meta-data": there.encode()}, KEY)["meta-data"])
     assert metadata["public-keys"] == [*before, KEY]
 
 
 def test_another_seed_is_another_instance() -> None:
     def instance(files: dict[str, bytes], key: str = "") -> str:
-        return str(yaml.safe_load(seed.contents(files, key)["meta-data"])["instance-id"])
+        return str(yaml.safe_load(cloud_init_seed.contents(files, key)["meta-data"])["instance-id"])
 
     assert instance({}) == instance({})
     assert len({instance({}), instance({}, KEY), instance({"user-data": b"x"})}) == 3
@@ -107,25 +107,28 @@ def test_another_seed_is_another_instance() -> None:
 
 
 def test_without_anything_user_data_is_an_empty_configuration() -> None:
-    assert seed.contents({})["user-data"].startswith(b"#cloud-config\n")
+    assert cloud_init_seed.contents({})["user-data"].startswith(b"#cloud-config\n")
 
 
 def test_reading_a_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no user-data"):
-        seed.read(tmp_path)
+        cloud_init_seed.read(tmp_path)
     (tmp_path / "user-data").write_text("u")
     (tmp_path / "network-config").write_text("n")
     (tmp_path / "notes.txt").write_text("not for the machine")
-    assert seed.read(tmp_path) == {"user-data": b"u", "network-config": b"n"}
+    assert cloud_init_seed.read(tmp_path) == {"user-data": b"u", "network-config": b"n"}
 
 
 @pytest.mark.parametrize("text", [b"[a, b]", b"a: [", b"just words"])
 def test_meta_data_must_be_a_mapping(text: bytes) -> None:
     with pytest.raises(UsageError, match="meta-data"):
-        seed.contents({"meta-data": text})
+        cloud_init_seed.contents({"meta-data": text})
 
 
 def test_a_seed_that_is_too_large_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="too large"):
-        seed.write(tmp_path / "seed.img", {"user-data": bytes(9 << 20)})
-    assert read_back(seed.write(tmp_path / "s", {"user-data": b"u"}).read_bytes()) == ("CIDATA", {"user-data": b"u"})
+        cloud_init_seed.write(tmp_path / "seed.img", {"user-data": bytes(9 << 20)})
+    assert read_back(cloud_init_seed.write(tmp_path / "s", {"user-data": b"u"}).read_bytes()) == (
+        "CIDATA",
+        {"user-data": b"u"},
+    )

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder.check.run import check
-from builder.many.settings import apart, taken
-from builder.redaction import check_names, secrets_of
-from stages.element import BUILTIN, find_elements
-from stages.errors import UsageError
+from blockdev.core.errors import UsageError
+from builder.elements.check.run import check
+from builder.fleet.variables import apart, taken
+from builder.request.redact import check_names, secrets_of
+from stages.element.resolve import BUILTIN, find_elements
 from stages.redaction.keyed import KEYED, OWN, KeyDigests
 from stages.redaction.names import names_of
 from stages.redaction.patterns import PLAIN, WITHHELD, is_secret_name, parts, without_credentials, without_parts

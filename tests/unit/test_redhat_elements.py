@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.element import BUILTIN
+from stages.element.resolve import BUILTIN
 
 MIRROR = "http://mirror.invalid/pub"
 

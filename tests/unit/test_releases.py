@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from builder import catalogue
-from builder.declared import declared
-from builder.releases.check import distribution_of
-from builder.releases.judge import judge, own_source
-from builder.releases.known import ALL, DISTRIBUTIONS
-from builder.request import Wish, prepare
+from blockdev.core.errors import UsageError
+from builder.elements import catalogue
+from builder.request.prepare import Wish, prepare
+from builder.request.releases.check import distribution_of
+from builder.request.releases.support import judge, own_source
+from builder.request.releases.table import ALL, DISTRIBUTIONS
 from qemu.architecture import ARCHITECTURES
-from stages.element import BUILTIN, Element, find_elements
-from stages.errors import UsageError
+from stages.element.environment_defaults import declared
+from stages.element.resolve import BUILTIN, Element, find_elements
 
 DAY = date(2026, 11, 29)
 DISTRO_INFO = Path("/usr/share/distro-info")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from stages import repositories
-from stages.errors import BuildError, UsageError
-from stages.repositories import Patience, Repository, from_environment, newest_date, remember, states
+from blockdev.core.errors import BuildError, UsageError
+from stages.repositories import state as repositories
+from stages.repositories.state import Patience, Repository, from_environment, newest_date, remember, states
 from tests.mirrors.faulty import Fault, FaultyMirror, refusing, serving
 
 RELEASE = "Origin: Test\nDate: Sat, 12 Sep 2026 07:55:41 UTC\nSHA256:\n"

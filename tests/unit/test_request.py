@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from builder.agentcode import code
-from builder.archive import request_archive
+from blockdev.core.errors import UsageError
+from builder.build.agent_code import code
+from builder.build.request_archive import request_archive
 from builder.destination import side_folder_of
-from builder.request import Wish, elements_path, mirrors, parse_arch, parse_output, prepare, variables
+from builder.request.prepare import Wish, elements_path, mirrors, parse_arch, parse_output, prepare, variables
 from qemu.architecture import native
-from stages.boot import files_of
-from stages.element import BUILTIN
-from stages.errors import UsageError
-from stages.request import Output, Request
+from stages.agent.bootstrap import files_of
+from stages.element.resolve import BUILTIN
+from stages.protocol.request import Output, Request
 
 
 @pytest.fixture(autouse=True)
@@ -242,7 +242,12 @@ def test_the_archive_holds_the_request_the_code_and_the_elements_files(tmp_path:
 
 def test_the_code_travels_without_elements_and_tests() -> None:
     names = {path for path, _, _ in files_of(code())}
-    assert {"stages/agent.py", "stages/boot.py", "qemu/binfmt.py", "stages/scripts/prepare-tree"} <= names
+    assert {
+        "stages/agent/main.py",
+        "stages/agent/bootstrap.py",
+        "qemu/binfmt.py",
+        "stages/scripts/prepare-tree",
+    } <= names
     assert not any(name.startswith(("stages/elements", "builder", "tests")) or ".pyc" in name for name in names)
 
 

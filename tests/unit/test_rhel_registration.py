@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.element import BUILTIN
+from stages.element.resolve import BUILTIN
 
 COMMAND = BUILTIN / "rhel-common/bin/with-registration"
 SNIPPET = BUILTIN / "rhel-common/environment.d/20-rhel-common.bash"

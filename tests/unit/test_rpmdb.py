@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from blockdev.core.errors import BuildError
 from builder.describe.purl import of_package
-from stages import packagedb, rpmdb
-from stages.errors import BuildError
+from stages.tree import package_database, rpm_database
 
 STRING, STRINGS, INT32, TRANSLATED = 6, 8, 4, 9
 TAGS = {"name": 1000, "version": 1001, "release": 1002, "arch": 1022, "source": 1044, "vendor": 1011, "url": 1020}
@@ -44,7 +44,7 @@ def header(name: str, *, epoch: int | None = None, files: Sequence[str] = (), **
 def sqlite(folder: Path, *headers: bytes) -> Path:
     """A database as Fedora's rpm has it."""
     folder.mkdir(parents=True)
-    connection = sqlite3.connect(folder / rpmdb.SQLITE)
+    connection = sqlite3.connect(folder / rpm_database.SQLITE)
     connection.execute("CREATE TABLE Packages (hnum INTEGER PRIMARY KEY AUTOINCREMENT, blob BLOB NOT NULL)")
     connection.executemany("INSERT INTO Packages (blob) VALUES (?)", [(data,) for data in headers])
     connection.commit()
@@ -64,7 +64,7 @@ def ndb(folder: Path, *headers: bytes) -> Path:
         blobs += blob
     empty = struct.pack("<4sIII", b"Slot", 0, 0, 0)
     slots += empty * ((4096 - 32 - len(slots)) // 16)
-    (folder / rpmdb.NDB).write_bytes(struct.pack("<4sIII16x", b"RpmP", 0, 1, 1) + slots + blobs)
+    (folder / rpm_database.NDB).write_bytes(struct.pack("<4sIII16x", b"RpmP", 0, 1, 1) + slots + blobs)
     return folder
 
 
@@ -76,22 +76,24 @@ PACKAGES = (
 
 
 @pytest.mark.parametrize("make", [sqlite, ndb])
-@pytest.mark.parametrize("place", rpmdb.FOLDERS)
+@pytest.mark.parametrize("place", rpm_database.FOLDERS)
 def test_packages_are_read_without_keys(tmp_path: Path, make: object, place: str) -> None:
     assert callable(make)
     make(tmp_path / place, *PACKAGES)
-    bash, zsh = packagedb.read(tmp_path)
+    bash, zsh = package_database.read(tmp_path)
     assert (bash.kind, bash.name, bash.version, bash.architecture) == ("rpm", "bash", "5:1.2-3.fc42", "x86_64")
     assert (bash.source, bash.source_version, bash.homepage) == ("shells", "9-1", "http://bash.invalid")
     assert (zsh.version, zsh.source, zsh.source_version) == ("1.2-3.fc42", "zsh", "1.2-3.fc42")
     assert (zsh.summary, zsh.bytes, zsh.maintainer) == ("About it", 4711, "Someone")
-    (found,) = [each for each in rpmdb.read(tmp_path / place, "") if each.text("name") == "zsh"]
+    (found,) = [each for each in rpm_database.read(tmp_path / place, "") if each.text("name") == "zsh"]
     assert found.paths == ("/usr/bin/zsh", "/etc/zshrc")
 
 
 def test_the_package_url_has_the_epoch_as_a_qualifier(tmp_path: Path) -> None:
-    sqlite(tmp_path / rpmdb.FOLDERS[0], *PACKAGES)
-    bash, zsh = (str(of_package(each, {"ID": "fedora", "VERSION_ID": "42"})) for each in packagedb.read(tmp_path))
+    sqlite(tmp_path / rpm_database.FOLDERS[0], *PACKAGES)
+    bash, zsh = (
+        str(of_package(each, {"ID": "fedora", "VERSION_ID": "42"})) for each in package_database.read(tmp_path)
+    )
     assert bash.startswith("pkg:rpm/fedora/bash@1.2-3.fc42?")
     assert "epoch=5" in bash
     assert "upstream=shells" in bash
@@ -101,13 +103,13 @@ def test_the_package_url_has_the_epoch_as_a_qualifier(tmp_path: Path) -> None:
 def test_what_was_not_yet_taken_over_counts(tmp_path: Path) -> None:
     """rpm writes ahead into a second file; who reads must not change the tree."""
     folder = sqlite(tmp_path / "db", PACKAGES[0])
-    connection = sqlite3.connect(folder / rpmdb.SQLITE)
+    connection = sqlite3.connect(folder / rpm_database.SQLITE)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("INSERT INTO Packages (blob) VALUES (?)", (PACKAGES[2],))
     connection.commit()
     before = {file.name: file.read_bytes() for file in folder.iterdir() if not file.name.endswith("-shm")}
-    assert f"{rpmdb.SQLITE}-wal" in before
-    assert [each.text("name") for each in rpmdb.read(folder, "")] == ["bash", "zsh"]
+    assert f"{rpm_database.SQLITE}-wal" in before
+    assert [each.text("name") for each in rpm_database.read(folder, "")] == ["bash", "zsh"]
     assert {file.name: file.read_bytes() for file in folder.iterdir() if file.name in before} == before
     connection.close()
 
@@ -115,23 +117,23 @@ def test_what_was_not_yet_taken_over_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
-        (rpmdb.SQLITE, b"no database at all, but long enough to look like one", "cannot be read"),
-        (rpmdb.NDB, b"RpmQ" + bytes(4092), "does not begin as one"),
-        (rpmdb.NDB, struct.pack("<4sIII16x", b"RpmP", 0, 1, 1) + bytes(4064), "a slot is damaged"),
-        (rpmdb.OLD, b"x", "Berkeley"),
+        (rpm_database.SQLITE, b"no database at all, but long enough to look like one", "cannot be read"),
+        (rpm_database.NDB, b"RpmQ" + bytes(4092), "does not begin as one"),
+        (rpm_database.NDB, struct.pack("<4sIII16x", b"RpmP", 0, 1, 1) + bytes(4064), "a slot is damaged"),
+        (rpm_database.OLD, b"x", "Berkeley"),
     ],
 )
 def test_a_damaged_database_is_named(tmp_path: Path, name: str, data: bytes, said: str) -> None:
-    folder = tmp_path / rpmdb.FOLDERS[1]
+    folder = tmp_path / rpm_database.FOLDERS[1]
     folder.mkdir(parents=True)
     (folder / name).write_bytes(data)
     with pytest.raises(BuildError, match=said) as caught:
-        packagedb.read(tmp_path)
+        package_database.read(tmp_path)
     assert caught.value.where == "/var/lib/rpm"
 
 
 @pytest.mark.parametrize("data", [b"", header("a")[:-9], struct.pack(">II", 0, 0), struct.pack(">II", 1 << 30, 0)])
 def test_a_header_that_is_none_is_refused(tmp_path: Path, data: bytes) -> None:
-    sqlite(tmp_path / rpmdb.FOLDERS[0], data)
+    sqlite(tmp_path / rpm_database.FOLDERS[0], data)
     with pytest.raises(BuildError, match="cannot be read"):
-        packagedb.read(tmp_path)
+        package_database.read(tmp_path)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder import toolimage
+from builder.build_image import ensure
 from builder.engines.host import Host
 from stages.sandbox import system
 
@@ -55,7 +55,7 @@ def test_a_change_of_what_is_shown_changes_the_state(tmp_path: Path, change: str
 
 
 def test_a_hosts_key_covers_what_its_stages_see(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = toolimage.digest(Host())
-    assert toolimage.digest(Host()) == before
+    before = ensure.digest(Host())
+    assert ensure.digest(Host()) == before
     monkeypatch.setattr(system, "state", lambda: "another machine's")
-    assert toolimage.digest(Host()) != before
+    assert ensure.digest(Host()) != before

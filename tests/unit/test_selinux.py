@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from stages.errors import BuildError
-from stages.export.archive import write_tree
-from stages.selinux import labels_of, policy_of
-from stages.slim.finish import finish
-from stages.slim.policy import Policy
+from blockdev.core.errors import BuildError
+from blockdev.tree.selinux import labels_of, policy_of
+from stages.outputs.formats.tree_tar import write_tree
+from stages.outputs.slim.changes import finish
+from stages.outputs.slim.policy import Policy
 
 CONTEXTS = """/.*\tsystem_u:object_r:default_t:s0
 /\t-d\tsystem_u:object_r:root_t:s0

@@ -13,14 +13,14 @@ from typing import IO
 
 import pytest
 
-from builder.layercache.caches import Cache
-from builder.layercache.entries import Entry, digest_of, read_index
-from builder.layercache.places import Folder
-from builder.layercache.sending import Sending
-from builder.layercache.spec import parse
-from stages.errors import BuildError
-from stages.offers import chain_digest
-from stages.packing import ENTRIES
+from blockdev.core.errors import BuildError
+from builder.remote_cache.folder import Folder
+from builder.remote_cache.index import Entry, digest_of, read_index
+from builder.remote_cache.open import Cache
+from builder.remote_cache.spec import parse
+from builder.remote_cache.upload import Sending
+from stages.remote_cache.exporter import ENTRIES
+from stages.remote_cache.offers import chain_digest
 
 LARGE, LITTLE = b"large" * 1000, b"little"
 

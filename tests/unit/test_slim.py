@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from stages.errors import UsageError
-from stages.export.archive import write_changes, write_contents, write_tree
-from stages.slim import policy
-from stages.slim.finish import Finish, finish
-from stages.slim.patterns import Selection
+from blockdev.core.errors import UsageError
+from stages.outputs.formats.tree_tar import write_changes, write_contents, write_tree
+from stages.outputs.slim import policy
+from stages.outputs.slim.changes import Finish, finish
+from stages.outputs.slim.patterns import Selection
 
 FILE, FOLDER, LINK = stat.S_IFREG | 0o644, stat.S_IFDIR | 0o755, stat.S_IFLNK | 0o777
 EPOCH = 1_700_000_000

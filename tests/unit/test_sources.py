@@ -6,9 +6,9 @@ import subprocess
 
 import pytest
 
-from stages.errors import UsageError
-from stages.hooks import HookFile
-from stages.sources import Source, expand, read, rebased
+from blockdev.core.errors import UsageError
+from stages.element.hooks import HookFile
+from stages.element.source_repositories import Source, expand, read, rebased
 
 FILE = "source-repository-x"
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from stages import sourcecache, sourcestates
-from stages.errors import BuildError, UsageError
-from stages.sources import Source
-from stages.sourcestates import Question, SourceState, locked, moved, pins, states
+from blockdev.core.errors import BuildError, UsageError
+from stages.element.source_repositories import Source
+from stages.layers import source_cache
+from stages.repositories import source_state
+from stages.repositories.source_state import Question, SourceState, locked, moved, pins, states
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -85,7 +86,7 @@ def test_a_whole_commit_is_asked_of_nobody(tmp_path: Path) -> None:
 def test_a_repository_that_does_not_answer_is_named_without_its_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sourcestates, "ATTEMPTS", 1)
+    monkeypatch.setattr(source_state, "ATTEMPTS", 1)
     with pytest.raises(BuildError, match="does not answer") as caught:
         states([source("my-x", location="http://me:secret@127.0.0.1:1/x")], question(tmp_path))
     assert "http://127.0.0.1:1/x" in caught.value.what
@@ -224,7 +225,7 @@ def test_two_of_one_name_with_other_commits_are_told_none() -> None:
     other = COMMIT[::-1]
     seen = (SourceState(source(ref="a"), COMMIT, COMMIT), SourceState(source(ref="b"), other, other))
     assert pins(seen) == {}
-    assert [state.commit for state in sourcestates.without_conflicts(seen)] == ["", ""]
+    assert [state.commit for state in source_state.without_conflicts(seen)] == ["", ""]
     assert pins((seen[0], seen[0])) == {"DIB_REPOREF_x": COMMIT}
 
 
@@ -250,13 +251,13 @@ def test_a_download_of_another_state_goes(tmp_path: Path) -> None:
     download = tmp_path / "source-repositories" / name
     download.parent.mkdir()
     download.write_text("old")
-    sourcecache.remember(tmp_path, [old, tree])
-    sourcecache.let_go(tmp_path, [old, tree], offline=True)
+    source_cache.remember(tmp_path, [old, tree])
+    source_cache.let_go(tmp_path, [old, tree], offline=True)
     assert download.exists()
     with pytest.raises(BuildError, match="not downloaded since it changed"):
-        sourcecache.let_go(tmp_path, [new], offline=True)
+        source_cache.let_go(tmp_path, [new], offline=True)
     assert download.exists()
-    sourcecache.let_go(tmp_path, [new, tree], offline=False)
+    source_cache.let_go(tmp_path, [new, tree], offline=False)
     assert not download.exists()
     with pytest.raises(BuildError):
-        sourcecache.let_go(tmp_path, [old], offline=True)
+        source_cache.let_go(tmp_path, [old], offline=True)

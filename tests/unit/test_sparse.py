@@ -13,8 +13,8 @@ import pytest
 
 from blockdev.core import holes
 from builder.destination import place
-from stages.export import archive
-from stages.export.archives import write_tar
+from stages.outputs.formats import tree_tar
+from stages.outputs.formats.archives import write_tar
 
 MIB = 1 << 20
 EPOCH = 1_700_000_000
@@ -105,7 +105,7 @@ def test_a_layer_has_plain_members(tree: Path, tmp_path: Path) -> None:
     with (tmp_path / "tree/f").open("wb") as file:
         file.truncate(20 * MIB)
     with (tmp_path / "layer").open("wb") as out:
-        archive.write_tree(tmp_path / "tree", out, epoch=EPOCH, layer=True)
+        tree_tar.write_tree(tmp_path / "tree", out, epoch=EPOCH, layer=True)
     assert (tmp_path / "layer").stat().st_size > 20 * MIB
     with tarfile.open(tmp_path / "layer") as members:
         assert not members.getmember("f").issparse()

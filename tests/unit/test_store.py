@@ -9,10 +9,10 @@ import os
 import signal
 from pathlib import Path
 
-from stages.cleaning import prune
-from stages.store import BASE, Record, Store, record_sum
-from stages.sweeping import sweep
-from stages.verification import verify
+from stages.layers.prune import prune
+from stages.layers.store import BASE, Record, Store, record_sum
+from stages.layers.sweep import sweep
+from stages.outputs.verify_store import verify
 
 
 def keep(store: Store, key: str, *, below: tuple[str, ...] = (), text: str = "x", empty: bool = False) -> Record:

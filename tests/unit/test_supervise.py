@@ -9,11 +9,12 @@ import struct
 
 import pytest
 
-from stages.supervise import answers, records
-from stages.supervise import filter as bpf
-from stages.supervise.answers import MS_BIND, MS_RDONLY, MS_REC, MS_REMOUNT, MountCall
-from stages.supervise.listener import mapped
-from stages.supervise.records import Node
+from blockdev.tree import recorded_status
+from blockdev.tree.recorded_status import Node
+from stages.sandbox.seccomp import filter as bpf
+from stages.sandbox.seccomp import policy
+from stages.sandbox.seccomp.policy import MS_BIND, MS_RDONLY, MS_REC, MS_REMOUNT, MountCall
+from stages.sandbox.seccomp.supervisor import mapped
 
 MACHINES = ("x86_64", "aarch64", "ppc64le", "s390x", "riscv64")
 IDS = 65536
@@ -170,13 +171,13 @@ def test_a_call_is_decoded_by_its_architecture() -> None:
     ],
 )
 def test_devices(mode: int, encoded: int, expected: Node | None) -> None:
-    assert answers.device(mode, encoded) == expected
+    assert policy.device(mode, encoded) == expected
 
 
 def plan(kind: bytes, flags: int = 0, options: bytes = b"", **facts: bool) -> list[tuple[str, int, bytes, bool]]:
     """The attempts at a mount, as (what is shown, flags, options, with the flags that are there)."""
     call = MountCall(b"source", kind, flags, options)
-    found = answers.attempts(call, own_network=facts.get("own_network", False), devices=facts.get("devices", False))
+    found = policy.attempts(call, own_network=facts.get("own_network", False), devices=facts.get("devices", False))
     return [(one.show, one.call.flags, one.call.options, one.keeping) for one in found]
 
 
@@ -203,23 +204,23 @@ def test_mounts() -> None:
     [(b"ext4", 0, True), (b"ext4", MS_REMOUNT, False), (b"ext4", MS_BIND, False), (b"tmpfs", 0, False)],
 )
 def test_what_needs_privileges(kind: bytes, flags: int, *, expected: bool) -> None:
-    assert answers.needs_privileges(MountCall(b"/dev/sda", kind, flags)) == expected
+    assert policy.needs_privileges(MountCall(b"/dev/sda", kind, flags)) == expected
 
 
 def test_unmounting_is_never_forced() -> None:
-    assert answers.unmounting(1, whole=False) == 0
-    assert answers.unmounting(3, whole=False) == 2
-    assert answers.unmounting(0, whole=True) == 2
+    assert policy.unmounting(1, whole=False) == 0
+    assert policy.unmounting(3, whole=False) == 2
+    assert policy.unmounting(0, whole=True) == 2
 
 
 def test_owners_outside_of_the_map_are_recorded() -> None:
-    keep = answers.NOBODY
-    assert answers.owners((0, 0), b"", (100000, 5), IDS) == answers.Owners((65535, 5), b"100000 - 65535 65535")
-    assert answers.owners((65535, 5), b"100000 - 65535 65535", (keep, 70000), IDS) == answers.Owners(
+    keep = policy.NOBODY
+    assert policy.owners((0, 0), b"", (100000, 5), IDS) == policy.Owners((65535, 5), b"100000 - 65535 65535")
+    assert policy.owners((65535, 5), b"100000 - 65535 65535", (keep, 70000), IDS) == policy.Owners(
         (65535, 65535), b"100000 70000 65535 65535"
     )
-    assert answers.owners((0, 0), b"100000 - 65535 65535", (keep, 70000), IDS).record == b"- 70000 65535 65535"
-    assert answers.owners((7, 8), b"", (9, keep), IDS) == answers.Owners((9, 8), b"")
+    assert policy.owners((0, 0), b"100000 - 65535 65535", (keep, 70000), IDS).record == b"- 70000 65535 65535"
+    assert policy.owners((7, 8), b"", (9, keep), IDS) == policy.Owners((9, 8), b"")
 
 
 @pytest.mark.parametrize(
@@ -232,38 +233,43 @@ def test_owners_outside_of_the_map_are_recorded() -> None:
     ],
 )
 def test_a_recorded_owner_holds_until_the_next(value: bytes, now: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert records.owner(value, *now) == expected
+    assert recorded_status.owner(value, *now) == expected
 
 
 def test_nodes_are_read_back() -> None:
     for node in (Node(stat.S_IFCHR, 1, 3), Node(stat.S_IFBLK, 259, 1048575)):
-        assert records.node(node.encoded()) == node
+        assert recorded_status.node(node.encoded()) == node
     for value in (b"", b"c 1", b"x 1 3", b"c 1 -3", b"c one 3", b"\xff 1 3"):
-        assert records.node(value) is None
+        assert recorded_status.node(value) is None
 
 
 def test_a_record_has_the_status_of_what_it_stands_for() -> None:
     plain = os.stat_result((stat.S_IFREG | 0o640, 5, 6, 2, 65535, 8, 99, 1, 2, 3))
-    status = records.restored(plain, b"b 8 1", b"100000 - 65535 65535")
+    status = recorded_status.restored(plain, b"b 8 1", b"100000 - 65535 65535")
     assert status.st_mode == stat.S_IFBLK | 0o640
     assert (os.major(status.st_rdev), os.minor(status.st_rdev)) == (8, 1)
     assert (status.st_uid, status.st_gid, status.st_size, status.st_nlink, status.st_ino) == (100000, 8, 0, 2, 5)
-    assert records.restored(plain, None, None) is plain
+    assert recorded_status.restored(plain, None, None) is plain
 
 
 def test_flags_are_read_back() -> None:
-    for bits in (0, records.IMMUTABLE, records.APPEND, records.IMMUTABLE | records.APPEND):
-        assert records.flag_bits(records.flag_letters(bits | 0x80000)) == bits
+    for bits in (
+        0,
+        recorded_status.IMMUTABLE,
+        recorded_status.APPEND,
+        recorded_status.IMMUTABLE | recorded_status.APPEND,
+    ):
+        assert recorded_status.flag_bits(recorded_status.flag_letters(bits | 0x80000)) == bits
 
 
 def test_names_of_attributes() -> None:
-    assert records.true_name("user.dib-ctr.xattr.trusted.x") == "trusted.x"
-    assert records.true_name("user.dib-ctr.node") == ""
-    assert records.true_name("user.mine") == "user.mine"
-    assert answers.recorded_attribute("trusted.overlay.opaque")
-    assert answers.recorded_attribute("security.ima")
-    assert not answers.recorded_attribute("security.capability")
-    assert not answers.recorded_attribute("user.mine")
+    assert recorded_status.true_name("user.dib-ctr.xattr.trusted.x") == "trusted.x"
+    assert recorded_status.true_name("user.dib-ctr.node") == ""
+    assert recorded_status.true_name("user.mine") == "user.mine"
+    assert policy.recorded_attribute("trusted.overlay.opaque")
+    assert policy.recorded_attribute("security.ima")
+    assert not policy.recorded_attribute("security.capability")
+    assert not policy.recorded_attribute("user.mine")
 
 
 @pytest.mark.parametrize(
@@ -282,6 +288,6 @@ def test_how_many_ids_there_are(text: str, expected: int) -> None:
 
 
 def test_notes_tell_each_kind_once() -> None:
-    told = answers.notes({"node": 7, "umount": 2, "owner": 0})
+    told = policy.notes({"node": 7, "umount": 2, "owner": 0})
     assert len(told) == 2
     assert told[0].startswith("made 7 device")

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blockdev import verity
+from blockdev.core.errors import BuildError
 from blockdev.filesystems.region import Region
-from stages.errors import BuildError
+from blockdev.volumes import verity
 
 MIB = 1 << 20
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blockdev.filesystems.xfsattributes import access_list
-from blockdev.filesystems.xfswords import is_word, name_hash, same_length, stand_in
+from blockdev.filesystems.xfs_attributes import access_list
+from blockdev.filesystems.xfs_names import is_word, name_hash, same_length, stand_in
 
 NAMES = st.binary(min_size=1, max_size=60).map(lambda name: name.replace(b"/", b"_").replace(b"\0", b" "))
 

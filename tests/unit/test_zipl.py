@@ -10,20 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blockdev.bootloader.embed import check_zipl, embed_loaders, place_for_zipl
+from blockdev.bootloader.zipl import config, kernel, tables
+from blockdev.bootloader.zipl.placement import place, ramdisk_address
+from blockdev.bootloader.zipl.write import embed
 from blockdev.configuration.read import read as read_layout
 from blockdev.configuration.types import ZIPL
-from blockdev.embed import check_zipl, embed_loaders, place_for_zipl
+from blockdev.core.errors import BuildError, UsageError
 from blockdev.inspect import bootloaders
 from blockdev.inspect import table as inspected_table
+from blockdev.inspect.bytes_view import Memory, View
 from blockdev.inspect.signatures import identify
-from blockdev.inspect.view import Memory, View
 from blockdev.layout.model import Layout
 from blockdev.layout.options import Options
 from blockdev.layout.plan import plan
-from blockdev.zipl import kernel, settings, tables
-from blockdev.zipl.place import place, ramdisk_address
-from blockdev.zipl.write import embed
-from stages.errors import BuildError, UsageError
 
 BLOCK = 512
 MIB = 1 << 20
@@ -170,9 +170,9 @@ def test_what_is_no_kernel_is_refused(content: bytes) -> None:
 
 
 def test_settings_are_read() -> None:
-    assert settings.read(CONF, "conf") == settings.Program("/vmlinuz", "/initrd.img", LINE)
+    assert config.read(CONF, "conf") == config.Program("/vmlinuz", "/initrd.img", LINE)
     other = "[defaultboot]\ndefault=b\n[a]\nimage=/a\n:menu\n1=a\ntarget=/boot\n[b]\nimage = /b , 0x10000\n"
-    assert settings.read(other + "parameters='a=\"b c\"'\n", "conf") == settings.Program("/b", "", 'a="b c"')
+    assert config.read(other + "parameters='a=\"b c\"'\n", "conf") == config.Program("/b", "", 'a="b c"')
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_settings_are_read() -> None:
 )
 def test_settings_that_name_no_program_are_refused(text: str, said: str) -> None:
     with pytest.raises(BuildError, match=said) as caught:
-        settings.read(text, "/etc/zipl.conf")
+        config.read(text, "/etc/zipl.conf")
     assert caught.value.hint
     assert caught.value.where.startswith("/etc/zipl.conf")
 

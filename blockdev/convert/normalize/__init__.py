@@ -1,0 +1,1 @@
+"""What QEMU's formats have of the moment and the machine, made to follow from the image."""

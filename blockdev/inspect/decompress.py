@@ -1,0 +1,100 @@
+"""Raw images in zstd, gzip or xz: unpacked to sparse files."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gzip
+import lzma
+import os
+import shutil
+import subprocess
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from blockdev.convert.qemu_img import environment, program
+from blockdev.core.errors import BuildError
+
+SUFFIXES = {"zstd": ".zst", "gzip": ".gz", "xz": ".xz"}
+_CHUNK = 1 << 20
+_HOLE = 64 << 10  # zeros in this measure stay unwritten
+_ZEROS = bytes(_HOLE)
+_LEFT = 256 << 20  # bytes that are left free on the disk, whatever a small file unpacks to
+
+
+def least_size(path: Path) -> int:
+    """Bytes that the unpacked image takes at least."""
+    return path.stat().st_size
+
+
+def unpack(path: Path, name: str, raw: Path, shown: Path) -> None:
+    """Write what a packed image holds to a new, sparse file. BuildError where it is damaged, or the disk is full."""
+    try:
+        with _stream(path, name) as stream, raw.open("xb", buffering=0) as out:
+            _copy(stream, out, raw.parent, shown)
+    except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
+        raise BuildError(f"the image is damaged: {error}", where=str(shown), hint="fetch or build it again") from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _full(raw.parent, shown) from error
+        raise BuildError(f"the image cannot be unpacked: {error.strerror}", where=str(shown)) from error
+
+
+@contextlib.contextmanager
+def _stream(path: Path, name: str) -> Iterator[BinaryIO]:
+    if name == "zstd":
+        with _zstd(path) as stream:
+            yield stream
+    elif name == "gzip":
+        with gzip.open(path, "rb") as packed:
+            yield cast("BinaryIO", packed)
+    else:
+        with lzma.open(path, "rb") as packed_xz:
+            yield cast("BinaryIO", packed_xz)
+
+
+@contextlib.contextmanager
+def _zstd(path: Path) -> Iterator[BinaryIO]:
+    command = [program("zstd", "zstd"), "-d", "-q", "-c", "--long=31"]
+    with (
+        path.open("rb") as source,
+        subprocess.Popen(
+            command, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+        ) as process,
+    ):
+        if process.stdout is None or process.stderr is None:  # pragma: no cover - both were asked for
+            raise AssertionError
+        try:
+            yield cast("BinaryIO", process.stdout)
+            said = process.stderr.read().decode(errors="replace").strip()
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        raise EOFError(said.rpartition(" : ")[2] or "zstd gives no reason")
+
+
+def _copy(stream: BinaryIO, out: BinaryIO, folder: Path, shown: Path) -> None:
+    place = written = 0
+    while data := stream.read(_CHUNK):
+        for start in range(0, len(data), _HOLE):
+            part = data[start : start + _HOLE]
+            if part != _ZEROS[: len(part)]:
+                os.pwrite(out.fileno(), part, place + start)
+                written += len(part)
+        place += len(data)
+        if written > _LEFT >> 2:  # look again after each such piece
+            written = 0
+            if shutil.disk_usage(folder).free < _LEFT:
+                raise _full(folder, shown)
+    out.truncate(place)
+
+
+def _full(folder: Path, shown: Path) -> BuildError:
+    return BuildError(
+        "there is no room to unpack the image",
+        where=f"{shown}, unpacked in {folder.parent}",
+        hint="name a folder with more room: TMPDIR=/folder",
+    )

@@ -1,0 +1,1 @@
+"""Encrypted and verified volumes around a file system."""

@@ -1,0 +1,238 @@
+"""What a build container may ask and say in answer to one request: everything else ends the build.
+
+A build runs other people's scripts beside the agent, so nothing that it sends is believed. ``stages.protocol.events``
+has looked at each event by itself; here it is compared with the request, and files are handed out by a table that the
+request fixes before anything runs.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from blockdev.core.open_beneath import open_beneath
+from stages.protocol.emit import Event
+from stages.protocol.events import STAGES, wrong
+from stages.protocol.readers import record, text
+from stages.protocol.request import DISK_TYPES, Request
+
+FILES = "files"  # the type of the output that scripts wrote beside the image
+PIECE = 3 << 18  # bytes of a file that travel in one line: a multiple of three, so that base64 pads the last one only
+REFUSED = "!"  # answers where the container wants a file that was not offered
+_RESULTS = {
+    "plan": record({"stages": STAGES}),
+    "shell": record({"session": text(64, r"[0-9a-z]+(?:-[0-9a-z]+)*")}),
+}
+_NUMBERED = ("start", "log", "hit", "done", "wait", "break", "failed")
+_OF_CACHES = ("lookup", "fetch", "bad", "packed", "share", "shared")
+
+
+class Offered:
+    """The files that a request offers, by the name under which the container may want them; no others are read.
+
+    Each is named by a folder and its path below that. It is opened once, following no link on the way, and read through
+    what was opened.
+    """
+
+    def __init__(self, files: Mapping[str, tuple[Path, str]]) -> None:
+        self._files = dict(files)
+        self._open: dict[str, int] = {}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._files
+
+    def piece(self, name: str, offset: int) -> str:
+        """A piece of a file as a line for the container, empty at its end; REFUSED where it cannot be had."""
+        try:
+            handle = self._handle(name)
+            data = os.pread(handle, PIECE, offset)
+        except (OSError, OverflowError):
+            return REFUSED
+        if not data:
+            self._close(name)
+        return base64.b64encode(data).decode("ascii")
+
+    def _handle(self, name: str) -> int:
+        if name not in self._open:
+            if name not in self._files:
+                raise OSError("that was not offered")
+            self._open[name] = open_beneath(*self._files[name])
+        return self._open[name]
+
+    def _close(self, name: str) -> None:
+        with contextlib.suppress(OSError):
+            os.close(self._open.pop(name))
+
+    def close(self) -> None:
+        """Close what is open."""
+        for name in list(self._open):
+            self._close(name)
+
+
+def offered(request: Request, lock_folder: Path, large: Mapping[str, Path]) -> Offered:
+    """What a request offers: the files beside its lock that the lock names, and files too ``large`` to travel."""
+    from stages.layers.host_files import OFFERED
+
+    files = {path: (lock_folder, path) for path in request.locking.offered}
+    for digest in {*large} & {*request.given.values()}:
+        file = large[digest].resolve()
+        files[f"{OFFERED}{digest}"] = file.parent, file.name
+    return Offered(files)
+
+
+@dataclass
+class Boundary:
+    """Compares the events that answer ``request`` with it; ``store`` is the store's path in the container."""
+
+    request: Request
+    store: str
+    _planned: frozenset[int] = frozenset()
+    _outputs: set[int] = field(default_factory=set)
+    _seen: set[str] = field(default_factory=set)
+
+    def check(self, event: Event) -> Event:
+        """The event; raises BuildError for one that this request does not bring about."""
+        kind = event["type"]
+        if kind == "plan":
+            self._planned = frozenset(stage["number"] for stage in event["stages"])
+        elif kind in _NUMBERED and event["number"] not in self._planned:
+            raise wrong(f"an event of a stage that is in no plan ({kind})")
+        if kind in _OF_CACHES and not self.request.caches:
+            raise wrong(f"an event of caches, and the request has none ({kind})")
+        if (checker := getattr(self, f"_check_{kind.replace('-', '_')}", None)) is not None:
+            checker(event)
+        return event
+
+    def check_whole(self) -> None:
+        """After an answer without a fault: raise BuildError where it lacks something that the request asks for."""
+        if self.request.command == "build":
+            if "end" not in self._seen or len(self._outputs) != len(self.request.outputs):
+                raise wrong("fewer outputs than the request asks for, and no fault")
+        elif "result" not in self._seen:
+            raise wrong("no result, and no fault")
+
+    def _once(self, kind: str) -> None:
+        if kind in self._seen:
+            raise wrong(f"an event for a second time ({kind})")
+        self._seen.add(kind)
+
+    def _is(self, path: str, *parts: str) -> bool:
+        return path == "/".join((self.store.rstrip("/"), *parts))
+
+    def _check_output(self, event: Event) -> None:
+        key, path = event["key"], event["path"]
+        if event["output"] == FILES:
+            self._once("output files")
+            if not self._is(path, "outputs", f"files-{key[:32]}"):
+                raise wrong("files that lie in another place")
+            return
+        index = event.get("index", -1)
+        outputs = self.request.outputs
+        if not 0 <= index < len(outputs) or outputs[index].type != event["output"] or index in self._outputs:
+            raise wrong("an output that the request does not ask for")
+        self._outputs.add(index)
+        if not self._is(path, "outputs", key) and (path or event["changed"] or outputs[index].have != key):
+            raise wrong("an output that lies in another place")
+        if not event["changed"] and outputs[index].have != key:
+            raise wrong("an output that is said to be there already, and is not")
+        if not event["digest"]:
+            raise wrong("an output without a digest")
+        more = event.get("more", [])
+        if more and (event["output"] not in DISK_TYPES or not set(more) <= self._disks()):
+            raise wrong("an output with disks that the request does not have")
+
+    def _disks(self) -> set[str]:
+        """The names of the disks that a request's block-device configuration has."""
+        from blockdev.configuration.read import read
+        from blockdev.layout.options import Options
+        from blockdev.layout.plan import plan
+
+        disk = self.request.disk
+        if not disk:
+            return set()
+        options = Options(**{**disk["options"], "root_options": tuple(disk["options"]["root_options"])})
+        return {each.name for each in plan(read(disk["text"], disk["file"]), options, 0, 0).disks}
+
+    def _check_assemble(self, event: Event) -> None:
+        self._once("assemble")
+        job: dict[str, Any] = event["job"]
+        wanted = self.request.outputs
+        if not self.request.disk or not job["outputs"]:
+            raise wrong("a disk to make, and the request has none")
+        for output in job["outputs"]:
+            index = output["index"]
+            if index >= len(wanted) or (output["type"], output["have"]) != (wanted[index].type, wanted[index].have):
+                raise wrong("a disk to make that the request does not ask for")
+            if dict(wanted[index].options) != output["options"]:
+                raise wrong("a disk to make with other options than the request's")
+        privileged = bool(self.request.disk.get("privileged"))
+        if privileged != ("tree" in job):
+            raise wrong("a disk to make by other means than the request's")
+        if privileged:
+            self._check_tree(job)
+
+    def _check_tree(self, job: Mapping[str, Any]) -> None:
+        folder, _, name = job["tree"].rpartition("/")
+        above, _, own = folder.rpartition("/")
+        if not self._is(above, "outputs") or not own.startswith("tree-") or "." in own or name in ("", ".", ".."):
+            raise wrong("a tree that lies in another place")
+        if not {"environment", "used", "least"} <= set(job):
+            raise wrong("a disk to make that lacks something")
+
+    def _check_break(self, _: Event) -> None:
+        if not self.request.breaks:
+            raise wrong("a break, and the request asks for none")
+
+    def _check_used(self, event: Event) -> None:
+        from stages.protocol.lock_record import Used
+
+        self._once("used")
+        if not self.request.locking.report:
+            raise wrong("a lock, and the request asks for none")
+        try:
+            Used.from_json(event["used"])
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise wrong(f"a lock that cannot be: {error}") from None
+
+    def _check_vendor(self, event: Event) -> None:
+        self._once("vendor")
+        if not self.request.locking.vendor or not self._is_folder_of("vendor-", event["path"]):
+            raise wrong("files for a lock that the request does not ask for, or that lie in another place")
+
+    def _is_folder_of(self, prefix: str, path: str) -> bool:
+        above, _, own = path.rpartition("/")
+        rest = own.removeprefix(prefix)
+        return (
+            self._is(above, "outputs") and own != rest and len(rest) == 32 and not set(rest) - set("0123456789abcdef")
+        )
+
+    def _check_packed(self, event: Event) -> None:
+        if not self.request.caches.get("write") or not self._is_in_work(event["path"]):
+            raise wrong("a layer that is for no cache, or lies in another place")
+
+    def _check_share(self, event: Event) -> None:
+        self._once("share")
+        self._check_packed(event)
+
+    def _is_in_work(self, path: str) -> bool:
+        """Is this a folder in a place where a stage runs: ``STORE/work/PLACE/NAME``."""
+        parts = path.split("/")
+        return self._is("/".join(parts[:-2]), "work") and not any(part in ("", ".", "..") for part in parts[-2:])
+
+    def _check_result(self, event: Event) -> None:
+        self._once("result")
+        reader = _RESULTS.get(self.request.command)
+        if reader is None:
+            return
+        try:
+            event["data"] = reader(event["data"])
+        except ValueError as error:
+            raise wrong(f"a result that cannot be: {error}") from None
+
+    def _check_end(self, _: Event) -> None:
+        self._once("end")

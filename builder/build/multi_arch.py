@@ -1,0 +1,184 @@
+"""One image for several architectures: a build for each, then one image index over all (OCI image-index.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blockdev.core.errors import UsageError
+from builder import destination
+from builder.build.run import keep_lock, produce
+from builder.describe import documents
+from builder.destination import FILES, is_files
+from builder.request.prepare import Prepared, Wish, parse_arch, parse_output, prepare
+from stages.outputs.formats import oci_layout
+from stages.outputs.formats.archives import write_oci_archive
+from stages.protocol.request import DISK_TYPES, Output
+
+if TYPE_CHECKING:
+    from builder.build.run import Conversation
+
+INDEXED = ("oci", "oci-archive")  # outputs that can hold several architectures; of the others each gets its own
+
+
+@dataclass(frozen=True)
+class Part:
+    """The build for one architecture: its request and, by the number of the output, the layouts for the index.
+
+    ``rest`` are outputs that hold this architecture alone: where they are made, and where they are to lie.
+    """
+
+    arch: str
+    prepared: Prepared
+    layouts: dict[int, Path]
+    rest: dict[Path, Path]
+
+
+def _with(output: Output, kind: str, place: Path) -> str:
+    options = {**output.options, "dest": str(place)}
+    return ",".join([kind, *(f"{name}={value}" for name, value in options.items())])
+
+
+def _part(wish: Wish, arch: str, name: str, folder: Path) -> Part:
+    """The build for one architecture, all of whose outputs land in ``folder`` first."""
+    texts, layouts, rest = [], {}, {}
+    for number, text in enumerate(wish.outputs):
+        output = parse_output(text)
+        if output.type in INDEXED:
+            layouts[number] = folder / f"{number}-{arch}.oci"
+            texts.append(_with(output, "oci", layouts[number]))
+        else:
+            target = _target(output, arch, name, wish)
+            made = folder / f"{number}-{arch}"
+            if output.type in DISK_TYPES:  # what lies beside it, checksums and further disks, is named after it
+                made = made / target.name
+            rest[made] = target
+            texts.append(_with(output, output.type, made))
+    return Part(arch, prepare("build", replace(wish, arch=arch, outputs=tuple(texts), name=name)), layouts, rest)
+
+
+def _target(output: Output, arch: str, name: str, wish: Wish) -> Path:
+    return destination.target_of(output, f"{name}-{arch}", wish.destination)
+
+
+def check(wish: Wish, arches: Sequence[str]) -> Prepared:
+    """Refuse what cannot be, before any build; the request for the first architecture, with the final targets."""
+    if len(set(arches)) != len(arches) or not all(arches):
+        raise UsageError(f"--arch {','.join(arches)} names one twice, or none", hint="--arch amd64,arm64")
+    if any(is_files(text) for text in wish.outputs):
+        raise UsageError(
+            f"the output {FILES} has one place for each file, whatever the architecture", hint="name one with --arch"
+        )
+    found = [prepare("build", replace(wish, arch=arch)) for arch in arches]
+    names = [prepared.request.arch for prepared in found]
+    if len(set(names)) != len(names):
+        raise UsageError(f"--arch {','.join(arches)} names one architecture twice", hint="--arch amd64,arm64")
+    for output in found[0].request.outputs:
+        if output.type not in INDEXED and "dest" in output.options:
+            raise UsageError(
+                f"the output {output.type} has one file for each architecture, and dest= names one for all",
+                hint="leave dest= out: the name gets the architecture; or take oci, which holds them all",
+            )
+        if output.type not in INDEXED:
+            targets = [_target(output, arch, found[0].request.name, wish) for arch in names]
+            destination.check_targets([output] * len(targets), targets)
+    return found[0]
+
+
+def build(
+    wish: Wish,
+    arches: Sequence[str],
+    converse: Callable[[Prepared], Conversation],
+    *,
+    say: Callable[[str], None],
+) -> list[Path]:
+    """Build for each architecture in turn and put one image over all at each output's place; returns these places.
+
+    Outputs that cannot hold several are written for each, with the architecture in their names. Nothing appears before
+    the last build has succeeded.
+    """
+    first = check(wish, arches)
+    name = first.request.name
+    destination.sweep(wish.destination.absolute())
+    with destination.partial(wish.destination.absolute() / name) as folder:
+        parts = [_part(wish, parse_arch(arch), name, folder) for arch in arches]
+        done = []
+        for part in parts:
+            conversation = converse(part.prepared)
+            produce(part.prepared, conversation, load=False, folder=wish.destination, say=lambda _: None)
+            done.append((part.prepared, conversation))
+        keep_lock(done, say)
+        coming: dict[Path, Path] = {}
+        places, said = [], []
+        for part in parts:
+            for made, target in part.rest.items():
+                if made.name == target.name:
+                    coming |= {target.with_name(file.name): file for file in sorted(made.parent.iterdir())}
+                else:
+                    coming |= {target: made, **_documents(made, target)}
+                said.append(f"{part.arch}: {target}")
+                places.append(target)
+        for number, output in enumerate(first.request.outputs):
+            if output.type in INDEXED:
+                target = first.targets[number]
+                digest, found = _index(parts, number, output, folder, target)
+                coming |= found
+                said.append(f"{output.type}: {target} ({', '.join(part.arch for part in parts)}, {digest})")
+                places.append(target)
+            elif output.type == "dir" and output.options.get("closed", "yes") == "yes":
+                for part in parts:
+                    made = folder / f"{number}-{part.arch}"
+                    destination.close_tree(made, part.rest[made])
+        _settle(coming, places, replace=wish.replace)
+        for line in said:
+            say(line)
+        return places
+
+
+def _index(
+    parts: Sequence[Part], number: int, output: Output, folder: Path, target: Path
+) -> tuple[str, dict[Path, Path]]:
+    """Make the index of one output: its digest, and what belongs where, the documents about its images with it."""
+    from builder.build.image_index import write_index
+
+    layouts = [part.layouts[number] for part in parts]
+    epoch = max(_epoch(each) for each in layouts)
+    tag = json.loads((layouts[0] / "index.json").read_bytes())["manifests"][0]["annotations"]
+    merged = folder / f"{number}.oci"
+    digest = write_index(layouts, merged, tag["org.opencontainers.image.ref.name"], epoch)
+    finished = merged
+    if output.type == "oci-archive":
+        finished = folder / f"{number}.tar"
+        with finished.open("wb") as out:
+            write_oci_archive(merged, out, epoch=epoch)
+    coming = {target: finished, **_documents(finished, target)}
+    for part in parts:
+        coming |= _documents(part.layouts[number], target.with_name(f"{target.name}.{part.arch}"))
+    return digest, coming
+
+
+def _documents(made: Path, target: Path) -> dict[Path, Path]:
+    """The documents beside an output, by where they are to lie."""
+    found = (path for path in documents.paths(made) if path.is_file())
+    return {target.with_name(target.name + path.name.removeprefix(made.name)): path for path in found}
+
+
+def _settle(coming: Mapping[Path, Path], outputs: Sequence[Path], *, replace: bool) -> None:
+    """Put all into their places, and remember it; BuildError, and nothing there, where one would replace another's."""
+    kept = destination.memory()
+    if not replace:
+        destination.refuse_others([place for place in coming if place not in outputs], kept)
+    kept.announce(coming)
+    for place, new in coming.items():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        destination.swap(new, place)
+    kept.remember_all(coming, {})
+
+
+def _epoch(folder: Path) -> int:
+    """The date of a layout's image in seconds."""
+    return int(datetime.fromisoformat(oci_layout.read_image(folder).config["created"]).timestamp())

@@ -1,0 +1,1 @@
+"""Images that build containers are made of."""

@@ -1,0 +1,207 @@
+"""diskimage-builder's commands under their own names: disk-image-create, ramdisk-image-create, diskimage-builder."""
+
+from __future__ import annotations
+
+import contextlib
+import filecmp
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from blockdev.core.errors import BuildError, UsageError
+from builder.commands.build import build
+from builder.commands.options import note
+
+if TYPE_CHECKING:
+    from builder.frontends.dib.translate import Translation
+
+_RAW = {"ignore_unknown_options": True, "allow_interspersed_args": True, "help_option_names": []}
+# What -c leaves: where the user and the engine are, and dib-ctr's own settings.
+_KEPT = re.compile(r"(HOME|PATH|TMPDIR|XDG_.*|CONTAINER_HOST|DOCKER_HOST|DIB_CTR_.*)\Z")
+_ABOUT = """Usage: {command} [OPTION]... ELEMENT...
+
+  -a ARCH                     the architecture [default: this machine's]
+  -o NAME                     the name of the image, with its folder [default: image]
+  -t TYPE,...                 qcow2 (default), raw, tar, tgz, docker, vhd, vmdk, vdi, vhdx
+  -n                          leave the element base out
+  -p PACKAGE,...              more packages
+  -u                          do not compress a qcow2 image
+  -x                          trace scripts (-x -x: helpers, too)
+  -c                          begin with an empty environment
+  --checksum                  MD5 and SHA-256 files beside the image
+  --image-size GIB            the size of the disk
+  --image-extra-size MIB      the size is the tree's and so much more
+  --mkfs-options TEXT         for the root's mkfs
+  --mkfs-journal-size MIB     the root's journal
+  --max-online-resize BLOCKS  how far the root can grow while it is mounted
+  --root-label LABEL          of the root file system
+  --qemu-img-options K=V,...  for qemu-img
+  --install-type TYPE         source (default) or package
+  --docker-target NAME:TAG    the image's name for -t docker
+  --ramdisk-element NAME      what makes a ramdisk [default: ramdisk]
+  --offline                   no network
+  --logfile FILE              what is said goes there
+  --no-tmpfs, --min-tmpfs, --image-cache  taken, and of no effect
+  -h, --help; --version
+
+Everything in the environment that diskimage-builder heeds counts. docs/compatibility.md says what differs.
+"""
+
+
+def _kept_aside(file: Path, at: datetime) -> Path:
+    """The name that an older image gets."""
+    return file.with_name(f"{file.stem}-{at:%Y.%m.%d-%H.%M.%S}{file.suffix}")
+
+
+def set_aside(results: tuple[Path, ...], environment: Mapping[str, str], at: datetime) -> dict[Path, Path]:
+    """Which older images get another name, with their checksum files; none where they are to be overwritten."""
+    if environment.get("OVERWRITE_OLD_IMAGE", "0") not in ("", "0"):
+        return {}
+    moves = {}
+    for file in results:
+        if file.suffix in (".md5", ".sha256") or not file.is_file():
+            continue
+        aside = _kept_aside(file, at)
+        moves[file] = aside
+        for name in ("md5", "sha256"):
+            beside = file.with_name(f"{file.name}.{name}")
+            if beside.is_file():
+                moves[beside] = aside.with_name(f"{aside.name}.{name}")
+    return moves
+
+
+def _run(command: str, argv: tuple[str, ...], *, ramdisk: bool) -> None:
+    from builder.frontends.dib.arguments import parse
+    from builder.frontends.dib.log_output import logged
+    from builder.frontends.dib.translate import translate
+    from builder.host_state.probe_results import cache_folder
+    from qemu.architecture import native
+
+    asked = parse(command, argv)
+    if asked.help:
+        click.echo(_ABOUT.format(command=command), nl=False)
+        return
+    if asked.version:
+        from importlib.metadata import version
+
+        click.echo(version("dib-ctr"))
+        return
+    if asked.clear:
+        kept = {name: value for name, value in os.environ.items() if _KEPT.match(name)}
+        os.environ.clear()
+        os.environ.update(kept)
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="dib-ctr-", dir=cache_folder()) as scratch:
+        told = translate(asked, argv, os.environ, native(), Path(scratch), ramdisk=ramdisk)
+        for sentence in told.notes:
+            note(sentence)
+        os.environ.update(told.variables)
+        with logged(told.logfile or (os.devnull if told.quiet else ""), quiet=told.quiet):
+            _build(told)
+
+
+def _build(told: Translation) -> None:
+    from builder.frontends.dib.aci_image import application_image
+    from builder.frontends.dib.environment import named
+
+    try:
+        settings = [f"--set={name}={value}" for name, value in named(_texts(told.elements), os.environ).items()]
+        context: Any = build.make_context("build", [*told.arguments, *settings, "--", *told.elements])
+        with _aside(set_aside(told.results, os.environ, datetime.now())), context:
+            build.invoke(context)
+            if told.application:
+                application_image(*told.application)
+    except UsageError as error:  # diskimage-builder knows one status for all failures
+        raise BuildError(error.what, where=error.where, hint=error.hint) from error
+
+
+def _texts(elements: Sequence[str]) -> Iterator[str]:
+    """The texts of all files of these elements and of what they need."""
+    from builder.request.prepare import elements_path
+    from stages.element.hooks import read_folder
+    from stages.element.resolve import find_elements, resolve
+
+    for element in resolve(elements, find_elements(elements_path("", os.environ))).elements:
+        for hook in read_folder(element.name, element.path).values():
+            yield hook.text
+
+
+def _link(file: Path, other: Path) -> None:
+    """Another name for a file; a copy where the file system has no such names."""
+    try:
+        os.link(file, other)
+    except OSError:
+        shutil.copy2(file, other)
+
+
+@contextlib.contextmanager
+def _aside(moves: Mapping[Path, Path]) -> Iterator[None]:
+    """Older images have another name as well while a build lasts, and that one alone once it has succeeded.
+
+    A build's outputs get their names when they are whole: until then the older ones are there as they were.
+    """
+    try:
+        for file, aside in moves.items():
+            _link(file, aside)
+        yield
+    except BaseException:
+        for aside in moves.values():
+            aside.unlink(missing_ok=True)
+        raise
+    for file, aside in moves.items():
+        same = file.exists() and (file.samefile(aside) or filecmp.cmp(file, aside, shallow=False))
+        if same:  # nothing has changed, and the build left it where it was
+            aside.unlink()
+        elif aside.suffix not in (".md5", ".sha256"):
+            note(f"the image that was there is now {aside}")
+
+
+@click.command("disk-image-create", context_settings=_RAW, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def disk_image_create(arguments: tuple[str, ...]) -> None:
+    """diskimage-builder's command: the same options, names and variables."""
+    _run("disk-image-create", arguments, ramdisk=False)
+
+
+@click.command("ramdisk-image-create", context_settings=_RAW, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def ramdisk_image_create(arguments: tuple[str, ...]) -> None:
+    """diskimage-builder's command for a kernel and its ram disk."""
+    _run("ramdisk-image-create", arguments, ramdisk=True)
+
+
+@click.command("diskimage-builder")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--dry-run", is_flag=True, help="Only print the command lines.")
+@click.option("--stop-on-failure", is_flag=True, help="Begin no further image after one has failed.")
+@click.option("--jobs", type=click.IntRange(min=1), help="How many images at a time [default: processors, memory].")
+def diskimage_builder(files: tuple[Path, ...], *, dry_run: bool, stop_on_failure: bool, jobs: int | None) -> None:
+    """Build the images of YAML files, as the command of that name does; independent ones at a time.
+
+    Images that have stages in common share their layers: one builds them, the others wait.
+    """
+    from builder.commands.images_file import run_images
+    from builder.fleet.outcome import BUILT
+    from builder.fleet.run import Runner, Way
+    from builder.fleet.schedule import limits
+    from builder.fleet.view import Prefixed
+    from builder.frontends.images_file.load import dib_images, told
+
+    found = dib_images(files)
+    for image in found:
+        note(told(image))
+    if dry_run:
+        return
+    runner = Runner(Way(limits(jobs), keep_going=not stop_on_failure), Prefixed())
+    try:
+        run_images(runner, found, {})
+    finally:
+        built = [outcome.image.name for outcome in runner.outcomes.values() if outcome.status == BUILT]
+        note(f"built: {', '.join(built) or 'none'}")

@@ -1,0 +1,81 @@
+"""``dib-ctr disk plan``: where everything of a disk will lie, before anything is built."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+
+from blockdev.core.errors import UsageError
+from builder.commands.options import disk_options, disk_wish
+
+TREE = 1 << 30  # bytes of files that a plan assumes where nobody says how many
+
+
+@click.command()
+@click.argument("elements", nargs=-1, metavar="[ELEMENT...]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--tree-size",
+    default="",
+    metavar="SIZE",
+    help="How much the files of the tree take, such as 700MiB [default: 1GiB].",
+)
+@click.option("--arch", default="", help="The image's architecture [default: this machine's].")
+@click.option("--elements-path", default="", metavar="DIR:DIR", help="Where to look for elements first.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a variable.")
+@disk_options
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def plan(*, as_json: bool, tree_size: str, **options: Any) -> None:
+    """Show the disk that a build of these elements would make: partitions, volumes, file systems, fstab.
+
+    Without elements: that of a configuration (--block-device FILE, or DIB_BLOCK_DEVICE_CONFIG).
+    """
+    from blockdev.configuration.sizes import EXPECTED, parse_bytes
+    from blockdev.layout.fstab import crypttab, fstab
+    from blockdev.layout.json import to_data
+    from builder.disk_view.layout import draw
+
+    try:
+        tree = parse_bytes(tree_size) if tree_size else TREE
+    except ValueError as error:
+        raise UsageError(f"--tree-size is {tree_size!r}", hint=EXPECTED) from error
+    layout = _layout(options, tree)
+    if as_json:
+        data = {**to_data(layout), "fstab": fstab(layout), "crypttab": crypttab(layout)}
+        click.echo(json.dumps(data, indent=1))
+        return
+    click.echo(draw(layout, shutil.get_terminal_size((100, 24)).columns))
+    click.echo("\n/etc/fstab\n" + "".join(f"  {line}\n" for line in fstab(layout).splitlines()), nl=False)
+    if not (tree_size or options["disk_image_size"]):
+        click.echo("\nfor a tree of 1 GiB (--tree-size)")
+
+
+def _layout(options: dict[str, Any], tree: int) -> Any:
+    from blockdev.configuration import source
+    from blockdev.configuration.read import read
+    from blockdev.layout.plan import plan as lay_out
+    from builder.request.disk import DiskWish, options_of
+    from builder.request.prepare import Wish, parse_arch, parse_output, resolve_elements, variables
+
+    environment = os.environ
+    arch = parse_arch(options["arch"])
+    wish = DiskWish(**disk_wish(options))
+    found = variables(options["settings"], "", environment, {})
+    if wish.configuration:
+        found[source.VARIABLE] = f"file://{Path(wish.configuration).absolute()}"
+    elements = []
+    if options["elements"]:
+        asked = Wish(options["elements"], arch=arch, elements_path=options["elements_path"])
+        elements = [
+            (element.name, element.path)
+            for element in resolve_elements(asked, environment, [parse_output("raw")])[0].elements
+        ]
+    elif source.VARIABLE not in found:
+        raise UsageError("nothing says what the disk is to be", hint="name elements, or: --block-device FILE")
+    text = source.find(elements, found, arch)
+    return lay_out(read(text.text, text.file), options_of(wish, found, environment, "plan"), tree)

@@ -1,0 +1,129 @@
+"""The files that name packages and services: package-installs, pkg-map, svc-map."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from blockdev.core.errors import UsageError
+from builder.elements.check.finding import ERROR, WARNING, Finding, refused
+from stages.element.package_installs import PHASES, Rule, check_pkg_map, check_rule, conditions, read_document, rules
+from stages.element.resolve import Element, nearest
+
+INSTALLS = ("package-installs.json", "package-installs.yaml")
+KEYS = ("phase", "uninstall", "build-only", "installtype", "arch", "not-arch", "dib_python_version", "when")
+_TWICE = re.compile(r".*?:([0-9]+): (.*)\Z", re.DOTALL)
+_OLD = re.compile(r"(pre-install|install|post-install)\.d/package-installs-")
+
+
+def _line(where: str) -> int:
+    number = where.rpartition(":")[2]
+    return int(number) if number.isdigit() else 0
+
+
+def _repeated(element: str, file: Path, twice: list[str]) -> Iterator[Finding]:
+    for sentence in twice:
+        found = _TWICE.match(sentence)
+        line, text = (int(found[1]), found[2]) if found else (0, sentence)
+        yield Finding(WARNING, "twice", element, file, line, f"{text}; the last one counts")
+
+
+def _rule(element: str, file: Path, rule: Rule) -> Iterator[Finding]:
+    def warn(code: str, key: str, text: str) -> Finding:
+        return Finding(WARNING, code, element, file, _line(rule.where(key)), text)
+
+    for key in rule.keys:
+        if key not in KEYS:
+            hint = nearest(str(key), KEYS)
+            text = f"the key {key!r} of {rule.package} is not known and has no effect" + (f"; {hint}" if hint else "")
+            yield warn("unknown-key", str(key), text)
+    phase = rule.keys.get("phase", "install.d")
+    if phase not in PHASES:
+        text = f"{rule.package} is for the phase {phase!r}, which installs no packages; one of {', '.join(PHASES)} does"
+        yield warn("phase", "phase", text)
+    if rule.keys.get("uninstall", True) in (False, None, "false") and "uninstall" in rule.keys:
+        text = f"{rule.package} is removed: `uninstall` counts whenever it is there, whatever its value"
+        yield warn("uninstall-value", "uninstall", text)
+    if rule.keys.get("build-only", True) in (False, "false"):
+        text = f"{rule.package} is removed again: `build-only` counts whenever it is there, whatever its value"
+        yield warn("uninstall-value", "build-only", text)
+    for condition in conditions(rule):
+        if "==" in condition:
+            yield warn("when", "when", f"the condition {condition!r} compares with a value that begins with =")
+    for key in ("arch", "not-arch"):
+        entries = str(rule.keys.get(key, "")).split(",")
+        if any(entry != entry.strip() for entry in entries):
+            text = f"{key} of {rule.package} has blanks after its commas; diskimage-builder matches no such entry"
+            yield warn("arch-blanks", key, text)
+
+
+def check_installs(element: Element) -> Iterator[Finding]:
+    """What is wrong in the element's package-installs files; ``when`` is only parsed, no variable is asked for."""
+    for file in (element.path / name for name in INSTALLS):
+        if not file.is_file():
+            continue
+        twice: list[str] = []
+        try:
+            document = read_document(file, twice)
+        except UsageError as error:
+            yield refused(error, "package-installs", element.name, file)
+            continue
+        yield from _repeated(element.name, file, twice)
+        try:
+            for rule in rules(document):
+                try:
+                    check_rule(rule)
+                except UsageError as error:
+                    yield refused(error, "package-installs", element.name, file)
+                    continue
+                yield from _rule(element.name, file, rule)
+        except UsageError as error:
+            yield refused(error, "package-installs", element.name, file)
+
+
+def check_old_installs(element: Element, paths: Mapping[str, Path]) -> Iterator[Finding]:
+    """A warning for each list of packages in the old form, and for lines in it that are no package's name."""
+    for path, file in paths.items():
+        if not _OLD.match(path):
+            continue
+        text = "lists of this form are deprecated by diskimage-builder; package-installs.yaml says the same"
+        yield Finding(WARNING, "old-package-installs", element.name, file, 0, text)
+
+
+def check_map(element: Element) -> Iterator[Finding]:
+    """What is wrong in the element's pkg-map: builds read YAML there, too; diskimage-builder only reads JSON."""
+    file = element.path / "pkg-map"
+    if not file.is_file():
+        return
+    twice: list[str] = []
+    try:
+        check_pkg_map(read_document(file, twice))
+    except UsageError as error:
+        yield refused(error, "pkg-map", element.name, file)
+        return
+    yield from _repeated(element.name, file, twice)
+    try:
+        json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        text = f"this is YAML but no JSON, which is all that diskimage-builder reads here: {error.msg}"
+        yield Finding(WARNING, "pkg-map-json", element.name, file, error.lineno, text)
+
+
+def check_services(element: Element) -> Iterator[Finding]:
+    """What is wrong in the element's svc-map."""
+    file = element.path / "svc-map"
+    if not file.is_file():
+        return
+    twice: list[str] = []
+    try:
+        document = read_document(file, twice)
+    except UsageError as error:
+        yield refused(error, "svc-map", element.name, file)
+        return
+    yield from _repeated(element.name, file, twice)
+    for service, choices in document.data.items():
+        if choices is not None and not isinstance(choices, dict):
+            line = _line(document.where(service))
+            yield Finding(ERROR, "svc-map", element.name, file, line, f"expected a mapping, found {choices!r}")

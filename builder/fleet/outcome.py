@@ -1,0 +1,127 @@
+"""What became of each image: gathered from its build's events and lines, for the last words and the reports."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from builder.frontends.images_file.image import Image
+from builder.progress.report import stage_title
+from stages.protocol.emit import Event
+
+BUILT, FAILED, SKIPPED, INTERRUPTED = "built", "failed", "skipped", "interrupted"
+KEPT_LINES = 40
+
+
+@dataclass(frozen=True)
+class Made:
+    """One output: where it lies, its type, digest and bytes (empty where the build did not say)."""
+
+    place: str
+    type: str = ""
+    digest: str = ""
+    bytes: int = 0
+    changed: bool = True
+
+
+@dataclass
+class Outcome:
+    """One image's build, and what is known of it so far. ``started`` and ``seconds`` are over all attempts."""
+
+    image: Image
+    status: str = SKIPPED
+    attempts: int = 0
+    started: float = 0.0  # seconds since 1970
+    seconds: float = 0.0
+    log: str = ""
+    stages: dict[int, Event] = field(default_factory=dict)
+    ran: list[str] = field(default_factory=list)  # keys
+    hits: int = 0
+    waits: int = 0
+    pushed: str = ""
+    places: list[str] = field(default_factory=list)
+    current: str = ""  # what runs now, for a live view
+    last: str = ""
+    failure: Event | None = None
+    error: Event | None = None
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
+    _outputs: dict[int, Event] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """Another attempt: what the one before said is forgotten."""
+        self.attempts += 1
+        self.stages, self.ran, self.hits, self.waits, self._outputs = {}, [], 0, 0, {}
+        self.failure = self.error = None
+        self.current = self.last = self.log = self.pushed = ""
+        self.places = []
+        self.lines.clear()
+
+    def heed(self, event: Event) -> None:
+        """Take an event of the build."""
+        kind = event["type"]
+        if kind == "log-file":
+            self.log = str(event["path"])
+        elif kind == "plan":
+            self.stages = {stage["number"]: stage for stage in event["stages"]}
+            self.ran, self.hits = [], 0  # planned anew where a mirror moved, or for the next architecture
+        elif kind in ("start", "wait"):
+            stage = self.stages[event["number"]]
+            more = " (another build runs it)" if kind == "wait" else ""
+            self.current = f"[{event['number']}/{len(self.stages)}] {stage_title(stage)}{more}"
+            self.waits += kind == "wait"
+        elif kind == "log":
+            self.last = str(event["text"])
+        elif kind == "hit":
+            self.hits += 1
+        elif kind == "done":
+            self.ran.append(str(self.stages[event["number"]]["key"]))
+        elif kind == "failed":
+            self.failure = event
+        elif kind == "error":
+            self.error = event
+        elif kind == "output" and "index" in event:
+            self._outputs[int(event["index"])] = event
+        elif kind == "placed":
+            self.places.append(str(event["place"]))
+        elif kind == "pushed":
+            self.pushed = str(event["reference"])
+
+    @property
+    def misses(self) -> int:
+        """How many stages ran."""
+        return len(self.ran)
+
+    def outputs(self) -> list[Made]:
+        """The outputs that lie at their places."""
+        events = [self._outputs[index] for index in sorted(self._outputs)]
+        if len(self.image.arches) <= 1 and len(events) >= len(self.places):
+            return [_made(place, event) for place, event in zip(self.places, events, strict=False)]
+        return [Made(place, digest=_digest_of(Path(place))) for place in self.places]
+
+    def why(self) -> str:
+        """The text of the failure, for people: what the build said after ``error:``, else its last lines."""
+        lines = list(self.lines)
+        first = next((at for at, line in enumerate(lines) if line.startswith("error:")), max(0, len(lines) - 10))
+        return "\n".join(lines[first:]) or "it said nothing"
+
+    def said(self) -> str:
+        """All that may tell what kind of failure it was."""
+        tail = "\n".join(self.failure["tail"]) if self.failure else ""
+        error = str(self.error["what"]) if self.error else ""
+        return "\n".join([tail, error, self.why()])
+
+
+def _made(place: str, event: Event) -> Made:
+    return Made(place, str(event["output"]), str(event["digest"]), int(event["bytes"]), bool(event["changed"]))
+
+
+def _digest_of(place: Path) -> str:
+    """The digest that a layout's index names; empty for any other file."""
+    try:
+        index: dict[str, Any] = json.loads((place / "index.json").read_bytes())
+        return str(index["manifests"][0]["digest"])
+    except (OSError, ValueError, LookupError):
+        return ""

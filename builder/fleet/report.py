@@ -1,0 +1,102 @@
+"""Reports of many builds for machines: JSON of dib-ctr's own, and JUnit's XML as CI systems read it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from xml.etree import ElementTree as Xml
+
+from builder.fleet.outcome import BUILT, FAILED, Outcome
+from builder.progress.report import stage_title
+
+FORMAT = 1  # raise it when what the JSON report has changes its meaning
+# What XML 1.0 cannot hold, not even escaped: https://www.w3.org/TR/xml/#charsets
+_UNFIT = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def as_json(outcomes: Sequence[Outcome], seconds: float) -> dict[str, Any]:
+    """The report: totals, and of each image status, time, stages, outputs with digests, failure and log."""
+    keys = [key for outcome in outcomes for key in outcome.ran]
+    return {
+        "format": FORMAT,
+        "seconds": round(seconds, 3),
+        "built": sum(outcome.status == BUILT for outcome in outcomes),
+        "failed": sum(outcome.status == FAILED for outcome in outcomes),
+        "stages_run": len(keys),
+        "stages_from_cache": sum(outcome.hits for outcome in outcomes),
+        "images": [_image(outcome) for outcome in outcomes],
+    }
+
+
+def _image(outcome: Outcome) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "name": outcome.image.name,
+        "file": outcome.image.where,
+        "status": outcome.status,
+        "attempts": outcome.attempts,
+        "started": _date(outcome.started) if outcome.started else None,
+        "seconds": round(outcome.seconds, 3),
+        "stages": len(outcome.stages),
+        "hits": outcome.hits,
+        "misses": outcome.misses,
+        "waited_for_others": outcome.waits,
+        "outputs": [made.__dict__ for made in outcome.outputs()] if outcome.status == BUILT else [],
+        "log": outcome.log or None,
+    }
+    if outcome.pushed:
+        found["pushed"] = outcome.pushed
+    if outcome.status == FAILED:
+        found["failure"] = {"text": outcome.why()}
+        if outcome.failure:
+            found["failure"] |= {"stage": stage_title(outcome.failure), "status": outcome.failure["status"]}
+    return found
+
+
+def _date(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _clean(text: str) -> str:
+    return _UNFIT.sub("\ufffd", text)
+
+
+def as_junit(outcomes: Sequence[Outcome], seconds: float) -> bytes:
+    """JUnit's XML, an image a test case: the form that Jenkins, GitLab and GitHub's actions read."""
+    counts = {
+        "tests": str(len(outcomes)),
+        "failures": str(sum(outcome.status == FAILED for outcome in outcomes)),
+        "errors": "0",
+        "skipped": str(sum(outcome.status not in (BUILT, FAILED) for outcome in outcomes)),
+        "time": f"{seconds:.3f}",
+    }
+    top = Xml.Element("testsuites", {"name": "dib-ctr", **counts})
+    started = min((outcome.started for outcome in outcomes if outcome.started), default=0.0)
+    suite = Xml.SubElement(top, "testsuite", {"name": "images", **counts, "timestamp": _date(started)[:19]})
+    for outcome in outcomes:
+        _case(suite, outcome)
+    Xml.indent(top)
+    return bytes(Xml.tostring(top, encoding="utf-8", xml_declaration=True)) + b"\n"
+
+
+def _case(suite: Xml.Element, outcome: Outcome) -> None:
+    file = outcome.image.where.partition(":")[0]
+    times = {"time": f"{outcome.seconds:.3f}"}
+    case = Xml.SubElement(suite, "testcase", {"name": outcome.image.name, "classname": file or "images", **times})
+    properties = Xml.SubElement(case, "properties")
+    told = {"hits": str(outcome.hits), "misses": str(outcome.misses), "attempts": str(outcome.attempts)}
+    told |= {"log": outcome.log} if outcome.log else {}
+    told |= {"pushed": outcome.pushed} if outcome.pushed else {}
+    if outcome.status == BUILT:
+        told |= {f"digest {made.place}": made.digest for made in outcome.outputs()}
+    for name, value in told.items():
+        Xml.SubElement(properties, "property", {"name": _clean(name), "value": _clean(value)})
+    if outcome.status == FAILED:
+        title = stage_title(outcome.failure) if outcome.failure else "build"
+        message = _clean(outcome.why().splitlines()[0])
+        Xml.SubElement(case, "failure", {"message": message, "type": _clean(title)}).text = _clean(outcome.why())
+    elif outcome.status != BUILT:
+        Xml.SubElement(case, "skipped", {"message": outcome.status})
+    if outcome.log:
+        Xml.SubElement(case, "system-out").text = _clean(f"log: {outcome.log}")

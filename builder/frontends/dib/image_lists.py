@@ -1,0 +1,151 @@
+"""The files of the command ``diskimage-builder``: lists of images, each told as a command line of disk-image-create.
+
+Entries with one ``imagename`` are one image: later lists are appended, maps updated, all else replaced. An entry
+without a name goes with the one before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from blockdev.core import yaml_document
+from blockdev.core.errors import UsageError
+from blockdev.core.yaml_document import Document
+from stages.element.resolve import nearest
+
+ARCHITECTURES = ("aarch64", "amd64", "arm64", "armhf", "powerpc", "ppc64", "ppc64el", "ppc64le", "s390x", "x86_64")
+TYPES = ("qcow2", "tar", "tgz", "squashfs", "vhd", "docker", "aci", "raw")
+# In the order in which they come on the command line.
+_FLAGS = {"uncompressed": "-u", "clear": "-c", "skip-base": "-n"}
+_LONG_FLAGS = ("checksum", "no-tmpfs", "offline")
+_TEXTS = ("logfile", "image-cache", "mkfs-options", "root-label", "ramdisk-element", "docker-target")
+_NUMBERS = ("image-size", "image-extra-size", "max-online-resize", "min-tmpfs", "mkfs-journal-size")
+_TRACE = 2
+_KINDS: dict[str, str] = {
+    **dict.fromkeys((*_FLAGS, *_LONG_FLAGS, "ramdisk"), "true or false"),
+    **dict.fromkeys((*_TEXTS, "imagename", "arch", "install-type"), "a text"),
+    **dict.fromkeys((*_NUMBERS,), "a whole number of 1 or more"),
+    **dict.fromkeys(("types", "packages", "elements"), "a list of texts"),
+    **dict.fromkeys(("environment", "qemu-img-options"), "a map of texts"),
+    "debug-trace": "0, 1 or 2",
+}
+_CHOICES = {"arch": ARCHITECTURES, "install-type": ("source", "package")}
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image: its command, its arguments, and the variables on top of the environment's.
+
+    ``where`` is where its name is first given, ``arch`` its architecture where it names one.
+    """
+
+    name: str
+    command: str
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    where: str = ""
+    arch: str = ""
+
+
+def read(files: Sequence[Path]) -> list[Image]:
+    """The images of all files together, in the order in which they are first named.
+
+    UsageError with file, line and column.
+    """
+    merged: dict[str, dict[str, Any]] = {}
+    places: dict[str, str] = {}
+    name = "image"
+    for file in files:
+        try:
+            document = yaml_document.read(file.read_text(encoding="utf-8"), str(file))
+        except OSError as error:
+            raise UsageError(f"the file cannot be read: {error.strerror}", where=str(file)) from error
+        if not isinstance(document.data, list):
+            _refuse(document, f"expected a list of images, found {_told(document.data)}")
+        for number, entry in enumerate(document.data):
+            _check(document, number, entry)
+            name = entry.get("imagename", name)
+            places.setdefault(name, document.exact(number))
+            _merge(merged.setdefault(name, {"imagename": name}), entry)
+    return [_image(entry, places[name]) for name, entry in merged.items()]
+
+
+def _refuse(document: Document, what: str, *path: Hashable, hint: str = "") -> NoReturn:
+    raise UsageError(what, where=document.exact(*path), hint=hint)
+
+
+def _told(value: object) -> str:
+    names = {
+        dict: "a map",
+        list: "a list",
+        str: "a text",
+        bool: "true or false",
+        int: "a number",
+        type(None): "nothing",
+    }
+    return names.get(type(value), str(value))
+
+
+def _fits(value: object, kind: str) -> bool:
+    if kind == "true or false":
+        return isinstance(value, bool)
+    if kind == "a list of texts":
+        return isinstance(value, list) and all(isinstance(word, str) for word in value)
+    if kind == "a map of texts":
+        return isinstance(value, dict) and all(isinstance(word, str) for pair in value.items() for word in pair)
+    if kind == "a text":
+        return isinstance(value, str)
+    least, most = (0, _TRACE) if kind.startswith("0") else (1, None)
+    return type(value) is int and value >= least and (most is None or value <= most)
+
+
+def _check(document: Document, number: int, entry: Any) -> None:
+    if not isinstance(entry, dict):
+        _refuse(document, f"expected a map for each image, found {_told(entry)}", number)
+    for key, value in entry.items():
+        if key not in _KINDS:
+            hint = nearest(str(key), _KINDS) or f"keys: {', '.join(sorted(_KINDS))}"
+            _refuse(document, f"there is no key {key!r}", number, key, hint=hint)
+        if not _fits(value, _KINDS[key]):
+            _refuse(document, f"{key} is {_told(value)}, expected {_KINDS[key]}", number, key)
+        if value not in _CHOICES.get(key, (value,)):
+            _refuse(document, f"{key} is {value!r}, expected one of {', '.join(_CHOICES[key])}", number, key)
+        for place, word in enumerate(value if key == "types" else ()):
+            if word not in TYPES:
+                hint = nearest(word, TYPES) or f"types: {', '.join(TYPES)}"
+                _refuse(document, f"there is no type {word!r}", number, key, place, hint=hint)
+
+
+def _merge(image: dict[str, Any], entry: Mapping[str, Any]) -> None:
+    for key, value in entry.items():
+        before = image.get(key)
+        if isinstance(before, list):
+            image[key] = [*before, *value]
+        elif isinstance(before, dict):
+            image[key] = {**before, **value}
+        else:
+            image[key] = value
+
+
+def _image(entry: Mapping[str, Any], where: str) -> Image:
+    words: list[str] = ["-o", entry["imagename"]]
+    if "arch" in entry:
+        words += ["-a", entry["arch"]]
+    if entry.get("types"):
+        words += ["-t", ",".join(entry["types"])]
+    words += ["-x"] * entry.get("debug-trace", 0)
+    words += [flag for key, flag in _FLAGS.items() if entry.get(key)]
+    words += [f"--{key}" for key in _LONG_FLAGS if entry.get(key)]
+    for key in (*_TEXTS, *_NUMBERS, "install-type"):
+        if key in entry:
+            words += [f"--{key}", str(entry[key])]
+    if entry.get("qemu-img-options"):
+        words += ["--qemu-img-options", ",".join(f"{key}={value}" for key, value in entry["qemu-img-options"].items())]
+    if entry.get("packages"):
+        words += ["-p", ",".join(entry["packages"])]
+    words += entry.get("elements", [])
+    command = "ramdisk-image-create" if entry.get("ramdisk") else "disk-image-create"
+    return Image(entry["imagename"], command, tuple(words), entry.get("environment", {}), where, entry.get("arch", ""))

@@ -1,0 +1,214 @@
+"""What ``dib-ctr build`` is asked for a command line of disk-image-create or ramdisk-image-create.
+
+Pure: from the arguments and the environment to the arguments of ``dib-ctr build``, the changes of the environment, the
+files that come out of it, and what is worth a line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blockdev.core.errors import BuildError
+from builder.frontends.dib.aci_image import manifest_of
+from builder.frontends.dib.arguments import VALUES, Asked
+from stages.element.hooks import PHASES
+from stages.plan.breakpoints import is_point
+
+DISKS = {
+    "qcow2": "qcow2",
+    "raw": "raw",
+    "vhd": "vhd",
+    "vpc": "vhd",
+    "vmdk": "vmdk-sparse",
+    "vdi": "vdi",
+    "vhdx": "vhdx",
+}
+TREES = ("tar", "tgz", "squashfs", "aci", "docker")
+_SUFFIXES = {"squashfs": "squash"}
+_ROOTFS = "rootfs.tar"  # the tree of an application container image, until its manifest is there
+SUMMED = (*DISKS, "tgz")  # what checksums are made of
+_SUMS = ("md5", "sha256")
+
+
+@dataclass(frozen=True)
+class Translation:
+    """``arguments`` are the options of ``dib-ctr build``, ``elements`` its elements; ``variables`` come on top of the
+    environment's own.
+
+    ``results`` are the files that come out (checksums beside them counted in); ``logfile`` is where all that is said
+    goes, ``quiet`` whether it goes nowhere else. ``application`` are the tar of an application container image,
+    its manifest and its place.
+    """
+
+    arguments: tuple[str, ...]
+    elements: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    results: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+    logfile: str = ""
+    quiet: bool = False
+    application: tuple[Path, Path | None, Path] | None = None
+
+
+def elements_of(asked: Asked, environment: Mapping[str, str], arch: str, *, ramdisk: bool) -> tuple[str, ...]:
+    """The elements with those that diskimage-builder adds: a layout for ``vm``, ``base``, a ramdisk's."""
+    elements = list(asked.elements)
+    if "vm" in elements and not any(name.startswith("block-device-") for name in elements):
+        elements.append("block-device-efi" if arch and arch in "arm64 aarch64" else "block-device-mbr")
+    if not asked.skip_base:
+        elements.insert(0, "base")
+    if ramdisk:
+        elements.insert(0, asked.values.get("ramdisk-element") or environment.get("RAMDISK_ELEMENT") or "ramdisk")
+    return tuple(dict.fromkeys(elements))
+
+
+def checksums_of(asked: Asked, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Which checksum files are wanted: DIB_CHECKSUM is 1 for both, or names them."""
+    wanted = "1" if asked.checksum else environment.get("DIB_CHECKSUM", "0")
+    return tuple(name for name in _SUMS if wanted == "1" or name in wanted)
+
+
+def types_of(asked: Asked) -> tuple[str, ...]:
+    """The types, each once; BuildError for one that nothing here writes."""
+    types = tuple(dict.fromkeys(asked.types))
+    if not types:
+        raise BuildError("no type is named", hint="-t qcow2")
+    for kind in types:
+        if kind not in (*DISKS, *TREES):
+            raise BuildError(f"there is no type {kind!r}", hint=f"types: {', '.join((*DISKS, *TREES))}")
+    if "docker" in types and not asked.values.get("docker-target"):
+        raise BuildError("the type docker needs a name for the image", hint="--docker-target NAME:TAG")
+    return types
+
+
+def _output(kind: str, file: Path, asked: Asked, environment: Mapping[str, str], scratch: Path) -> str:
+    """The option ``-o`` for one type."""
+    if kind == "aci":
+        return f"tar,prefix=rootfs,dest={scratch}/{_ROOTFS}"
+    words = [f"dest={file}"]
+    if kind in SUMMED:
+        words.append(f"checksum={'+'.join(reversed(checksums_of(asked, environment))) or 'none'}")
+    if kind == "qcow2":
+        words.append(f"compress={'none' if asked.uncompressed else 'zlib'}")
+    if kind in DISKS and kind != "raw":
+        text = asked.values.get("qemu-img-options") or environment.get("QEMU_IMG_OPTIONS", "")
+        words += [f"qemu.{word}" for word in text.split(",") if word]
+    if kind == "tgz":
+        words.append("compress=gzip")
+    return ",".join([DISKS.get(kind, "tar" if kind == "tgz" else kind), *words])
+
+
+def translate(
+    asked: Asked, argv: Sequence[str], environment: Mapping[str, str], arch: str, scratch: Path, *, ramdisk: bool
+) -> Translation:
+    """Everything that follows from a command line, its words ``argv`` and the environment.
+
+    ``arch`` is the architecture where none is asked for, ``scratch`` a folder for what nobody asked for. BuildError
+    (status 1) for what cannot be.
+    """
+    if not asked.elements:
+        raise BuildError("no element is named", hint="at least one that is a distribution: debian-minimal vm")
+    types = types_of(asked)
+    name = asked.name or environment.get("IMAGE_NAME", "") or "image"
+    if len(types) == 1:
+        name = name.removesuffix(f".{types[0]}")
+    wanted_arch = asked.arch or environment.get("ARCH", "") or arch
+    place = ["--name", Path(name).name, "--dest", str(Path(name).absolute().parent)]
+    arguments = [*place, "--arch", wanted_arch, "--replace"]  # diskimage-builder never asks who wrote an image
+    places = {
+        kind: Path(f"{name}.{_SUFFIXES.get(kind, kind)}").absolute()
+        for kind in types
+        if kind != "docker" and not ramdisk
+    }
+    for kind, file in places.items():
+        arguments += ["--output", _output(kind, file, asked, environment, scratch)]
+    sums = checksums_of(asked, environment)
+    if ramdisk:  # its kernel and ram disk are files that scripts leave in the caller's folder
+        arguments += ["--output", "files"]
+    elif "docker" in types:
+        target = asked.values["docker-target"]
+        tagged = target if ":" in target.rpartition("/")[2] else f"{target}:latest"
+        arguments += [
+            "--output",
+            f"docker-archive,tag={tagged},slim=no,dest={scratch}/image.tar",
+            "--no-documents",
+            "--load",
+        ]
+    for package in asked.packages:
+        arguments += ["--package", package]
+    if asked.offline or environment.get("DIB_OFFLINE"):
+        arguments.append("--offline")
+    if asked.values.get("mkfs-options"):
+        arguments += ["--mkfs-options", asked.values["mkfs-options"]]
+    arguments += break_options(environment)
+    return Translation(
+        arguments=tuple(arguments),
+        elements=elements_of(asked, environment, wanted_arch, ramdisk=ramdisk),
+        variables=_variables(asked, argv, environment),
+        results=tuple(
+            file.with_name(f"{file.name}{end}")
+            for kind, file in places.items()
+            for end in (*(f".{name}" for name in sums if kind in SUMMED), "")
+        ),
+        notes=tuple(_notes(asked, environment, types)),
+        logfile=asked.values.get("logfile", ""),
+        quiet=environment.get("DIB_QUIET", "1" if asked.values.get("logfile") else "0") == "1",
+        application=(scratch / _ROOTFS, manifest_of(environment.get("ACI_MANIFEST", "")), places["aci"])
+        if "aci" in places
+        else None,
+    )
+
+
+def _break_points(environment: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(point for point in environment.get("break", "").split(",") if point)
+
+
+def break_options(environment: Mapping[str, str]) -> list[str]:
+    """What ``break``, ``break_cmd`` and ``break_outside_target`` ask for; BuildError for what is no point.
+
+    diskimage-builder runs ``break_cmd`` at some points and bash at others; here it runs at all.
+    """
+    options = []
+    for point in _break_points(environment):
+        wanted = "error" if point == "after-error" else point
+        if wanted.endswith("-block-device"):
+            continue  # no script of that phase exists
+        if ":" in wanted or point == "error" or not is_point(wanted):
+            phases = ", ".join(phase.name for phase in PHASES)
+            raise BuildError(
+                f"break={point}: there is no such point", hint=f"after-error, before-PHASE, after-PHASE: {phases}"
+            )
+        options += ["--break", wanted]
+    if options and environment.get("break_cmd"):
+        options += ["--break-command", environment["break_cmd"]]
+    if options and environment.get("break_outside_target"):
+        options.append("--break-outside")
+    return options
+
+
+def _variables(asked: Asked, argv: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
+    found = {VALUES[name]: value for name, value in asked.values.items() if VALUES[name]}
+    found["DIB_ARGS"] = " ".join(argv)
+    if asked.trace:
+        started = environment.get("DIB_DEBUG_TRACE", "0")
+        found["DIB_DEBUG_TRACE"] = str(asked.trace + (int(started) if started.isdigit() else 0))
+    if asked.checksum:
+        found["DIB_CHECKSUM"] = "1"
+    return found
+
+
+def _notes(asked: Asked, environment: Mapping[str, str], types: Sequence[str]) -> list[str]:
+    notes = []
+    if "aci" in types and not environment.get("ACI_MANIFEST"):
+        notes.append("an application container image is of no use without a manifest: ACI_MANIFEST names one")
+    if "vm" in asked.elements and not any(name.startswith("block-device-") for name in asked.elements):
+        notes.append("vm brings a block-device element, as in diskimage-builder; block-device-hybrid boots both ways")
+    if asked.no_tmpfs or "min-tmpfs" in asked.values:
+        notes.append("builds take no memory for a tmpfs: --no-tmpfs and --min-tmpfs change nothing")
+    if "image-cache" in asked.values:
+        notes.append("what scripts keep in DIB_IMAGE_CACHE lies in the store: --image-cache changes nothing")
+    if _break_points(environment):
+        notes.append("what is changed at a break point is thrown away")
+    return notes

@@ -1,0 +1,1 @@
+"""Images files: many images in one YAML document."""

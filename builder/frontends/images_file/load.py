@@ -1,0 +1,186 @@
+"""Images files of both forms as images: dib-ctr's own, a map, and diskimage-builder's, a list.
+
+:func:`checked` refuses what can be refused before any work, at its place in the file.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from blockdev.core.errors import BuildError, UsageError
+from builder.frontends.images_file.image import Image, images_of
+from builder.frontends.images_file.read import is_list, read
+
+if TYPE_CHECKING:
+    from builder.request.prepare import Prepared, Wish
+
+
+def load(files: Sequence[Path], destination: Path, elements_path: str = "") -> list[Image]:
+    """The images of all files; UsageError for what is wrong with the files themselves."""
+    lists = [file for file in files if is_list(file)]
+    found = dib_images(lists) if lists else []
+    for file in files:
+        if file not in lists:
+            found += images_of(read(file), destination, elements_path)
+    names: dict[str, Image] = {}
+    for image in found:
+        if image.name in names:
+            what = f"two images have the name {image.name!r}, the other is at {names[image.name].where}"
+            raise UsageError(what, where=image.where, hint="give each a name of its own")
+        names[image.name] = image
+    return found
+
+
+def dib_images(files: Sequence[Path]) -> list[Image]:
+    """The images of diskimage-builder's files, each a command line of disk-image-create."""
+    from builder.frontends.dib import image_lists as images
+
+    return [
+        Image(
+            name=one.name,
+            key=one.name,
+            where=one.where,
+            command=one.command,
+            more=one.arguments,
+            arches=tuple(filter(None, [one.arch])),
+            environment=one.environment,
+        )
+        for one in images.read(files)
+    ]
+
+
+def told(image: Image) -> str:
+    """The command line of an image as a person would type it."""
+    settings = [f"{name}={shlex.quote(value)}" for name, value in sorted(image.environment.items())]
+    words = [*image.arguments, *image.more, *image.elements]
+    return " ".join([*settings, image.command, shlex.join(words)]).strip()
+
+
+@dataclass(frozen=True)
+class Planned:
+    """An image with its request for each of its architectures."""
+
+    image: Image
+    requests: tuple[Prepared, ...]
+
+    @property
+    def prepared(self) -> Prepared:
+        """The request for the first architecture."""
+        return self.requests[0]
+
+    def by_name(self) -> dict[str, Prepared]:
+        """The requests by the image's name, with the architecture where there are several."""
+        if len(self.requests) == 1:
+            return {self.image.name: self.requests[0]}
+        return {f"{self.image.name} ({one.request.arch})": one for one in self.requests}
+
+
+def checked(images: Sequence[Image]) -> list[Planned]:
+    """Check every image as its build would; UsageError, at its place in the file, for the first that cannot be."""
+    found = [_located(image) for image in images]
+    _check_targets(found)
+    return found
+
+
+def _located(image: Image) -> Planned:
+    try:
+        return _planned(image)
+    except BuildError as error:
+        quoted = next((place for text, place in image.places.items() if text and repr(text) in error.what), "")
+        where = quoted or image.where
+        beside = f" ({error.where})" if error.where and error.where != where else ""
+        raise UsageError(f"the image {image.name}: {error.what}{beside}", where=where, hint=error.hint) from error
+
+
+def _planned(image: Image) -> Planned:
+    words, environment = request_words(image)
+    _check_push(image)
+    return Planned(image, _requests(words, environment))
+
+
+def _check_push(image: Image) -> None:
+    if not image.push:
+        return
+    from builder.registry.push import parse_reference
+
+    parse_reference(image.push)
+    if not is_pushable(image):
+        what = f"{image.push!r} takes the output oci, which is not among those asked for"
+        raise UsageError(what, hint="outputs: [oci]")
+
+
+def is_pushable(image: Image) -> bool:
+    """Has the image an output that a registry takes."""
+    outputs = [image.arguments[at + 1] for at, word in enumerate(image.arguments) if word == "--output"]
+    return not outputs or any(output.partition(",")[0] == "oci" for output in outputs)
+
+
+def request_words(image: Image) -> tuple[tuple[str, ...], dict[str, str]]:
+    """What ``dib-ctr build`` is asked for an image, without the command itself, and in which environment."""
+    environment = {**os.environ, **image.environment}
+    if image.command == "build":
+        return (*image.arguments, *image.more, "--", *image.elements), environment
+    from builder.frontends.dib.arguments import parse
+    from builder.frontends.dib.translate import translate
+    from builder.host_state.probe_results import cache_folder
+    from qemu.architecture import native
+
+    asked = parse(image.command, image.more)
+    ramdisk = image.command == "ramdisk-image-create"
+    scratch = cache_folder() / "planned"
+    translation = translate(asked, image.more, environment, native(), scratch, ramdisk=ramdisk)
+    return (*translation.arguments, "--", *translation.elements), {**environment, **translation.variables}
+
+
+def _requests(words: Sequence[str], environment: Mapping[str, str]) -> tuple[Prepared, ...]:
+    """The requests of these words, as ``dib-ctr build`` would check them."""
+    from builder.build import multi_arch
+    from builder.request.prepare import prepare
+
+    wish = _wish(words)
+    arches = wish.arch.split(",")
+    if len(arches) == 1:
+        return (prepare("plan", wish, environment),)
+    multi_arch.check(wish, arches)
+    return tuple(prepare("plan", replace(wish, arch=arch), environment) for arch in arches)
+
+
+def _wish(words: Sequence[str]) -> Wish:
+    import click
+
+    from builder.commands import build
+    from builder.commands.options import slim, wish_of
+    from builder.remote_cache.spec import parse_all
+
+    try:
+        context: Any = build.build.make_context("build", list(words))
+    except click.ClickException as error:
+        raise UsageError(error.format_message()) from error
+    options = context.params
+    parse_all(options["cache_from"], writing=False)
+    parse_all(options["cache_to"], writing=True)
+    outputs = options["outputs"] or ("oci",)
+    return wish_of(
+        options,
+        outputs=outputs,
+        destination=options["destination"],
+        slim=slim(options),
+        replace=options["replace"],
+    )
+
+
+def _check_targets(found: Sequence[Planned]) -> None:
+    """No two images may write to one place."""
+    targets: dict[Path, Image] = {}
+    for planned in found:
+        for target in planned.prepared.targets:
+            for other, image in targets.items():
+                if target == other or target in other.parents or other in target.parents:
+                    what = f"the images {image.name} and {planned.image.name} would both be written to {target}"
+                    raise UsageError(what, where=planned.image.where, hint="give each a dest or a name of its own")
+            targets[target] = planned.image

@@ -1,0 +1,1 @@
+"""What is kept between runs on the user's machine, outside of any store."""

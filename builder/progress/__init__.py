@@ -1,0 +1,1 @@
+"""Telling a person, or a program, what a build does."""

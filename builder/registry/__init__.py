@@ -1,0 +1,1 @@
+"""Registries: the client, credentials, pushing and signing."""

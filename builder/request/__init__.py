@@ -1,0 +1,1 @@
+"""From what the user says to a request that a build container answers."""

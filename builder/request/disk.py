@@ -1,0 +1,275 @@
+"""What a request says of the disk that a tree is for: its block-device configuration, checked, and its options."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from blockdev.bootloader.embed import check_zipl
+from blockdev.configuration import source
+from blockdev.configuration.nodes import Configuration, Luks
+from blockdev.configuration.read import read
+from blockdev.configuration.sizes import parse_bytes
+from blockdev.core.errors import UsageError
+from blockdev.filesystems import KINDS
+from blockdev.layout import fstab
+from blockdev.layout.model import Layout
+from blockdev.layout.options import Options
+from blockdev.layout.plan import plan
+from blockdev.privileged.filesystems import BY_KERNEL
+from blockdev.privileged.reasons import PHASES as ON_DISK
+from blockdev.privileged.reasons import needs_device_mapper
+from blockdev.privileged.reasons import reasons as reasons_for
+from stages.element import references
+from stages.element.hooks import PHASES, merge, scripts
+from stages.element.resolve import Element, nearest
+from stages.protocol.request import DISK_TYPES, Output
+
+BLOCK_DEVICE = "block-device"  # what elements with a configuration provide
+MACHINE, LOADER = "vm", "bootloader"
+HYBRID, MBR = "block-device-hybrid", "block-device-mbr"
+ZIPL = ("s390x",)  # architectures that start from a partition with kernel and ram disk
+_WITH_EFI = ("amd64", "i386", "arm64", "armhf", "riscv64")
+_GIB, _MIB = 1 << 30, 1 << 20
+# Block sizes are compared with what a tree of this many bytes needs, to find what cannot fit before anything runs.
+_NO_TREE = 0
+
+
+@dataclass(frozen=True)
+class DiskWish:
+    """Options of the command line, as typed ("" where they were not given)."""
+
+    image_size: str = ""
+    extra_size: str = ""
+    root_label: str = ""
+    root_fs: str = ""
+    mkfs_options: str = ""
+    journal_size: str = ""
+    max_online_resize: str = ""
+    configuration: str = ""  # a file
+    privileged: str = ""  # "yes": it may be
+
+
+def added_elements(
+    names: Sequence[str], elements: Sequence[Element], outputs: Sequence[Output], arch: str
+) -> list[str]:
+    """The elements that a bootable disk needs beside those asked for: a layout and a boot loader for ``vm``."""
+    if MACHINE not in names or not wanted(outputs):
+        return []
+    more = []
+    if not any(BLOCK_DEVICE in element.provides for element in elements):
+        more.append(HYBRID if arch in _WITH_EFI else MBR)
+    if LOADER not in names and not any(LOADER in element.provides for element in elements):
+        more.append(LOADER)
+    return more
+
+
+def wanted(outputs: Sequence[Output]) -> bool:
+    """Is one of the outputs a disk image."""
+    return any(output.type in DISK_TYPES for output in outputs)
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A checked description: ``data`` for ``stages.outputs.disk.job``, passphrases by container for the last step."""
+
+    data: Mapping[str, Any] = field(default_factory=dict)
+    passphrases: Mapping[str, str] = field(default_factory=dict)
+
+
+def describe(
+    name: str,
+    arch: str,
+    elements: Sequence[Element],
+    variables: Mapping[str, str],
+    wish: DiskWish,
+    outputs: Sequence[Output],
+    environment: Mapping[str, str],
+) -> Disk:
+    """The disk of a request; an empty one where nothing asks for any. Raises UsageError for all that is wrong."""
+    layouts = any(BLOCK_DEVICE in element.provides for element in elements)
+    if wish.configuration:
+        variables = {**variables, source.VARIABLE: f"file://{Path(wish.configuration).absolute()}"}
+    if not (layouts or wanted(outputs) or variables.get(source.VARIABLE)):
+        return Disk()
+    found = source.find([(element.name, element.path) for element in elements], variables, arch)
+    seed = f"{name}/{arch}/{hashlib.sha256(found.text.encode()).hexdigest()[:16]}"
+    options = options_of(wish, variables, environment, seed)
+    configuration = read(found.text, found.file)
+    layout = plan(configuration, options, _NO_TREE)
+    if arch in ZIPL and wanted(outputs) and any(element.name == LOADER for element in elements):
+        check_zipl(layout)
+    _check_kinds(layout)
+    own = [element for element in elements if found.file.startswith(f"{element.path}/")]
+    passphrases = _passphrases(configuration, environment, own)
+    reasons = _reasons(layout, elements) if wanted(outputs) else ()
+    if reasons:
+        _check_privileged(reasons, wish, outputs)
+    data: dict[str, Any] = {
+        "text": found.text,
+        "file": found.file,
+        "options": dataclasses.asdict(options),
+        "variables": _variables(layout),
+    }
+    if reasons:
+        data["privileged"] = list(reasons)
+        data["network"] = list(_with_network(elements))
+        data["device_mapper"] = needs_device_mapper(layout)
+    if passphrases or reasons:
+        data["nonce"] = secrets.token_hex(8)
+    return Disk(data, passphrases)
+
+
+def _check_kinds(layout: Layout) -> None:
+    """UsageError for a type of file system that nobody knows: no privileges would help."""
+    for system in layout.file_systems:
+        if system.kind not in (*KINDS, *BY_KERNEL):
+            raise UsageError(
+                f"there is no file system type {system.kind!r} (mkfs node {system.name!r})",
+                hint=nearest(system.kind, (*KINDS, *BY_KERNEL)) or f"one of {', '.join(sorted((*KINDS, *BY_KERNEL)))}",
+            )
+
+
+def _reasons(layout: Layout, elements: Sequence[Element]) -> tuple[str, ...]:
+    """Why this disk cannot be made without privileges."""
+    merged = merge([(element.name, element.path) for element in elements])
+    texts = {
+        f"{phase.name}/{script.element}/{script.path.rpartition('/')[2]}": script.text
+        for phase in PHASES
+        for script in scripts(merged, phase)
+    }
+    return reasons_for(layout, texts)
+
+
+def _with_network(elements: Sequence[Element]) -> Iterator[str]:
+    """The scripts that run on the disk and name a package tool or a downloader: they alone have a network."""
+    merged = merge([(element.name, element.path) for element in elements])
+    for phase in PHASES:
+        for script in scripts(merged, phase) if phase.name in ON_DISK else ():
+            if references.uses_network([script.text]):
+                yield f"element {script.element}: {script.path} names a downloader or a package tool"
+
+
+def _check_privileged(reasons: Sequence[str], wish: DiskWish, outputs: Sequence[Output]) -> None:
+    if not wish.privileged:
+        raise UsageError(
+            f"this disk cannot be made without privileges: {'; '.join(reasons)}",
+            hint="leave that out, or allow a container with the host's root and loop devices: --privileged",
+        )
+    other = next((output.type for output in outputs if output.type not in DISK_TYPES), None)
+    if other:
+        raise UsageError(
+            f"the output {other} cannot come from the same build as a disk whose last phases run on the disk itself",
+            hint="build it with a command of its own",
+        )
+    if len({output.options.get("slim", "no") for output in outputs}) > 1:
+        raise UsageError(
+            "disks whose last phases run on the disk itself are made of one tree, and two policies were asked for",
+            hint="name one with --slim",
+        )
+
+
+def options_of(wish: DiskWish, variables: Mapping[str, str], environment: Mapping[str, str], seed: str) -> Options:
+    """The options of a layout from the command line, else from diskimage-builder's variables."""
+
+    def given(option: str, *names: str) -> str:
+        values = [option, *(variables.get(one) or environment.get(one, "") for one in names)]
+        return next((value for value in values if value), "")
+
+    size = given(wish.image_size, "DIB_IMAGE_SIZE")
+    extra = given(wish.extra_size, "DIB_IMAGE_EXTRA_SIZE")
+    journal = given(wish.journal_size, "DIB_JOURNAL_SIZE")
+    sector = given("", "DIB_BLOCK_SIZE")
+    if journal and not journal.isdecimal():
+        raise UsageError(f"the journal's size is {journal!r}", hint="a number of MiB, such as 64")
+    if sector and sector not in {"512", "4096"}:
+        raise UsageError(f"DIB_BLOCK_SIZE is {sector!r}", hint="512 or 4096 (bytes)")
+    return Options(
+        root_type=given(wish.root_fs, "FS_TYPE") or Options.root_type,
+        root_label=given(wish.root_label, "ROOT_LABEL"),
+        root_options=tuple(wish.mkfs_options.split()),
+        size=_size(size, "--image-size", _GIB) if size else None,
+        extra=_size(extra, "--image-extra-size", _MIB) if extra else None,
+        journal=int(journal) if journal else Options.journal,
+        max_resize=given(wish.max_online_resize, "MAX_ONLINE_RESIZE"),
+        block_size=int(sector) if sector else None,
+        seed=seed,
+    )
+
+
+def _size(text: str, option: str, unit: int) -> int:
+    """Bytes of a size; a plain number counts in ``unit``, as diskimage-builder's options do."""
+    try:
+        plain = float(text)
+    except ValueError:
+        try:
+            return parse_bytes(text)
+        except ValueError:
+            plain = 0
+    if not 0 < plain < float("inf"):
+        raise UsageError(
+            f"{option} is {text!r}", hint=f"a number of {'GiB' if unit == _GIB else 'MiB'}, or with a unit: 2500MiB"
+        )
+    return int(plain * unit)
+
+
+def _variables(layout: Layout) -> dict[str, str]:
+    """What diskimage-builder's driver tells its elements of the disk, and the two tables."""
+    boot = next((system.label for system in layout.file_systems if system.point == "/boot"), "")
+    return {
+        "DIB_ROOT_LABEL": layout.root.label,
+        "DIB_ROOT_FSTYPE": layout.root.kind,
+        "DIB_BOOT_LABEL": boot,
+        "DIB_MOUNTPOINTS": "|".join(system.point for system in layout.file_systems if system.point),
+        "DIB_CTR_ROOT": fstab.source(layout, layout.root),
+        "DIB_CTR_FSTAB": fstab.fstab(layout),
+        "DIB_CTR_CRYPTTAB": fstab.crypttab(layout),
+    }
+
+
+def _passphrases(
+    configuration: Configuration, environment: Mapping[str, str], own: Sequence[Element]
+) -> dict[str, str]:
+    """The passphrases of encrypted containers in base64, by container.
+
+    A configuration that is an element's ``own`` names no file of the user's machine but the element's.
+    """
+    found = {}
+    for node in configuration.of(Luks):
+        if node.key_variable.startswith("DIB_"):
+            raise UsageError(
+                f"luks {node.name!r}: the variable {node.key_variable} would be shown to every element",
+                where=str(node.where),
+                hint="choose a name that does not begin with DIB_",
+            )
+        if node.key_variable:
+            secret = os.fsencode(environment.get(node.key_variable, ""))
+            if not secret:
+                raise UsageError(
+                    f"luks {node.name!r}: the variable {node.key_variable} is not set",
+                    where=str(node.where),
+                    hint="export it with the passphrase in it",
+                )
+        elif own and not Path(node.key_file).resolve().is_relative_to(own[0].path):
+            raise UsageError(
+                f"luks {node.name!r}: the key file {node.key_file} is not the element's ({own[0].name}) that names it",
+                where=str(node.where),
+                hint="if that is your key, use a configuration of your own: --block-device FILE",
+            )
+        else:
+            try:
+                secret = Path(node.key_file).read_bytes()
+            except OSError as error:
+                raise UsageError(
+                    f"luks {node.name!r}: the key file {node.key_file} cannot be read: {error.strerror}",
+                    where=str(node.where),
+                ) from error
+        found[node.name] = base64.b64encode(secret).decode()
+    return found

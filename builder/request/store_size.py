@@ -1,0 +1,36 @@
+"""How large the store may be: $DIB_CTR_STORE_SIZE, for builds that keep it so (``stages.layers.budget``)."""
+
+from __future__ import annotations
+
+import os
+
+from blockdev.core.errors import UsageError
+
+VARIABLE = "DIB_CTR_STORE_SIZE"
+UNLIMITED = "unlimited"
+
+
+def bytes_of(text: str) -> int:
+    """The bytes that a size of a person's means: 500M, 20GB; raises UsageError."""
+    units = {
+        "": 1,
+        "B": 1,
+        **{f"{unit}{end}": 1000**power for power, unit in enumerate("KMGT", 1) for end in ("", "B")},
+    }
+    number, unit = text.rstrip("KMGTBkmgtb"), text.lstrip("0123456789.").upper()
+    try:
+        return int(float(number) * units[unit])
+    except (ValueError, KeyError) as error:
+        raise UsageError(f"{text!r} is not a size", hint="--max-size 500M, --max-size 20G") from error
+
+
+def bounds() -> dict[str, str]:
+    """What a request's arguments say of it: nothing where the variable is not set; raises UsageError."""
+    given = os.environ.get(VARIABLE, "")
+    if not given or given == UNLIMITED:
+        return {"store_size": given} if given else {}
+    try:
+        return {"store_size": str(bytes_of(given))}
+    except UsageError as error:
+        hint = f"{VARIABLE}=20G, or {VARIABLE}={UNLIMITED}"
+        raise UsageError(f"{given!r} is not the size of a store", where=VARIABLE, hint=hint) from error

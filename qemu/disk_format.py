@@ -1,0 +1,79 @@
+"""Which format a disk image has. The name is believed before the content, since a guest can write into the content."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from blockdev.core.errors import BuildError, UsageError
+from qemu.machine import Disk
+
+FORMATS = ("qcow2", "raw", "vmdk", "vdi", "vhdx", "vpc")
+SUFFIXES = {
+    ".qcow2": "qcow2",
+    ".raw": "raw",
+    ".vmdk": "vmdk",
+    ".vdi": "vdi",
+    ".vhdx": "vhdx",
+    # A VHD of fixed size has its mark at the end, where nobody would look.
+    ".vhd": "vpc",
+    ".vpc": "vpc",
+}
+_COMPRESSED = {".zst": "unzstd", ".gz": "gunzip", ".xz": "unxz"}
+
+
+def probe(path: Path) -> Disk:
+    """The image with its format: the suffix's, else what qemu-img finds.
+
+    UsageError where the file is no image that machines boot from, or where an image whose format was found by its
+    content alone would have QEMU open other files: that may be a raw image with something written into it.
+    """
+    if not path.is_file():
+        raise UsageError(f"there is no image {path}")
+    if path.suffix in _COMPRESSED:
+        raise UsageError(
+            "a compressed image does not boot", where=str(path), hint=f"{_COMPRESSED[path.suffix]} -k {path}"
+        )
+    if not path.stat().st_size:
+        raise UsageError("the image is empty", where=str(path))
+    named = SUFFIXES.get(path.suffix.lower(), "")
+    found = _info(path, named)
+    if found["format"] not in FORMATS:
+        raise UsageError(
+            f"an image of format {found['format']} does not boot",
+            where=str(path),
+            hint=f"there is: {', '.join(FORMATS)}",
+        )
+    others = [] if named else _others(found, path)
+    if others:
+        raise UsageError(
+            f"by its content this is a {found['format']} image that reads another file: {others[0]}",
+            where=str(path),
+            hint=f"if it is meant so, name it {path.stem}.{found['format']}; a raw image: {path.stem}.raw",
+        )
+    return Disk(path.resolve(), found["format"])
+
+
+def _info(path: Path, named: str) -> dict[str, Any]:
+    if not shutil.which("qemu-img"):
+        raise BuildError("qemu-img is not installed", hint="apt-get install qemu-utils")
+    command = ["qemu-img", "info", "--output=json", *(("-f", named) if named else ()), f"file:{path.resolve()}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        what = f"this is no {named} image, though it is called so" if named else "qemu-img cannot read this image"
+        raise UsageError(f"{what}: {said[-1] if said else 'it says nothing'}", where=str(path))
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def _others(found: dict[str, Any], path: Path) -> list[str]:
+    """The other files that an image reads: what is behind it, and where its data are."""
+    data = found.get("format-specific", {}).get("data", {})
+    extents = [extent.get("filename", "") for extent in data.get("extents", ())]
+    named = [found.get("backing-filename", ""), data.get("data-file", ""), *extents]
+    own = {str(path), str(path.resolve()), f"file:{path.resolve()}"}
+    return [name for name in named if name and name not in own]

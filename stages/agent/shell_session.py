@@ -1,0 +1,107 @@
+"""Shells in a tree: a session written by the build, entered later by a process that has the user's terminal.
+
+Whatever is changed in a shell is thrown away with it: a layer holds only what its key covers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from blockdev.core.atomic_file import remove_tree
+from stages.element.environment import PATH
+from stages.layers.builder import resolv_conf, resolving
+from stages.layers.overlay import mounted
+from stages.layers.store import Store
+from stages.redaction.private import write_private
+from stages.sandbox import foreign, sandbox
+from stages.sandbox.view import View
+
+
+def finished_session(store: Store, chain: Sequence[str], tree_key: str, arch: str) -> str:
+    """A session in the finished tree of an architecture, as its image would run; returns its name."""
+    session = f"{os.getpid()}-tree-{tree_key[:8]}"
+    folder = store.root / "sessions" / session
+    lent = store.lend(f"sessions/{session}", *(f"layers/{layer}" for layer in chain))
+    (folder / "hooks").mkdir(parents=True, exist_ok=True)
+    content = {
+        "chain": list(chain),
+        "lent": lent,
+        "arch": arch,
+        "inside": True,
+        "network": True,
+        "environment": {"PATH": PATH, "HOME": "/root", **foreign.settings(arch)},
+        "script": "",
+        "title": "the finished tree",
+    }
+    write_private(folder / "session.json", json.dumps(content))
+    return session
+
+
+def set_command(store: Store, session: str, command: Sequence[str]) -> None:
+    """Have the session run this command instead of an interactive shell."""
+    file = store.root / "sessions" / session / "session.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    write_private(file, json.dumps({**content, "command": list(command)}))
+
+
+def _greet(content: Mapping[str, object]) -> None:
+    print(f"dib-ctr: a shell at {content['title']}; what you change here is thrown away.", file=sys.stderr)
+    if content["script"]:
+        print(f"dib-ctr: its script is {content['script']}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _taken_over(store: Store, session: str, content: Mapping[str, Any]) -> Iterator[None]:
+    store.take_over(
+        str(content.get("lent", "")), f"sessions/{session}", *(f"layers/{each}" for each in content["chain"])
+    )
+    yield
+
+
+def enter(session: str, store_path: Path, scratch: Path) -> int:
+    """Open the session's shell on this process's terminal, remove the session, and return the shell's exit status."""
+    store = Store(store_path)
+    folder = store.root / "sessions" / session
+    content = json.loads((folder / "session.json").read_text(encoding="utf-8"))
+    (folder / "session.json").unlink()  # it has the stage's variables, secrets among them
+    chain = list(content["chain"])
+    if (folder / "layer").is_dir():
+        chain.append(os.path.relpath(folder / "layer", store.root / "layers"))
+    command = content.get("command") or []
+    if not command:
+        _greet(content)
+    (scratch / "stage").mkdir(parents=True, exist_ok=True)
+    foreign.ensure(content["arch"], scratch / "binfmt")
+    programs = foreign.programs(content["arch"], scratch / "native")
+    with (
+        store.in_use(),
+        _taken_over(store, session, content),
+        store.workplace() as place,
+        mounted(store, chain, scratch / "merged", place.upper, place.path / "work") as merged,
+        resolving(merged / "tree", resolv_conf() if content["network"] else b"", also_missing=True),
+    ):
+        view = View(
+            inside=content["inside"],
+            tree=merged / "tree",
+            cwd=merged / "cwd",
+            hooks=folder / "hooks",
+            scratch=scratch / "stage",
+            hooks_writable=True,
+            network=content["network"],
+            masked=(store.root,),
+            resolv_conf=resolv_conf(),
+            short_places=foreign.short_places(content["arch"]),
+            native=programs.ready(merged / "tree") if programs else None,
+        )
+        environment = {**content["environment"], "TERM": os.environ.get("TERM", "dumb"), "PS1": "dib-ctr:\\w# "}
+        shell = "/bin/bash" if not content["inside"] or os.path.lexists(merged / "tree/bin/bash") else "/bin/sh"
+        argv = [shell, "-c", 'exec "$@"', shell, *command] if command else [shell]
+        status = sandbox.interact(view, argv, environment)
+    remove_tree(folder)
+    return status

@@ -1,0 +1,1 @@
+"""Elements: their files, and what they declare."""

@@ -1,0 +1,121 @@
+"""Build variables: what the request brings, and what the elements' ``environment.d`` snippets make of it.
+
+diskimage-builder sources the snippets once a phase, in one shell; here they are sourced once a build, and of what they
+export each stage is given what it names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from stages.element.hooks import HookFile, HooksTree
+from stages.protocol.request import Request
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# How the machine that builds reaches the network, if at all. It is handed to every stage with a network, for package
+# tools and downloaders; in a key it is only where a script names it.
+SERVICES = (
+    "DIB_OFFLINE",
+    "DIB_MIRROR_TIMEOUT",
+    "DIB_MIRROR_MIN_RATE",
+    "http_proxy",
+    "https_proxy",
+    "ftp_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "FTP_PROXY",
+    "NO_PROXY",
+)
+SHELL_OWN = frozenset({"_", "PWD", "OLDPWD", "SHLVL", "PATH", "HOME", "TERM"})
+
+# Sources each snippet under the rules that DIB's dib-run-parts gives it, and hands over the exported variables on
+# descriptor 9; a snippet that fails is named in the last line of the output.
+CAPTURE = """
+set -u -e -o pipefail
+trap 'status=$?; [ "$status" -eq 0 ] || echo "dib-ctr: $snippet ended with status $status" >&2' EXIT
+for snippet in "$@"; do
+    source "$snippet"
+done
+snippet=environment
+env -0 > "$DIB_CTR_CAPTURE"
+"""
+
+
+def initial(request: Request, epoch: int) -> dict[str, str]:
+    """The variables before any snippet: the request's own, and those that DIB's driver sets before its first phase.
+
+    ``epoch`` is SOURCE_DATE_EPOCH in seconds, where the request does not set it.
+    """
+    variables = {
+        "DIB_OFFLINE": "1" if request.offline else "",
+        "DIB_DEBUG_TRACE": "0",
+        "DIB_DEFAULT_INSTALLTYPE": "source",
+        "DIB_CHECKSUM": "0",
+        "DIB_NO_TMPFS": "1",
+        "DIB_PYTHON_EXEC": "/usr/bin/python3",
+        "FS_TYPE": "ext4",
+        "IMAGE_TYPE": "qcow2",
+        "SOURCE_DATE_EPOCH": str(epoch),
+    }
+    variables.update(_without_disk(request.variables.get("FS_TYPE", "ext4")))
+    variables["DIB_ARGS"] = " ".join(request.asked)
+    asked = {name: value for name, value in request.variables.items() if name.startswith("DIB_")}
+    variables["DIB_ENV"] = declared({name: asked[name] for name in asked if not name.startswith("DIB_CTR_")})
+    variables.update(request.variables)
+    variables.update(request.disk.get("variables", {}))
+    variables.update(
+        {
+            "ARCH": request.arch,
+            "IMAGE_NAME": request.name,
+            "IMAGE_ELEMENT": " ".join(request.elements),
+            "LC_ALL": "C",
+        }
+    )
+    return variables
+
+
+def _without_disk(kind: str) -> dict[str, str]:
+    """What scripts hear of the disk where the request has none: DIB's driver always has its own, one file system."""
+    return {
+        "DIB_ROOT_LABEL": "cloudimg-rootfs",
+        "DIB_ROOT_FSTYPE": kind,
+        "DIB_BOOT_LABEL": "",
+        "DIB_MOUNTPOINTS": "/",
+    }
+
+
+def declared(variables: Mapping[str, str]) -> str:
+    """Variables as bash's ``declare -p`` shows exported ones, a line each, sorted by name."""
+    lines = []
+    for name, value in sorted(variables.items()):
+        quoted = re.sub(r'([\\"$`])', r"\\\1", value)
+        lines.append(f'declare -x {name}="{quoted}"')
+    return "\n".join(lines)
+
+
+def snippets(tree: HooksTree) -> list[HookFile]:
+    """The ``environment.d`` snippets in the order in which DIB sources them: bytewise by path."""
+    found = [hook for path, hook in tree.items() if path.startswith("environment.d/") and path.count("/") == 1]
+    return sorted(found, key=lambda hook: hook.path.encode())
+
+
+def parse_capture(data: bytes) -> dict[str, str]:
+    """What ``env -0`` wrote, without the shell's own variables and without exported functions."""
+    captured = {}
+    for entry in data.split(b"\0"):
+        name, separator, value = entry.decode("utf-8", "surrogateescape").partition("=")
+        if separator and name not in SHELL_OWN and not name.startswith(("BASH_FUNC_", "DIB_CTR_CAPTURE")):
+            captured[name] = value
+    return captured
+
+
+def without_services(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that may change a result."""
+    return {name: value for name, value in environment.items() if name not in SERVICES}
+
+
+def capture_argv(paths: Sequence[str]) -> list[str]:
+    """The command that sources these files and writes what they export to ``$DIB_CTR_CAPTURE``."""
+    return ["/bin/bash", "-c", CAPTURE, "environment.d", *paths]

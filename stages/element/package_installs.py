@@ -1,0 +1,310 @@
+"""Which packages each phase installs and removes, and under which names: package-installs, pkg-map and svc-map.
+
+All three are decided at plan time from the elements' files and the captured environment, so that no interpreter is
+needed in the tree; what the tree's own commands need is rendered as plain tables (see :func:`render_pkg_map`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blockdev.core import yaml_document
+from blockdev.core.errors import UsageError
+from blockdev.core.yaml_document import Document
+
+_CONDITION = re.compile(r"\s*(\w+)\s*(!?=)(.*)\Z", re.DOTALL)
+SECTIONS = ("default", "family", "distro", "release")
+PHASES = ("pre-install.d", "install.d", "post-install.d")
+FAMILIES = {
+    "almalinux": "redhat",
+    "centos": "redhat",
+    "fedora": "redhat",
+    "openeuler": "redhat",
+    "rhel": "redhat",
+    "rocky": "redhat",
+    "debian": "debian",
+    "ubuntu": "debian",
+    "opensuse": "suse",
+    "gentoo": "gentoo",
+    "arch": "arch",
+    "alpine": "alpine",
+}
+
+
+@dataclass(frozen=True)
+class PhasePackages:
+    """The distribution's package names that one phase installs at its start and removes at its end."""
+
+    install: tuple[str, ...] = ()
+    uninstall: tuple[str, ...] = ()
+
+
+def read_document(file: Path, twice: list[str] | None = None) -> Document:
+    """A mapping from a YAML or JSON file, with its lines; an empty file is an empty mapping.
+
+    ``twice`` gets a sentence for each repeated key (the last one counts, as for DIB). Raises UsageError with file and
+    line for what is neither YAML nor JSON, and for anything but a mapping.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"this file cannot be read: {error}", where=str(file)) from error
+    try:
+        document = yaml_document.read(text, str(file), twice=[] if twice is None else twice)
+    except UsageError as error:
+        try:
+            document = Document(
+                yaml_document.json_of(text, str(file)), {}, str(file)
+            )  # tabs, for one, are JSON's but not YAML's
+        except json.JSONDecodeError as at:
+            what, where, kind = error.what, error.where, "YAML"
+            if file.suffix == ".json" or file.name == "pkg-map":
+                what, where, kind = f"this is no JSON: {at.msg}", f"{file}:{at.lineno}", "JSON"
+            raise UsageError(f"this file cannot be read: {what}", where=where, hint=f"correct the {kind}") from error
+    if document.data is None:
+        return Document({}, document.lines, document.file)
+    if not isinstance(document.data, dict):
+        found = type(document.data).__name__
+        document.refuse(f"expected a mapping, found {found}", hint="see docs/elements.md")
+    return document
+
+
+def _mapping(file: Path) -> dict[str, Any]:
+    return {str(key): value for key, value in read_document(file).data.items()}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule of a ``package-installs`` file: a package and under which circumstances; ``path`` leads to its lines."""
+
+    package: str
+    keys: Mapping[str, Any]
+    document: Document
+    path: tuple[Hashable, ...]
+
+    def where(self, *keys: Hashable) -> str:
+        """``file:line`` of the rule, of one of its keys, or of an item of a key's list."""
+        path = (*self.path, *keys)
+        while path not in self.document.lines and len(path) > len(self.path):
+            path = path[:-1]
+        return self.document.where(*path)
+
+
+def rules(document: Document) -> Iterator[Rule]:
+    """All rules of a ``package-installs`` file; UsageError for one that is not a mapping."""
+    for package, given in document.data.items():
+        several = isinstance(given, list)
+        for index, keys in enumerate(given if several else [given]):
+            path = (package, index) if several else (package,)
+            if keys is not None and not isinstance(keys, dict):
+                document.refuse(f"expected a mapping, found {keys!r}", *path)
+            yield Rule(str(package), keys or {}, document, path)
+
+
+def check_rule(rule: Rule) -> None:
+    """Refuse what no environment can make sense of: ``arch`` with ``not-arch``, a malformed ``when``."""
+    if "arch" in rule.keys and "not-arch" in rule.keys:
+        raise UsageError("both arch and not-arch are given", where=rule.where("not-arch"), hint="keep one of them")
+    for index, condition in enumerate(conditions(rule)):
+        _parsed(condition, rule, index)
+
+
+def conditions(rule: Rule) -> list[str]:
+    """The ``when`` of a rule as a list of conditions, all of which must hold."""
+    given = rule.keys.get("when", [])
+    if isinstance(given, str):
+        return [given]
+    if not isinstance(given, list):
+        raise UsageError(f"the condition {given!r} is neither a text nor a list of texts", where=rule.where("when"))
+    return [str(condition) for condition in given]
+
+
+def _words(value: object) -> list[str]:
+    return [word.strip() for word in str(value).split(",")]
+
+
+def _parsed(text: str, rule: Rule, index: int) -> tuple[str, bool, str]:
+    """One ``when`` condition, ``VAR = value`` or ``VAR != value``: the name, whether it is negated, the value."""
+    found = _CONDITION.match(text)
+    if found is None:
+        raise UsageError(
+            f"the condition {text!r} is neither 'VAR = value' nor 'VAR != value'", where=rule.where("when", index)
+        )
+    return found[1], found[2] == "!=", found[3].strip()
+
+
+def _holds(text: str, environment: Mapping[str, str], rule: Rule, index: int) -> bool:
+    name, negated, value = _parsed(text, rule, index)
+    if name not in environment:
+        raise UsageError(
+            f"the condition {text!r} names {name}, which is not set",
+            where=rule.where("when", index),
+            hint=f"--set {name}=...",
+        )
+    return (environment[name] == value) != negated
+
+
+def _wanted(rule: Rule, element: str, environment: Mapping[str, str]) -> bool:
+    keys, arch = rule.keys, environment.get("ARCH", "")
+    if "arch" in keys and arch not in _words(keys["arch"]):
+        return False
+    if "not-arch" in keys and arch in _words(keys["not-arch"]):
+        return False
+    if "installtype" in keys:
+        default = environment.get("DIB_DEFAULT_INSTALLTYPE", "source")
+        if str(keys["installtype"]) != environment.get("DIB_INSTALLTYPE_" + element.replace("-", "_"), default):
+            return False
+    if "dib_python_version" in keys and str(keys["dib_python_version"]) != environment.get("DIB_PYTHON_VERSION", ""):
+        return False
+    return all(_holds(text, environment, rule, index) for index, text in enumerate(conditions(rule)))
+
+
+def pkg_map(data: Mapping[str, Any], distribution: str, release: str) -> dict[str, str]:
+    """The effective mapping of one pkg-map file: default, family, distro, release; the later wins for each package."""
+    short = release.removesuffix("-stream") if release == "8-stream" else release
+    merged: dict[str, str] = {}
+    for layer in (
+        data.get("default", {}),
+        data.get("family", {}).get(FAMILIES.get(distribution, ""), {}),
+        data.get("distro", {}).get(distribution, {}),
+        data.get("release", {}).get(distribution, {}).get(short, {}),
+    ):
+        merged.update({str(key): str(value) for key, value in layer.items()})
+    return merged
+
+
+def _resolve_names(
+    requests: Iterable[tuple[str, str]], maps: Mapping[str, Mapping[str, Any]], environment: Mapping[str, str]
+) -> tuple[str, ...]:
+    distribution, release = environment.get("DISTRO_NAME", ""), environment.get("DIB_RELEASE", "")
+    names: dict[str, None] = {}
+    for package, element in requests:
+        mapping = pkg_map(maps[element], distribution, release) if element in maps else {}
+        names.update(dict.fromkeys(mapping.get(package, package).split()))
+    return tuple(sorted(names))
+
+
+def check_pkg_map(document: Document) -> None:
+    """Refuse what is no pkg-map: unknown sections, and anything but mappings from names to texts in them."""
+    for section, content in document.data.items():
+        if section not in SECTIONS:
+            document.refuse(f"the section {section!r} is not one of pkg-map's", section, hint=", ".join(SECTIONS))
+        for path, mapping in _name_maps(document, section, content):
+            if not isinstance(mapping, dict):
+                document.refuse(f"expected a mapping, found {mapping!r}", *path)
+            for package, value in mapping.items():
+                if isinstance(value, (dict, list)) or value is None:
+                    document.refuse(f"the name for {package!r} is {value!r}, not a text", *path, package)
+
+
+def _name_maps(document: Document, section: str, content: Any) -> list[tuple[tuple[Hashable, ...], Any]]:
+    """Where in a section mappings from package to package are, by its depth: 0, 1 or (release) 2 keys below."""
+    found: list[tuple[tuple[Hashable, ...], Any]] = [((section,), content)]
+    for _ in range({"default": 0, "family": 1, "distro": 1, "release": 2}[section]):
+        deeper: list[tuple[tuple[Hashable, ...], Any]] = []
+        for path, mapping in found:
+            if not isinstance(mapping, dict):
+                document.refuse(f"expected a mapping, found {mapping!r}", *path)
+            deeper += [((*path, key), value) for key, value in mapping.items()]
+        found = deeper
+    return found
+
+
+def read_pkg_maps(elements: Sequence[tuple[str, Path]]) -> dict[str, dict[str, Any]]:
+    """The pkg-map files of the elements that have one, by element; UsageError with file and line for a bad one."""
+    maps = {}
+    for element, folder in elements:
+        file = folder / "pkg-map"
+        if file.is_file():
+            document = read_document(file)
+            check_pkg_map(document)
+            maps[element] = {str(key): value for key, value in document.data.items()}
+    return maps
+
+
+def _all_rules(elements: Sequence[tuple[str, Path]]) -> Iterator[tuple[str, Rule]]:
+    """All rules of the elements' ``package-installs`` files, each with its element's name."""
+    for element, folder in elements:
+        for file in (folder / "package-installs.json", folder / "package-installs.yaml"):
+            if file.is_file():
+                for rule in rules(read_document(file)):
+                    yield element, rule
+
+
+def asked_variables(elements: Sequence[tuple[str, Path]]) -> set[str]:
+    """The variables that the conditions in the elements' ``package-installs`` files name; UsageError for odd ones."""
+    return {
+        _parsed(text, rule, index)[0] for _, rule in _all_rules(elements) for index, text in enumerate(conditions(rule))
+    }
+
+
+def package_installs(elements: Sequence[tuple[str, Path]], environment: Mapping[str, str]) -> dict[str, PhasePackages]:
+    """What ``package-installs.yaml``/``.json`` of the elements ask for, by phase folder, under the tree's own names.
+
+    Raises UsageError naming the file for what cannot be understood.
+    """
+    installs: dict[str, list[tuple[str, str]]] = {phase: [] for phase in PHASES}
+    removals: dict[str, list[tuple[str, str]]] = {phase: [] for phase in PHASES}
+    plain: dict[str, set[str]] = {phase: set() for phase in PHASES}  # asked for by somebody who wants to keep it
+    for element, rule in _all_rules(elements):
+        check_rule(rule)
+        phase = str(rule.keys.get("phase", "install.d"))
+        if phase not in PHASES or not _wanted(rule, element, environment):
+            continue
+        if "uninstall" not in rule.keys:
+            installs[phase].append((rule.package, element))
+        if "uninstall" in rule.keys or "build-only" in rule.keys:
+            removals[phase].append((rule.package, element))
+        else:
+            plain[phase].add(rule.package)
+    maps = read_pkg_maps(elements)
+    plan = {}
+    for phase in PHASES:
+        gone = [(name, element) for name, element in removals[phase] if name not in plain[phase]]
+        plan[phase] = PhasePackages(
+            _resolve_names(installs[phase], maps, environment), _resolve_names(gone, maps, environment)
+        )
+    return plan
+
+
+def render_pkg_map(data: Mapping[str, Any]) -> str:
+    """One pkg-map file as lines ``SECTION<TAB>KEY<TAB>PACKAGE<TAB>VALUE``, sorted, for the ``pkg-map`` command."""
+    rows = []
+    for name, value in data.get("default", {}).items():
+        rows.append(("default", "-", name, value))
+    for section in ("family", "distro"):
+        for key, mapping in data.get(section, {}).items():
+            rows.extend((section, key, name, value) for name, value in mapping.items())
+    for distribution, releases in data.get("release", {}).items():
+        for release, mapping in releases.items():
+            rows.extend(("release", f"{distribution} {release}", name, value) for name, value in mapping.items())
+    return "".join("\t".join(str(cell) for cell in row) + "\n" for row in sorted(rows, key=str))
+
+
+def render_svc_map(elements: Sequence[tuple[str, Path]], distribution: str) -> str:
+    """All svc-map files as lines ``SERVICE<TAB>NAME`` resolved for one distribution (distro, family, default)."""
+    names: dict[str, tuple[str, Path]] = {}
+    for _, folder in elements:
+        file = folder / "svc-map"
+        if not file.is_file():
+            continue
+        document = read_document(file)
+        for service, choices in document.data.items():
+            if service in names:
+                raise UsageError(
+                    f"the service {service!r} is mapped twice",
+                    where=document.where(service),
+                    hint=f"it is in {names[service][1]}, too",
+                )
+            if choices is not None and not isinstance(choices, dict):
+                document.refuse(f"expected a mapping, found {choices!r}", service)
+            choices = choices or {}
+            family = FAMILIES.get(distribution, "")
+            name = choices.get(distribution, choices.get(family, choices.get("default", service)))
+            names[service] = (str(name), file)
+    return "".join(f"{service}\t{name}\n" for service, (name, _) in sorted(names.items()))

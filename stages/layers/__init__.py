@@ -1,0 +1,1 @@
+"""The store, and running stages into its layers."""

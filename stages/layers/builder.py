@@ -1,0 +1,440 @@
+"""Running a plan's stages into layers: a hit costs a look-up, a miss runs the script and keeps what it changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blockdev.core import rooted_path
+from blockdev.core.errors import BuildError
+from stages.element import dib_runtime
+from stages.element.cache_rules import CacheRule
+from stages.element.environment import SERVICES
+from stages.layers import variants
+from stages.layers.budget import make_room
+from stages.layers.hooks_folder import add_earlier, same_as_given, write_hooks
+from stages.layers.host_files import bring
+from stages.layers.overlay import mounted
+from stages.layers.stage_output import Lines
+from stages.layers.store import Record, Store, Workplace
+from stages.plan import breakpoints
+from stages.plan.key import digest, why_missed
+from stages.plan.offline import offline_plan
+from stages.plan.plan import Plan, Stage
+from stages.protocol.control import Control, StoppedError
+from stages.protocol.emit import emit
+from stages.protocol.request import Request
+from stages.redaction.keyed import KeyDigests
+from stages.redaction.private import write_private
+from stages.sandbox import foreign, persistent_mounts, sandbox
+from stages.sandbox.mounts import prepare_settings, remove_stand_ins
+from stages.sandbox.native_tools import Programs
+from stages.sandbox.paths import (
+    BUILD_DIR,
+    CACHES,
+    HOOKS_INSIDE,
+    HOOKS_OUTSIDE,
+    IMAGE_CACHE,
+    IMAGE_DIR,
+    LOCKS,
+    TARGET_ROOT,
+)
+from stages.sandbox.seccomp.policy import notes as supervised_notes
+from stages.sandbox.view import View
+
+if TYPE_CHECKING:
+    from stages.layers.package_cache import CacheView
+    from stages.layers.stage_caches import StageCaches
+
+
+class StageFailedError(Exception):
+    """A stage's script ended with another status than 0; everything about it has been reported."""
+
+
+@dataclass
+class Builder:
+    """One run of one plan against a store. ``scratch`` is a folder on a tmpfs that goes away with the build."""
+
+    request: Request
+    plan: Plan
+    store: Store
+    scratch: Path
+    control: Control
+    caches: tuple[CacheRule, ...] = ()
+    given: Path = Path("/nonexistent")  # the folder of the files of the user's machine, by digest
+    lists: Mapping[str, Path] = field(
+        default_factory=dict
+    )  # what a locked build gives its stages (``stages.lock.replay``)
+    locked: frozenset[bytes] = frozenset()  # the packages that its lock names, as lists have them
+    kept: list[str] = field(default_factory=list)  # the names of the records that the tree is made of
+    ran: list[str] = field(default_factory=list)
+    fetched: list[str] = field(default_factory=list)  # keys of stages that came from a cache elsewhere
+    sources: Mapping[str, str] = field(default_factory=dict)  # the names of those caches, by key
+    on_kept: Callable[[Record], None] = lambda _: None  # told of every stage that ran
+    digests: KeyDigests = field(default_factory=KeyDigests)
+    hits: int = 0
+    misses: int = 0
+    _place: int = 0
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    def place_of(self, stage: Stage) -> str:
+        """The name under which the last inputs of a stage's place in this image's plan are kept."""
+        return digest(f"{self.request.name}/{self.request.arch}/{stage.title}")[:24]
+
+    def find(self, stage: Stage, chain: tuple[str, ...]) -> Record | None:
+        """The stage's record, if it was made on exactly these layers."""
+        record = self.record(stage)
+        return record if record and record.below == chain else None
+
+    def record(self, stage: Stage) -> Record | None:
+        """What the store has of the stage: of several records the one that gets the plan furthest."""
+        known = self._known.get(stage.key)
+        return known[1] if known else self.store.find(stage.key)
+
+    @cached_property
+    def _known(self) -> Mapping[str, variants.Named]:
+        return variants.longest(self.store, [stage.key for stage in self.plan.stages])
+
+    def look(self) -> Iterator[tuple[Stage, bool, str]]:
+        """Each stage with whether it is a hit and, for a miss, why."""
+        chain: tuple[str, ...] | None = ()
+        for stage in self.plan.stages:
+            record = None if chain is None or self.request.no_cache else self.find(stage, chain)
+            chain = record.chain() if record else None
+            hit = record is not None or stage.key in self.sources
+            yield stage, hit, "" if hit else self._why(stage)
+
+    def cut_off(self) -> Plan:
+        """The plan that is run: where the build is offline, with keys that say which stages had no network."""
+        if self.request.offline:
+            self.plan = offline_plan(self.plan, [hit for _, hit, _ in self.look()])
+        return self.plan
+
+    def _why(self, stage: Stage) -> str:
+        if self.request.no_cache:
+            return "--no-cache"
+        return why_missed(stage.inputs, self.store.last_inputs(self.place_of(stage)))
+
+    # -- running ---------------------------------------------------------------------------------------------------
+
+    def build(self, stop_before: Stage | None = None) -> tuple[str, ...]:
+        """Find or run every stage (up to ``stop_before``) and return the chain of layers, lowest first.
+
+        Raises StageFailedError, StoppedError or BuildError.
+        """
+        chain: tuple[str, ...] = ()
+        for stage in self.plan.stages:
+            if stop_before is not None and stage.number == stop_before.number:
+                break
+            if self.control.gone():
+                raise StoppedError
+            self._break("before", stage, chain)
+            chain = self._layer(stage, chain).chain()
+            self._break("after", stage, chain)
+        return chain
+
+    def _layer(self, stage: Stage, chain: tuple[str, ...]) -> Record:
+        if not self.request.no_cache:
+            record = self.find(stage, chain)
+            if record:
+                return self._hit(stage, record)
+        if self.store.is_locked(stage.key):
+            emit("wait", number=stage.number)
+        with self.store.lock(stage.key) as waited:
+            record = self.store.find(stage.key) if waited or not self.request.no_cache else None
+            if record and record.below == chain:
+                return self._hit(stage, record)
+            return self._run(stage, chain)
+
+    def _hit(self, stage: Stage, record: Record) -> Record:
+        known = self._known.get(stage.key)
+        name = known[0] if known and known[1] == record else stage.key
+        with suppress(FileNotFoundError):  # it has another name by now
+            os.utime(self.store.root / "keys" / f"{name}.json")
+        self.kept.append(name)
+        self._count_hit(stage)
+        return record
+
+    def _count_hit(self, stage: Stage) -> None:
+        self.hits += 1
+        source = self.sources.get(stage.key, "")
+        emit("hit", number=stage.number, **({"source": source} if source else {}))
+
+    def pass_over(self) -> None:
+        """Every stage is in a cache elsewhere, and nobody needs its layer here."""
+        for stage in self.plan.stages:
+            self._count_hit(stage)
+
+    def _run(self, stage: Stage, chain: tuple[str, ...]) -> Record:
+        emit("start", number=stage.number)
+        self.store.digests.check(chain)  # what lies below is compared while stages run
+        self.misses += 1
+        make_room(self.store, self.request.arguments)
+        started = time.monotonic()
+        self.store.watch.mark()
+        with self.store.workplace() as place:
+            status, lines = self._execute(stage, chain, place)
+            if self.control.gone():
+                raise StoppedError
+            if status != 0:
+                self._failed(stage, chain, place, status, list(lines.tail))
+            self._refuse_full(stage, lines)
+            seconds = time.monotonic() - started
+            record = Record(
+                stage.key, "", chain, (), dict(stage.inputs), stage.title, time.time(), round(seconds, 3), 0, ""
+            )
+            try:
+                record = self.store.keep(place, record, self.place_of(stage))
+            except OSError as error:
+                raise self.store.watch.full() or error from error
+        self.kept.append(stage.key)
+        self.ran.append(stage.key)
+        self.on_kept(record)
+        emit("done", number=stage.number, seconds=round(seconds, 3), bytes=record.bytes)
+        return record
+
+    def _environment(self, stage: Stage) -> dict[str, str]:
+        return {**stage_environment(stage, self.plan), **foreign.settings(self.request.arch)}
+
+    def _execute(self, stage: Stage, chain: tuple[str, ...], place: Workplace) -> tuple[int, Lines]:
+        lines = Lines(stage.number)
+        with self._stage_caches.fetching(stage), self._stage_view(stage, chain, place) as (view, cached):
+            argv = [f"{HOOKS_INSIDE if stage.phase.inside else HOOKS_OUTSIDE}/{stage.script.path}"]
+            environment = self._environment(stage)
+            left: list[persistent_mounts.KeptMount] = []
+            keep = left.extend if stage.image_cache else None
+            answers: dict[str, int] = {}
+            status = sandbox.run(
+                view,
+                argv,
+                environment,
+                lines.add,
+                stopped=self.control.gone,
+                on_mounts=keep,
+                on_answers=answers.update,
+            )
+            lines.end()
+            for note in supervised_notes(answers):
+                lines.add(f"dib-ctr: {note}\n".encode())
+            if not stage.phase.inside:
+                remove_stand_ins(view.tree / "dev")
+            if status == 0:
+                self._keep_hooks(stage, view, place)
+                persistent_mounts.write(set(left) - set(persistent_mounts.read(view.tree.parent)), place.upper)
+                self._stage_caches.keep(stage, cached, view.tree)
+        return status, lines
+
+    def _refuse_full(self, stage: Stage, lines: Lines) -> None:
+        """Do not keep what a stage left that met a full disk, though its script ended with 0. Raises BuildError."""
+        ended = f" while {stage.title} ran; its script ended with 0 all the same, but what it left is not kept"
+        full = self.store.watch.full(during=ended)
+        if full:
+            raise full
+        if lines.said_full:
+            raise BuildError(
+                f"{stage.title} met a full disk, and its script ended with 0 all the same: what it left is not kept",
+                where=lines.said_full,
+                hint="the disk that holds the store has room; where the script fills a file system of its own on "
+                "purpose, have it say nothing about that (2> /dev/null)",
+            )
+
+    def _failed(self, stage: Stage, chain: tuple[str, ...], place: Workplace, status: int, tail: list[str]) -> None:
+        from stages.repositories import mirror_errors
+
+        full = self.store.watch.full()
+        indices = [state.source for state in self.plan.repositories]
+        fault = mirror_errors.explain(tail, indices) if stage.packages and not full else None
+        if no_sandbox := sandbox.engine_fault(status, "\n".join(tail)):
+            raise no_sandbox
+        emit(
+            "failed",
+            number=stage.number,
+            status=status,
+            tail=tail,
+            phase=stage.phase.name,
+            element=stage.script.element,
+            script=stage.name,
+            **({"why": fault.what, "hint": fault.hint} if fault else {}),
+        )
+        if breakpoints.ERROR in self.request.breaks:
+            self._shell("error", stage, chain, place)
+        if full:
+            raise full
+        raise StageFailedError
+
+    # -- what a stage sees -----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _stage_view(
+        self, stage: Stage, chain: Sequence[str], place: Workplace
+    ) -> Iterator[tuple[View, tuple[CacheView, ...]]]:
+        self._place += 1
+        scratch = self.scratch / str(self._place)
+        (scratch / "root-of-stage").mkdir(parents=True)
+        try:
+            with mounted(self.store, chain, scratch / "merged", place.upper, place.path / "work") as merged:
+                hooks = write_hooks(stage.files, scratch / "hooks")
+                if (merged / "hooks").is_dir():
+                    add_earlier(merged / "hooks", hooks)
+                network = stage.network and not self.request.offline
+                with (
+                    resolving(merged / "tree", resolv_conf() if network else b""),
+                    self._stage_caches.views(stage, merged, place, scratch) as cached,
+                ):
+                    view = View(
+                        inside=stage.phase.inside,
+                        tree=merged / "tree",
+                        cwd=merged / "cwd",
+                        hooks=hooks,
+                        scratch=scratch / "root-of-stage",
+                        hooks_writable=not stage.phase.inside,
+                        network=network,
+                        caches=(*(each.cache for each in cached), *self._stage_caches.kept_mounts(stage, merged)),
+                        masked=(self.store.root,),
+                        resolv_conf=resolv_conf(),
+                        short_places=foreign.short_places(self.request.arch),
+                        furnished=stage.phase.name != "root",
+                        image_cache=self._stage_caches.image_cache() if stage.image_cache else None,
+                        given={path: self._given(self.request.given[path]) for path in stage.given},
+                        native=self._programs.ready(merged / "tree") if self._programs else None,
+                        settings=prepare_settings(self.scratch) if not stage.phase.inside else None,
+                    )
+                    yield view, cached
+        finally:
+            if not (scratch / "merged").exists():  # never walk into a tree that could not be unmounted
+                shutil.rmtree(scratch, ignore_errors=True)
+
+    @cached_property
+    def _programs(self) -> Programs | None:
+        return foreign.programs(self.request.arch, self.scratch / "native")
+
+    def _given(self, digest: str) -> Path:
+        """A given file: it came with the request, or the host sends it now."""
+        file = self.given / digest
+        return file if file.is_file() else bring(digest, self.store, self.control)
+
+    @cached_property
+    def _stage_caches(self) -> StageCaches:
+        from stages.layers.stage_caches import StageCaches  # a build that runs no stage does without
+
+        return StageCaches(self.request, self.plan, self.store, self.caches, self.lists, self.locked, self.digests)
+
+    def _keep_hooks(self, stage: Stage, view: View, place: Workplace) -> None:
+        """What an outside script wrote into the hooks folder is a result: later stages see it."""
+        if stage.phase.inside:
+            return
+        earlier = view.tree.parent / "hooks"
+        for directory, _, names in os.walk(view.hooks):
+            for name in names:
+                file = Path(directory, name)
+                path = file.relative_to(view.hooks).as_posix()
+                if not file.is_symlink() and not rooted_path.is_regular(file):  # a pipe, a socket: nothing to keep
+                    continue
+                if same_as_given(file, stage.files.get(path), earlier / path):
+                    continue
+                target = place.upper / "hooks" / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(file, target, follow_symlinks=False)
+
+    # -- shells ----------------------------------------------------------------------------------------------------
+
+    def _break(self, point: str, stage: Stage, chain: tuple[str, ...]) -> None:
+        if breakpoints.stops(self.plan, self.request.breaks, point, stage):
+            self._shell(point, stage, chain, None)
+
+    def _shell(self, point: str, stage: Stage, chain: tuple[str, ...], place: Workplace | None) -> None:
+        if place is not None and self.request.break_outside:
+            stage = dataclasses.replace(stage, phase=dataclasses.replace(stage.phase, inside=False))
+        session = self.open_session(stage, chain, place, self.request.break_command)
+        emit("break", session=session, number=stage.number, point=point)
+        self.control.wait_for_continue()
+
+    def open_session(
+        self, stage: Stage, chain: Sequence[str], place: Workplace | None = None, command: str = ""
+    ) -> str:
+        """Write down what a shell at this stage needs (``stages.agent.shell_session``); return the session's name.
+
+        ``place`` is where the stage failed: what it left there is shown too. ``command`` runs in place of a shell.
+        """
+        session = f"{os.getpid()}-{stage.number}-{digest(stage.key + str(time.time()))[:8]}"
+        folder = self.store.root / "sessions" / session
+        lent = self.store.lend(f"sessions/{session}", *(f"layers/{layer}" for layer in chain))
+        folder.mkdir()
+        write_hooks(stage.files, folder / "hooks")
+        if place is not None:
+            place.upper.rename(folder / "layer")
+            place.upper.mkdir()
+        write_private(
+            folder / "session.json",
+            json.dumps(
+                {
+                    "chain": list(chain),
+                    "lent": lent,
+                    "arch": self.request.arch,
+                    "inside": stage.phase.inside,
+                    "network": stage.network and not self.request.offline,
+                    "environment": self._environment(stage),
+                    "script": f"{HOOKS_INSIDE if stage.phase.inside else HOOKS_OUTSIDE}/{stage.script.path}",
+                    "title": stage.title,
+                    "command": ["/bin/bash", "-c", command] if command else [],
+                }
+            ),
+        )
+        return session
+
+
+def resolv_conf() -> bytes:
+    """The build container's own resolver configuration: a service of where the build runs, never part of a layer."""
+    try:
+        return Path("/etc/resolv.conf").read_bytes()
+    except OSError:
+        return b""
+
+
+@contextmanager
+def resolving(tree: Path, content: bytes, *, also_missing: bool = False) -> Iterator[None]:
+    """Have names resolved in the tree while the context lasts: its empty resolv.conf has ``content``.
+
+    A plain file, which a script can replace or remove, as in diskimage-builder. It is empty afterwards, also where
+    a bootstrap took it over from the build container: no layer has it. ``also_missing``: make it where there is none.
+    """
+    file = (rooted_path.inside(tree, "etc") or tree / "etc") / "resolv.conf"
+    if content and also_missing and file.parent.is_dir() and not os.path.lexists(file):
+        file.touch()
+    if content and rooted_path.is_regular(file) and file.stat().st_size == 0:
+        file.write_bytes(content)
+    try:
+        yield
+    finally:
+        file = (
+            rooted_path.inside(tree, "etc") or tree / "etc"
+        ) / "resolv.conf"  # a script may have made links meanwhile
+        if content and rooted_path.is_regular(file) and file.read_bytes() == content:
+            os.truncate(file, 0)
+
+
+def stage_environment(stage: Stage, plan: Plan) -> dict[str, str]:
+    """Everything in the environment of a stage's script: the variables it names and where things are."""
+    services = {name: value for name, value in plan.environment.items() if name in SERVICES and stage.network}
+    hooks = HOOKS_INSIDE if stage.phase.inside else HOOKS_OUTSIDE
+    where = dib_runtime.places(hooks, inside=stage.phase.inside)
+    where.update(
+        TMP_MOUNT_PATH=TARGET_ROOT,
+        TMP_BUILD_DIR=BUILD_DIR,
+        TMP_IMAGE_DIR=IMAGE_DIR,
+        DIB_IMAGE_CACHE=IMAGE_CACHE,
+        DIB_LOCKFILES=LOCKS,
+    )
+    if not stage.phase.inside:
+        where.update(TARGET_ROOT=TARGET_ROOT, DIB_CTR_CACHE=CACHES)
+    return {**stage.environment, **services, **where}

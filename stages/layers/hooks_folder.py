@@ -1,0 +1,72 @@
+"""The folder of hooks that a stage sees: its own files, and what earlier outside scripts wrote into theirs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from stages.element.hooks import PHASES, HookFile
+
+
+def write_hooks(files: Mapping[str, HookFile], folder: Path) -> Path:
+    """Write just these files below ``folder``, in which every phase has its folder, and return it."""
+    for phase in PHASES:
+        (folder / phase.folder).mkdir(parents=True, exist_ok=True)
+    made = {folder}
+    for path, hook in files.items():
+        file = folder / path
+        if file.parent not in made:
+            _make_folder(folder, file.parent)
+        made.add(file.parent)
+        if hook.target:
+            file.symlink_to(hook.target)
+        else:
+            file.write_bytes(hook.data)
+            file.chmod(hook.mode)
+    return folder
+
+
+def _make_folder(folder: Path, wanted: Path) -> None:
+    """Make a folder below ``folder``, in the place of a link that another element has there."""
+    for each in (*reversed(wanted.relative_to(folder).parents), wanted.relative_to(folder)):
+        if (folder / each).is_symlink():
+            (folder / each).unlink()
+        (folder / each).mkdir(exist_ok=True)
+
+
+def add_earlier(earlier: Path, folder: Path) -> None:
+    """Put what outside scripts have written (``earlier``) into a stage's folder, over files of the same name.
+
+    A link stays away where the stage has a file of that name and not the one that the link leads to: that is how
+    diskimage-builder's install types enable a script, and the stage of this script sees it without them.
+    """
+    links = []
+    for directory, folders, names in os.walk(earlier):
+        place = folder / Path(directory).relative_to(earlier)
+        if place.is_symlink():  # what an element has there may lead anywhere; the script has made a folder of it
+            place.unlink()
+        place.mkdir(exist_ok=True)
+        for name in (*names, *(one for one in folders if Path(directory, one).is_symlink())):
+            written = Path(directory, name)
+            if written.is_symlink():
+                links.append((written, place / name))
+                continue
+            (place / name).unlink(missing_ok=True)
+            shutil.copy2(written, place / name)
+    for written, file in links:
+        target = written.readlink()
+        if os.path.lexists(file) and not (file.parent / target).exists():
+            continue
+        file.unlink(missing_ok=True)
+        file.symlink_to(target)
+
+
+def same_as_given(file: Path, given: HookFile | None, earlier: Path) -> bool:
+    """Is this file of a stage's hooks folder what the stage found there, from its elements or from an earlier stage."""
+    if file.is_symlink():
+        return earlier.is_symlink() and earlier.readlink() == file.readlink()
+    if earlier.is_file() and not earlier.is_symlink():
+        return earlier.read_bytes() == file.read_bytes()
+    return given is not None and given.data == file.read_bytes()

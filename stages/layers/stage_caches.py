@@ -1,0 +1,141 @@
+"""Which caches the stages of one build see, and what is kept of what they leave there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from stages.element.cache_rules import CacheRule, holds_packages
+from stages.layers import package_cache, source_cache
+from stages.layers.cache_writers import writers
+from stages.layers.package_cache import CacheView, ListsState, PackageCaches
+from stages.layers.store import Store, Workplace
+from stages.plan.plan import Plan, Stage
+from stages.protocol.request import Request
+from stages.redaction.keyed import KeyDigests
+from stages.repositories.fetched_lists import FetchedPlaces
+from stages.repositories.listed_packages import ListedPackages, SavedPlaces
+from stages.repositories.package_lists import SavedLists
+from stages.repositories.state import Patience
+from stages.sandbox import persistent_mounts
+from stages.sandbox.paths import LOCKS, OF_SCRIPTS
+from stages.sandbox.view import Cache
+
+UNMOUNTED = ("pre-finalise", "finalise", "cleanup")  # phases after which diskimage-builder has unmounted the tree
+
+
+@dataclass
+class StageCaches:
+    """The caches of one build.
+
+    ``rules`` are those of its elements, ``lists`` what a locked build gives its stages, ``locked`` the packages that
+    its lock names, as lists have them.
+    """
+
+    request: Request
+    plan: Plan
+    store: Store
+    rules: tuple[CacheRule, ...]
+    lists: Mapping[str, Path]
+    locked: frozenset[bytes]
+    digests: KeyDigests
+    _writers: dict[str, str] = field(default_factory=dict)
+    _caught_up: bool = False
+
+    # -- packages --------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def views(self, stage: Stage, merged: Path, place: Workplace, scratch: Path) -> Iterator[tuple[CacheView, ...]]:
+        """The package caches that a stage sees, mounted below ``scratch`` while this lasts."""
+        rules = self.rules if stage.packages else ()
+        places = {rule.path.strip("/") for rule in rules}
+        if package_cache.APT_ARCHIVES in {mount.place for mount in _mounts(stage, merged)} - places:
+            rules = (*rules, package_cache.APT_RULE)
+        if not rules:
+            yield ()
+            return
+        if stage.network and not self.request.offline:
+            self._catch_up(rules, place)
+        with self._packages.views(rules, place, scratch) as views:
+            package_cache.add_lists(views, self.lists)
+            yield views
+
+    def _catch_up(self, rules: Sequence[CacheRule], place: Workplace) -> None:
+        """Where a mirror has moved since the packages in these caches came: learn which of them it still lists."""
+        kept = (
+            package_cache.shared(self.store, rule.name, self.request.arch) for rule in rules if holds_packages(rule)
+        )
+        listed = self._packages.listed
+        if not self._caught_up and listed.moved() and any(folder.is_dir() for folder in kept):
+            folder = place.path / "lists"
+            folder.mkdir()
+            listed.learn_moved(FetchedPlaces(folder, Patience.of(self.plan.environment)))
+        self._caught_up = True
+
+    def keep(self, stage: Stage, views: Sequence[CacheView], tree: Path) -> None:
+        """Keep what a stage that succeeded has added, once all its processes are gone."""
+        if views:
+            self._packages.keep(views, tree)
+        if stage.sources:
+            source_cache.remember(self.image_cache(), stage.sources)
+
+    @cached_property
+    def _packages(self) -> PackageCaches:
+        """Lists hang on the repositories' state, and on the keys that stages which install are given."""
+        paths = {path for stage in self.plan.stages if stage.packages for path in stage.given}
+        given = {self.digests.of_given(path, self.request.given[path]) for path in paths}
+        state = ListsState.of(self.plan.repositories, self.request.image, *given)
+        listed = ListedPackages(self.store, self.plan.repositories, self.locked)
+        if self.lists:
+            listed.learn(SavedPlaces(SavedLists(self.store)))
+        names = writers(self.plan.stages, lambda stage: stage.packages)
+        return PackageCaches(self.store, self.rules, self.request.arch, state, listed, names)
+
+    # -- the scripts' own ------------------------------------------------------------------------------------------
+
+    def kept_mounts(self, stage: Stage, merged: Path) -> Iterator[Cache]:
+        """Folders of the scripts' own cache that an earlier script bound over places in the tree.
+
+        What later stages leave in them is not what scripts outside find: others may write there. apt's packages are
+        not among them: every stage has its own view of these.
+        """
+        for mount in _mounts(stage, merged):
+            if mount.place != package_cache.APT_ARCHIVES and ".." not in Path(mount.source).parts:
+                folder = self._folder(f"{OF_SCRIPTS}-mounts", lambda stage: stage.phase.name not in UNMOUNTED)
+                source = folder / mount.source.lstrip("/")
+                source.mkdir(parents=True, exist_ok=True)
+                yield Cache("", source, mount.place)
+
+    def image_cache(self) -> Path:
+        """The scripts' own cache (DIB_IMAGE_CACHE), which outlives builds; they lock in it themselves."""
+        folder = self._folder(OF_SCRIPTS, lambda stage: stage.image_cache)
+        (folder / Path(LOCKS).name).mkdir(exist_ok=True)
+        return folder
+
+    @contextmanager
+    def fetching(self, stage: Stage) -> Iterator[None]:
+        """While a stage fetches source repositories: no other does (their scripts share files without locking)."""
+        if not stage.sources:
+            yield
+            return
+        with self.store.lock(f"sources-{self.request.arch}"):
+            source_cache.let_go(self.image_cache(), stage.sources, offline=self.request.offline)
+            yield
+
+    def _folder(self, name: str, sees: Callable[[Stage], bool]) -> Path:
+        """The folder of a cache that no list vouches for: builds share it where the same scripts may write there."""
+        if name not in self._writers:
+            self._writers[name] = writers(self.plan.stages, sees)
+        folder = package_cache.shared(self.store, name, self.request.arch) / self._writers[name]
+        self.store.pin(folder.relative_to(self.store.root).as_posix())
+        folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)  # the last use, for prune
+        return folder
+
+
+def _mounts(stage: Stage, merged: Path) -> list[persistent_mounts.KeptMount]:
+    return [] if stage.phase.name in UNMOUNTED else persistent_mounts.read(merged)

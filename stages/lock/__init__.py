@@ -1,0 +1,1 @@
+"""Locks: what a build used, and building from that again."""

@@ -1,0 +1,64 @@
+"""What a build does about locks, step by step: nothing for most, so what each step needs is imported only then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from stages.layers.store import Store
+from stages.plan.plan import Plan
+from stages.protocol.control import Control
+from stages.protocol.emit import emit
+from stages.protocol.request import Request
+from stages.repositories.state import SAVED_LISTS
+
+if TYPE_CHECKING:
+    from stages.layers.builder import Builder
+
+
+def prepare(request: Request, store: Store, control: Control, builder: Builder) -> None:
+    """Before the first stage of a locked build: bring together what it needs; raises BuildError for what is gone."""
+    used = request.locking.used
+    if request.locking.report or used is not None:
+        store.pin(f"cache/apt/{request.arch}", SAVED_LISTS)
+    if used is None:
+        return
+    from stages.lock.replay import Replay
+
+    if used.build_image != request.image:
+        emit("note", text="the build image is another one than the lock's: its tools may be other versions")
+    replay = Replay(used, request.locking, store, control, request.arch, request.offline)
+    builder.lists = replay.prepare(builder)
+    builder.locked = replay.entries()
+
+
+def save_lists(request: Request, store: Store, plan: Plan, builder: Builder, chain: tuple[str, ...]) -> None:
+    """After stages that installed packages have run, here or elsewhere: keep the package lists that they used."""
+    new = {*builder.ran, *builder.fetched}
+    if not request.locking.report and not any(stage.packages for stage in plan.stages if stage.key in new):
+        return
+    from stages.lock.collect import Account
+    from stages.repositories.package_lists import SavedLists
+
+    SavedLists(store).save(Account(request, plan, store, chain).signed_indices())
+
+
+def settle(request: Request, store: Store, plan: Plan, chain: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """After the tree is made: check it against the request's lock; events (type, fields) for what the request asks.
+
+    Raises BuildError for packages that are not the lock's.
+    """
+    locking = request.locking
+    if not locking.report and locking.used is None:
+        return
+    from stages.lock import replay
+    from stages.lock.collect import Account
+
+    account = Account(request, plan, store, chain)
+    used = account.used()
+    if locking.used is not None:
+        replay.check(locking.used, used.packages)
+    if locking.report:
+        yield "used", {"used": used.to_json()}
+    if locking.vendor:
+        yield "vendor", {"path": str(account.vendored(used))}

@@ -1,0 +1,1 @@
+"""What a finished tree goes out as."""

@@ -1,0 +1,293 @@
+"""Disk images of a finished tree: the block-device stage.
+
+It has a build container of its own, whose image has the tools for disks. The container that built the tree asks for it
+with a job, a value that JSON can hold; the host starts the other one and hands it the job (command ``assemble``).
+
+``Request.disk`` has: ``text`` and ``file`` of the block-device configuration, ``options`` (the fields of
+``blockdev.layout.options.Options``), ``variables`` for the elements, ``image`` (the digest of the image with the tools)
+and ``nonce`` (for images that cannot be the same twice).
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from blockdev.core.atomic_file import remove_tree, write_file
+from stages.layers.overlay import mounted
+from stages.layers.store import Store
+from stages.outputs.artifact import MANIFEST, Writer, manifest
+from stages.outputs.delivery import Sent
+from stages.outputs.exporter import DESCRIBED, FinishedTree
+from stages.outputs.finished import read_done, write_done
+from stages.outputs.slim.apply import apply
+from stages.outputs.slim.changes import finish
+from stages.outputs.slim.policy import Policy, find, parse
+from stages.protocol.emit import emit
+from stages.protocol.request import Request
+
+if TYPE_CHECKING:
+    from blockdev.layout.model import Layout
+
+_BLOCK = 4096
+QEMU_OPTION = "qemu."  # options of an output that go to qemu-img
+
+
+def job(
+    request: Request, store: Store, tree: FinishedTree, scratch: Path, missing: Sequence[tuple[int, str]]
+) -> dict[str, Any]:
+    """What the block-device stage needs to make the outputs ``missing`` (place in the request, key)."""
+    writer = Writer(request, store, tree, scratch)
+    outputs: list[dict[str, Any]] = [
+        {
+            "index": index,
+            "key": key,
+            "type": request.outputs[index].type,
+            "options": dict(request.outputs[index].options),
+            "have": request.outputs[index].have,
+            "slim": request.outputs[index].options.get("slim", "no"),
+        }
+        for index, key in missing
+    ]
+    with mounted(store, tree.chain, scratch / f"tree-{threading.get_ident()}") as merged:
+        described = writer.described(merged / "tree", request.outputs[missing[0][0]])
+        more: dict[str, Any] = {}
+        if request.disk.get("privileged"):
+            from stages.outputs.disk.privileged import hand_over
+
+            policy = _policy(request, described, outputs[0]["slim"])
+            changed = finish(merged / "tree", policy, {MANIFEST: manifest(described)})
+            more = hand_over(store, tree, merged / "tree", changed)
+            more["used"], more["least"] = measured(request, merged / "tree")
+    lent = store.lend(*needed(tree.chain, more))
+    given = {"chain": list(tree.chain), "epoch": tree.epoch, "described": described, "outputs": outputs, "lent": lent}
+    return {**given, **more}
+
+
+def needed(chain: Sequence[str], given: Mapping[str, Any]) -> tuple[str, ...]:
+    """What of the store the block-device stage reads, by the names of pins."""
+    tree = (f"outputs/{Path(given['tree']).parent.name}",) if "tree" in given else ()
+    return (*(f"layers/{layer}" for layer in chain), *tree)
+
+
+def _policy(request: Request, described: Mapping[str, Any], name: str) -> Policy:
+    """The policy of that name: disks are whole unless asked otherwise."""
+    if name == "no":
+        return Policy("no")
+    return find(described["os_release"]) if name == "auto" else parse(request.slim[name], name, name)
+
+
+def layout_of(request: Request, used: int = 0, least: int = 0) -> Layout:
+    """The layout for a tree with ``used`` bytes of files that needs a root file system of ``least`` bytes."""
+    from blockdev.configuration.read import read
+    from blockdev.layout.options import Options
+    from blockdev.layout.plan import plan
+
+    disk = request.disk
+    options = Options(**{**disk["options"], "root_options": tuple(disk["options"]["root_options"])})
+    return plan(read(disk["text"], disk["file"]), options, used, least)
+
+
+def measured(request: Request, tree: Path) -> tuple[int, int]:
+    """What the root file system is to hold of a tree: bytes of files, and bytes that it must have at least."""
+    from blockdev.filesystems import KINDS, measure, minimum_size
+
+    layout = layout_of(request)
+    points = [one.point.strip("/") for one in layout.file_systems if one.point.startswith("/")]
+    statistics = measure(tree, [point for point in points if point])
+    used = sum(-(-size // _BLOCK) * _BLOCK for size in statistics.sizes) + _BLOCK * statistics.folders
+    return used, minimum_size(layout.root.kind, statistics) if layout.root.kind in KINDS else used
+
+
+class Assembled(Protocol):
+    """What either assembly gives: raw images by disk, root hashes by verity node, and what is worth a line."""
+
+    @property
+    def images(self) -> Mapping[str, Path]: ...
+
+    @property
+    def root_hashes(self) -> Mapping[str, str]: ...
+
+    @property
+    def remarks(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True)
+class Disks:
+    """Makes the disk images of one job."""
+
+    request: Request
+    store: Store
+    scratch: Path
+    elements: Sequence[tuple[str, Path]] = ()
+    sent: Sent = field(default_factory=Sent)  # what was reported for the host to fetch
+
+    def make(self, given: Mapping[str, Any], passphrases: Mapping[str, str]) -> None:
+        """Make all outputs of the job that are not in the store, from one raw image for each policy; report each."""
+        self.store.take_over(str(given.get("lent", "")), *needed(given["chain"], given))
+        with contextlib.ExitStack() as held:
+            for key in sorted({output["key"] for output in given["outputs"]}):
+                self.store.pin(f"outputs/{key}")
+                held.enter_context(self.store.lock(f"output-{key[:32]}"))
+            for policy in dict.fromkeys(output["slim"] for output in given["outputs"]):
+                wanted = [output for output in given["outputs"] if output["slim"] == policy]
+                # Two outputs may be one, at two places.
+                missing = {output["key"]: output for output in wanted if not self._is_there(output)}
+                if missing:
+                    self._write(given, list(missing.values()), policy, passphrases)
+                for output in wanted:
+                    self._report(output)
+
+    def _folder(self, output: Mapping[str, Any]) -> Path:
+        return self.store.root / "outputs" / str(output["key"])
+
+    def _is_there(self, output: Mapping[str, Any]) -> bool:
+        """Did another build write it meanwhile."""
+        return read_done(self._folder(output)) is not None
+
+    def _report(self, output: Mapping[str, Any]) -> None:
+        done = read_done(self._folder(output))
+        assert done is not None, "it has just been written"
+        if output["have"] != output["key"]:
+            self.sent.outputs[output["index"]] = output["key"]
+        emit(
+            "output",
+            output=output["type"],
+            index=output["index"],
+            key=output["key"],
+            path=str(self._folder(output)),
+            changed=output["have"] != output["key"],
+            digest=done["digest"],
+            image=done["image"],
+            bytes=done["bytes"],
+            more=done["more"],
+        )
+
+    def _write(
+        self,
+        given: Mapping[str, Any],
+        outputs: Sequence[Mapping[str, Any]],
+        policy: str,
+        passphrases: Mapping[str, str],
+    ) -> None:
+        plain = {name: base64.b64decode(text) for name, text in passphrases.items()}
+        with self.store.workplace() as place:
+            if "tree" in given:
+                from stages.outputs.disk import privileged
+
+                with privileged.given_back(self.store, Path(given["tree"])):
+                    layout = layout_of(self.request, given["used"], given["least"])
+                    made = privileged.assemble(
+                        self.request, self.store, self.elements, given, layout, place.path, plain
+                    )
+                    self._finish(given, outputs, layout, made, place.path)
+                return
+            with self._tree(given, policy, place.path) as tree:
+                layout, assembled = self._assemble(given, tree, place.path / "images", plain)
+            self._finish(given, outputs, layout, assembled, place.path)
+
+    def _assemble(
+        self, given: Mapping[str, Any], tree: Path, images: Path, passphrases: Mapping[str, bytes]
+    ) -> tuple[Layout, Assembled]:
+        from blockdev import assemble
+
+        for system in layout_of(self.request).file_systems:
+            if system.point.startswith("/"):
+                (tree / system.point.strip("/")).mkdir(parents=True, exist_ok=True)
+        layout = layout_of(self.request, *measured(self.request, tree))
+        content = assemble.Content(tree, given["epoch"], self.request.disk["options"]["seed"], passphrases)
+        images.mkdir()
+        return layout, assemble.assemble(layout, content, images, lambda text: emit("note", text=text))
+
+    def _finish(
+        self,
+        given: Mapping[str, Any],
+        outputs: Sequence[Mapping[str, Any]],
+        layout: Layout,
+        assembled: Assembled,
+        place: Path,
+    ) -> None:
+        for remark in (*layout.remarks, *assembled.remarks):
+            emit("note", text=remark)
+        self._convert(given, outputs, layout, assembled, place)
+
+    @contextlib.contextmanager
+    def _tree(self, given: Mapping[str, Any], policy: str, place: Path) -> Iterator[Path]:
+        """The tree as the disk is to have it, in a folder that can be written to and is thrown away."""
+        upper, work = place / "upper", place / "overlay"
+        upper.mkdir()
+        work.mkdir()
+        described = given["described"]
+        chosen = _policy(self.request, described, policy)
+        with mounted(self.store, given["chain"], self.scratch / "disk-tree", upper, work) as merged:
+            tree = merged / "tree"
+            apply(tree, finish(tree, chosen, {MANIFEST: manifest(described)}))
+            yield tree
+
+    def _convert(
+        self,
+        given: Mapping[str, Any],
+        outputs: Sequence[Mapping[str, Any]],
+        layout: Layout,
+        assembled: Assembled,
+        place: Path,
+    ) -> None:
+        """Turn the raw images into the outputs and put these into the store."""
+        from blockdev import convert
+
+        folders = {output["key"]: place / f"output-{number}" for number, output in enumerate(outputs)}
+        wishes: dict[str, list[tuple[Path, convert.Wish]]] = {disk.name: [] for disk in layout.disks}
+        for output in outputs:
+            folders[output["key"]].mkdir()
+            for number, disk in enumerate(layout.disks):
+                name = self.request.name if not number else f"{self.request.name}-{disk.name}"
+                target = folders[output["key"]] / ("artifact" if not number else f"artifact-{disk.name}")
+                wishes[disk.name].append((target, wish(output["type"], output["options"], name, given["epoch"], name)))
+        digests: dict[Path, tuple[str, int]] = {}
+        for disk in layout.disks:
+            found = convert.convert_all(assembled.images[disk.name], wishes[disk.name], consume=True)
+            for (target, _), made in zip(wishes[disk.name], found, strict=True):
+                digests[target] = (f"sha256:{made.sha256}", made.bytes)
+            assembled.images[disk.name].unlink(missing_ok=True)  # a raw output may have got the file itself
+        for output in outputs:
+            folder = folders[output["key"]]
+            digest, length = digests[folder / "artifact"]
+            write_file(folder / DESCRIBED, json.dumps(given["described"], sort_keys=True))
+            done = {
+                "type": output["type"],
+                "name": self.request.name,
+                "digest": digest,
+                "bytes": length,
+                "image": "",
+                "more": [disk.name for disk in layout.disks[1:]],
+                "root_hashes": dict(assembled.root_hashes),
+            }
+            known = {path.name: made for path, (made, _) in digests.items() if path.parent == folder}
+            write_done(folder, done, known)
+            final = self._folder(output)
+            if final.exists():
+                remove_tree(final)
+            folder.rename(final)
+
+
+def wish(kind: str, options: Mapping[str, str], name: str, epoch: int, seed: str) -> Any:
+    """What an output's options ask of ``blockdev.convert``; a ``Wish``."""
+    from blockdev.convert import Wish
+
+    checksums = options.get("checksum", "sha256")
+    return Wish(
+        format=kind,
+        name=name,
+        epoch=epoch,
+        seed=seed,
+        compression=options.get("compress", ""),
+        level=int(options["level"]) if "level" in options else None,
+        options={key.removeprefix(QEMU_OPTION): text for key, text in options.items() if key.startswith(QEMU_OPTION)},
+        checksums=() if checksums == "none" else tuple(checksums.split("+")),
+    )

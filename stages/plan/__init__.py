@@ -1,0 +1,1 @@
+"""The plan: stages, their order and keys. Pure."""

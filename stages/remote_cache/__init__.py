@@ -1,0 +1,1 @@
+"""Layers that come from caches elsewhere, and go there."""

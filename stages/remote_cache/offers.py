@@ -1,0 +1,103 @@
+"""Layers that caches elsewhere offer for a plan, and which of them are of use: pure decisions.
+
+A layer is of use only on top of the very layers it was made on. So an offer says, beside its key, on which chain it
+lies, as one digest over the layers' ids; ids travel with the layers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stages.layers.store import Record
+from stages.plan.key import digest
+
+_LAYER = re.compile(r"[0-9a-f]{10}\Z")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+_SHORT = 32  # hexadecimal digits of the digest over a chain
+
+
+def chain_digest(chain: Iterable[str]) -> str:
+    """One name for a chain of layers, lowest first."""
+    name = ""
+    for layer in chain:
+        name = on_top(name, layer)
+    return name
+
+
+def on_top(below: str, layer: str) -> str:
+    """The name of the chain with one more layer on top ("": the same)."""
+    return digest(f"{below} {layer}")[:_SHORT] if layer else below
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A stage's layer elsewhere.
+
+    ``below`` is the digest of the chain it lies on, ``layer`` its id ("": the stage changed nothing), ``blob`` the
+    digest of the packed layer (``sha256:...``), ``size`` its bytes and ``unpacked`` those of the tar in it. ``content``
+    is the digest of the files that are to come out of it (``stages.layers.digest_list``; "" where there are none).
+    ``parts`` are the record's; ``source`` names the cache for a person.
+    """
+
+    key: str
+    below: str
+    layer: str
+    blob: str
+    size: int
+    unpacked: int
+    parts: tuple[str, ...]
+    content: str
+    source: str
+
+    @classmethod
+    def read(cls, data: Mapping[str, Any]) -> Offer | None:
+        """An offer as it came from elsewhere; None for one that cannot be."""
+        try:
+            known = {name: data[name] for name in cls.__dataclass_fields__}
+            offer = cls(**{**known, "parts": tuple(data["parts"])})
+        except (KeyError, TypeError):
+            return None
+        named = not offer.layer or _LAYER.match(offer.layer)
+        has_files = bool(offer.layer or offer.parts)
+        right = _DIGEST.match(offer.blob) and (not has_files or _DIGEST.match(offer.content))
+        return offer if named and right and offer.size > 0 and offer.unpacked >= 0 else None
+
+    def chain(self, below: tuple[str, ...]) -> tuple[str, ...]:
+        """The chain with this layer on top."""
+        return (*below, self.layer) if self.layer else below
+
+
+Step = Record | Offer
+
+
+def longest(
+    keys: Sequence[str], local: Callable[[str], Record | None], offers: Mapping[str, Sequence[Offer]]
+) -> list[Step]:
+    """For the first stages of a plan, as many as can be had without a run: the record here, or an offer, of each.
+
+    Of several ways the one with the fewest bytes to fetch. ``local`` looks a key up in the store.
+    """
+    # What each chain of layers that the stages so far may have costs, and how it comes about.
+    ways: dict[tuple[str, ...], tuple[int, list[Step]]] = {(): (0, [])}
+    for key in keys:
+        following: dict[tuple[str, ...], tuple[int, list[Step]]] = {}
+        record = local(key)
+        named = {chain_digest(chain): chain for chain in ways} if offers.get(key) else {}
+        steps: list[tuple[tuple[str, ...], tuple[str, ...], int, Step]] = []
+        if record is not None and record.below in ways:
+            steps.append((record.below, record.chain(), 0, record))
+        for offer in offers.get(key, ()):
+            if offer.below in named:
+                chain = named[offer.below]
+                steps.append((chain, offer.chain(chain), offer.size + 1, offer))
+        for below, chain, cost, step in steps:
+            total = ways[below][0] + cost
+            if chain not in following or total < following[chain][0]:
+                following[chain] = (total, [*ways[below][1], step])
+        if not following:
+            break
+        ways = following
+    return min(ways.values(), key=lambda way: way[0])[1]

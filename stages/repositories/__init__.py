@@ -1,0 +1,1 @@
+"""Package and source repositories: where they are, their state, what they list."""

@@ -1,0 +1,84 @@
+"""When a repository's index was made, as the index itself says it: the same on every mirror.
+
+The kinds are told by the index's file name: ``InRelease`` and ``Release`` (Debian), ``repomd.xml`` (RPM), ``NAME.db``
+(pacman), ``APKINDEX.tar.gz`` (apk), and Gentoo's: ``latest-stage3-*.txt``, ``Packages`` (its header), signatures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import gzip
+import io
+import lzma
+import re
+import tarfile
+import zlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+from stages.repositories.openpgp_time import signature_time
+
+# What a field of the index says of one package's build, in seconds since 1970: pacman's ``desc``, apk's ``APKINDEX``.
+_BUILT = {
+    ".db": (b"/desc", re.compile(rb"^%BUILDDATE%\n(\d+)$", re.MULTILINE)),
+    ".gz": (b"APKINDEX", re.compile(rb"^t:(\d+)$", re.MULTILINE)),
+}
+
+
+def index_date(address: str, data: bytes) -> int:
+    """The date of the index that was read at ``address``, in seconds since 1970; 0 where it says none."""
+    name = urlsplit(address).path.rpartition("/")[2]
+    if name == "repomd.xml":
+        return _repomd(data)
+    if name == "APKINDEX.tar.gz" or name.endswith(".db"):
+        return _newest_package(name, data)
+    if name == "Packages":
+        timestamp = re.search(rb"^TIMESTAMP: (\d{1,15})$", data.partition(b"\n\n")[0], re.MULTILINE)
+        return int(timestamp[1]) if timestamp else 0
+    if name.endswith((".gpgsig", ".DIGESTS")):
+        return signature_time(data)
+    if name.endswith(".txt"):
+        return _mail_date(re.search(rb"Latest as of (.+)$", data, re.MULTILINE))
+    return _mail_date(re.search(rb"^Date: (.+)$", data, re.MULTILINE))
+
+
+def _mail_date(found: re.Match[bytes] | None) -> int:
+    """A date as RFC 5322 writes it."""
+    if found is None:
+        return 0
+    try:
+        return int(email.utils.parsedate_to_datetime(found[1].decode("ascii", "replace").strip()).timestamp())
+    except ValueError:
+        return 0
+
+
+def _repomd(data: bytes) -> int:
+    """The revision where it is a time, else the newest of the lists' times (createrepo_c, repomd.xml)."""
+    revision = re.search(rb"<revision>\s*(\d{10})\s*</revision>", data)
+    if revision:
+        return int(revision[1])
+    long = re.search(rb"<revision>\s*(20\d{12})\s*</revision>", data)  # openSUSE's: a date in digits
+    if long:
+        with contextlib.suppress(ValueError):
+            return int(datetime.strptime(long[1].decode(), "%Y%m%d%H%M%S").replace(tzinfo=UTC).timestamp())
+    return max((int(time) for time in re.findall(rb"<timestamp>\s*(\d+)", data)), default=0)
+
+
+def _newest_package(name: str, data: bytes) -> int:
+    suffix, field = _BUILT[".db" if name.endswith(".db") else ".gz"]
+    try:
+        found = [int(time) for content in _members(data, suffix) for time in field.findall(content)]
+    except (tarfile.TarError, lzma.LZMAError, gzip.BadGzipFile, EOFError, zlib.error):
+        return 0
+    return max(found, default=0)
+
+
+def _members(data: bytes, suffix: bytes) -> Iterator[bytes]:
+    """The content of the members whose name ends so; apk puts several archives one after another (``ignore_zeros``)."""
+    with tarfile.open(fileobj=io.BytesIO(data), ignore_zeros=True) as archive:
+        for member in archive:
+            file = archive.extractfile(member) if member.name.encode().endswith(suffix) else None
+            if file is not None:
+                yield file.read()

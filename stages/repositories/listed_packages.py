@@ -1,0 +1,282 @@
+"""Which files of packages the plan's repositories list: what a package cache may keep and give.
+
+``cache/listed/`` in the store has a table of each list that was seen, named by the list's own checksum, and for each
+state of a repository the lists that its signed index names. A table is a line with the algorithms of its checksums and
+then, sorted, 16 bytes for each file: the beginning of the SHA-256 of its name and its checksum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import lzma
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from blockdev.core.atomic_file import write_file
+from stages.layers.store import Store
+from stages.repositories import package_index
+from stages.repositories.apt_lists import folder_of, list_name
+from stages.repositories.package_index import APK, APT, PACMAN, RPM, ListedFile, PackageList
+from stages.repositories.package_lists import INDEX, SavedLists
+from stages.repositories.state import State
+
+FOLDER = "listed"  # in the store's cache
+WIDTH = 16  # bytes of an entry
+LARGEST_INDEX = 256 << 20  # bytes of a signed index
+APT_LISTS = "var/lib/apt/lists"
+PACMAN_LISTS = "var/lib/pacman/sync"
+
+
+def entry_of(listed: ListedFile) -> bytes:
+    """What a table holds of a listed file."""
+    return hashlib.sha256(f"{listed.name}\0{listed.algorithm}:{listed.digest}".encode()).digest()[:WIDTH]
+
+
+class Places(Protocol):
+    """Where a repository's lists may lie: nothing about them is believed but their checksums."""
+
+    def signed(self, state: State) -> Iterable[Path]:
+        """Files that may be the signed index of this state."""
+
+    def lists(self, state: State, wanted: PackageList) -> Iterable[Path]:
+        """Files that may be this list of it."""
+
+
+@dataclass(frozen=True)
+class StagePlaces:
+    """The places where a stage's package tool leaves lists: in the tree, and below ``folders`` (its caches)."""
+
+    tree: Path
+    folders: Sequence[Path]
+
+    def signed(self, state: State) -> Iterator[Path]:
+        """See Places."""
+        kind = package_index.kind_of(state.index)
+        for address in {state.source, state.index}:
+            if kind == APT:
+                yield from self._apt(address, INDEX)
+            elif kind == PACMAN:
+                yield self.tree / PACMAN_LISTS / address.rpartition("/")[2]
+        if kind in (RPM, APK):
+            pattern = "repomd.xml" if kind == RPM else "APKINDEX*.tar.gz"
+            for folder in self.folders:
+                yield from folder.rglob(pattern)
+
+    def lists(self, state: State, wanted: PackageList) -> Iterator[Path]:
+        """See Places."""
+        kind = package_index.kind_of(state.index)
+        if kind == APT:
+            for address in {state.source, state.index}:
+                yield from self._apt(address, wanted.path)
+        elif kind == RPM:
+            for folder in self.folders:
+                yield from (file for file in folder.rglob("*primary.xml*") if file.name == wanted.path)
+        else:
+            yield from self.signed(state)
+
+    def _apt(self, address: str, path: str) -> Iterator[Path]:
+        for name in (f"{folder_of(address)}/{path}", f"{folder_of(address)}/./{path}"):  # apt's of the suite "./"
+            yield self.tree / APT_LISTS / list_name(name)
+
+
+@dataclass(frozen=True)
+class SavedPlaces:
+    """The lists that are saved for locks (``stages.repositories.package_lists``), in the place of a stage's."""
+
+    saved: SavedLists
+
+    def signed(self, state: State) -> Iterator[Path]:
+        """See Places."""
+        yield self.saved.file(state.digest, INDEX)
+
+    def lists(self, state: State, wanted: PackageList) -> Iterator[Path]:
+        """See Places."""
+        yield self.saved.file(state.digest, wanted.path)
+
+
+@dataclass
+class ListedPackages:
+    """What the lists of the plan's repositories hold, as far as these were seen. ``more``: entries beside these."""
+
+    store: Store
+    states: Sequence[State]
+    more: frozenset[bytes] = frozenset()
+    _tables: dict[Path, Table] | None = field(default=None, init=False)
+    _known: dict[bytes, bool] = field(default_factory=dict, init=False)
+
+    def has(self, entry: bytes) -> bool:
+        """Does a list have this entry."""
+        if entry not in self._known:
+            self._known[entry] = entry in self.more or any(entry in table for table in self._loaded().values())
+        return self._known[entry]
+
+    def entry_of_file(self, name: str, file: Path) -> tuple[bytes, str] | None:
+        """The entry by which this file is listed, and its SHA-256; None where it is in no list."""
+        name = package_index.cached_name(name)
+        algorithms = dict.fromkeys(
+            ("sha256", *(each for table in self._loaded().values() for each in table.algorithms))
+        )
+        with file.open("rb") as data:
+            sha256 = package_index.file_digest(data, "sha256")
+            for algorithm in algorithms:
+                digest = sha256 if algorithm == "sha256" else package_index.file_digest(data, algorithm)
+                entry = entry_of(ListedFile(name, algorithm, digest))
+                if digest and self.has(entry):
+                    return entry, sha256
+        return None
+
+    def learn(self, places: Places) -> None:
+        """Make tables of the lists that lie in these places and were not seen yet."""
+        learned = False
+        for state in self.states:
+            kind = package_index.kind_of(state.index)
+            if not kind:
+                continue
+            for wanted in self._named(state, kind, places):
+                table = self._table_file(wanted)
+                if not table.exists() and (file := _right(places.lists(state, wanted), wanted)):
+                    learned |= _write_table(table, kind, file)
+        if learned:
+            self._forget()
+
+    def moved(self) -> list[State]:
+        """The states of which nothing was seen yet, where lists of an earlier one of the same repository were used."""
+        folder = self.store.root / "cache" / FOLDER
+        return [
+            state
+            for state in self.states
+            if not (folder / f"{state.digest}.lists").exists() and self._used_before(state.index)
+        ]
+
+    def learn_moved(self, places: Places) -> None:
+        """Make tables of those lists of which an earlier state was used, for the states that ``moved`` tells of."""
+        for state in self.moved():
+            kind, used = package_index.kind_of(state.index), self._used_before(state.index)
+            for wanted in self._named(state, kind, places):
+                table = self._table_file(wanted)
+                if (
+                    _role(wanted) in used
+                    and not table.exists()
+                    and (file := _right(places.lists(state, wanted), wanted))
+                ):
+                    _write_table(table, kind, file)
+        self._forget()
+
+    def _used_before(self, index: str) -> set[str]:
+        """Which lists of a repository have tables, whatever its state was then."""
+        found = set()
+        for file in (self.store.root / "cache" / FOLDER).glob("*.lists"):
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                known, named = _read_named(file)
+                if known == index:
+                    found |= {_role(wanted) for wanted in named if self._table_file(wanted).exists()}
+        return found
+
+    def _forget(self) -> None:
+        self._tables = None
+        self._known.clear()
+
+    def _named(self, state: State, kind: str, places: Places | None) -> list[PackageList]:
+        """The lists of packages that a state's signed index names; none where that was not seen."""
+        file = self.store.root / "cache" / FOLDER / f"{state.digest}.lists"
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            return _read_named(file)[1]
+        index = PackageList("", "sha256", state.digest)
+        found = _right(places.signed(state), index, LARGEST_INDEX) if places else None
+        if found is None:
+            return []
+        named = package_index.lists_of(kind, state.digest, found.read_bytes() if kind in (APT, RPM) else b"")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lists = [(each.path, each.algorithm, each.digest) for each in named]
+        write_file(file, json.dumps({"index": state.index, "lists": lists}))
+        return named
+
+    def _table_file(self, wanted: PackageList) -> Path:
+        return self.store.root / "cache" / FOLDER / f"{wanted.algorithm}-{wanted.digest}"
+
+    def _loaded(self) -> Mapping[Path, Table]:
+        if self._tables is None:
+            self._tables = {}
+            for state in self.states:
+                for wanted in self._named(state, package_index.kind_of(state.index), None):
+                    file = self._table_file(wanted)
+                    with suppress(OSError):
+                        self._tables[file] = Table.read(file)
+                        os.utime(file)  # the last use, for prune
+        return self._tables
+
+
+def _read_named(file: Path) -> tuple[str, list[PackageList]]:
+    data = json.loads(file.read_text(encoding="utf-8"))
+    return data["index"], [PackageList(*fields) for fields in data["lists"]]
+
+
+def _role(wanted: PackageList) -> str:
+    """What stays the same of a list's path while its repository moves: RPM's have their checksum in it."""
+    return wanted.path if wanted.path.endswith("/Packages") else ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A list's entries, sorted, and the algorithms of its checksums."""
+
+    algorithms: tuple[str, ...]
+    entries: bytes
+
+    @classmethod
+    def read(cls, file: Path) -> Table:
+        """Read what ``_write_table`` wrote; raises OSError."""
+        first, _, entries = file.read_bytes().partition(b"\n")
+        return cls(tuple(first.decode("ascii", "replace").split()), entries)
+
+    def __contains__(self, entry: bytes) -> bool:
+        low, high = 0, len(self.entries) // WIDTH
+        while low < high:
+            middle = (low + high) // 2
+            found = self.entries[middle * WIDTH : (middle + 1) * WIDTH]
+            if found == entry:
+                return True
+            low, high = (middle + 1, high) if found < entry else (low, middle)
+        return False
+
+
+def _write_table(table: Path, kind: str, file: Path) -> bool:
+    """Write the table of a list that was checked; tells whether it could be read."""
+    algorithms: dict[str, None] = {}
+    entries = set()
+    try:
+        for listed in package_index.listed_files(kind, file):
+            algorithms[listed.algorithm] = None
+            entries.add(entry_of(listed))
+    except (OSError, EOFError, ValueError, lzma.LZMAError):
+        return False
+    table.parent.mkdir(parents=True, exist_ok=True)
+    fresh = table.with_name(f".{table.name}.{os.getpid()}")
+    with fresh.open("wb") as out:
+        out.write(" ".join(algorithms).encode() + b"\n" + b"".join(sorted(entries)))
+        out.flush()
+        os.fsync(out.fileno())  # nobody would miss entries that a power loss took
+    fresh.replace(table)
+    return True
+
+
+def _right(files: Iterable[Path], wanted: PackageList, largest: int = 1 << 40) -> Path | None:
+    """The first of these that is a plain file with the wanted checksum."""
+    for file in files:
+        try:
+            handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            continue
+        with os.fdopen(handle, "rb") as data:
+            state = os.fstat(handle)
+            if not stat.S_ISREG(state.st_mode) or state.st_size > largest:
+                continue
+            if package_index.file_digest(data, wanted.algorithm) == wanted.digest:
+                return file
+    return None

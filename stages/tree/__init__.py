@@ -1,0 +1,1 @@
+"""What is in a finished tree: packages and their databases."""
