@@ -62,7 +62,7 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """See click; an unknown word is told with the command that was meant."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from stages.element.resolve import nearest
+            from blockdev.core.suggest import nearest
 
             ctx.fail(f"No such command {args[0]!r}{f': {near}' if (near := nearest(args[0], COMMANDS)) else '.'}")
         return super().resolve_command(ctx, args)

@@ -22,7 +22,7 @@ from blockdev.configuration.nodes import (
     Verity,
 )
 from blockdev.core.errors import UsageError
-from stages.element.resolve import nearest
+from blockdev.core.suggest import nearest
 
 _WORDS: dict[type[Node], str] = {
     Disk: "local_loop",

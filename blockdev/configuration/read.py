@@ -29,7 +29,7 @@ from blockdev.configuration.nodes import (
 )
 from blockdev.configuration.sizes import EXPECTED, parse_bytes, parse_size
 from blockdev.core import yaml_document
-from stages.element.resolve import nearest
+from blockdev.core.suggest import nearest
 
 VERSION, LIST = "version", "block-device"
 STRICT = 2

@@ -1,7 +1,7 @@
 """``python3 -m blockdev.privileged FOLDER``: the privileged assembly as a program.
 
-The folder has ``layout.json`` (``blockdev.layout.json``), ``environment.json`` (variables of the scripts),
-``hooks/``, ``tree.tar`` or ``tree/``; and, where there are any, ``elements.json`` (element by ``phase.d/script``) and
+The folder has ``layout.json`` (``blockdev.layout.json``), ``environment.json`` (variables of scripts) and ``hooks/``,
+for those who run scripts (:func:`main`), ``tree.tar`` or ``tree/``; and, where there are any, ``elements.json`` (element by ``phase.d/script``) and
 ``job.json`` with ``epoch`` and ``seed``. Passphrases of encrypted containers come as one JSON object (base64 by name)
 on standard input where the layout has such containers. It gets ``images/DISK.raw``, ``beside/`` and ``done.json``
 (images, root hashes, remarks). Ledgers are in ``FOLDER/ledgers``, or in the folder that ``--ledgers`` names.
@@ -15,7 +15,8 @@ import base64
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from blockdev.core import syscalls
 from blockdev.core.errors import BuildError, UsageError
 from blockdev.layout.json import from_data
 from blockdev.privileged.release import release_left_over
-from blockdev.privileged.run import Job, assemble
+from blockdev.privileged.run import Job, Mounted, assemble
 
 
 def read_job(folder: Path, ledgers: Path) -> Job:
@@ -64,8 +65,11 @@ def _json(path: Path, default: Any) -> Any:
         raise UsageError(f"this is not JSON: {error}", where=str(path)) from error
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Do the job of a folder; returns the exit status. Steps and the scripts' lines go to standard output."""
+def main(argv: Sequence[str] | None = None, scripts: Callable[[Job, Mounted], None] | None = None) -> int:
+    """Do the job of a folder; returns the exit status. Steps and the scripts' lines go to standard output.
+
+    ``scripts``: see ``blockdev.privileged.run.Job``; the folder names none.
+    """
     parser = argparse.ArgumentParser(prog="python3 -m blockdev.privileged", description="Make disk images as root.")
     parser.add_argument("folder", type=Path, help="the folder of the job")
     parser.add_argument("--ledgers", type=Path, help="where it is written down what is held (default: in the folder)")
@@ -79,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             note(f"released what an earlier run left: {text}")
         for text in found.problems:
             note(f"an earlier run left something: {text}")
-        made = assemble(read_job(folder, ledgers), lambda text: print(text, flush=True))
+        made = assemble(replace(read_job(folder, ledgers), scripts=scripts), lambda text: print(text, flush=True))
     except BuildError as error:
         note(str(error))
         return error.exit_status

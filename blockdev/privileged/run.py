@@ -22,13 +22,28 @@ from blockdev.core import syscalls
 from blockdev.core.errors import BuildError, UsageError
 from blockdev.layout.fstab import mapped
 from blockdev.layout.model import GroupPlan, Layout, LuksPlan
-from blockdev.privileged import device_mapper, filesystems, ledger, loops, release, scripts
+from blockdev.privileged import device_mapper, filesystems, ledger, loops, release
 from blockdev.privileged.ledger import Ledger
 from blockdev.privileged.unpack import unpack
 
 FIRST_DISK = "image0"  # the one that diskimage-builder's scripts are told of
 _CACHE, _LOCKS = "image-cache", "lockfiles"  # DIB_IMAGE_CACHE, DIB_LOCKFILES: of these scripts alone
 _LAST_OF_CODE = 440  # bytes of the first sector before the disk's id
+
+
+@dataclass(frozen=True)
+class Mounted:
+    """The file systems of a disk, mounted at ``root``, for scripts to run on.
+
+    ``devices`` by name; ``variables`` are what scripts are told of the disk. ``flush`` writes everything to the disk,
+    ``show`` takes a line for a person.
+    """
+
+    root: Path
+    devices: Mapping[str, str]
+    variables: Mapping[str, str]
+    flush: Callable[[], None]
+    show: Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -41,6 +56,7 @@ class Job:
     for the record of what is held: it must outlive the container. ``epoch`` (seconds) is told to the scripts and the
     programs; ``passphrases`` are those of encrypted containers by name, ``seed`` what verity's salts come from.
     Scripts do not see what is in ``hidden``, but for the folder ``own`` in it, where all that is theirs lies.
+    ``scripts`` runs them on the mounted disk.
     """
 
     layout: Layout
@@ -57,6 +73,7 @@ class Job:
     seed: str = ""
     hidden: Path | None = None
     own: Path | None = None
+    scripts: Callable[[Job, Mounted], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -211,19 +228,9 @@ class _Work:
         filesystems.mount_all(self.job.layout, self.devices, self.root, self.show)
 
     def _run_scripts(self) -> None:
-        job = self.job
-        runner = scripts.Scripts(
-            self.root, job.hooks, job.beside, job.environment, job.element_of, self.show, job.hidden, job.own
-        )
-        known = variables(job, self.devices, self.root)
-        with scripts.kernel_folders(self.root, self.devices.values()):
-            self._flush()
-            runner.run(scripts.PRE_FINALISE, known)
-            self._flush()
-            runner.run(scripts.FINALISE, known)
-            self._flush()
-            runner.run(scripts.CLEANUP, {**known, "TARGET_ROOT": str(self.root)})
-        scripts.tidy(self.root)
+        if self.job.scripts:
+            known = variables(self.job, self.devices, self.root)
+            self.job.scripts(self.job, Mounted(self.root, self.devices, known, self._flush, self.show))
 
     def _flush(self) -> None:
         for system in filesystems.mounted(self.job.layout):

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from blockdev.core.digest import digest as short_digest
 from blockdev.core.errors import BuildError, UsageError
 from builder.base_image import flatten, pull, reference
 from builder.base_image import inspect as facts
@@ -27,7 +28,6 @@ from builder.inspection.tree import FOLDER, Tree
 from builder.registry.client import Registry, is_loopback
 from qemu.architecture import canonical
 from stages.outputs.formats.oci_image import platform
-from stages.plan.key import digest as short_digest
 
 FORMAT = "2"  # of what is kept: another one makes all anew
 ARCHIVE, FACTS, DIGEST = "tree.tar", "facts.json", "tree.sha256"

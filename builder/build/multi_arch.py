@@ -14,7 +14,8 @@ from builder import destination
 from builder.build.run import keep_lock, produce
 from builder.describe import documents
 from builder.destination import FILES, is_files
-from builder.request.prepare import Prepared, Wish, parse_arch, parse_output, prepare
+from builder.request.prepare import Prepared, parse_arch, parse_output, prepare
+from builder.request.wish import Wish
 from stages.outputs.formats import oci_layout
 from stages.outputs.formats.archives import write_oci_archive
 from stages.protocol.request import DISK_TYPES, Output

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from blockdev.core.errors import BuildError, UsageError
 from builder.describe.generate import PROVENANCE, SUFFIXES
-from builder.request.prepare import EPOCH, Prepared, Wish
+from builder.request.prepare import EPOCH, Prepared
+from builder.request.wish import Wish
 from stages.redaction.patterns import WITHHELD
 
 if TYPE_CHECKING:

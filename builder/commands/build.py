@@ -29,7 +29,8 @@ from builder.commands.options import (
 
 if TYPE_CHECKING:
     from builder.build.run import Conversation
-    from builder.request.prepare import Prepared, Wish
+    from builder.request.prepare import Prepared
+    from builder.request.wish import Wish
 
 
 class CommandAfterDashes(click.Command):

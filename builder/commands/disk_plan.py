@@ -60,7 +60,8 @@ def _layout(options: dict[str, Any], tree: int) -> Any:
     from blockdev.configuration.read import read
     from blockdev.layout.plan import plan as lay_out
     from builder.request.disk import DiskWish, options_of
-    from builder.request.prepare import Wish, parse_arch, parse_output, resolve_elements, variables
+    from builder.request.prepare import parse_arch, parse_output, resolve_elements, variables
+    from builder.request.wish import Wish
 
     environment = os.environ
     arch = parse_arch(options["arch"])

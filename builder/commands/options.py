@@ -16,7 +16,8 @@ from stages.protocol.request import OUTPUT_TYPES
 if TYPE_CHECKING:
     from builder.build.run import Conversation
     from builder.remote_cache.session import Exchange
-    from builder.request.prepare import Prepared, Wish
+    from builder.request.prepare import Prepared
+    from builder.request.wish import Wish
     from stages.redaction.redaction import Redaction
 
 ENGINES = ("auto", "podman", "docker", "podman-socket", "docker-socket", "host")
@@ -268,7 +269,7 @@ def slim(options: dict[str, Any]) -> str:
 
 
 def wish_of(options: dict[str, Any], **more: Any) -> Wish:
-    from builder.request.prepare import LockWish, Wish
+    from builder.request.wish import LockWish, Wish
 
     if not options["elements"] and not options["base"]:
         raise UsageError("no element is named", hint="`dib-ctr elements` lists all there are; or --from IMAGE")

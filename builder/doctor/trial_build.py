@@ -16,7 +16,8 @@ from builder.build.client import Agent
 from builder.build_image.ensure import DEBIAN
 from builder.engines.protocol import Engine
 from builder.progress.report import Log
-from builder.request.prepare import Wish, prepare
+from builder.request.prepare import prepare
+from builder.request.wish import Wish
 from stages.protocol.emit import Event
 
 ELEMENT = "doctor-tree"

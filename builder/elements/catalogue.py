@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from blockdev.core.errors import UsageError
+from blockdev.core.suggest import nearest
 from builder.progress.report import table
 from builder.request.prepare import elements_path
 from builder.request.releases import support
 from builder.request.releases.check import distribution_of
 from stages.element.hooks import PHASES, merge, scripts
-from stages.element.resolve import BUILTIN, Element, find_elements, nearest
+from stages.element.resolve import BUILTIN, Element, find_elements
 
 VARIABLE = re.compile(r"\bDIB_[A-Z0-9_]+\b")
 

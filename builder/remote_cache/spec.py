@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blockdev.core.errors import UsageError
+from blockdev.core.suggest import nearest
 from builder.registry.push import Reference, parse_reference
-from stages.element.resolve import nearest
 
 MODES = ("min", "max")
 TRUE = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}

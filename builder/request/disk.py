@@ -18,6 +18,7 @@ from blockdev.configuration.nodes import Configuration, Luks
 from blockdev.configuration.read import read
 from blockdev.configuration.sizes import parse_bytes
 from blockdev.core.errors import UsageError
+from blockdev.core.suggest import nearest
 from blockdev.filesystems import KINDS
 from blockdev.layout import fstab
 from blockdev.layout.model import Layout
@@ -29,7 +30,7 @@ from blockdev.privileged.reasons import needs_device_mapper
 from blockdev.privileged.reasons import reasons as reasons_for
 from stages.element import references
 from stages.element.hooks import PHASES, merge, scripts
-from stages.element.resolve import Element, nearest
+from stages.element.resolve import Element
 from stages.protocol.request import DISK_TYPES, Output
 
 BLOCK_DEVICE = "block-device"  # what elements with a configuration provide

@@ -24,14 +24,14 @@ from blockdev.core.atomic_file import write_file
 from blockdev.core.errors import BuildError, UsageError
 from blockdev.core.open_beneath import open_beneath
 from builder import destination
-from builder.request.prepare import LockWish
 from builder.request.redact import redaction_of
+from builder.request.wish import LockWish
 from stages.element.environment import SERVICES
+from stages.layers.package_lists import CHUNK, INDEX, saved_name
 from stages.protocol.lock_record import Locking, Used
 from stages.protocol.request import Request
 from stages.redaction.patterns import without_credentials
 from stages.repositories.apt_lists import hashes
-from stages.repositories.package_lists import CHUNK, INDEX, saved_name
 
 VERSION = 1
 LARGEST_INDEX = 64 << 20  # bytes

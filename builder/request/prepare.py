@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blockdev.core.errors import BuildError, UsageError
+from blockdev.core.suggest import nearest
 from builder.destination import FILES, check_targets, is_files, side_folder_of, target_of
 from builder.request.host_files import file_digest, given_files
 from builder.request.redact import check_names, redaction_of, secrets_of
 from builder.request.releases import check as releases
 from builder.request.releases.support import ended
 from builder.request.substitutes import CONTAINERFILE, for_engines, stand_ins, with_stand_ins
+from builder.request.wish import LockWish, Wish
 from qemu.architecture import ARCHITECTURES, canonical, native
 from stages.element.environment import SERVICES
 from stages.element.files import check_links
-from stages.element.resolve import BUILTIN, Element, Resolution, find_elements, nearest, resolve
+from stages.element.resolve import BUILTIN, Element, Resolution, find_elements, resolve
 from stages.plan.breakpoints import WANTED, is_point
 from stages.protocol.request import CHECKSUMS, COMPRESSION_LEVELS, DISK_TYPES, OUTPUT_TYPES, Output, Request
 from stages.redaction.redaction import Redaction
@@ -60,43 +62,6 @@ EPOCH = "SOURCE_DATE_EPOCH"  # https://reproducible-builds.org/specs/source-date
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+.:_~=@/-]*\Z")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-
-
-@dataclass(frozen=True)
-class LockWish:
-    """What the user asked of locks: files to write and to read (``builder.request.lock_file``), a snapshot's time."""
-
-    lock: Path | None = None
-    locked: Path | None = None
-    vendor: Path | None = None
-    snapshot: str = ""
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What the user asked for, as typed: the options that build, plan and shell share, and build's own."""
-
-    elements: tuple[str, ...]
-    outputs: tuple[str, ...] = ()
-    name: str = ""
-    destination: Path = Path()
-    arch: str = ""
-    release: str = ""
-    settings: tuple[str, ...] = ()
-    elements_path: str = ""
-    packages: tuple[str, ...] = ()
-    no_cache: bool = False
-    offline: bool = False
-    breaks: tuple[str, ...] = ()
-    break_command: str = ""
-    break_outside: bool = False
-    slim: str = ""
-    no_documents: bool = False
-    locks: LockWish = field(default_factory=LockWish)
-    disk: Mapping[str, str] = field(default_factory=dict)  # the fields of builder.request.disk.DiskWish
-    base: str = ""  # the image to begin with
-    secrets: tuple[str, ...] = ()  # names of variables that are secret
-    replace: bool = False  # files at the places of outputs may go, whoever wrote them
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ from stages.layers.sweep import drop_old_layout, sweep
 from stages.lock import pins
 from stages.lock import steps as locked
 from stages.outputs.delivery import deliver
-from stages.outputs.exporter import Exporter, FinishedTree, layer_titles
+from stages.outputs.exporter import Exporter
+from stages.outputs.finished_tree import FinishedTree, layer_titles
 from stages.outputs.side_files import side_files
 from stages.plan import breakpoints
 from stages.plan.plan import Plan, make_plan

@@ -7,12 +7,12 @@ directory holds scripts. The elements path is searched first to last and the fir
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from blockdev.core.errors import UsageError
+from blockdev.core.suggest import nearest
 
 BUILTIN = Path(__file__).parents[1] / "elements"
 OPERATING_SYSTEM = "operating-system"
@@ -110,12 +110,6 @@ def find_elements(paths: Sequence[Path], read: Callable[[Path], Element] = read_
             elif first.path != element.path and element.path not in first.shadows:
                 found[element.name] = dataclasses.replace(first, shadows=(*first.shadows, element.path))
     return found
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """A hint naming what the user may have meant, or an empty string."""
-    close = difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else ""
 
 
 def _unknown(name: str, needed_by: str, universe: Mapping[str, Element]) -> UsageError:

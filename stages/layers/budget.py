@@ -6,21 +6,16 @@ build looks at the store itself only where that says that there is too much, or 
 
 from __future__ import annotations
 
-import contextlib
-import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from blockdev.core.boot_id import boot_id
 from blockdev.core.errors import UsageError
+from stages.layers.size_note import _grow, note
 from stages.layers.store import Store
 from stages.protocol.emit import emit
 
-FILE = "size.json"
 SETTING = "store_size"  # the request's argument: see ``limit``
 UNLIMITED = "unlimited"
-COUNTED = 86400.0  # seconds for which a count of the store is believed
 # Shares of the disk: what a store may occupy, what should stay free, what a store may occupy all the same.
 MOST, FREE, RESERVED = 5, 10, 20
 SMALL_DISK = 4 << 30  # bytes: so much, or half of the disk, a store may occupy whatever its share is
@@ -67,30 +62,6 @@ def limit(disk: Disk, setting: str, held: int) -> int | None:
     share = max(disk.total // MOST, min(SMALL_DISK, disk.total // 2))
     room = held + disk.free - disk.total // FREE
     return min(share, max(room, disk.total // RESERVED))
-
-
-def note(store: Store, held: int) -> None:
-    """The store was counted."""
-    with contextlib.suppress(OSError):  # it may be full
-        store.write(store.root / FILE, json.dumps({"bytes": held, "counted": time.time(), "boot": boot_id()}))
-
-
-def _noted(store: Store) -> int | None:
-    try:
-        data = json.loads((store.root / FILE).read_text(encoding="utf-8"))
-        return int(data["bytes"]) if abs(time.time() - data["counted"]) < COUNTED else None
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-
-
-def _grow(store: Store, added: int) -> int | None:
-    with store.lock("size"):
-        held = _noted(store)
-        if held is not None:
-            data = json.loads((store.root / FILE).read_text(encoding="utf-8"))
-            with contextlib.suppress(OSError):
-                store.write(store.root / FILE, json.dumps({**data, "bytes": held + added}))
-    return None if held is None else held + added
 
 
 def keep_within(store: Store, setting: str, free: int) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blockdev.core import rooted_path
+from blockdev.core.digest import digest
 from blockdev.core.errors import BuildError
 from stages.element import dib_runtime
 from stages.element.cache_rules import CacheRule
@@ -27,7 +28,7 @@ from stages.layers.overlay import mounted
 from stages.layers.stage_output import Lines
 from stages.layers.store import Record, Store, Workplace
 from stages.plan import breakpoints
-from stages.plan.key import digest, why_missed
+from stages.plan.key import why_missed
 from stages.plan.offline import offline_plan
 from stages.plan.plan import Plan, Stage
 from stages.protocol.control import Control, StoppedError

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 
+from blockdev.core.digest import digest
 from stages.element.environment import SERVICES
-from stages.plan.key import digest
 from stages.plan.plan import Stage
 from stages.repositories.source_state import pins
 

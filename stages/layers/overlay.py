@@ -11,10 +11,10 @@ from pathlib import Path
 
 from blockdev.core import syscalls
 from blockdev.core.boot_id import boot_id
+from blockdev.core.digest import digest
 from stages.layers.digest_list import list_folder
 from stages.layers.layer_digests import FOLDED
 from stages.layers.store import BASE, Store
-from stages.plan.key import digest
 
 # Mount options must fit in a page (4096 bytes) and an overlay in 500 layers; ids of ten digits leave room for these.
 LONGEST_CHAIN = 300

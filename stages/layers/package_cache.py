@@ -25,12 +25,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from blockdev.core.digest import digest
 from stages.element.cache_rules import CacheRule, holds_packages
+from stages.layers.listed_packages import LARGEST_INDEX, ListedPackages, StagePlaces, entry_of
 from stages.layers.overlay import overlaid
 from stages.layers.store import Store, Workplace
-from stages.plan.key import digest
 from stages.repositories import package_index
-from stages.repositories.listed_packages import LARGEST_INDEX, ListedPackages, StagePlaces, entry_of
 from stages.repositories.package_index import ListedFile, PackageList
 from stages.repositories.state import State
 from stages.sandbox.view import Cache

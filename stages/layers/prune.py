@@ -16,7 +16,7 @@ from pathlib import Path
 
 from blockdev.core import locks
 from blockdev.core.atomic_file import remove_tree
-from stages.layers import budget, pins
+from stages.layers import pins, size_note
 from stages.layers.retention import Item, Records, Wish, choose, layers_of, list_items, list_records
 from stages.layers.store import BASE, Store, occupied
 from stages.layers.sweep import sweep
@@ -54,7 +54,7 @@ def prune(store: Store, *, older_than: float | None, max_bytes: int | None, ever
     )
     trash.remove()
     left = sum(item.bytes for item in items) - sum(item.bytes for item in taken)
-    budget.note(store, left)
+    size_note.note(store, left)
     return {
         "records": sum(item.is_stage for item in taken),
         "layers": len(layers),

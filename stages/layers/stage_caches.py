@@ -12,14 +12,14 @@ from pathlib import Path
 from stages.element.cache_rules import CacheRule, holds_packages
 from stages.layers import package_cache, source_cache
 from stages.layers.cache_writers import writers
+from stages.layers.fetched_lists import FetchedPlaces
+from stages.layers.listed_packages import ListedPackages, SavedPlaces
 from stages.layers.package_cache import CacheView, ListsState, PackageCaches
+from stages.layers.package_lists import SavedLists
 from stages.layers.store import Store, Workplace
 from stages.plan.plan import Plan, Stage
 from stages.protocol.request import Request
 from stages.redaction.keyed import KeyDigests
-from stages.repositories.fetched_lists import FetchedPlaces
-from stages.repositories.listed_packages import ListedPackages, SavedPlaces
-from stages.repositories.package_lists import SavedLists
 from stages.repositories.state import Patience
 from stages.sandbox import persistent_mounts
 from stages.sandbox.paths import LOCKS, OF_SCRIPTS

@@ -11,17 +11,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from blockdev.core.digest import digest
 from blockdev.core.errors import BuildError
 from stages.layers.package_cache import kept_package
+from stages.layers.package_lists import CHUNK, INDEX, SavedLists, file_digest, saved_name, write_checked
 from stages.layers.store import Store
-from stages.lock.installed_packages import SignedIndex, address, installed, signed_indices
-from stages.plan.key import digest
 from stages.plan.plan import Plan
 from stages.protocol.lock_record import Used, UsedPackage, UsedRepository
 from stages.protocol.request import Request
-from stages.repositories.package_lists import CHUNK, INDEX, SavedLists, file_digest, saved_name, write_checked
 from stages.repositories.source_state import SourceState
 from stages.repositories.state import open_address
+from stages.tree.installed_packages import SignedIndex, address, installed, signed_indices
 
 MIRRORS = ("DIB_CTR_DEBIAN_MIRROR", "DIB_CTR_DEBIAN_SECURITY_MIRROR", "DIB_CTR_UBUNTU_MIRROR")
 ZIPPED = ".gz"

@@ -18,17 +18,9 @@ from typing import BinaryIO
 from blockdev.core.errors import BuildError, UsageError
 from stages.layers.builder import Builder
 from stages.layers.host_files import pieces
+from stages.layers.listed_packages import entry_of
 from stages.layers.package_cache import kept_package, shared
-from stages.layers.store import Store
-from stages.lock.installed_packages import identities
-from stages.protocol.control import Control
-from stages.protocol.lock_record import Locking, Used, UsedPackage, UsedRepository
-from stages.repositories import snapshot
-from stages.repositories.apt_lists import archive_of, folder_of
-from stages.repositories.index_date import index_date
-from stages.repositories.listed_packages import entry_of
-from stages.repositories.package_index import ListedFile
-from stages.repositories.package_lists import (
+from stages.layers.package_lists import (
     CHUNK,
     INDEX,
     SavedLists,
@@ -37,7 +29,15 @@ from stages.repositories.package_lists import (
     saved_name,
     write_checked,
 )
+from stages.layers.store import Store
+from stages.protocol.control import Control
+from stages.protocol.lock_record import Locking, Used, UsedPackage, UsedRepository
+from stages.repositories import snapshot
+from stages.repositories.apt_lists import archive_of, folder_of
+from stages.repositories.index_date import index_date
+from stages.repositories.package_index import ListedFile
 from stages.repositories.state import Repository, State, open_address
+from stages.tree.installed_packages import identities
 
 NAMED = 12  # so many gone packages are named, the others counted
 AT_ONCE = 8  # downloads

@@ -37,8 +37,8 @@ def save_lists(request: Request, store: Store, plan: Plan, builder: Builder, cha
     new = {*builder.ran, *builder.fetched}
     if not request.locking.report and not any(stage.packages for stage in plan.stages if stage.key in new):
         return
+    from stages.layers.package_lists import SavedLists
     from stages.lock.collect import Account
-    from stages.repositories.package_lists import SavedLists
 
     SavedLists(store).save(Account(request, plan, store, chain).signed_indices())
 

@@ -16,7 +16,7 @@ from blockdev.core.atomic_file import write_file
 from stages.element.environment import PATH
 from stages.layers.overlay import mounted
 from stages.layers.store import Store
-from stages.outputs.exporter import DESCRIBED, FinishedTree
+from stages.outputs.finished_tree import DESCRIBED, MANIFEST, FinishedTree, manifest
 from stages.outputs.formats.archives import (
     reference,
     write_docker_archive,
@@ -34,7 +34,6 @@ from stages.protocol.request import CHECKSUMS, Output, Request
 from stages.tree import package_database
 
 SHELLS = ("bin/bash", "bin/sh")  # the first of them that a tree has is its image's command
-MANIFEST = "/usr/share/dib-ctr/manifest.json"  # in each image: what is in it
 MOST_LAYERS = 120  # of an image: container engines load up to 125
 FOR_CONTAINERS = ("oci", "oci-archive", "docker-archive")
 
@@ -170,14 +169,6 @@ def _compression(output: Output) -> Compression:
     if output.type not in FOR_CONTAINERS:
         return Compression()
     return Compression.chosen(output.options.get("compress", ""), output.options.get("level", ""))
-
-
-def manifest(described: Mapping[str, Any]) -> bytes:
-    """The image's own list of what is in it."""
-    fields = ("name", "version", "architecture")
-    packages = [{field: package[field] for field in fields} for package in described["packages"]]
-    shown = {name: described[name] for name in ("name", "arch", "epoch", "asked", "elements")}
-    return (json.dumps({**shown, "packages": packages}, indent=1, sort_keys=True) + "\n").encode()
 
 
 def _tag(output: Output) -> str:

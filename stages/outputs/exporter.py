@@ -14,55 +14,26 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from blockdev.core.atomic_file import remove_tree
-from stages.element.environment import without_services
+from blockdev.core.digest import digest
 from stages.layers.store import Store
 from stages.outputs.delivery import Sent
 from stages.outputs.finished import damage, damaged, read_done, write_done
-from stages.plan.key import digest, key_of
-from stages.plan.plan import Plan
+from stages.outputs.finished_tree import DESCRIBED, FinishedTree
+from stages.plan.key import key_of
 from stages.protocol.emit import emit
 from stages.protocol.request import DISK_TYPES, Output, Request
-from stages.redaction.redaction import Redaction
 
 LAST_USE = 3600.0  # seconds
 FORMAT = "4"  # raise it when an exporter's bytes change
 DISK_FORMAT = "2"  # the same for disk images
-DESCRIBED = "described.json"
 ELSEWHERE = ("dest", "documents")  # options that the host follows, not the build container
 FROM_LAYOUT = ("oci-archive", "docker-archive")
-
-
-@dataclass(frozen=True)
-class FinishedTree:
-    """A tree and what outputs need to know of it: ``titles`` name the stage that made each layer of ``chain``."""
-
-    plan: Plan
-    chain: tuple[str, ...]
-    titles: Mapping[str, str]
-    redaction: Redaction = field(default_factory=Redaction)
-
-    @property
-    def epoch(self) -> int:
-        """SOURCE_DATE_EPOCH in seconds."""
-        return int(self.plan.environment["SOURCE_DATE_EPOCH"])
-
-    def told_variables(self) -> dict[str, str]:
-        """The variables that may change a result, as they may be told: without secrets."""
-        variables = without_services(self.plan.environment)
-        redaction = self.redaction
-        return variables if redaction.is_empty else redaction.shown(variables)
-
-    @property
-    def release(self) -> str:
-        """The distribution's release, as the elements have it ("" where they have none)."""
-        return self.plan.environment.get("DIB_RELEASE", "")
 
 
 @dataclass
@@ -241,10 +212,3 @@ class Exporter:
             place.path.mkdir()
         self._written.add(key)
         return done
-
-
-def layer_titles(store: Store, keys: Sequence[str]) -> dict[str, str]:
-    """Which stage made which layer, for the history of an image."""
-    here: set[str] = set()
-    records = (store.find(key, here) for key in keys)
-    return {record.layer: record.title for record in records if record and record.layer}

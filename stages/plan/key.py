@@ -5,19 +5,15 @@ A key's parts are kept beside the layer, so that a later miss can say which of t
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
+
+from blockdev.core.digest import digest
 
 # Raise it when the meaning of a stage changes without any of its inputs changing (mounts, environment, layer format).
 FORMAT = 6
 
 Inputs = Mapping[str, str]
-
-
-def digest(data: bytes | str) -> str:
-    """SHA-256, hexadecimal."""
-    return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
 
 
 def key_of(inputs: Inputs) -> str:

@@ -10,13 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from blockdev.core.digest import digest
 from blockdev.core.errors import UsageError
+from blockdev.core.suggest import nearest
 from stages.element import dib_runtime, references
 from stages.element.environment import SERVICES, without_services
 from stages.element.hooks import GENERATED, PHASE_FOLDERS, PHASES, SCRIPT_NAME, HookFile, HooksTree, Phase, scripts
 from stages.element.package_installs import package_installs, read_pkg_maps, render_pkg_map, render_svc_map
-from stages.element.resolve import nearest
-from stages.plan.key import digest, key_of
+from stages.plan.key import key_of
 from stages.protocol.request import Request
 from stages.redaction.keyed import KEYED, SEEN, KeyDigests
 from stages.repositories.source_state import SourceState, pins

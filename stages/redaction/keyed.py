@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from blockdev.core.digest import digest
 from blockdev.core.errors import BuildError
-from stages.plan.key import digest
 from stages.redaction.redaction import Redaction
 
 KEY_FILE = "secret-key"  # in the store

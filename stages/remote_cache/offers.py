@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from blockdev.core.digest import digest
 from stages.layers.store import Record
-from stages.plan.key import digest
 
 _LAYER = re.compile(r"[0-9a-f]{10}\Z")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.layers.store import Record, Store
-from stages.outputs.exporter import Exporter, FinishedTree
+from stages.outputs.exporter import Exporter
+from stages.outputs.finished_tree import FinishedTree
 from stages.plan.plan import Plan, Stage
 from stages.protocol.control import Control
 from stages.protocol.emit import emit

@@ -18,11 +18,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blockdev.core.atomic_file import write_file
+from blockdev.core.digest import digest
 from blockdev.core.errors import BuildError, UsageError
+from blockdev.core.suggest import nearest
 from stages.element.environment import SERVICES
-from stages.element.resolve import nearest
 from stages.element.source_repositories import ALL_REFS, Source, given_below, local_path
-from stages.plan.key import digest
 from stages.protocol.lock_record import COMMIT
 from stages.repositories import http_validators
 from stages.repositories.http_validators import TIMEOUT

@@ -22,8 +22,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from blockdev.core.atomic_file import write_file
+from blockdev.core.digest import digest
 from blockdev.core.errors import BuildError, UsageError
-from stages.plan.key import digest
 from stages.redaction.patterns import without_credentials
 from stages.repositories.index_date import index_date
 
@@ -31,7 +31,7 @@ TIMEOUT = 30.0  # seconds
 MIN_RATE = 1000.0  # bytes a second
 ATTEMPTS = 3
 PIECE = 1 << 16  # bytes
-SAVED_LISTS = "repositories/lists"  # in the store: package lists of states seen (``stages.repositories.package_lists``)
+SAVED_LISTS = "repositories/lists"  # in the store: package lists of states seen (``stages.layers.package_lists``)
 
 
 METALINK, MIRRORLIST = "metalink=", "mirrorlist="

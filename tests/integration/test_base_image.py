@@ -12,7 +12,7 @@ import pytest
 
 from builder.inspection.image import ImageFile, open_image
 from builder.registry.push import check, parse_reference, push
-from stages.outputs.artifact import MANIFEST
+from stages.outputs.finished_tree import MANIFEST
 from tests.integration.command import Command, script, write_element
 from tests.integration.engine_cases import missing
 from tests.integration.registry import Running, registry

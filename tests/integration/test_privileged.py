@@ -83,7 +83,7 @@ class Job:
         (self.folder / "elements.json").write_text(json.dumps(self.elements))
 
     def start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "blockdev.privileged", str(self.folder)]
+        command = [sys.executable, "-m", "tests.integration.disk_job", str(self.folder)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def run(self, expected: int = 0) -> subprocess.CompletedProcess[str]:
@@ -461,16 +461,18 @@ def test_killed_the_kernel_gives_back_and_the_next_run_tidies_up(place: Path) ->
 
 # Runs where mounts outlive a process: assembles in a child, kills it, and releases what it left.
 KILLED = """
-import json, os, signal, subprocess, sys
+import dataclasses, json, os, signal, subprocess, sys
 from pathlib import Path
 from blockdev.privileged import loops
 from blockdev.privileged.__main__ import read_job
 from blockdev.privileged.release import mounted_below, release_left_over
 from blockdev.privileged.run import assemble
+from stages.outputs.disk.scripts import run_on_disk
 
 folder = Path(sys.argv[1])
 if len(sys.argv) > 2:
-    assemble(read_job(folder, folder / "ledgers"), lambda text: print(text, flush=True))
+    job = dataclasses.replace(read_job(folder, folder / "ledgers"), scripts=run_on_disk)
+    assemble(job, lambda text: print(text, flush=True))
     sys.exit()
 command = [sys.executable, "-c", os.environ["PROGRAM"], folder, "child"]
 child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -590,7 +592,7 @@ def test_a_container_s_own_dev_without_loop_devices(place: Path) -> None:
         )
     )
     shell = ["unshare", "--mount", "--propagation", "private", "sh", "-c", own, "sh"]
-    output(*shell, sys.executable, "-m", "blockdev.privileged", job.folder)
+    output(*shell, sys.executable, "-m", "tests.integration.disk_job", job.folder)
     made = (job.beside / "devices").read_text().split()
     assert "loop-control" in made
     assert len([name for name in made if name.startswith("loop")]) == 2

@@ -13,12 +13,11 @@ import pytest
 
 from blockdev.core.errors import UsageError
 from stages.element.cache_rules import CacheRule, parse_cache_rules
-from stages.layers import package_cache, sweep
+from stages.layers import listed_packages, package_cache, sweep
+from stages.layers.listed_packages import ListedPackages
 from stages.layers.package_cache import CacheView, ListsState, PackageCaches
 from stages.layers.store import Store
 from stages.outputs.verify_store import verify
-from stages.repositories import listed_packages
-from stages.repositories.listed_packages import ListedPackages
 from stages.repositories.package_index import ListedFile
 from stages.repositories.state import State
 from stages.sandbox.view import Cache

@@ -10,7 +10,8 @@ import pytest
 from blockdev.core.errors import UsageError
 from builder.build import boot_test
 from builder.request.disk import DiskWish, options_of
-from builder.request.prepare import Prepared, Wish, parse_output, prepare
+from builder.request.prepare import Prepared, parse_output, prepare
+from builder.request.wish import Wish
 from stages.element.environment import initial
 from stages.protocol.request import DISK_TYPES, Request
 

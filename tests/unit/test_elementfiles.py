@@ -11,7 +11,8 @@ import pytest
 
 from blockdev.core.errors import UsageError
 from builder.base_image import choose
-from builder.request.prepare import Wish, prepare
+from builder.request.prepare import prepare
+from builder.request.wish import Wish
 from stages.element.files import check_links, read_file
 from stages.element.resolve import Element, find_elements
 

@@ -12,8 +12,8 @@ from blockdev.tree.selinux import policy_of
 from stages.element.hooks import HookFile
 from stages.layers.builder import resolving
 from stages.layers.hooks_folder import add_earlier, write_hooks
-from stages.lock.installed_packages import identities
 from stages.sandbox.mounts import remove_stand_ins
+from stages.tree.installed_packages import identities
 
 TARGETS = ("{outside}", "../{name}", "/../../{outside}", "../../../../../../../../{outside}")
 

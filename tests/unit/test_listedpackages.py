@@ -20,10 +20,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stages.layers.listed_packages import WIDTH, ListedPackages, StagePlaces, Table, entry_of
 from stages.layers.store import Store
 from stages.repositories import package_index
 from stages.repositories.apt_lists import list_name
-from stages.repositories.listed_packages import WIDTH, ListedPackages, StagePlaces, Table, entry_of
 from stages.repositories.package_index import ListedFile
 from stages.repositories.state import State
 

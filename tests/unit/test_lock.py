@@ -18,17 +18,17 @@ from hypothesis import strategies as st
 from blockdev.core.errors import BuildError, UsageError
 from builder.request import lock_file
 from builder.request.lock_file import LockFile
-from builder.request.prepare import LockWish
+from builder.request.wish import LockWish
+from stages.layers.package_lists import SavedLists, delivered
 from stages.layers.prune import prune
 from stages.layers.store import Store
 from stages.lock import pins, replay
-from stages.lock.installed_packages import identities, installed, signed_indices
 from stages.protocol.lock_record import Locking, Used, UsedPackage, UsedRepository
 from stages.protocol.request import Request
 from stages.repositories import snapshot
 from stages.repositories.apt_lists import archive_of, hashes, list_name, look_up
-from stages.repositories.package_lists import SavedLists, delivered
 from stages.repositories.state import Repository, State
+from stages.tree.installed_packages import identities, installed, signed_indices
 
 INDEX = "http://mirror.localhost/debian/dists/trixie/InRelease"
 SUM = "0123456789abcdef" * 4

@@ -23,7 +23,8 @@ from blockdev.core.errors import BuildError, UsageError
 from blockdev.layout.model import FileSystem, GroupPlan, Layout, LogicalPlan, LuksPlan
 from blockdev.layout.options import Options
 from blockdev.layout.plan import plan
-from blockdev.privileged import device_mapper, filesystems, ledger, loops, release, run, scripts
+from blockdev.privileged import device_mapper, filesystems, ledger, loops, release, run
+from stages.outputs.disk import scripts
 
 MIB = 1 << 20
 IMAGE = ledger.Image("/x/.image0-1.part", 7, 8)

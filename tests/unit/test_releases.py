@@ -10,10 +10,11 @@ import pytest
 
 from blockdev.core.errors import UsageError
 from builder.elements import catalogue
-from builder.request.prepare import Wish, prepare
+from builder.request.prepare import prepare
 from builder.request.releases.check import distribution_of
 from builder.request.releases.support import judge, own_source
 from builder.request.releases.table import ALL, DISTRIBUTIONS
+from builder.request.wish import Wish
 from qemu.architecture import ARCHITECTURES
 from stages.element.environment_defaults import declared
 from stages.element.resolve import BUILTIN, Element, find_elements

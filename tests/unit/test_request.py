@@ -14,7 +14,8 @@ from blockdev.core.errors import UsageError
 from builder.build.agent_code import code
 from builder.build.request_archive import request_archive
 from builder.destination import side_folder_of
-from builder.request.prepare import Wish, elements_path, mirrors, parse_arch, parse_output, prepare, variables
+from builder.request.prepare import elements_path, mirrors, parse_arch, parse_output, prepare, variables
+from builder.request.wish import Wish
 from qemu.architecture import native
 from stages.agent.bootstrap import files_of
 from stages.element.resolve import BUILTIN

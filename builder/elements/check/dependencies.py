@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from blockdev.core.suggest import nearest
 from builder.elements.check.finding import ERROR, NOTE, WARNING, Finding
-from stages.element.resolve import Element, nearest
+from stages.element.resolve import Element
 
 FILES = ("element-deps", "element-provides")
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from blockdev.core.errors import UsageError
+from blockdev.core.suggest import nearest
 from builder.elements.check.finding import ERROR, WARNING, Finding, refused
 from stages.element.package_installs import PHASES, Rule, check_pkg_map, check_rule, conditions, read_document, rules
-from stages.element.resolve import Element, nearest
+from stages.element.resolve import Element
 
 INSTALLS = ("package-installs.json", "package-installs.yaml")
 KEYS = ("phase", "uninstall", "build-only", "installtype", "arch", "not-arch", "dib_python_version", "when")

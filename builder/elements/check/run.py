@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blockdev.core.errors import UsageError
+from blockdev.core.suggest import nearest
 from builder.elements.check import (
     conflicts,
     dependencies,
@@ -17,7 +18,7 @@ from builder.elements.check import (
     yaml_files,
 )
 from builder.elements.check.finding import ERROR, WARNING, Finding, order
-from stages.element.resolve import Element, find_elements, nearest
+from stages.element.resolve import Element, find_elements
 
 
 @dataclass(frozen=True)

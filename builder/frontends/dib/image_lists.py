@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 
 from blockdev.core import yaml_document
 from blockdev.core.errors import UsageError
+from blockdev.core.suggest import nearest
 from blockdev.core.yaml_document import Document
-from stages.element.resolve import nearest
 
 ARCHITECTURES = ("aarch64", "amd64", "arm64", "armhf", "powerpc", "ppc64", "ppc64el", "ppc64le", "s390x", "x86_64")
 TYPES = ("qcow2", "tar", "tgz", "squashfs", "vhd", "docker", "aci", "raw")

@@ -259,7 +259,7 @@ def chosen(images: Sequence[Image], names: Sequence[str]) -> list[Image]:
         return list(images)
     from fnmatch import fnmatchcase
 
-    from stages.element.resolve import nearest
+    from blockdev.core.suggest import nearest
 
     for name in names:
         if not any(fnmatchcase(image.name, name) or image.key == name for image in images):

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from blockdev.core.suggest import nearest
 from builder.frontends.images_file.read import Entry, File, Matrix, Text
 from builder.frontends.images_file.schema import IMAGE
-from stages.element.resolve import nearest
 
 _OWN = ("extends", "abstract")  # what nobody inherits
 _TEMPLATE = re.compile(r"\$\{\{\s*(?:matrix\.)?([A-Za-z_][A-Za-z0-9_-]*)\s*\}\}")

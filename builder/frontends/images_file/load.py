@@ -17,7 +17,8 @@ from builder.frontends.images_file.image import Image, images_of
 from builder.frontends.images_file.read import is_list, read
 
 if TYPE_CHECKING:
-    from builder.request.prepare import Prepared, Wish
+    from builder.request.prepare import Prepared
+    from builder.request.wish import Wish
 
 
 def load(files: Sequence[Path], destination: Path, elements_path: str = "") -> list[Image]:

@@ -11,11 +11,11 @@ from typing import Any, NoReturn
 import yaml
 
 from blockdev.core.errors import UsageError
+from blockdev.core.suggest import nearest
 from blockdev.core.yaml_document import check_size
 from builder.frontends.images_file import schema
 from builder.frontends.images_file.schema import Key
 from builder.request.prepare import NAME
-from stages.element.resolve import nearest
 
 _MERGE = "tag:yaml.org,2002:merge"
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from datetime import date
 
 from blockdev.core.errors import UsageError
+from blockdev.core.suggest import nearest
 from builder.request.releases.table import DISTRIBUTIONS, Distribution, Release
-from stages.element.resolve import nearest
 
 # Variables with which the user names the source of the distribution's packages, or of its tree.
 OWN_SOURCES = (

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from blockdev.core.atomic_file import remove_tree, write_file
 from stages.layers.overlay import mounted
 from stages.layers.store import Store
-from stages.outputs.artifact import MANIFEST, Writer, manifest
+from stages.outputs.artifact import Writer
 from stages.outputs.delivery import Sent
-from stages.outputs.exporter import DESCRIBED, FinishedTree
 from stages.outputs.finished import read_done, write_done
+from stages.outputs.finished_tree import DESCRIBED, MANIFEST, FinishedTree, manifest
 from stages.outputs.slim.apply import apply
 from stages.outputs.slim.changes import finish
 from stages.outputs.slim.policy import Policy, find, parse

@@ -18,7 +18,7 @@ from stages.element import dib_runtime
 from stages.element.hooks import HookFile, merge
 from stages.layers.hooks_folder import write_hooks
 from stages.layers.store import Store
-from stages.outputs.exporter import FinishedTree
+from stages.outputs.finished_tree import FinishedTree
 from stages.outputs.formats.archives import write_tar
 from stages.outputs.slim.changes import Finish
 from stages.plan.plan import generated, own_scripts
@@ -75,6 +75,7 @@ def assemble(
     from blockdev.privileged.release import release_left_over
     from blockdev.privileged.run import Job
     from blockdev.privileged.run import assemble as run
+    from stages.outputs.disk.scripts import run_on_disk
 
     ledgers = store.root / LEDGERS
     ledgers.mkdir(exist_ok=True)
@@ -97,6 +98,7 @@ def assemble(
         seed=request.disk["options"]["seed"],
         hidden=store.root,
         own=place,
+        scripts=run_on_disk,
     )
     return run(job, lambda text: emit("note", text=text))
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from blockdev.core import syscalls
 from blockdev.core.errors import BuildError
 from blockdev.filesystems.tools import find
+from blockdev.privileged.run import Job, Mounted
 from stages.element import dib_runtime
 from stages.element.hooks import PHASES, SCRIPT_NAME, Phase, script_order
 from stages.sandbox.paths import HOOKS_INSIDE
@@ -326,3 +327,16 @@ def tidy(root: Path) -> None:
 def _children(root: Path, name: str) -> list[Path]:
     folder = root / name
     return sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
+
+
+def run_on_disk(job: Job, disk: Mounted) -> None:
+    """Run a job's scripts on its mounted disk, phase by phase; all is on the disk before each of them."""
+    runner = Scripts(disk.root, job.hooks, job.beside, job.environment, job.element_of, disk.show, job.hidden, job.own)
+    with kernel_folders(disk.root, disk.devices.values()):
+        disk.flush()
+        runner.run(PRE_FINALISE, disk.variables)
+        disk.flush()
+        runner.run(FINALISE, disk.variables)
+        disk.flush()
+        runner.run(CLEANUP, {**disk.variables, "TARGET_ROOT": str(disk.root)})
+    tidy(disk.root)

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Protocol
 
 from blockdev.core.atomic_file import write_file
+from stages.layers.package_lists import INDEX, SavedLists
 from stages.layers.store import Store
 from stages.repositories import package_index
 from stages.repositories.apt_lists import folder_of, list_name
 from stages.repositories.package_index import APK, APT, PACMAN, RPM, ListedFile, PackageList
-from stages.repositories.package_lists import INDEX, SavedLists
 from stages.repositories.state import State
 
 FOLDER = "listed"  # in the store's cache
@@ -87,7 +87,7 @@ class StagePlaces:
 
 @dataclass(frozen=True)
 class SavedPlaces:
-    """The lists that are saved for locks (``stages.repositories.package_lists``), in the place of a stage's."""
+    """The lists that are saved for locks (``stages.layers.package_lists``), in the place of a stage's."""
 
     saved: SavedLists
 

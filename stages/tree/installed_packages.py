@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from blockdev.core.digest import digest
 from blockdev.core.rooted_path import inside, is_regular
-from stages.plan.key import digest
 from stages.protocol.lock_record import UsedPackage, UsedRepository
 from stages.repositories.apt_lists import Identity, archive_of, folder_of, hashes, list_name, look_up
 from stages.repositories.apt_sources import deb822, one_line

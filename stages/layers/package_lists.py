@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from stages.layers.store import Store
-from stages.lock.installed_packages import SignedIndex
 from stages.protocol.lock_record import UsedRepository
 from stages.repositories.apt_lists import folder_of, hashes, list_name
 from stages.repositories.state import SAVED_LISTS
+from stages.tree.installed_packages import SignedIndex
 
 INDEX = "InRelease"
 CHUNK = 1 << 20  # bytes

@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.layers.package_lists import READERS, write_checked
 from stages.repositories import package_index
 from stages.repositories.apt_lists import folder_of
 from stages.repositories.package_index import APT, PackageList
-from stages.repositories.package_lists import READERS, write_checked
 from stages.repositories.state import METALINK, MIRRORLIST, Patience, State, first_mirror, open_address
 
 LARGEST = 1 << 30  # bytes of a list

@@ -1,0 +1,12 @@
+"""What a person may have meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A hint naming what the user may have meant, or an empty string."""
+    close = difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else ""
