@@ -1,10 +1,11 @@
 """``python3 -m blockdev.privileged FOLDER``: the privileged assembly as a program.
 
 The folder has ``layout.json`` (``blockdev.layout.json``), ``environment.json`` (variables of scripts) and ``hooks/``,
-for those who run scripts (:func:`main`), ``tree.tar`` or ``tree/``; and, where there are any, ``elements.json`` (element by ``phase.d/script``) and
-``job.json`` with ``epoch`` and ``seed``. Passphrases of encrypted containers come as one JSON object (base64 by name)
-on standard input where the layout has such containers. It gets ``images/DISK.raw``, ``beside/`` and ``done.json``
-(images, root hashes, remarks). Ledgers are in ``FOLDER/ledgers``, or in the folder that ``--ledgers`` names.
+for those who run scripts (:func:`main`), ``tree.tar`` or ``tree/``; and, where there are any, ``elements.json``
+(element by ``phase.d/script``) and ``job.json`` with ``epoch`` and ``seed``. Passphrases of encrypted containers come
+as one JSON object (base64 by name) on standard input where the layout has such containers. It gets
+``images/DISK.raw``, ``beside/`` and ``done.json`` (images, root hashes, remarks). Ledgers are in ``FOLDER/ledgers``, or
+in the folder that ``--ledgers`` names.
 Exit status: 0; 1 the build failed; 2 the job is wrong.
 """
 
