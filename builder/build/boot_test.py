@@ -8,7 +8,7 @@ from pathlib import Path
 from blockdev.configuration import types
 from blockdev.core.errors import UsageError
 from blockdev.layout.model import DiskLayout
-from builder.request.prepare import Prepared
+from builder.request.prepare import PreparedBuild
 from stages.protocol.request import DISK_TYPES
 
 _STARTS_BY_BIOS = ("amd64", "i386")
@@ -16,7 +16,7 @@ _STARTS_BY_BIOS = ("amd64", "i386")
 _READ_BY_QEMU = tuple(kind for kind in DISK_TYPES if not kind.startswith("raw."))
 
 
-def image_of(prepared: Prepared) -> Path:
+def image_of(prepared: PreparedBuild) -> Path:
     """The disk image among a request's outputs that a machine can be started from; UsageError where there is none."""
     for output, target in zip(prepared.request.outputs, prepared.targets, strict=True):
         if output.type in _READ_BY_QEMU:
@@ -34,7 +34,7 @@ def firmware_for(disk: DiskLayout, arch: str) -> str:
     return "both" if bios and uefi else "uefi" if uefi else "bios"
 
 
-def run(prepared: Prepared, firmware: str | None, show: Callable[[str], None]) -> Iterable[str]:
+def run(prepared: PreparedBuild, firmware: str | None, show: Callable[[str], None]) -> Iterable[str]:
     """Start the image; yields a sentence for each firmware that it came up with. Raises BuildError where it did not.
 
     ``firmware`` None: what its disk is made for.

@@ -25,7 +25,7 @@ PRIVILEGED_ENGINES = ("podman", "docker")
 
 
 @dataclass
-class Agent:
+class BuildContainer:
     """The agent in a build container of one engine.
 
     ``image`` is the build image's reference, ``note`` is told what takes a while on the host.
@@ -61,7 +61,7 @@ class Agent:
             device_mapper=self.device_mapper,
         )
 
-    def for_disks(self, disk: Mapping[str, Any]) -> Agent:
+    def for_disks(self, disk: Mapping[str, Any]) -> BuildContainer:
         """The same agent in the build image that has the tools for disks, with the rights that this one needs."""
         return dataclasses.replace(
             self,

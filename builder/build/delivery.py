@@ -23,7 +23,7 @@ from stages.protocol.emit import Event
 from stages.protocol.request import DISK_TYPES
 
 if TYPE_CHECKING:
-    from builder.build.client import Agent
+    from builder.build.client import BuildContainer
     from builder.describe.documents import Describer
 
 
@@ -57,8 +57,10 @@ class Arrivals:
     ``replace``: files at their places may go, whoever wrote them.
     """
 
-    def __init__(self, agent: Agent, targets: Sequence[Path], describer: Describer, *, replace: bool = False) -> None:
-        self._agent = agent
+    def __init__(
+        self, container: BuildContainer, targets: Sequence[Path], describer: Describer, *, replace: bool = False
+    ) -> None:
+        self._container = container
         self._targets = targets
         self._describer = describer
         self._replace = replace
@@ -78,9 +80,9 @@ class Arrivals:
         if event["output"] != asked:
             raise BuildError(f"the build container made {event['output']!r} where {asked} was asked for")
         folder = self._partials.enter_context(destination.partial(target))
-        stream: Iterable[bytes] | Path = self._while_wanted(self._agent.fetch(event["path"]))
+        stream: Iterable[bytes] | Path = self._while_wanted(self._container.fetch(event["path"]))
         if event["output"] in DISK_TYPES:  # large: no detour through a stream where there is a short way
-            stream = self._agent.local(event["path"]) or stream
+            stream = self._container.local(event["path"]) or stream
         beside = functools.partial(self._beside, event)
         more = {
             f"{ARTIFACT}-{disk}": disk_target(target, disk, destination.SUFFIXES[event["output"]])
@@ -111,7 +113,7 @@ class Arrivals:
 
     def _check(self, event: Event) -> None:
         """Take no place for an output's but its own folder of the store, and no name of a disk that is a path."""
-        path, store = PurePosixPath(event["path"]), PurePosixPath(self._agent.engine.store)
+        path, store = PurePosixPath(event["path"]), PurePosixPath(self._container.engine.store)
         if path.parent != store / "outputs" or not _FOLDER.match(path.name):
             raise BuildError(f"the build container named {event['path']!r} for an output, which is none of its store's")
         if not all(_DISK.match(disk) for disk in event.get("more", [])):
@@ -138,7 +140,7 @@ class Arrivals:
         target = folder.absolute() / f"{name or FILES}.side-files"
         place = self._partials.enter_context(destination.partial(target))
         try:
-            self._side = destination.bring_side_files(self._agent.fetch(event["path"]), place, folder, name)
+            self._side = destination.bring_side_files(self._container.fetch(event["path"]), place, folder, name)
         except OSError as error:
             raise space.explained(error, target) from error
         return ["/".join(parts) for parts in self._side.files]
@@ -171,7 +173,7 @@ class Arrivals:
         """Close an image's tree with root's own programs to other users, where they could come to it."""
         options = self._describer.prepared.request.outputs[arrival.event["index"]].options
         if options.get("closed", "yes") == "yes" and destination.close_tree(tree, arrival.target):
-            self._agent.note(f"{arrival.target} is for root alone (mode 0700; -o dir,closed=no leaves it open)")
+            self._container.note(f"{arrival.target} is for root alone (mode 0700; -o dir,closed=no leaves it open)")
 
     def __enter__(self) -> Arrivals:
         return self

@@ -10,7 +10,7 @@ from builder.host_state.probe_results import cache_folder
 from stages.protocol.request import Request
 
 if TYPE_CHECKING:
-    from builder.build.client import Agent
+    from builder.build.client import BuildContainer
 
 
 def loaded_name(request: Request) -> str:
@@ -19,13 +19,13 @@ def loaded_name(request: Request) -> str:
     return tag if "/" in tag or ":" in tag else f"localhost/{request.name.lower()}:{tag}"
 
 
-def load_image(agent: Agent, path: str, request: Request) -> str:
+def load_image(container: BuildContainer, path: str, request: Request) -> str:
     """Load the docker-archive that the store has at ``path``; what to tell the user of it."""
     name = loaded_name(request)
     with destination.partial(load_folder() / "load") as folder:
-        destination.place(agent.fetch(path), "docker-archive", folder / "image.tar")
-        agent.engine.load(folder / "image.tar", name)
-    return f"{name} (images of {agent.engine.name})"
+        destination.place(container.fetch(path), "docker-archive", folder / "image.tar")
+        container.engine.load(folder / "image.tar", name)
+    return f"{name} (images of {container.engine.name})"
 
 
 def load_folder() -> Path:

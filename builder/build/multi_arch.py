@@ -14,14 +14,14 @@ from builder import destination
 from builder.build.run import keep_lock, produce
 from builder.describe import documents
 from builder.destination import FILES, is_files
-from builder.request.prepare import Prepared, parse_arch, parse_output, prepare
-from builder.request.wish import Wish
+from builder.request.options import BuildOptions
+from builder.request.prepare import PreparedBuild, parse_arch, parse_output, prepare
 from stages.outputs.formats import oci_layout
 from stages.outputs.formats.archives import write_oci_archive
 from stages.protocol.request import DISK_TYPES, Output
 
 if TYPE_CHECKING:
-    from builder.build.run import Conversation
+    from builder.build.run import BuildSession
 
 INDEXED = ("oci", "oci-archive")  # outputs that can hold several architectures; of the others each gets its own
 
@@ -34,7 +34,7 @@ class Part:
     """
 
     arch: str
-    prepared: Prepared
+    prepared: PreparedBuild
     layouts: dict[int, Path]
     rest: dict[Path, Path]
 
@@ -44,7 +44,7 @@ def _with(output: Output, kind: str, place: Path) -> str:
     return ",".join([kind, *(f"{name}={value}" for name, value in options.items())])
 
 
-def _part(wish: Wish, arch: str, name: str, folder: Path) -> Part:
+def _part(wish: BuildOptions, arch: str, name: str, folder: Path) -> Part:
     """The build for one architecture, all of whose outputs land in ``folder`` first."""
     texts, layouts, rest = [], {}, {}
     for number, text in enumerate(wish.outputs):
@@ -62,11 +62,11 @@ def _part(wish: Wish, arch: str, name: str, folder: Path) -> Part:
     return Part(arch, prepare("build", replace(wish, arch=arch, outputs=tuple(texts), name=name)), layouts, rest)
 
 
-def _target(output: Output, arch: str, name: str, wish: Wish) -> Path:
+def _target(output: Output, arch: str, name: str, wish: BuildOptions) -> Path:
     return destination.target_of(output, f"{name}-{arch}", wish.destination)
 
 
-def check(wish: Wish, arches: Sequence[str]) -> Prepared:
+def check(wish: BuildOptions, arches: Sequence[str]) -> PreparedBuild:
     """Refuse what cannot be, before any build; the request for the first architecture, with the final targets."""
     if len(set(arches)) != len(arches) or not all(arches):
         raise UsageError(f"--arch {','.join(arches)} names one twice, or none", hint="--arch amd64,arm64")
@@ -91,9 +91,9 @@ def check(wish: Wish, arches: Sequence[str]) -> Prepared:
 
 
 def build(
-    wish: Wish,
+    wish: BuildOptions,
     arches: Sequence[str],
-    converse: Callable[[Prepared], Conversation],
+    open_session: Callable[[PreparedBuild], BuildSession],
     *,
     say: Callable[[str], None],
 ) -> list[Path]:
@@ -109,9 +109,9 @@ def build(
         parts = [_part(wish, parse_arch(arch), name, folder) for arch in arches]
         done = []
         for part in parts:
-            conversation = converse(part.prepared)
-            produce(part.prepared, conversation, load=False, folder=wish.destination, say=lambda _: None)
-            done.append((part.prepared, conversation))
+            session = open_session(part.prepared)
+            produce(part.prepared, session, load=False, folder=wish.destination, say=lambda _: None)
+            done.append((part.prepared, session))
         keep_lock(done, say)
         coming: dict[Path, Path] = {}
         places, said = [], []

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from blockdev.core.errors import BuildError
 from builder import destination
 from builder.build.boundary import REFUSED, Boundary, Offered, offered
-from builder.build.client import Agent
+from builder.build.client import BuildContainer
 from builder.build.delivery import Arrivals
 from builder.build.load import load_folder, load_image, loaded_name
 from builder.build.request_archive import request_archive
@@ -20,7 +20,7 @@ from builder.build.source_paths import named
 from builder.describe import documents
 from builder.destination import FILES
 from builder.progress.report import Log, Reporter, closing, failure
-from builder.request.prepare import Prepared
+from builder.request.prepare import PreparedBuild
 from builder.request.store_size import bounds
 from stages.protocol.emit import Event
 from stages.protocol.request import Output, Request
@@ -41,10 +41,10 @@ class FailedError(Exception):
 
 
 @dataclass
-class Conversation:
+class BuildSession:
     """Follows the events of one request: shows them, opens shells at breaks, remembers outputs and errors."""
 
-    agent: Agent
+    container: BuildContainer
     reporter: Reporter
     log: Log
     again: Sequence[str]  # the command line of a shell with the same request, for the report of a failure
@@ -94,7 +94,7 @@ class Conversation:
             self.assembly = event["job"]
         elif kind == "break":
             with self.reporter.paused():
-                self.agent.enter(event["session"])
+                self.container.enter(event["session"])
             send("continue")
         elif kind == "end":
             self.end = event
@@ -120,24 +120,24 @@ class Conversation:
         return kind in ("want", "used", "vendor")
 
     def ask(
-        self, request: Request, archive: bytes, then: Callable[[], tuple[Agent, bytes] | None] = lambda: None
+        self, request: Request, archive: bytes, then: Callable[[], tuple[BuildContainer, bytes] | None] = lambda: None
     ) -> None:
         """Ask ``request``, packed in ``archive``, and follow to the end.
 
         Raises BuildError or FailedError after saying what went wrong. After an answer without a fault ``then`` may name
         another agent and what to ask it.
         """
-        self._boundary = Boundary(request, self.agent.engine.store)
+        self._boundary = Boundary(request, self.container.engine.store)
         self._offered = offered(request, self.beside, self.large)
         if self.exchange:
-            self.exchange.fetch = self.agent.fetch
-            self.agent.images = self.exchange.images
+            self.exchange.fetch = self.container.fetch
+            self.container.images = self.exchange.images
             self.exchange.begin()
         try:
-            status = self.agent.ask(archive, self.on_event, self.on_chatter)
+            status = self.container.ask(archive, self.on_event, self.on_chatter)
             if status == 0 and (following := then()):
-                agent, archive = following
-                status = agent.ask(archive, self.on_event, self.on_chatter)
+                container, archive = following
+                status = container.ask(archive, self.on_event, self.on_chatter)
         finally:
             self._offered.close()
             self.reporter.close()
@@ -145,10 +145,10 @@ class Conversation:
             if self.exchange:
                 self.exchange.close()
         if self.failed:
-            self.agent.note(failure(self.failed, self.log.path, self.again))
+            self.container.note(failure(self.failed, self.log.path, self.again))
         if self.error:
-            if self.agent.debug:
-                self.agent.note(self.error["trace"])
+            if self.container.debug:
+                self.container.note(self.error["trace"])
             found = BuildError(self.error["what"], where=self.error["where"], hint=self.error["hint"])
             found.exit_status = self.error["status"]
             raise found
@@ -157,7 +157,7 @@ class Conversation:
                 hint = f"the log: {self.log.path}"
                 raise BuildError(
                     f"the build container ended with status {status}",
-                    where=f"engine {self.agent.engine.name}",
+                    where=f"engine {self.container.engine.name}",
                     hint=hint,
                 )
             raise FailedError(1 if self.failed else status)
@@ -165,15 +165,15 @@ class Conversation:
 
 
 def build(
-    prepared: Prepared, conversation: Conversation, *, load: bool, folder: Path, say: Callable[[str], None]
+    prepared: PreparedBuild, session: BuildSession, *, load: bool, folder: Path, say: Callable[[str], None]
 ) -> None:
     """Build, bring the outputs to their places, keep the lock that is wanted, and say where all is."""
-    produce(prepared, conversation, load=load, folder=folder, say=say)
-    keep_lock([(prepared, conversation)], say)
+    produce(prepared, session, load=load, folder=folder, say=say)
+    keep_lock([(prepared, session)], say)
 
 
 def produce(
-    prepared: Prepared, conversation: Conversation, *, load: bool, folder: Path, say: Callable[[str], None]
+    prepared: PreparedBuild, session: BuildSession, *, load: bool, folder: Path, say: Callable[[str], None]
 ) -> None:
     """Build, bring the outputs to their places, and say where they are; side outputs go to ``folder``."""
     memory = destination.memory()
@@ -187,40 +187,39 @@ def produce(
         documents.check(output, target, memory, replace=prepared.replace)
     for place in {place.parent for place in prepared.targets} | {folder.absolute(), load_folder()}:
         destination.sweep(place)
-    agent = conversation.agent
+    container = session.container
     request = dataclasses.replace(
         request,
         outputs=tuple(wanted),
-        image=agent.digest(),
-        caches=conversation.caches,
+        image=container.digest(),
+        caches=session.caches,
         arguments={**request.arguments, **bounds()},
     )
     for sentence in prepared.notes:
-        agent.note(sentence)
+        container.note(sentence)
     if reasons := request.disk.get("privileged"):
-        agent.require_privilege(reasons)
+        container.require_privilege(reasons)
         for reason in reasons:
-            agent.note(f"privileged block-device stage: {reason}")
+            container.note(f"privileged block-device stage: {reason}")
         for reason in request.disk.get("network", ()):
-            agent.note(f"privileged block-device stage, with a network: {reason}")
+            container.note(f"privileged block-device stage, with a network: {reason}")
         if request.disk.get("device_mapper"):
-            agent.note("privileged block-device stage, with all of the machine's block devices: for the device mapper")
+            what = "with all of the machine's block devices: for the device mapper"
+            container.note(f"privileged block-device stage, {what}")
     if request.disk:
-        request = dataclasses.replace(request, disk={**request.disk, "image": agent.for_disks({}).digest()})
-    describer = documents.Describer(
-        prepared, request.image, lambda: conversation.used or request.locking.locked or None
-    )
+        request = dataclasses.replace(request, disk={**request.disk, "image": container.for_disks({}).digest()})
+    describer = documents.Describer(prepared, request.image, lambda: session.used or request.locking.locked or None)
     beside: list[str] = []
     side_folder = prepared.side_folder or folder
-    with Arrivals(agent, prepared.targets, describer, replace=prepared.replace) as arrivals:
-        conversation.on_output = arrivals.begin
-        conversation.on_written = arrivals.tell
-        conversation.ask(
+    with Arrivals(container, prepared.targets, describer, replace=prepared.replace) as arrivals:
+        session.on_output = arrivals.begin
+        session.on_written = arrivals.tell
+        session.ask(
             request,
             request_archive(request, prepared.elements, prepared.given),
-            lambda: _assembly(conversation, request, prepared),
+            lambda: _assembly(session, request, prepared),
         )
-        for event in (event for event in conversation.outputs if event["output"] == FILES):
+        for event in (event for event in session.outputs if event["output"] == FILES):
             beside = arrivals.bring_side_files(event, side_folder, "" if prepared.side_folder else request.name)
         if prepared.files and not beside:
             raise BuildError(
@@ -228,37 +227,37 @@ def produce(
                 hint="name an element that leaves files beside the image (ramdisk, baremetal), or another output",
             )
         arrivals.finish(memory)
-    finished = _in_order(conversation.outputs)
+    finished = _in_order(session.outputs)
     for sentence in () if prepared.side_folder else destination.moved_aside(beside, request.name):
-        agent.note(sentence)
+        container.note(sentence)
     for path in () if prepared.targets else beside:
         say(f"{FILES}: {destination.shown(str((side_folder / path).absolute()))}")
     places = [str(target) for target in prepared.targets]
     if load:
-        places.append(load_image(agent, finished[-1]["path"], request))
-    for sentence in conversation.exchange.finish() if conversation.exchange else ():
+        places.append(load_image(container, finished[-1]["path"], request))
+    for sentence in session.exchange.finish() if session.exchange else ():
         say(sentence)
-    say(closing(conversation.end, finished, places))
+    say(closing(session.end, finished, places))
 
 
-def _assembly(conversation: Conversation, request: Request, prepared: Prepared) -> tuple[Agent, bytes] | None:
+def _assembly(session: BuildSession, request: Request, prepared: PreparedBuild) -> tuple[BuildContainer, bytes] | None:
     """The block-device stage, where the build asked for it: an agent in the image for disks, and its request."""
-    if conversation.assembly is None:
+    if session.assembly is None:
         return None
-    arguments = {"job": json.dumps(conversation.assembly), "passphrases": json.dumps(dict(prepared.passphrases))}
+    arguments = {"job": json.dumps(session.assembly), "passphrases": json.dumps(dict(prepared.passphrases))}
     asked = dataclasses.replace(request, command="assemble", arguments=arguments)
     elements = prepared.elements if request.disk.get("privileged") else ()
-    return conversation.agent.for_disks(request.disk), request_archive(asked, elements, prepared.given)
+    return session.container.for_disks(request.disk), request_archive(asked, elements, prepared.given)
 
 
-def keep_lock(builds: Sequence[tuple[Prepared, Conversation]], say: Callable[[str], None]) -> None:
+def keep_lock(builds: Sequence[tuple[PreparedBuild, BuildSession]], say: Callable[[str], None]) -> None:
     """Write one lock over the builds of one request, for an architecture each, where it is wanted; say where it is."""
     first = builds[0][0]
     if not first.request.locking.report:
         return
     from builder.request import lock_file
 
-    vendored = [each.agent.fetch(each.vendored) for _, each in builds if each.vendored]
+    vendored = [each.container.fetch(each.vendored) for _, each in builds if each.vendored]
     used = {prepared.request.arch: each.used for prepared, each in builds}
     for line in lock_file.keep(first.locks, first.request, used, vendored):
         say(line)
@@ -268,30 +267,30 @@ def _in_order(events: Sequence[Event]) -> list[Event]:
     return sorted((event for event in events if event["output"] != "files"), key=lambda event: int(event["index"]))
 
 
-def shell(prepared: Prepared, conversation: Conversation, at: str, command: Sequence[str]) -> int:
+def shell(prepared: PreparedBuild, session: BuildSession, at: str, command: Sequence[str]) -> int:
     """Build up to a stage, then open a shell or run a command there; returns its exit status."""
     arguments = {**({"command": json.dumps(list(command))} if command else {}), **bounds()}
     request = dataclasses.replace(
         prepared.request,
         stop_at=at,
-        image=conversation.agent.digest(),
+        image=session.container.digest(),
         arguments=arguments,
-        caches=conversation.caches,
+        caches=session.caches,
     )
-    conversation.ask(request, request_archive(request, prepared.elements, prepared.given))
-    return conversation.agent.enter(conversation.result["session"])
+    session.ask(request, request_archive(request, prepared.elements, prepared.given))
+    return session.container.enter(session.result["session"])
 
 
-def plan(prepared: Prepared, conversation: Conversation) -> list[Event]:
+def plan(prepared: PreparedBuild, session: BuildSession) -> list[Event]:
     """The plan's stages, with hits, misses and reasons."""
-    request = dataclasses.replace(prepared.request, image=conversation.agent.digest(), caches=conversation.caches)
-    conversation.ask(request, request_archive(request, prepared.elements, prepared.given))
-    found: list[Event] = conversation.result["stages"]
+    request = dataclasses.replace(prepared.request, image=session.container.digest(), caches=session.caches)
+    session.ask(request, request_archive(request, prepared.elements, prepared.given))
+    found: list[Event] = session.result["stages"]
     return found
 
 
-def cache(conversation: Conversation, arguments: dict[str, str]) -> Any:
+def cache(session: BuildSession, arguments: dict[str, str]) -> Any:
     """What the cache command answers."""
     request = Request("cache", arguments=arguments)
-    conversation.ask(request, request_archive(request, ()))
-    return conversation.result
+    session.ask(request, request_archive(request, ()))
+    return session.result

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from blockdev.core.errors import BuildError, UsageError
 from builder.describe.generate import PROVENANCE, SUFFIXES
-from builder.request.prepare import EPOCH, Prepared
-from builder.request.wish import Wish
+from builder.request.options import BuildOptions
+from builder.request.prepare import EPOCH, PreparedBuild
 from stages.redaction.patterns import WITHHELD
 
 if TYPE_CHECKING:
-    from builder.build.run import Conversation
+    from builder.build.run import BuildSession
 
 REBUILT = "rebuilt.oci"
 
@@ -82,7 +82,9 @@ def find(image: Path, digest: str) -> Provenance:
     return found
 
 
-def wish(provenance: Provenance, folder: Path, *, settings: Sequence[str], elements_path: str, offline: bool) -> Wish:
+def wish(
+    provenance: Provenance, folder: Path, *, settings: Sequence[str], elements_path: str, offline: bool
+) -> BuildOptions:
     """The same request again, from scratch, into ``folder``; ``settings`` add to what the provenance tells."""
     asked = provenance.asked
     given = {text.partition("=")[0] for text in settings}
@@ -100,7 +102,7 @@ def wish(provenance: Provenance, folder: Path, *, settings: Sequence[str], eleme
         options["slim"] = str(policy) if word == options.get("slim") else options["slim"]
     options |= {"documents": "yes", "dest": str(folder / REBUILT)}
     output = ",".join(["oci", *(f"{name}={value}" for name, value in options.items())])
-    return Wish(
+    return BuildOptions(
         elements=tuple(asked["elements"]),
         outputs=(output,),
         name=asked["name"],
@@ -129,7 +131,9 @@ def moved(then: Provenance, now: Provenance) -> list[str]:
     return said
 
 
-def report(image: Path, arch: str, options: Mapping[str, Any], converse: Callable[[Prepared], Conversation]) -> str:
+def report(
+    image: Path, arch: str, options: Mapping[str, Any], open_session: Callable[[PreparedBuild], BuildSession]
+) -> str:
     """Rebuild and compare; returns a sentence where the same came out, raises BuildError with the difference else."""
     from builder.build.run import build
     from builder.inspection import compare
@@ -147,7 +151,7 @@ def report(image: Path, arch: str, options: Mapping[str, Any], converse: Callabl
             offline=options["offline"],
         )
         prepared = prepare("build", again)
-        build(prepared, converse(prepared), load=False, folder=folder / "beside", say=lambda _: None)
+        build(prepared, open_session(prepared), load=False, folder=folder / "beside", say=lambda _: None)
         rebuilt = folder / REBUILT
         now = find(rebuilt, manifest_digest(rebuilt, ""))
         if now.digest == digest:

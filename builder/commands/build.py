@@ -16,10 +16,10 @@ from builder.commands.image import pushing_of
 from builder.commands.options import (
     cache_from_option,
     cache_options,
-    converse,
     disk_options,
     log_options,
     note,
+    open_session,
     output_options,
     push_options,
     request_options,
@@ -28,9 +28,9 @@ from builder.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from builder.build.run import Conversation
-    from builder.request.prepare import Prepared
-    from builder.request.wish import Wish
+    from builder.build.run import BuildSession
+    from builder.request.options import BuildOptions
+    from builder.request.prepare import PreparedBuild
 
 
 class CommandAfterDashes(click.Command):
@@ -130,9 +130,9 @@ def _build_one(options: dict[str, Any]) -> None:
         prepared = prepare("build", wish)
         _check_boot_test(options, prepared)
         _check_load(options["engine"], load=options["load"])
-        conversation = converse(prepared, options)
-        _check_load(conversation.agent.engine.name, load=options["load"])  # "auto" may have become the host
-        run(prepared, conversation, load=options["load"], folder=options["destination"], say=say)
+        session = open_session(prepared, options)
+        _check_load(session.container.engine.name, load=options["load"])  # "auto" may have become the host
+        run(prepared, session, load=options["load"], folder=options["destination"], say=say)
         places = list(prepared.targets)
         if options["boot_test"]:
             from builder.build import boot_test
@@ -147,7 +147,7 @@ def _build_one(options: dict[str, Any]) -> None:
         tell(type="pushed", reference=pushed.pinned)
 
 
-def _check_boot_test(options: dict[str, Any], prepared: Prepared) -> None:
+def _check_boot_test(options: dict[str, Any], prepared: PreparedBuild) -> None:
     if options["boot_test"]:
         from builder.build import boot_test
 
@@ -156,7 +156,7 @@ def _check_boot_test(options: dict[str, Any], prepared: Prepared) -> None:
         raise UsageError("--firmware is for --boot-test", hint="add --boot-test, or leave it out")
 
 
-def _build_several(wish: Wish, options: dict[str, Any], say: Callable[[str], None]) -> list[Path]:
+def _build_several(wish: BuildOptions, options: dict[str, Any], say: Callable[[str], None]) -> list[Path]:
     from builder.build.multi_arch import build as run
 
     if options["boot_test"]:
@@ -164,8 +164,8 @@ def _build_several(wish: Wish, options: dict[str, Any], say: Callable[[str], Non
     if options["load"]:
         raise UsageError("--load takes an image of one architecture", hint="name one with --arch")
 
-    def answer(prepared: Prepared) -> Conversation:
-        return converse(prepared, {**options, "arch": prepared.request.arch})
+    def answer(prepared: PreparedBuild) -> BuildSession:
+        return open_session(prepared, {**options, "arch": prepared.request.arch})
 
     return run(wish, options["arch"].split(","), answer, say=say)
 
@@ -197,7 +197,7 @@ def plan(*, as_json: bool, **options: Any) -> None:
             replace=options["replace"],
         ),
     )
-    stages = ask(prepared, converse(prepared, options, quiet=True))
+    stages = ask(prepared, open_session(prepared, options, quiet=True))
     click.echo(json.dumps(stages, indent=1) if as_json else plan_table(stages))
 
 
@@ -218,4 +218,4 @@ def shell(context: click.Context, /, *, at: str, **options: Any) -> NoReturn:
 
     prepared = prepare("shell", wish_of(options))
     command = context.meta.get("command", ())
-    sys.exit(enter(prepared, converse(prepared, options, quiet=True), at, command))
+    sys.exit(enter(prepared, open_session(prepared, options, quiet=True), at, command))

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from blockdev.core.errors import BuildError, UsageError
-from builder.commands.options import converse, engine_options
+from builder.commands.options import engine_options, open_session
 from builder.request.store_size import bytes_of
 
 
@@ -22,7 +22,7 @@ def cache() -> None:
 def _ask_cache(options: dict[str, Any], **arguments: str) -> Any:
     from builder.build.run import cache as ask
 
-    return ask(converse(None, options, quiet=True), arguments)
+    return ask(open_session(None, options, quiet=True), arguments)
 
 
 @cache.command()
@@ -106,12 +106,12 @@ def prune(
         arguments["older_than"] = str(seconds_of(older_than))
     if max_size is not None:
         arguments["max_bytes"] = str(bytes_of(max_size))
-    conversation = converse(None, options, quiet=True)
-    data = ask(conversation, arguments)
+    session = open_session(None, options, quiet=True)
+    data = ask(session, arguments)
     removed = f"{data['records']} stages, {data['layers']} layers and {data['outputs']} outputs"
     click.echo(f"removed {removed}: {size(data['freed'])} freed")
     age = 0.0 if everything else seconds_of(older_than) if older_than is not None else usage.UNUSED
-    for image in usage.prune(conversation.agent.engine, ensure.references(), age):
+    for image in usage.prune(session.container.engine, ensure.references(), age):
         click.echo(f"removed the build image {image}")
 
 

@@ -59,19 +59,19 @@ def _layout(options: dict[str, Any], tree: int) -> Any:
     from blockdev.configuration import source
     from blockdev.configuration.read import read
     from blockdev.layout.plan import plan as lay_out
-    from builder.request.disk import DiskWish, options_of
+    from builder.request.disk import DiskOptions, options_of
+    from builder.request.options import BuildOptions
     from builder.request.prepare import parse_arch, parse_output, resolve_elements, variables
-    from builder.request.wish import Wish
 
     environment = os.environ
     arch = parse_arch(options["arch"])
-    wish = DiskWish(**disk_wish(options))
+    wish = DiskOptions(**disk_wish(options))
     found = variables(options["settings"], "", environment, {})
     if wish.configuration:
         found[source.VARIABLE] = f"file://{Path(wish.configuration).absolute()}"
     elements = []
     if options["elements"]:
-        asked = Wish(options["elements"], arch=arch, elements_path=options["elements_path"])
+        asked = BuildOptions(options["elements"], arch=arch, elements_path=options["elements_path"])
         elements = [
             (element.name, element.path)
             for element in resolve_elements(asked, environment, [parse_output("raw")])[0].elements

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blockdev.core.errors import UsageError
-from builder.commands.options import converse, engine_options, note, push_options
+from builder.commands.options import engine_options, note, open_session, push_options
 
 if TYPE_CHECKING:
     from builder.registry.push import Pushing
@@ -61,7 +61,7 @@ def verify_image(*, image: Path, arch: str, **options: Any) -> None:
     from builder.build.verify import report
 
     options |= {"progress": "plain", "log": None}
-    click.echo(report(image, arch, options, lambda prepared: converse(prepared, options, quiet=True)))
+    click.echo(report(image, arch, options, lambda prepared: open_session(prepared, options, quiet=True)))
 
 
 @click.command("size")

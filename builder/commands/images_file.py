@@ -16,7 +16,7 @@ import click
 from click.core import ParameterSource
 
 from blockdev.core.errors import BuildError, UsageError
-from builder.commands.options import converse, exchange_of, note
+from builder.commands.options import exchange_of, note, open_session
 from stages.protocol.request import DISK_TYPES
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from builder.fleet.run import Runner
     from builder.frontends.images_file.image import Image
     from builder.frontends.images_file.load import Planned
-    from builder.request.prepare import Prepared
+    from builder.request.prepare import PreparedBuild
     from stages.protocol.emit import Event
 
 Command = Callable[..., Any]
@@ -297,13 +297,13 @@ def plan_images(options: Mapping[str, Any], *, as_json: bool) -> None:
         click.echo(shared_stages.as_text(plans, whole=options["whole"]))
 
 
-def plans_of(requests: Mapping[str, Prepared], options: Mapping[str, Any]) -> dict[str, list[Event]]:
+def plans_of(requests: Mapping[str, PreparedBuild], options: Mapping[str, Any]) -> dict[str, list[Event]]:
     """The plans of requests by name, asked side by side."""
     from builder.build.run import plan
     from builder.fleet.schedule import limits
 
-    def ask(prepared: Prepared) -> list[Event]:
-        return plan(prepared, converse(prepared, dict(options), quiet=True))
+    def ask(prepared: PreparedBuild) -> list[Event]:
+        return plan(prepared, open_session(prepared, dict(options), quiet=True))
 
     with ThreadPoolExecutor(limits(None).cpus) as pool:
         return dict(zip(requests, pool.map(ask, requests.values()), strict=True))

@@ -14,10 +14,10 @@ from blockdev.core.errors import UsageError
 from stages.protocol.request import OUTPUT_TYPES
 
 if TYPE_CHECKING:
-    from builder.build.run import Conversation
+    from builder.build.run import BuildSession
     from builder.remote_cache.session import Exchange
-    from builder.request.prepare import Prepared
-    from builder.request.wish import Wish
+    from builder.request.options import BuildOptions
+    from builder.request.prepare import PreparedBuild
     from stages.redaction.redaction import Redaction
 
 ENGINES = ("auto", "podman", "docker", "podman-socket", "docker-socket", "host")
@@ -268,8 +268,8 @@ def slim(options: dict[str, Any]) -> str:
     return NO_SLIM if options["no_slim"] else str(options["slim"])
 
 
-def wish_of(options: dict[str, Any], **more: Any) -> Wish:
-    from builder.request.wish import LockWish, Wish
+def wish_of(options: dict[str, Any], **more: Any) -> BuildOptions:
+    from builder.request.options import BuildOptions, LockOptions
 
     if not options["elements"] and not options["base"]:
         raise UsageError("no element is named", hint="`dib-ctr elements` lists all there are; or --from IMAGE")
@@ -286,15 +286,15 @@ def wish_of(options: dict[str, Any], **more: Any) -> Wish:
         "no_cache",
         "offline",
     )
-    locks = LockWish(options.get("lock"), options["locked"], options.get("vendor"), options["snapshot"])
-    return Wish(**{name: options[name] for name in names}, locks=locks, disk=disk_wish(options), **more)
+    locks = LockOptions(options.get("lock"), options["locked"], options.get("vendor"), options["snapshot"])
+    return BuildOptions(**{name: options[name] for name in names}, locks=locks, disk=disk_wish(options), **more)
 
 
-def converse(prepared: Prepared | None, options: dict[str, Any], *, quiet: bool = False) -> Conversation:
+def open_session(prepared: PreparedBuild | None, options: dict[str, Any], *, quiet: bool = False) -> BuildSession:
     """The agent of the chosen engine, and who shows what it says."""
     from builder import engines
-    from builder.build.client import Agent
-    from builder.build.run import Conversation
+    from builder.build.client import BuildContainer
+    from builder.build.run import BuildSession
     from builder.build_image.ensure import purpose_of
     from builder.progress.event_channel import tell, told
     from builder.progress.report import Log, Plain, reporter
@@ -307,15 +307,15 @@ def converse(prepared: Prepared | None, options: dict[str, Any], *, quiet: bool 
     engine = engines.select(options["engine"], options.get("host", ""))
     foreign = prepared is not None and not runs(native(), prepared.request.arch)
     purpose = purpose_of(prepared.build_image if prepared else "", foreign=foreign)
-    agent = Agent(engine, purpose, note, options["debug"])
+    container = BuildContainer(engine, purpose, note, options["debug"])
     log = Log.open(options.get("log"), prepared.request.name if prepared else "cache")
     tell(type="log-file", path=str(log.path))
     shown = Plain(out=sys.stderr, github=False) if quiet else told(reporter(options.get("progress", "plain")))
     beside = prepared.locks.locked.parent if prepared and prepared.locks.locked else Path()
     if prepared is None:
-        return Conversation(agent, shown, log, again(options), beside)
-    return Conversation(
-        agent,
+        return BuildSession(container, shown, log, again(options), beside)
+    return BuildSession(
+        container,
         shown,
         log,
         again(options, prepared.redaction),

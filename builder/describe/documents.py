@@ -10,7 +10,7 @@ from typing import Any
 from blockdev.core.errors import BuildError, UsageError
 from builder import destination
 from builder.destination import checksum_files
-from builder.request.prepare import Prepared
+from builder.request.prepare import PreparedBuild
 from stages.protocol.emit import Event
 from stages.protocol.request import Output, Request
 
@@ -63,7 +63,7 @@ def asked(request: Request, output: Output) -> dict[str, Any]:
 class Describer:
     """Describes the outputs of one request; ``lock`` tells what the build used, where that is known."""
 
-    prepared: Prepared
+    prepared: PreparedBuild
     build_image: str
     lock: Callable[[], Mapping[str, Any] | None] = lambda: None
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from blockdev.core.errors import BuildError
 from builder.build import run as build
-from builder.build.client import Agent
+from builder.build.client import BuildContainer
 from builder.build_image.ensure import DEBIAN
 from builder.engines.protocol import Engine
 from builder.progress.report import Log
+from builder.request.options import BuildOptions
 from builder.request.prepare import prepare
-from builder.request.wish import Wish
 from stages.protocol.emit import Event
 
 ELEMENT = "doctor-tree"
@@ -119,7 +119,7 @@ def _build(engine: Engine) -> list[tuple[str, bool, str]]:
         folder = Path(name)
         write_element(folder / "elements" / ELEMENT)
         output = folder / "tree.tar"
-        wish = Wish(
+        wish = BuildOptions(
             (ELEMENT,),
             outputs=(f"tar,dest={output}",),
             destination=folder,
@@ -128,10 +128,10 @@ def _build(engine: Engine) -> list[tuple[str, bool, str]]:
         )
         prepared = prepare("build", wish, {}, lambda _: None)
         events = Events()
-        agent = Agent(engine, DEBIAN, lambda _: None)
-        conversation = build.Conversation(agent, events, Log.open(folder / "log", ELEMENT), ())
+        container = BuildContainer(engine, DEBIAN, lambda _: None)
+        session = build.BuildSession(container, events, Log.open(folder / "log", ELEMENT), ())
         try:
-            build.produce(prepared, conversation, load=False, folder=folder, say=lambda _: None)
+            build.produce(prepared, session, load=False, folder=folder, say=lambda _: None)
             said = _missing(output)
         except (BuildError, build.FailedError) as error:
             said = _said(events, error)

@@ -15,7 +15,7 @@ from typing import Any
 
 from blockdev.core.errors import UsageError
 from builder.frontends.images_file.load import Planned
-from builder.request.prepare import Prepared
+from builder.request.prepare import PreparedBuild
 from qemu.architecture import ARCHITECTURES, runs
 from stages.element.environment import initial
 from stages.element.environment_defaults import declared
@@ -46,7 +46,7 @@ class Group:
         return self.images[0] + (f" and {more} more" if more else "")
 
 
-def static_keys(prepared: Prepared) -> tuple[str, ...]:
+def static_keys(prepared: PreparedBuild) -> tuple[str, ...]:
     """The stages of a request by what can be known of them without an engine."""
     elements = [(element.name, element.path) for element in prepared.elements]
     asked = asked_variables(elements)

@@ -44,7 +44,7 @@ _NO_TREE = 0
 
 
 @dataclass(frozen=True)
-class DiskWish:
+class DiskOptions:
     """Options of the command line, as typed ("" where they were not given)."""
 
     image_size: str = ""
@@ -90,7 +90,7 @@ def describe(
     arch: str,
     elements: Sequence[Element],
     variables: Mapping[str, str],
-    wish: DiskWish,
+    wish: DiskOptions,
     outputs: Sequence[Output],
     environment: Mapping[str, str],
 ) -> Disk:
@@ -158,7 +158,7 @@ def _with_network(elements: Sequence[Element]) -> Iterator[str]:
                 yield f"element {script.element}: {script.path} names a downloader or a package tool"
 
 
-def _check_privileged(reasons: Sequence[str], wish: DiskWish, outputs: Sequence[Output]) -> None:
+def _check_privileged(reasons: Sequence[str], wish: DiskOptions, outputs: Sequence[Output]) -> None:
     if not wish.privileged:
         raise UsageError(
             f"this disk cannot be made without privileges: {'; '.join(reasons)}",
@@ -177,7 +177,7 @@ def _check_privileged(reasons: Sequence[str], wish: DiskWish, outputs: Sequence[
         )
 
 
-def options_of(wish: DiskWish, variables: Mapping[str, str], environment: Mapping[str, str], seed: str) -> Options:
+def options_of(wish: DiskOptions, variables: Mapping[str, str], environment: Mapping[str, str], seed: str) -> Options:
     """The options of a layout from the command line, else from diskimage-builder's variables."""
 
     def given(option: str, *names: str) -> str:

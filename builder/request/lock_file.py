@@ -24,8 +24,8 @@ from blockdev.core.atomic_file import write_file
 from blockdev.core.errors import BuildError, UsageError
 from blockdev.core.open_beneath import open_beneath
 from builder import destination
+from builder.request.options import LockOptions
 from builder.request.redact import redaction_of
-from builder.request.wish import LockWish
 from stages.element.environment import SERVICES
 from stages.layers.package_lists import CHUNK, INDEX, saved_name
 from stages.protocol.lock_record import Locking, Used
@@ -143,7 +143,7 @@ def _was(before: str | None, now: str | None) -> str:
     return f"is {now!r}, and was not set" if before is None else f"is {now!r}, and was {before!r}"
 
 
-def with_locks(request: Request, wish: LockWish, environment: Mapping[str, str]) -> Request:
+def with_locks(request: Request, wish: LockOptions, environment: Mapping[str, str]) -> Request:
     """The request with what the user asked of locks; raises UsageError for what cannot be, before anything runs."""
     for target in (wish.lock, wish.vendor and wish.vendor / FILE):
         if target is not None:
@@ -277,7 +277,9 @@ def _vendor(stream: Iterable[bytes], folder: Path, named: Collection[str]) -> No
         kept.remember_all(files.coming, {})
 
 
-def keep(wish: LockWish, request: Request, used: Mapping[str, Any], vendored: Sequence[Iterable[bytes]]) -> list[str]:
+def keep(
+    wish: LockOptions, request: Request, used: Mapping[str, Any], vendored: Sequence[Iterable[bytes]]
+) -> list[str]:
     """Write the lock of a build that has succeeded, and beside it what it used; returns lines that say where.
 
     ``used`` has what was used by architecture, as the build containers said it, ``vendored`` folders of files as tars.

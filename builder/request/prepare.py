@@ -16,11 +16,11 @@ from blockdev.core.errors import BuildError, UsageError
 from blockdev.core.suggest import nearest
 from builder.destination import FILES, check_targets, is_files, side_folder_of, target_of
 from builder.request.host_files import file_digest, given_files
+from builder.request.options import BuildOptions, LockOptions
 from builder.request.redact import check_names, redaction_of, secrets_of
 from builder.request.releases import check as releases
 from builder.request.releases.support import ended
 from builder.request.substitutes import CONTAINERFILE, for_engines, stand_ins, with_stand_ins
-from builder.request.wish import LockWish, Wish
 from qemu.architecture import ARCHITECTURES, canonical, native
 from stages.element.environment import SERVICES
 from stages.element.files import check_links
@@ -65,7 +65,7 @@ VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedBuild:
     """A checked request, the elements that go with it, and where each of its outputs will lie (in the same order).
 
     ``passphrases`` (in base64) are those of encrypted containers by name; they are no part of the request. ``given``
@@ -79,7 +79,7 @@ class Prepared:
     request: Request
     elements: tuple[Element, ...]
     targets: tuple[Path, ...]
-    locks: LockWish = field(default_factory=LockWish)
+    locks: LockOptions = field(default_factory=LockOptions)
     passphrases: Mapping[str, str] = field(default_factory=dict)
     given: Mapping[str, Path] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -265,7 +265,7 @@ def elements_path(given: str, environment: Mapping[str, str]) -> list[Path]:
 
 
 def resolve_elements(
-    wish: Wish, environment: Mapping[str, str], outputs: Sequence[Output] = ()
+    wish: BuildOptions, environment: Mapping[str, str], outputs: Sequence[Output] = ()
 ) -> tuple[Resolution, list[Output], tuple[str, ...]]:
     """Find and resolve the wished elements, and those that a bootable disk among the outputs needs.
 
@@ -300,19 +300,22 @@ def _is_for_disk(outputs: Sequence[Output]) -> bool:
     return any(output.type in DISK_TYPES for output in outputs)
 
 
-def _disk_of(wish: Wish, request: Request, found: Resolution, environment: Mapping[str, str]) -> Disk | None:
+def _disk_of(wish: BuildOptions, request: Request, found: Resolution, environment: Mapping[str, str]) -> Disk | None:
     """What the request says of a disk, where its elements or outputs speak of any."""
     speaks = _is_for_disk(request.outputs) or "DIB_BLOCK_DEVICE_CONFIG" in request.variables or wish.disk
     if not speaks and not any("block-device" in element.provides for element in found.elements):
         return None
-    from builder.request.disk import DiskWish, describe  # only now: it reads YAML, whose library takes its time to load
+    from builder.request.disk import (
+        DiskOptions,
+        describe,
+    )  # only now: it reads YAML, whose library takes its time to load
 
-    wished = DiskWish(**wish.disk)
+    wished = DiskOptions(**wish.disk)
     return describe(request.name, request.arch, found.elements, request.variables, wished, request.outputs, environment)
 
 
 def _base_of(
-    wish: Wish, found: Resolution | None, settings: Mapping[str, str], on_note: Callable[[str], None]
+    wish: BuildOptions, found: Resolution | None, settings: Mapping[str, str], on_note: Callable[[str], None]
 ) -> Base | None:
     """The image that the build is to begin with, fetched or built where it is not at hand.
 
@@ -359,7 +362,7 @@ def _check_locked_base(request: Request) -> None:
         )
 
 
-def _and(wish: Wish, *elements: str) -> Wish:
+def _and(wish: BuildOptions, *elements: str) -> BuildOptions:
     return replace(wish, elements=tuple(dict.fromkeys((*wish.elements, *filter(None, elements)))))
 
 
@@ -369,10 +372,10 @@ def _tell(text: str) -> None:
 
 def prepare(
     command: str,
-    wish: Wish,
+    wish: BuildOptions,
     environment: Mapping[str, str] = os.environ,
     on_note: Callable[[str], None] = _tell,
-) -> Prepared:
+) -> PreparedBuild:
     """Check everything that can be checked before a container runs; raises UsageError.
 
     ``on_note`` hears at once what takes a while: fetching or building the image that the build begins with.
@@ -428,7 +431,7 @@ def prepare(
         given={place: file_digest(file) for place, file in sorted(given.items())},
         secrets=secrets_of(names, found.elements, request.variables, given, environment),
     )
-    if wish.locks != LockWish():
+    if wish.locks != LockOptions():
         from builder.request.lock_file import with_locks
 
         request = with_locks(request, wish.locks, environment)
@@ -436,7 +439,7 @@ def prepare(
         request = _with_base(request, base)
         _check_locked_base(request)
     passphrases = disk.passphrases if disk else {}
-    return Prepared(
+    return PreparedBuild(
         request=request,
         elements=found.elements,
         targets=targets,

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from blockdev.core.errors import BuildError
 from builder.build import boundary
 from builder.build.boundary import PIECE, REFUSED, Boundary, Offered, offered
-from builder.build.client import Agent
-from builder.build.run import Conversation, FailedError
+from builder.build.client import BuildContainer
+from builder.build.run import BuildSession, FailedError
 from builder.engines.protocol import Container, EngineError, OnLine
 from builder.progress.report import Log, Plain
 from builder.remote_cache.index import Entry
@@ -97,13 +97,13 @@ class Host:
 
     def __init__(self, folder: Path, lines: list[str], request: Request = REQUEST, **more: Any) -> None:
         self.engine = Engine(lines)
-        agent = Agent(cast("Any", self.engine), "debian", lambda _: None)
+        container = BuildContainer(cast("Any", self.engine), "debian", lambda _: None)
         with (folder / "log").open("w") as log, (folder / "out").open("w") as out:
             shown = Plain(out=out)
-            self.conversation = Conversation(agent, shown, Log(folder / "log", log), ["dib-ctr"], **more)
+            self.session = BuildSession(container, shown, Log(folder / "log", log), ["dib-ctr"], **more)
             self.error = ""
             try:
-                self.conversation.ask(request, b"")
+                self.session.ask(request, b"")
             except (BuildError, FailedError) as error:
                 self.error = str(error)
 
@@ -246,7 +246,7 @@ def test_what_it_did_ask_for_passes(tmp_path: Path) -> None:
     ]
     host = Host(tmp_path, said(*events))
     assert host.error == ""
-    assert [event["path"] for event in host.conversation.outputs] == [OUTPUT["path"]] * 2
+    assert [event["path"] for event in host.session.outputs] == [OUTPUT["path"]] * 2
 
 
 @pytest.mark.parametrize("events", [[], [PLAN, OUTPUT], [PLAN, OUTPUT, END], [PLAN, END]])
@@ -420,4 +420,4 @@ def test_whatever_a_container_sends(
     assert {path: path.read_bytes() for path in before} == before
     assert {path.name for path in folder.iterdir()} <= {"secret", "lock", "large", "log", "out"}
     assert all(path.startswith(f"{STORE}/work/") for path in host.engine.fetched)
-    assert set(map(type, host.conversation.outputs)) <= {dict}
+    assert set(map(type, host.session.outputs)) <= {dict}

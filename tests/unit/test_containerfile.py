@@ -11,8 +11,8 @@ from builder.base_image import build_context, choose, recipe
 from builder.base_image.containerfile import Image, instructions, read
 from builder.base_image.fetch import Base
 from builder.base_image.inspect import Facts
+from builder.request.options import BuildOptions
 from builder.request.prepare import resolve_elements
-from builder.request.wish import Wish
 from stages.element.resolve import BUILTIN, Element, find_elements
 
 TEXT = """# syntax=whatever
@@ -214,7 +214,7 @@ def test_a_containerfile_element_that_calls_an_engine_is_stood_in_for(tmp_path: 
     (tmp_path / "containerfile/root.d").mkdir(parents=True)
     (tmp_path / "containerfile/root.d/08-containerfile").write_text("#!/bin/bash\npodman build .\n")
     (tmp_path / "containerfile/element-provides").write_text("operating-system\n")
-    found, _, notes = resolve_elements(Wish(("containerfile",), elements_path=str(tmp_path)), {})
+    found, _, notes = resolve_elements(BuildOptions(("containerfile",), elements_path=str(tmp_path)), {})
     assert found.operating_system.name == "base-image"
     assert any("no container engine is in a build container" in note for note in notes)
 

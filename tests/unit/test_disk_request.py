@@ -9,9 +9,9 @@ import pytest
 
 from blockdev.core.errors import UsageError
 from builder.build import boot_test
-from builder.request.disk import DiskWish, options_of
-from builder.request.prepare import Prepared, parse_output, prepare
-from builder.request.wish import Wish
+from builder.request.disk import DiskOptions, options_of
+from builder.request.options import BuildOptions
+from builder.request.prepare import PreparedBuild, parse_output, prepare
 from stages.element.environment import initial
 from stages.protocol.request import DISK_TYPES, Request
 
@@ -28,8 +28,10 @@ LAYOUT = """
 
 def prepared(
     *elements: str, outputs: tuple[str, ...] = ("qcow2",), environment: dict[str, str] | None = None, **more: Any
-) -> Prepared:
-    return prepare("build", Wish(elements, outputs=outputs, destination=Path("/tmp"), **more), environment or {})
+) -> PreparedBuild:
+    return prepare(
+        "build", BuildOptions(elements, outputs=outputs, destination=Path("/tmp"), **more), environment or {}
+    )
 
 
 def test_a_tree_for_containers_is_for_no_disk() -> None:
@@ -80,11 +82,13 @@ def test_refused_before_anything_runs(environment: dict[str, str], message: str)
 
 
 def test_options_go_before_variables() -> None:
-    found = options_of(DiskWish(image_size="3"), {"DIB_IMAGE_SIZE": "5", "FS_TYPE": "xfs"}, {"ROOT_LABEL": "mine"}, "")
+    found = options_of(
+        DiskOptions(image_size="3"), {"DIB_IMAGE_SIZE": "5", "FS_TYPE": "xfs"}, {"ROOT_LABEL": "mine"}, ""
+    )
     assert (found.size, found.root_type, found.root_label) == (3 << 30, "xfs", "mine")
-    found = options_of(DiskWish(extra_size="500", mkfs_options="-m 1  -O ^64bit"), {}, {}, "")
+    found = options_of(DiskOptions(extra_size="500", mkfs_options="-m 1  -O ^64bit"), {}, {}, "")
     assert (found.extra, found.root_options) == (500 << 20, ("-m", "1", "-O", "^64bit"))
-    assert options_of(DiskWish(image_size="2500MiB"), {}, {}, "").size == 2500 << 20
+    assert options_of(DiskOptions(image_size="2500MiB"), {}, {}, "").size == 2500 << 20
 
 
 @pytest.mark.parametrize("kind", DISK_TYPES)

@@ -11,8 +11,8 @@ import pytest
 
 from blockdev.core.errors import UsageError
 from builder.base_image import choose
+from builder.request.options import BuildOptions
 from builder.request.prepare import prepare
-from builder.request.wish import Wish
 from stages.element.files import check_links, read_file
 from stages.element.resolve import Element, find_elements
 
@@ -86,7 +86,7 @@ def test_a_link_out_of_the_elements_is_refused(evil: Path, make: Callable[[Path]
 def test_it_is_refused_before_any_work(evil: Path) -> None:
     chain(evil)
     with pytest.raises(UsageError, match=rf"{evil}/a is a link to .*/private/key, which lies in no elements path"):
-        prepare("build", Wish(("evil",), elements_path=str(evil.parent)), {})
+        prepare("build", BuildOptions(("evil",), elements_path=str(evil.parent)), {})
 
 
 def test_a_link_into_an_elements_path_that_the_user_named_is_followed(evil: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from blockdev.core.errors import BuildError, UsageError
 from builder.request import lock_file
 from builder.request.lock_file import LockFile
-from builder.request.wish import LockWish
+from builder.request.options import LockOptions
 from stages.layers.package_lists import SavedLists, delivered
 from stages.layers.prune import prune
 from stages.layers.store import Store
@@ -187,7 +187,7 @@ def test_a_locked_request_takes_the_locks_mirrors_and_not_this_machines(tmp_path
         "DIB_CTR_APT_OPTIONS": "Acquire::Retries 5;",
     }
     file = written(tmp_path)
-    request = lock_file.with_locks(dataclasses.replace(REQUEST, variables=here), LockWish(locked=file), {})
+    request = lock_file.with_locks(dataclasses.replace(REQUEST, variables=here), LockOptions(locked=file), {})
     assert request.variables == {
         "DIB_RELEASE": "trixie",
         "DIB_CTR_DEBIAN_MIRROR": "http://mirror.localhost/debian",
@@ -199,10 +199,10 @@ def test_a_locked_request_takes_the_locks_mirrors_and_not_this_machines(tmp_path
 
 def test_where_nothing_can_be_written_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is a folder"):
-        lock_file.with_locks(REQUEST, LockWish(lock=tmp_path), {})
+        lock_file.with_locks(REQUEST, LockOptions(lock=tmp_path), {})
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="is not a folder"):
-        lock_file.with_locks(REQUEST, LockWish(vendor=tmp_path / "file"), {})
+        lock_file.with_locks(REQUEST, LockOptions(vendor=tmp_path / "file"), {})
 
 
 def test_packages_that_differ_are_named() -> None:

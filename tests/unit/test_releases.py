@@ -10,11 +10,11 @@ import pytest
 
 from blockdev.core.errors import UsageError
 from builder.elements import catalogue
+from builder.request.options import BuildOptions
 from builder.request.prepare import prepare
 from builder.request.releases.check import distribution_of
 from builder.request.releases.support import judge, own_source
 from builder.request.releases.table import ALL, DISTRIBUTIONS
-from builder.request.wish import Wish
 from qemu.architecture import ARCHITECTURES
 from stages.element.environment_defaults import declared
 from stages.element.resolve import BUILTIN, Element, find_elements
@@ -182,13 +182,13 @@ def test_a_variable_is_read_from_its_usual_forms(tmp_path: Path, line: str, give
 
 def test_a_request_is_refused_before_any_work_starts() -> None:
     with pytest.raises(UsageError, match="has no release 'trixi'"):
-        prepare("build", Wish(("debian-minimal",), release="trixi"), {})
+        prepare("build", BuildOptions(("debian-minimal",), release="trixi"), {})
     with pytest.raises(UsageError, match="Fedora 44 is not made for armhf"):
-        prepare("plan", Wish(("fedora-minimal",), arch="armv7l"), {})
+        prepare("plan", BuildOptions(("fedora-minimal",), arch="armv7l"), {})
 
 
 def test_the_day_is_that_of_the_sources() -> None:
-    wish = Wish(("debian-minimal",), release="bullseye", arch="amd64")
+    wish = BuildOptions(("debian-minimal",), release="bullseye", arch="amd64")
     assert prepare("build", wish, {"SOURCE_DATE_EPOCH": "1700000000"}).notes == ()
     (note,) = prepare("build", wish, {"SOURCE_DATE_EPOCH": "1800000000"}).notes
     assert note == "Debian bullseye is at the end of its life: no security updates since 2026-08-31"
@@ -196,7 +196,7 @@ def test_the_day_is_that_of_the_sources() -> None:
 
 def test_a_mirror_of_ones_own_has_what_it_has() -> None:
     given = {"DIB_DISTRIBUTION_MIRROR": "http://127.0.0.1:1/debian"}
-    (note,) = prepare("build", Wish(("debian-minimal",), release="acme", arch="amd64"), given).notes
+    (note,) = prepare("build", BuildOptions(("debian-minimal",), release="acme", arch="amd64"), given).notes
     assert "one of your own" in note
 
 

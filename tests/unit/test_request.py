@@ -14,8 +14,8 @@ from blockdev.core.errors import UsageError
 from builder.build.agent_code import code
 from builder.build.request_archive import request_archive
 from builder.destination import side_folder_of
+from builder.request.options import BuildOptions
 from builder.request.prepare import elements_path, mirrors, parse_arch, parse_output, prepare, variables
-from builder.request.wish import Wish
 from qemu.architecture import native
 from stages.agent.bootstrap import files_of
 from stages.element.resolve import BUILTIN
@@ -34,8 +34,8 @@ def found_mirrors(etc: Path, environment: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in found.items() if name != "DIB_CTR_APT_OPTIONS"}
 
 
-def wish(tmp_path: Path, *elements: str, outputs: tuple[str, ...] = (), **more: object) -> Wish:
-    return Wish(elements or ("debian-minimal",), outputs, destination=tmp_path, **more)  # type: ignore[arg-type]
+def wish(tmp_path: Path, *elements: str, outputs: tuple[str, ...] = (), **more: object) -> BuildOptions:
+    return BuildOptions(elements or ("debian-minimal",), outputs, destination=tmp_path, **more)  # type: ignore[arg-type]
 
 
 # -- outputs

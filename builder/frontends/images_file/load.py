@@ -17,8 +17,8 @@ from builder.frontends.images_file.image import Image, images_of
 from builder.frontends.images_file.read import is_list, read
 
 if TYPE_CHECKING:
-    from builder.request.prepare import Prepared
-    from builder.request.wish import Wish
+    from builder.request.options import BuildOptions
+    from builder.request.prepare import PreparedBuild
 
 
 def load(files: Sequence[Path], destination: Path, elements_path: str = "") -> list[Image]:
@@ -67,14 +67,14 @@ class Planned:
     """An image with its request for each of its architectures."""
 
     image: Image
-    requests: tuple[Prepared, ...]
+    requests: tuple[PreparedBuild, ...]
 
     @property
-    def prepared(self) -> Prepared:
+    def prepared(self) -> PreparedBuild:
         """The request for the first architecture."""
         return self.requests[0]
 
-    def by_name(self) -> dict[str, Prepared]:
+    def by_name(self) -> dict[str, PreparedBuild]:
         """The requests by the image's name, with the architecture where there are several."""
         if len(self.requests) == 1:
             return {self.image.name: self.requests[0]}
@@ -138,7 +138,7 @@ def request_words(image: Image) -> tuple[tuple[str, ...], dict[str, str]]:
     return (*translation.arguments, "--", *translation.elements), {**environment, **translation.variables}
 
 
-def _requests(words: Sequence[str], environment: Mapping[str, str]) -> tuple[Prepared, ...]:
+def _requests(words: Sequence[str], environment: Mapping[str, str]) -> tuple[PreparedBuild, ...]:
     """The requests of these words, as ``dib-ctr build`` would check them."""
     from builder.build import multi_arch
     from builder.request.prepare import prepare
@@ -151,7 +151,7 @@ def _requests(words: Sequence[str], environment: Mapping[str, str]) -> tuple[Pre
     return tuple(prepare("plan", replace(wish, arch=arch), environment) for arch in arches)
 
 
-def _wish(words: Sequence[str]) -> Wish:
+def _wish(words: Sequence[str]) -> BuildOptions:
     import click
 
     from builder.commands import build

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class LockWish:
+class LockOptions:
     """What the user asked of locks: files to write and to read (``builder.request.lock_file``), a snapshot's time."""
 
     lock: Path | None = None
@@ -18,7 +18,7 @@ class LockWish:
 
 
 @dataclass(frozen=True)
-class Wish:
+class BuildOptions:
     """What the user asked for, as typed: the options that build, plan and shell share, and build's own."""
 
     elements: tuple[str, ...]
@@ -37,8 +37,8 @@ class Wish:
     break_outside: bool = False
     slim: str = ""
     no_documents: bool = False
-    locks: LockWish = field(default_factory=LockWish)
-    disk: Mapping[str, str] = field(default_factory=dict)  # the fields of builder.request.disk.DiskWish
+    locks: LockOptions = field(default_factory=LockOptions)
+    disk: Mapping[str, str] = field(default_factory=dict)  # the fields of builder.request.disk.DiskOptions
     base: str = ""  # the image to begin with
     secrets: tuple[str, ...] = ()  # names of variables that are secret
     replace: bool = False  # files at the places of outputs may go, whoever wrote them
