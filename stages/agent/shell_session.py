@@ -15,8 +15,8 @@ from typing import Any
 
 from blockdev.core.atomic_file import remove_tree
 from stages.element.environment import PATH
-from stages.layers.builder import resolv_conf, resolving
 from stages.layers.overlay import mounted
+from stages.layers.resolver import resolv_conf, resolving
 from stages.layers.store import Store
 from stages.redaction.private import write_private
 from stages.sandbox import foreign, sandbox

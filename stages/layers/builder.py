@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 from blockdev.core import rooted_path
 from blockdev.core.digest import digest
 from blockdev.core.errors import BuildError
-from stages.element import dib_runtime
 from stages.element.cache_rules import CacheRule
-from stages.element.environment import SERVICES
 from stages.layers import variants
 from stages.layers.budget import make_room
 from stages.layers.hooks_folder import add_earlier, same_as_given, write_hooks
 from stages.layers.host_files import bring
 from stages.layers.overlay import mounted
+from stages.layers.resolver import resolv_conf, resolving
+from stages.layers.stage_environment import stage_environment
 from stages.layers.stage_output import Lines
 from stages.layers.store import Record, Store, Workplace
 from stages.plan import breakpoints
@@ -40,14 +40,8 @@ from stages.sandbox import foreign, persistent_mounts, sandbox
 from stages.sandbox.mounts import prepare_settings, remove_stand_ins
 from stages.sandbox.native_tools import Programs
 from stages.sandbox.paths import (
-    BUILD_DIR,
-    CACHES,
     HOOKS_INSIDE,
     HOOKS_OUTSIDE,
-    IMAGE_CACHE,
-    IMAGE_DIR,
-    LOCKS,
-    TARGET_ROOT,
 )
 from stages.sandbox.seccomp.policy import notes as supervised_notes
 from stages.sandbox.view import View
@@ -392,50 +386,3 @@ class Builder:
             ),
         )
         return session
-
-
-def resolv_conf() -> bytes:
-    """The build container's own resolver configuration: a service of where the build runs, never part of a layer."""
-    try:
-        return Path("/etc/resolv.conf").read_bytes()
-    except OSError:
-        return b""
-
-
-@contextmanager
-def resolving(tree: Path, content: bytes, *, also_missing: bool = False) -> Iterator[None]:
-    """Have names resolved in the tree while the context lasts: its empty resolv.conf has ``content``.
-
-    A plain file, which a script can replace or remove, as in diskimage-builder. It is empty afterwards, also where
-    a bootstrap took it over from the build container: no layer has it. ``also_missing``: make it where there is none.
-    """
-    file = (rooted_path.inside(tree, "etc") or tree / "etc") / "resolv.conf"
-    if content and also_missing and file.parent.is_dir() and not os.path.lexists(file):
-        file.touch()
-    if content and rooted_path.is_regular(file) and file.stat().st_size == 0:
-        file.write_bytes(content)
-    try:
-        yield
-    finally:
-        file = (
-            rooted_path.inside(tree, "etc") or tree / "etc"
-        ) / "resolv.conf"  # a script may have made links meanwhile
-        if content and rooted_path.is_regular(file) and file.read_bytes() == content:
-            os.truncate(file, 0)
-
-
-def stage_environment(stage: Stage, plan: Plan) -> dict[str, str]:
-    """Everything in the environment of a stage's script: the variables it names and where things are."""
-    services = {name: value for name, value in plan.environment.items() if name in SERVICES and stage.network}
-    hooks = HOOKS_INSIDE if stage.phase.inside else HOOKS_OUTSIDE
-    where = dib_runtime.places(hooks, inside=stage.phase.inside)
-    where.update(
-        TMP_MOUNT_PATH=TARGET_ROOT,
-        TMP_BUILD_DIR=BUILD_DIR,
-        TMP_IMAGE_DIR=IMAGE_DIR,
-        DIB_IMAGE_CACHE=IMAGE_CACHE,
-        DIB_LOCKFILES=LOCKS,
-    )
-    if not stage.phase.inside:
-        where.update(TARGET_ROOT=TARGET_ROOT, DIB_CTR_CACHE=CACHES)
-    return {**stage.environment, **services, **where}

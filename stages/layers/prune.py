@@ -17,8 +17,9 @@ from pathlib import Path
 from blockdev.core import locks
 from blockdev.core.atomic_file import remove_tree
 from stages.layers import pins, size_note
+from stages.layers.extent import occupied
 from stages.layers.retention import Item, Records, Wish, choose, layers_of, list_items, list_records
-from stages.layers.store import BASE, Store, occupied
+from stages.layers.store import BASE, Store
 from stages.layers.sweep import sweep
 
 

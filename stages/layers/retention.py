@@ -16,8 +16,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.layers.extent import occupied
 from stages.layers.package_cache import LISTS, PRIVATE
-from stages.layers.store import Record, Store, occupied
+from stages.layers.store import Record, Store
 from stages.repositories.state import SAVED_LISTS
 from stages.sandbox.paths import OF_SCRIPTS
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.layers.store import Record, measure
+from stages.layers.extent import measure
+from stages.layers.store import Record
 from stages.remote_cache.layer_archive import BadLayerError, NotPortableError, pack, unpack
 from stages.remote_cache.offers import Offer, chain_digest, longest
 

@@ -10,8 +10,8 @@ import pytest
 from blockdev.core.rooted_path import inside, is_regular
 from blockdev.tree.selinux import policy_of
 from stages.element.hooks import HookFile
-from stages.layers.builder import resolving
 from stages.layers.hooks_folder import add_earlier, write_hooks
+from stages.layers.resolver import resolving
 from stages.sandbox.mounts import remove_stand_ins
 from stages.tree.installed_packages import identities
 

@@ -13,7 +13,7 @@ from blockdev.core.errors import UsageError
 from stages.element.hook_checks import refuse_odd
 from stages.element.hooks import HookFile, merge, script_order
 from stages.element.source_repositories import Source
-from stages.layers.builder import stage_environment
+from stages.layers.stage_environment import stage_environment
 from stages.plan.key import key_of, why_missed
 from stages.plan.offline import CUT, offline_plan
 from stages.plan.plan import Plan, make_plan

@@ -1,0 +1,94 @@
+"""From a request to its plan: the elements' environment, the state of repositories, the stages."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from blockdev.core.errors import BuildError
+from stages.agent.work import Work
+from stages.element import dib_runtime, source_repositories
+from stages.element.environment import PATH, capture_argv, initial, parse_capture, snippets
+from stages.element.hook_checks import refuse_odd
+from stages.element.hooks import HooksTree, merge
+from stages.layers.hooks_folder import write_hooks
+from stages.lock import pins
+from stages.plan.plan import Plan, make_plan
+from stages.protocol.emit import emit, redact_with
+from stages.repositories import apt_sources, default_mirrors
+from stages.repositories.source_state import Question
+from stages.sandbox import sandbox, system
+from stages.sandbox.paths import BUILD_DIR, HOOKS_OUTSIDE
+from stages.sandbox.view import View
+
+
+def own_mirror() -> dict[str, str]:
+    """The build image's own Debian mirror: what elements fall back on where the machine that asks has none."""
+    try:
+        mirror = apt_sources.debian_mirror()
+    except BuildError:
+        return {}
+    found = {"DIB_CTR_DEBIAN_MIRROR": mirror.archive, "DIB_CTR_DEBIAN_SECURITY_MIRROR": mirror.security}
+    return {name: address for name, address in found.items() if address}
+
+
+def capture_environment(work: Work, merged: HooksTree) -> dict[str, str]:
+    """Source the elements' environment.d snippets in a sandbox without network and return what they export."""
+    variables = {
+        **own_mirror(),
+        **default_mirrors.fallbacks((folder for _, folder in work.elements), work.request.arch),
+        **initial(work.request, 0),
+        "PATH": PATH,
+        "HOME": "/root",
+        "TMP_HOOKS_PATH": HOOKS_OUTSIDE,
+    }
+    if "SOURCE_DATE_EPOCH" not in work.request.variables:
+        del variables["SOURCE_DATE_EPOCH"]
+    variables["DIB_CTR_CAPTURE"] = f"{BUILD_DIR}/cwd/capture"
+    scratch = work.scratch / "environment"
+    for name in ("tree", "cwd", "stage"):
+        (scratch / name).mkdir(parents=True)
+    hooks = write_hooks(merged, scratch / "hooks")
+    given = {path: work.given / digest for path, digest in work.request.given.items()}
+    given = {path: file for path, file in given.items() if file.is_file()}  # the others come when a stage needs them
+    tree, cwd, stage = (scratch / name for name in ("tree", "cwd", "stage"))
+    view = View(False, tree, cwd, hooks, stage, masked=(work.store.root,), given=given)
+    output = bytearray()
+    argv = capture_argv([f"{HOOKS_OUTSIDE}/{hook.path}" for hook in snippets(merged)])
+    status = sandbox.run(view, argv, variables, output.extend, stopped=work.control.gone)
+    if fault := sandbox.engine_fault(status, output.decode("utf-8", "replace")):
+        raise fault
+    if status != 0:
+        last = output.decode("utf-8", "replace").strip().splitlines()[-5:]
+        raise BuildError(
+            "the elements' environment.d could not be read:\n  " + "\n  ".join(last),
+            where="environment.d",
+            hint="correct the snippet, or set the variable it asks for with --set",
+        )
+    captured = parse_capture((scratch / "cwd" / "capture").read_bytes())
+    shutil.rmtree(scratch)
+    return captured
+
+
+def plan_request(work: Work) -> Plan:
+    """The plan of the work's request at the present state of its repositories."""
+    merged = merge(work.elements)
+    for sentence in refuse_odd(merged.values(), dict(work.elements)):
+        emit("note", text=sentence)
+    environment = capture_environment(work, merged)
+    redaction = work.redaction(environment)
+    redact_with(redaction.event)
+    files = dib_runtime.repository_files(work.elements) if source_repositories.are_fetched(merged) else {}
+    with ThreadPoolExecutor(1) as pool:
+        question = source_query(work, environment)
+        asked = pool.submit(pins.sources, work.request, source_repositories.read(files, environment), question)
+        found = pins.states(work.request, environment, work.store.root / "repositories")
+        digests = work.digests_with(redaction)
+        return make_plan(work.request, work.elements, merged, environment, found, asked.result(), digests)
+
+
+def source_query(work: Work, environment: Mapping[str, str]) -> Question:
+    folder = work.store.root / "repositories"
+    given = work.digests.of_all_given(work.request.given)
+    return Question(dict(environment), folder, given, work.request.offline, system.hidden())
