@@ -124,7 +124,8 @@ def _is_broken(number: int) -> bool:
 
 def _run(arguments: list[str], *, debug: bool) -> int:
     try:
-        cli.main(args=arguments, prog_name="dib-ctr", standalone_mode=False)
+        # (a command that runs another one, as the GitHub Action's does, gets this one's way in)
+        cli.main(args=arguments, prog_name="dib-ctr", standalone_mode=False, obj=main)
     except click.ClickException as error:
         error.show()
         return 2

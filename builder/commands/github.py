@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -14,9 +15,9 @@ from blockdev.core.errors import UsageError
 
 
 @click.command("github-action", hidden=True)
-def github_action() -> None:
+@click.pass_obj
+def github_action(main: Callable[[Sequence[str]], int]) -> None:
     """Build as the variables INPUT_* say; write GITHUB_OUTPUT and GITHUB_STEP_SUMMARY."""
-    from builder.cli import main
     from builder.frontends import github_action as github
 
     if "GITHUB_OUTPUT" not in os.environ:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from blockdev.core.beneath import parts_of
 from blockdev.core.errors import BuildError, UsageError
 from builder.inspection.limits import LARGEST_DOCUMENT
+from builder.inspection.strict_tar import Strict
 
 PIECE = 1 << 18  # bytes read at once
 MOST_FILES = 100_000  # of an archive that holds an image
@@ -116,8 +117,6 @@ class Archive:
         members: dict[str, tuple[int, int]] = {}
         links: dict[str, str] = {}
         try:
-            from builder.inspection.layers import Strict
-
             last = -1
             with _readable(path), tarfile.open(path, "r:", tarinfo=Strict) as tar:
                 for member in tar:

@@ -14,7 +14,8 @@ from typing import IO
 from blockdev.core.errors import BuildError
 from builder.inspection.blobs import AGAIN, Blob, Place, verified
 from builder.inspection.decompress import Forward, unpacked
-from builder.inspection.limits import LARGEST_HEADER, Budget, limit_of_user
+from builder.inspection.limits import Budget, limit_of_user
+from builder.inspection.strict_tar import Strict
 
 XATTR = "SCHILY.xattr."
 ENCODING = ("utf-8", "surrogateescape")
@@ -22,10 +23,6 @@ SECOND = 10**9  # nanoseconds
 BUFFER = 1 << 16  # bytes
 _TIME = re.compile(r"-?[0-9]{1,12}(\.[0-9]{0,30})?\Z")
 _LATEST = 10**12  # seconds
-_HEADERS = (
-    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
-    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
-)
 
 
 @dataclass(frozen=True)
@@ -71,22 +68,6 @@ class Member:
             for name in sorted(headers)
             if name.startswith(XATTR)
         }
-
-
-class Strict(tarfile.TarInfo):
-    """tarfile takes a broken header for the end of the archive; here it is an error, as one is that is too long."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Strict:
-        try:
-            found = super().frombuf(buf, encoding, errors)
-        except (tarfile.EOFHeaderError, tarfile.EmptyHeaderError):  # type: ignore[attr-defined]
-            raise
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(str(error)) from error
-        if found.size < 0 or (found.type in _HEADERS and found.size > LARGEST_HEADER):
-            raise tarfile.ReadError("a header is too long, or a size negative")
-        return found
 
 
 def members(place: Place, layer: Layer, read: Read | None = None, budget: Budget | None = None) -> Generator[Member]:

@@ -1,0 +1,28 @@
+"""Members of tar archives, read strictly."""
+
+from __future__ import annotations
+
+import tarfile
+
+from builder.inspection.limits import LARGEST_HEADER
+
+_HEADERS = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
+
+
+class Strict(tarfile.TarInfo):
+    """tarfile takes a broken header for the end of the archive; here it is an error, as one is that is too long."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Strict:
+        try:
+            found = super().frombuf(buf, encoding, errors)
+        except (tarfile.EOFHeaderError, tarfile.EmptyHeaderError):  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(str(error)) from error
+        if found.size < 0 or (found.type in _HEADERS and found.size > LARGEST_HEADER):
+            raise tarfile.ReadError("a header is too long, or a size negative")
+        return found

@@ -1,0 +1,82 @@
+"""The image that a build begins with, and what the request says of it."""
+
+from __future__ import annotations
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+from blockdev.core.errors import UsageError
+from builder.destination import check_targets, is_files, side_folder_of, target_of
+from builder.request.choices import parse_arch
+from builder.request.elements import image_config, resolve_elements
+from builder.request.host_files import file_digest, given_files
+from builder.request.options import NAME, BuildOptions, LockOptions
+from builder.request.outputs import is_for_disk, parse_output, policies
+from builder.request.redact import check_names, redaction_of, secrets_of
+from builder.request.releases import check as releases
+from builder.request.releases.support import ended
+from builder.request.substitutes import CONTAINERFILE
+from builder.request.variables import mirrors, variables
+from stages.element.resolve import BUILTIN, Element, Resolution
+from stages.plan.breakpoints import WANTED, is_point
+from stages.protocol.request import Request
+from stages.redaction.redaction import Redaction
+if TYPE_CHECKING:
+    from builder.base_image.fetch import Base
+    from builder.request.disk import Disk
+
+
+# The element whose tree an image gives (--from), and where its script finds that.
+BASE_ELEMENT, BASE_PLACE = "base-image", "/dib-ctr/base-image.tar"
+
+
+def base_of(
+    wish: BuildOptions, found: Resolution | None, settings: Mapping[str, str], on_note: Callable[[str], None]
+) -> Base | None:
+    """The image that the build is to begin with, fetched or built where it is not at hand.
+
+    It is the one that ``--from`` names, or the one that the elements bring, once they are ``found``.
+    """
+    if not wish.base and (found is None or BASE_ELEMENT not in found.names):
+        return None
+    from builder.base_image import choose  # only now: it brings the client of registries, which takes its time to load
+
+    text = wish.base
+    if found and not text:
+        text, settings = choose.of_elements(found.elements, settings)
+    return choose.begin(text, parse_arch(wish.arch), settings, offline=wish.offline, on_note=on_note)
+
+
+def with_base(request: Request, base: Base) -> Request:
+    """The request with what its stages must know of the image that it begins with."""
+    facts = base.facts
+    variables = {
+        "DIB_CTR_BASE_IMAGE": BASE_PLACE,
+        "DIB_CTR_BASE_DISTRIBUTION": facts.distribution,
+        "DIB_CTR_BASE_RELEASE": facts.release,
+        "DIB_CTR_BASE_INIT": facts.init,
+        "DIB_CTR_REPOSITORIES": "\n".join(facts.repositories),
+    }
+    given = {**request.given, BASE_PLACE: base.content}
+    config = {**facts.config, **request.config}
+    for part in ("env", "labels"):
+        if part in facts.config and part in request.config:
+            config[part] = {**facts.config[part], **request.config[part]}
+    told = {"name": base.pinned, "digest": f"sha256:{base.digest}"}
+    return replace(request, variables={**variables, **request.variables}, given=given, config=config, base=told)
+
+
+def check_locked_base(request: Request) -> None:
+    """Raise UsageError where a lock says that the build begins with another image."""
+    used = request.locking.used
+    if used is not None and dict(request.base) not in [dict(each) for each in used.base_images]:
+        known = ", ".join(each["name"] for each in used.base_images) or "none"
+        raise UsageError(
+            f"the lock does not begin with the image {request.base['name']}, but with {known}",
+            where="--from",
+            hint="name that one, or make a new lock: --lock FILE",
+        )

@@ -1,0 +1,134 @@
+"""What is written: outputs as the user types them, their options, and the policies of what they leave out."""
+
+from __future__ import annotations
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from blockdev.core.errors import BuildError, UsageError
+from builder.destination import FILES, check_targets, is_files, side_folder_of, target_of
+from builder.request.choices import one_of, parse_arch
+from builder.request.host_files import file_digest, given_files
+from builder.request.options import NAME, BuildOptions, LockOptions
+from builder.request.redact import check_names, redaction_of, secrets_of
+from builder.request.releases import check as releases
+from builder.request.releases.support import ended
+from builder.request.substitutes import CONTAINERFILE, for_engines, stand_ins, with_stand_ins
+from stages.element.environment import SERVICES
+from stages.element.files import check_links
+from stages.element.resolve import BUILTIN, Element, Resolution, find_elements, resolve
+from stages.plan.breakpoints import WANTED, is_point
+from stages.protocol.request import CHECKSUMS, COMPRESSION_LEVELS, DISK_TYPES, OUTPUT_TYPES, Output, Request
+from stages.redaction.redaction import Redaction
+from stages.repositories import apt_sources
+if TYPE_CHECKING:
+    from builder.base_image.fetch import Base
+    from builder.request.disk import Disk
+
+
+# The options of each output type and, where they are few, their values.
+SLIM: dict[str, tuple[str, ...]] = {"slim": ()}
+
+
+IMAGE = {"layers": ("squashed", "stages"), "tag": (), "level": (), "documents": ("yes", "no"), **SLIM}
+
+
+OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "oci": {"compress": ("gzip", "zstd"), **IMAGE},
+    "oci-archive": {"compress": ("gzip", "zstd"), **IMAGE},
+    "docker-archive": {"compress": ("gzip",), **IMAGE},  # what docker load of any age reads
+    "tar": {"compress": ("none", "gzip", "zstd"), "prefix": (), "checksum": (), **SLIM},
+    "squashfs": {"compress": ("xz", "zstd", "gzip"), "checksum": (), **SLIM},
+    "dir": {"closed": ("yes", "no"), **SLIM},
+    **{kind: {"compress": (), "level": (), "checksum": (), **SLIM} for kind in DISK_TYPES},
+}
+
+
+QEMU_OPTION = "qemu."  # options of a disk image that go to qemu-img
+
+
+NO_SLIM = "no"
+
+
+POLICY_WORDS = ("auto", NO_SLIM)  # all else names a policy
+
+
+def parse_output(text: str) -> Output:
+    """``TYPE[,key=value]...`` as an output; raises UsageError naming what is not known."""
+    kind, *pairs = text.split(",")
+    if kind not in OUTPUT_TYPES:
+        raise one_of("output type", kind, (*OUTPUT_TYPES, FILES))
+    known = {**OPTIONS[kind], "dest": ()}
+    options = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if kind in DISK_TYPES and key.startswith(QEMU_OPTION) and value:
+            options[key] = value
+            continue
+        if key not in known:
+            raise one_of(f"option of the output {kind}", key, known)
+        if not separator or not value:
+            raise UsageError(f"the option {key} of the output {kind} has no value", hint=f"-o {kind},{key}=VALUE")
+        if known[key] and value not in known[key]:
+            raise one_of(f"value of {key} (output {kind})", value, known[key])
+        options[key] = value
+    if kind in DISK_TYPES:
+        _check_disk(kind, options)
+    else:
+        _check_level(kind, options)
+        _check_sums(kind, options)
+    if not NAME.match(options.get("prefix", "a")):
+        raise UsageError(f"{options['prefix']!r} cannot be a folder's name in a tar", hint="one name, as rootfs is")
+    return Output(kind, options)
+
+
+def _check_disk(kind: str, options: Mapping[str, str]) -> None:
+    """Can a disk image of this type be made as these options say."""
+    if not options.get("level", "0").isdecimal():
+        raise UsageError(f"{options['level']!r} is no level of compression (output {kind})", hint="a number")
+    from blockdev.convert import plan
+    from stages.outputs.disk.job import wish
+
+    plan(wish(kind, options, "image", 0, ""))
+
+
+def _check_sums(kind: str, options: Mapping[str, str]) -> None:
+    for name in options.get("checksum", "none").split("+"):
+        if name not in (*CHECKSUMS, "none"):
+            raise one_of(f"checksum (output {kind})", name, CHECKSUMS)
+
+
+def _check_level(kind: str, options: Mapping[str, str]) -> None:
+    if "level" not in options:
+        return
+    name = options.get("compress", "gzip")
+    low, high = COMPRESSION_LEVELS[name]
+    if not options["level"].isdecimal() or not low <= int(options["level"]) <= high:
+        raise UsageError(
+            f"{options['level']!r} is no level of {name} (output {kind})", hint=f"a number from {low} to {high}"
+        )
+
+
+def policies(outputs: Sequence[Output], slim: str) -> tuple[tuple[Output, ...], dict[str, str]]:
+    """Outputs that say which policy they are to follow, and the texts of the policies by what the user calls them.
+
+    ``slim`` is the policy of those that name none of their own ("": images for containers follow their distribution's).
+    """
+    if slim:
+        outputs = [replace(output, options={"slim": slim, **output.options}) for output in outputs]
+    named = {output.options["slim"] for output in outputs if "slim" in output.options}
+    words = sorted(named.difference(POLICY_WORDS))
+    if not words:
+        return tuple(outputs), {}
+    from stages.outputs.slim import policy  # only now: it reads YAML, whose library takes its time to load
+
+    return tuple(outputs), {word: policy.read(word) for word in words}
+
+
+def is_for_disk(outputs: Sequence[Output]) -> bool:
+    return any(output.type in DISK_TYPES for output in outputs)

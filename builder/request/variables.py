@@ -1,0 +1,97 @@
+"""The build variables: from the environment, the machine's mirrors and the options."""
+
+from __future__ import annotations
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from blockdev.core.errors import BuildError, UsageError
+from builder.destination import check_targets, is_files, side_folder_of, target_of
+from builder.request.choices import parse_arch
+from builder.request.host_files import file_digest, given_files
+from builder.request.options import NAME, BuildOptions, LockOptions
+from builder.request.outputs import is_for_disk, parse_output, policies
+from builder.request.redact import check_names, redaction_of, secrets_of
+from builder.request.releases import check as releases
+from builder.request.releases.support import ended
+from builder.request.substitutes import CONTAINERFILE, for_engines, stand_ins, with_stand_ins
+from stages.element.environment import SERVICES
+from stages.element.files import check_links
+from stages.element.resolve import BUILTIN, Element, Resolution, find_elements, resolve
+from stages.plan.breakpoints import WANTED, is_point
+from stages.protocol.request import DISK_TYPES, Output, Request
+from stages.redaction.redaction import Redaction
+from stages.repositories import apt_sources
+if TYPE_CHECKING:
+    from builder.base_image.fetch import Base
+    from builder.request.disk import Disk
+
+
+# Settings of this machine, not of the image (all other DIB_CTR_* are dib-ctr's own business).
+MIRRORS = (
+    *("DIB_CTR_DEBIAN_MIRROR", "DIB_CTR_DEBIAN_SECURITY_MIRROR", "DIB_CTR_UBUNTU_MIRROR", "DIB_CTR_APT_OPTIONS"),
+    *(f"DIB_CTR_{name}_MIRROR" for name in ("FEDORA", "CENTOS", "ROCKY", "ALMALINUX", "OPENSUSE")),
+    *(f"DIB_CTR_{name}_MIRROR" for name in ("GENTOO", "ARCH", "ALPINE")),
+)
+
+
+EPOCH = "SOURCE_DATE_EPOCH"  # https://reproducible-builds.org/specs/source-date-epoch
+
+
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+def variables(
+    settings: Sequence[str],
+    release: str,
+    environment: Mapping[str, str],
+    machine: Mapping[str, str],
+    secrets: Sequence[str] = (),
+) -> dict[str, str]:
+    """The build variables: ``DIB_*``, the date and proxies of the environment, the ``machine``'s, the options'.
+
+    Those that ``secrets`` name come from the environment too, whatever they are called: so none is seen in the list
+    of processes.
+    """
+    wanted = (name for name in environment if name in (*SERVICES, EPOCH) or name.startswith("DIB_"))
+    found = {name: environment[name] for name in wanted if not name.startswith("DIB_CTR_")}
+    found.update(machine)
+    if release:
+        found["DIB_RELEASE"] = release
+    for setting in settings:
+        name, separator, value = setting.partition("=")
+        if not separator or not VARIABLE.match(name):
+            shown = f"{name}=..." if separator else name  # the value may be a secret
+            raise UsageError(f"--set {shown!r} is not NAME=VALUE", hint="--set DIB_RELEASE=bookworm")
+        found[name] = value
+    for name in secrets:
+        if "*" in name or name in found:
+            continue
+        if name not in environment:
+            raise UsageError(f"--secret {name}: this variable is not set", hint=f"export {name} before")
+        found[name] = environment[name]
+    if EPOCH in found and not found[EPOCH].isdecimal():
+        raise UsageError(f"{EPOCH} is {found[EPOCH]!r}, not a number", hint="give it in seconds since 1970")
+    return found
+
+
+def mirrors(environment: Mapping[str, str], etc: Path = apt_sources.ETC) -> dict[str, str]:
+    """The mirrors that elements fall back on where no variable names one: this machine's own, if it has any.
+
+    ``DIB_CTR_DEBIAN_MIRROR`` and its like of the environment go first.
+    """
+    found = {
+        "DIB_CTR_UBUNTU_MIRROR": apt_sources.ubuntu_mirror(etc),
+        "DIB_CTR_APT_OPTIONS": "\n".join(apt_sources.settings()),
+    }
+    given = {name: value for name, value in environment.items() if name in MIRRORS and value}
+    with contextlib.suppress(BuildError):  # not a Debian machine: the build image's mirror serves
+        mirror = apt_sources.debian_mirror(etc)
+        found |= {"DIB_CTR_DEBIAN_MIRROR": mirror.archive, "DIB_CTR_DEBIAN_SECURITY_MIRROR": mirror.security}
+        given.pop("DIB_CTR_DEBIAN_MIRROR", None)  # it may name both archives, and has been taken apart
+    return {name: value for name, value in {**found, **given}.items() if value}
