@@ -8,7 +8,7 @@ from pathlib import Path
 from blockdev.configuration import types
 from blockdev.core.errors import UsageError
 from blockdev.layout.model import DiskLayout
-from builder.request.prepare import PreparedBuild
+from builder.request.prepared_build import PreparedBuild
 from stages.protocol.request import DISK_TYPES
 
 _STARTS_BY_BIOS = ("amd64", "i386")

@@ -14,8 +14,11 @@ from builder import destination
 from builder.build.run import keep_lock, produce
 from builder.describe import documents
 from builder.destination import FILES, is_files
+from builder.request.choices import parse_arch
 from builder.request.options import BuildOptions
-from builder.request.prepare import PreparedBuild, parse_arch, parse_output, prepare
+from builder.request.outputs import parse_output
+from builder.request.prepare import prepare
+from builder.request.prepared_build import PreparedBuild
 from stages.outputs.formats import oci_layout
 from stages.outputs.formats.archives import write_oci_archive
 from stages.protocol.request import DISK_TYPES, Output

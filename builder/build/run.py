@@ -20,7 +20,7 @@ from builder.build.source_paths import named
 from builder.describe import documents
 from builder.destination import FILES
 from builder.progress.report import Log, Reporter, closing, failure
-from builder.request.prepare import PreparedBuild
+from builder.request.prepared_build import PreparedBuild
 from builder.request.store_size import bounds
 from stages.protocol.emit import Event
 from stages.protocol.request import Output, Request

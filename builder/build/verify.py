@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from blockdev.core.errors import BuildError, UsageError
 from builder.describe.generate import PROVENANCE, SUFFIXES
 from builder.request.options import BuildOptions
-from builder.request.prepare import EPOCH, PreparedBuild
+from builder.request.prepared_build import PreparedBuild
+from builder.request.variables import EPOCH
 from stages.redaction.patterns import WITHHELD
 
 if TYPE_CHECKING:

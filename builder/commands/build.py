@@ -30,7 +30,7 @@ from builder.commands.options import (
 if TYPE_CHECKING:
     from builder.build.run import BuildSession
     from builder.request.options import BuildOptions
-    from builder.request.prepare import PreparedBuild
+    from builder.request.prepared_build import PreparedBuild
 
 
 class CommandAfterDashes(click.Command):

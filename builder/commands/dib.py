@@ -124,7 +124,7 @@ def _build(told: Translation) -> None:
 
 def _texts(elements: Sequence[str]) -> Iterator[str]:
     """The texts of all files of these elements and of what they need."""
-    from builder.request.prepare import elements_path
+    from builder.request.elements import elements_path
     from stages.element.hooks import read_folder
     from stages.element.resolve import find_elements, resolve
 

@@ -59,9 +59,12 @@ def _layout(options: dict[str, Any], tree: int) -> Any:
     from blockdev.configuration import source
     from blockdev.configuration.read import read
     from blockdev.layout.plan import plan as lay_out
+    from builder.request.choices import parse_arch
     from builder.request.disk import DiskOptions, options_of
+    from builder.request.elements import resolve_elements
     from builder.request.options import BuildOptions
-    from builder.request.prepare import parse_arch, parse_output, resolve_elements, variables
+    from builder.request.outputs import parse_output
+    from builder.request.variables import variables
 
     environment = os.environ
     arch = parse_arch(options["arch"])

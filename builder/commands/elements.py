@@ -91,7 +91,7 @@ def _describe(elements_path: str, names: Sequence[str], as_json: bool) -> None:
 def _check(elements_path: str, names: Sequence[str], strict: bool, form: str) -> None:
     from builder.elements.check import report as formats
     from builder.elements.check import run
-    from builder.request.prepare import elements_path as folders
+    from builder.request.elements import elements_path as folders
     from stages.element.resolve import BUILTIN
 
     paths = folders(elements_path, os.environ)
@@ -106,7 +106,7 @@ def _lint(elements_path: str, names: Sequence[str]) -> None:
     from builder.elements import catalogue
     from builder.elements.check import dib_lint
     from builder.elements.check.dependencies import read_leniently
-    from builder.request.prepare import elements_path as folders
+    from builder.request.elements import elements_path as folders
     from stages.element.resolve import find_elements
 
     paths = folders(elements_path, os.environ)

@@ -20,11 +20,10 @@ from builder.commands.options import exchange_of, note, open_session
 from stages.protocol.request import DISK_TYPES
 
 if TYPE_CHECKING:
+    from builder.fleet.image import ImageBuild, PlannedBuild
     from builder.fleet.outcome import Outcome
     from builder.fleet.run import Runner
-    from builder.frontends.images_file.image import Image
-    from builder.frontends.images_file.load import Planned
-    from builder.request.prepare import PreparedBuild
+    from builder.request.prepared_build import PreparedBuild
     from stages.protocol.emit import Event
 
 Command = Callable[..., Any]
@@ -94,14 +93,14 @@ def asked(options: Mapping[str, Any]) -> bool:
     return True
 
 
-def planned_of(options: Mapping[str, Any]) -> list[Planned]:
+def planned_of(options: Mapping[str, Any]) -> list[PlannedBuild]:
     """The images that are asked for, checked."""
     from builder.frontends.images_file.load import checked
 
     return checked(images_of(options))
 
 
-def images_of(options: Mapping[str, Any]) -> list[Image]:
+def images_of(options: Mapping[str, Any]) -> list[ImageBuild]:
     """The images that are asked for, as their files have them."""
     from builder.frontends.images_file.image import chosen
     from builder.frontends.images_file.load import load
@@ -112,7 +111,7 @@ def images_of(options: Mapping[str, Any]) -> list[Image]:
     return [pushed_below(image, options["reference"]) for image in found] if options.get("reference") else found
 
 
-def _as_told(image: Image, options: Mapping[str, Any]) -> Image:
+def _as_told(image: ImageBuild, options: Mapping[str, Any]) -> ImageBuild:
     """The image with what the command line says of all images, which goes before what the file says."""
     settings, offline = options.get("settings", ()), bool(options.get("offline"))
     if image.command == "build":
@@ -137,7 +136,7 @@ def _as_told(image: Image, options: Mapping[str, Any]) -> Image:
     return replace(image, environment={**image.environment, **more_environment})
 
 
-def pushed_below(image: Image, place: str) -> Image:
+def pushed_below(image: ImageBuild, place: str) -> ImageBuild:
     """The image pushed below ``place`` (HOST/NAME/), where it has an output that can be and names no place itself."""
     from builder.frontends.images_file.load import is_pushable
 
@@ -182,7 +181,7 @@ def build_images(options: Mapping[str, Any]) -> None:
     run_images(runner, [one.image for one in planned], options)
 
 
-def run_images(runner: Runner, images: Sequence[Image], options: Mapping[str, Any]) -> None:
+def run_images(runner: Runner, images: Sequence[ImageBuild], options: Mapping[str, Any]) -> None:
     """Build, write the reports that are asked for, say what became of all; BuildError where any failed."""
     from builder.fleet.outcome import FAILED
     from builder.fleet.view import summary
@@ -218,7 +217,7 @@ def put(file: Path, data: bytes) -> None:
     partial.rename(file)
 
 
-def _check_pushes(planned: Sequence[Planned], options: Mapping[str, Any]) -> None:
+def _check_pushes(planned: Sequence[PlannedBuild], options: Mapping[str, Any]) -> None:
     """Ask every registry for leave before anything is built."""
     from builder.registry.push import Pushing, parse_reference
 
@@ -234,7 +233,7 @@ def _check_pushes(planned: Sequence[Planned], options: Mapping[str, Any]) -> Non
             ).check()
 
 
-def _make_build_images(planned: Sequence[Planned], options: Mapping[str, Any]) -> None:
+def _make_build_images(planned: Sequence[PlannedBuild], options: Mapping[str, Any]) -> None:
     """Make the build images that are missing once, not once in every build."""
     from builder import engines
     from builder.build_image import ensure
@@ -273,11 +272,11 @@ def reported(options: Mapping[str, Any]) -> AbstractContextManager[None]:
     """What a build without a file is run in: it writes the reports that are asked for, whatever becomes of it."""
     if not options["report"] and not options["junit"]:
         return nullcontext()
+    from builder.fleet.image import ImageBuild
     from builder.fleet.single_report import reported
-    from builder.frontends.images_file.image import Image
 
     arches = tuple(options["arch"].split(",")) if options["arch"] else ()
-    image = Image(options["name"], "", "", elements=options["elements"], arches=arches)
+    image = ImageBuild(options["name"], "", "", elements=options["elements"], arches=arches)
     return reported(image, lambda outcome, seconds: write_reports([outcome], seconds, options))
 
 

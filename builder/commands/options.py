@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from builder.build.run import BuildSession
     from builder.remote_cache.session import Exchange
     from builder.request.options import BuildOptions
-    from builder.request.prepare import PreparedBuild
+    from builder.request.prepared_build import PreparedBuild
     from stages.redaction.redaction import Redaction
 
 ENGINES = ("auto", "podman", "docker", "podman-socket", "docker-socket", "host")
@@ -261,7 +261,7 @@ def log_options(command: Command) -> Command:
 
 
 def slim(options: dict[str, Any]) -> str:
-    from builder.request.prepare import NO_SLIM
+    from builder.request.outputs import NO_SLIM
 
     if options["no_slim"] and options["slim"]:
         raise UsageError("--slim and --no-slim exclude each other")

@@ -61,7 +61,7 @@ def matrix(*, form: str, **options: Any) -> None:
 
 
 def _runners(given: tuple[str, ...]) -> dict[str, str]:
-    from builder.request.prepare import parse_arch
+    from builder.request.choices import parse_arch
 
     found = {}
     for word in given:

@@ -10,7 +10,7 @@ from typing import Any
 from blockdev.core.errors import BuildError, UsageError
 from builder import destination
 from builder.destination import checksum_files
-from builder.request.prepare import PreparedBuild
+from builder.request.prepared_build import PreparedBuild
 from stages.protocol.emit import Event
 from stages.protocol.request import Output, Request
 

@@ -10,7 +10,7 @@ from typing import Any
 from blockdev.core.errors import UsageError
 from blockdev.core.suggest import nearest
 from builder.progress.report import table
-from builder.request.prepare import elements_path
+from builder.request.elements import elements_path
 from builder.request.releases import support
 from builder.request.releases.check import distribution_of
 from stages.element.hooks import PHASES, merge, scripts

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from blockdev.core.errors import UsageError
-from builder.frontends.images_file.load import Planned
-from builder.request.prepare import PreparedBuild
+from builder.fleet.image import PlannedBuild
+from builder.request.prepared_build import PreparedBuild
 from qemu.architecture import ARCHITECTURES, runs
 from stages.element.environment import initial
 from stages.element.environment_defaults import declared
@@ -71,7 +71,7 @@ def runner_arch(arches: Sequence[str], labels: Mapping[str, str]) -> str:
 
 
 def groups(
-    planned: Sequence[Planned], *, labels: Mapping[str, str], most: int = MOST, each: int | None = None
+    planned: Sequence[PlannedBuild], *, labels: Mapping[str, str], most: int = MOST, each: int | None = None
 ) -> list[Group]:
     """Groups of images that share their first stage, at most ``most`` (and 256) of them, of at most ``each`` images.
 

@@ -20,8 +20,7 @@ from typing import Any
 
 from blockdev.core.errors import UsageError
 from builder.fleet.ci_matrix import RUNNERS, runner_arch
-from builder.frontends.images_file.image import Image
-from builder.frontends.images_file.load import Planned
+from builder.fleet.image import ImageBuild, PlannedBuild
 
 Manifest = dict[str, Any]
 
@@ -57,7 +56,7 @@ class Wanted:
     options: tuple[str, ...] = ()
 
 
-def manifests(planned: Sequence[Planned], wanted: Wanted) -> dict[str, Manifest]:
+def manifests(planned: Sequence[PlannedBuild], wanted: Wanted) -> dict[str, Manifest]:
     """The objects by the names of their files: a ConfigMap with the images files and own elements, a Job an image."""
     found = {"config.yaml": _config(planned, wanted)}
     for one in planned:
@@ -102,7 +101,7 @@ def _metadata(name: str, wanted: Wanted, **labels: str) -> Manifest:
 # -- files -----------------------------------------------------------------------------------------
 
 
-def _config(planned: Sequence[Planned], wanted: Wanted) -> Manifest:
+def _config(planned: Sequence[PlannedBuild], wanted: Wanted) -> Manifest:
     data = {}
     for file in wanted.files:
         if file.name in data:
@@ -128,7 +127,7 @@ def _config(planned: Sequence[Planned], wanted: Wanted) -> Manifest:
     return found
 
 
-def _archive(planned: Sequence[Planned], wanted: Wanted) -> bytes:
+def _archive(planned: Sequence[PlannedBuild], wanted: Wanted) -> bytes:
     """The folders and files that images name beside their file, as a tar whose bytes hang on these alone."""
     folder = wanted.files[0].parent.absolute()
     inputs = sorted({path for one in planned for path in one.image.inputs})
@@ -158,7 +157,7 @@ def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 # -- jobs ------------------------------------------------------------------------------------------
 
 
-def _job(one: Planned, wanted: Wanted, config: Manifest) -> Manifest:
+def _job(one: PlannedBuild, wanted: Wanted, config: Manifest) -> Manifest:
     image = one.image
     if not (image.push or wanted.push or wanted.claim):
         raise UsageError(
@@ -204,7 +203,7 @@ def _volumes(wanted: Wanted, config: Manifest) -> list[tuple[Manifest, str]]:
     return found
 
 
-def _pod(one: Planned, wanted: Wanted, config: Manifest) -> Manifest:
+def _pod(one: PlannedBuild, wanted: Wanted, config: Manifest) -> Manifest:
     volumes = _volumes(wanted, config)
     return {
         "restartPolicy": "Never",
@@ -236,7 +235,7 @@ def _pod(one: Planned, wanted: Wanted, config: Manifest) -> Manifest:
     }
 
 
-def _node(one: Planned) -> str:
+def _node(one: PlannedBuild) -> str:
     return runner_arch([request.request.arch for request in one.requests], RUNNERS)
 
 
@@ -247,7 +246,7 @@ def _environment(wanted: Wanted) -> list[Manifest]:
     return [{"name": name, "value": value} for name, value in found.items()]
 
 
-def _arguments(image: Image, wanted: Wanted) -> list[str]:
+def _arguments(image: ImageBuild, wanted: Wanted) -> list[str]:
     words = ["build", *(word for file in wanted.files for word in ("-f", file.name))]
     words += ["--engine", "host", "--dest", OUT, "--logs", f"{OUT}/logs" if wanted.claim else f"{CACHE}/logs"]
     words += ["--push", wanted.push] if wanted.push else []
@@ -257,7 +256,7 @@ def _arguments(image: Image, wanted: Wanted) -> list[str]:
     return [*words, *wanted.options, "--", image.name]
 
 
-def _resources(image: Image, wanted: Wanted) -> Manifest:
+def _resources(image: ImageBuild, wanted: Wanted) -> Manifest:
     requests = {"cpu": str(image.needs.cpus), "memory": f"{image.needs.memory}Mi"}
     if not wanted.store:
         requests["ephemeral-storage"] = wanted.disk

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from builder.frontends.images_file.image import Image
+from builder.fleet.image import ImageBuild
 from builder.progress.report import stage_title
 from stages.protocol.emit import Event
 
@@ -31,7 +31,7 @@ class Made:
 class Outcome:
     """One image's build, and what is known of it so far. ``started`` and ``seconds`` are over all attempts."""
 
-    image: Image
+    image: ImageBuild
     status: str = SKIPPED
     attempts: int = 0
     started: float = 0.0  # seconds since 1970

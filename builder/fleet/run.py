@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from builder.fleet.image import ImageBuild
 from builder.fleet.outcome import BUILT, FAILED, INTERRUPTED, Outcome
 from builder.fleet.schedule import Limits, Schedule, is_network
 from builder.fleet.variables import apart
-from builder.frontends.images_file.image import Image
 from builder.host_state.environment import for_ourselves
 from builder.progress import event_channel
 from stages.protocol.emit import Event
@@ -55,7 +55,7 @@ class Way:
     keep_going: bool = False
 
 
-def command_of(image: Image, way: Way, attempt: int) -> list[str]:
+def command_of(image: ImageBuild, way: Way, attempt: int) -> list[str]:
     """The whole command line of an image's build."""
     words = [sys.executable, "-P", "-m", "builder.cli", image.command]
     if image.command != "build":
@@ -106,7 +106,7 @@ class Runner:
     _builds: dict[str, _Build] = field(default_factory=dict)
     _no_more: bool = False
 
-    def run(self, images: Sequence[Image]) -> list[Outcome]:
+    def run(self, images: Sequence[ImageBuild]) -> list[Outcome]:
         """Build all; an interrupt ends every build tidily, marks what had not ended, and goes on as it came."""
         self.outcomes = {image.name: Outcome(image) for image in images}
         schedule = Schedule(self.way.limits)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from builder.frontends.images_file.image import Image
+from builder.fleet.image import ImageBuild
 from stages.protocol.emit import Event
 
 CROWD = 3  # so many times as many builds as may run may be there at all, with those that wait
@@ -70,22 +70,22 @@ class Schedule:
     """What waits for its turn, in order, and what runs; times are those of a steady clock, in seconds."""
 
     limits: Limits
-    waiting: list[tuple[float, Image]] = field(default_factory=list)  # not before this time
-    running: dict[str, Image] = field(default_factory=dict)
+    waiting: list[tuple[float, ImageBuild]] = field(default_factory=list)  # not before this time
+    running: dict[str, ImageBuild] = field(default_factory=dict)
     held: set[str] = field(default_factory=set)  # those of them that wait for another build's stage
 
-    def add(self, images: Sequence[Image]) -> None:
+    def add(self, images: Sequence[ImageBuild]) -> None:
         """Put images at the end of the queue."""
         self.waiting += [(0.0, image) for image in images]
 
-    def again(self, image: Image, not_before: float) -> None:
+    def again(self, image: ImageBuild, not_before: float) -> None:
         """Put an image that failed before all others, for when its time has come."""
         self.waiting.insert(0, (not_before, image))
 
     def _cpus(self) -> int:
         return sum(image.needs.cpus for name, image in self.running.items() if name not in self.held)
 
-    def _fits(self, image: Image) -> bool:
+    def _fits(self, image: ImageBuild) -> bool:
         if not self.running:
             return True  # whatever it needs, it will not get more
         memory = sum(one.needs.memory for one in self.running.values())
@@ -95,7 +95,7 @@ class Schedule:
             and memory + image.needs.memory <= self.limits.memory
         )
 
-    def next(self, now: float) -> Image | None:
+    def next(self, now: float) -> ImageBuild | None:
         """The first image that may begin now; it counts as running from then on."""
         for at, (not_before, image) in enumerate(self.waiting):
             if not_before <= now and self._fits(image):

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from blockdev.core.errors import BuildError
+from builder.fleet.image import ImageBuild
 from builder.fleet.outcome import BUILT, FAILED, INTERRUPTED, Outcome
-from builder.frontends.images_file.image import Image
 from builder.progress import event_channel
 from builder.progress.report import failure
 
@@ -32,7 +32,7 @@ def _named(outcome: Outcome) -> None:
 
 
 @contextlib.contextmanager
-def reported(image: Image, write: Callable[[Outcome, float], None]) -> Iterator[None]:
+def reported(image: ImageBuild, write: Callable[[Outcome, float], None]) -> Iterator[None]:
     """While this is held, what the build tells is gathered; ``write`` gets the outcome and seconds at its end."""
     outcome = Outcome(image, attempts=1, started=time.time())
     read, end = os.pipe()

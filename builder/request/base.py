@@ -1,33 +1,19 @@
 """The image that a build begins with, and what the request says of it."""
 
 from __future__ import annotations
-import os
-import re
-import sys
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from pathlib import Path
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
 from blockdev.core.errors import UsageError
-from builder.destination import check_targets, is_files, side_folder_of, target_of
 from builder.request.choices import parse_arch
-from builder.request.elements import image_config, resolve_elements
-from builder.request.host_files import file_digest, given_files
-from builder.request.options import NAME, BuildOptions, LockOptions
-from builder.request.outputs import is_for_disk, parse_output, policies
-from builder.request.redact import check_names, redaction_of, secrets_of
-from builder.request.releases import check as releases
-from builder.request.releases.support import ended
-from builder.request.substitutes import CONTAINERFILE
-from builder.request.variables import mirrors, variables
-from stages.element.resolve import BUILTIN, Element, Resolution
-from stages.plan.breakpoints import WANTED, is_point
+from builder.request.options import BuildOptions
+from stages.element.resolve import Resolution
 from stages.protocol.request import Request
-from stages.redaction.redaction import Redaction
+
 if TYPE_CHECKING:
     from builder.base_image.fetch import Base
-    from builder.request.disk import Disk
 
 
 # The element whose tree an image gives (--from), and where its script finds that.
@@ -35,20 +21,20 @@ BASE_ELEMENT, BASE_PLACE = "base-image", "/dib-ctr/base-image.tar"
 
 
 def base_of(
-    wish: BuildOptions, found: Resolution | None, settings: Mapping[str, str], on_note: Callable[[str], None]
+    options: BuildOptions, found: Resolution | None, settings: Mapping[str, str], on_note: Callable[[str], None]
 ) -> Base | None:
     """The image that the build is to begin with, fetched or built where it is not at hand.
 
     It is the one that ``--from`` names, or the one that the elements bring, once they are ``found``.
     """
-    if not wish.base and (found is None or BASE_ELEMENT not in found.names):
+    if not options.base and (found is None or BASE_ELEMENT not in found.names):
         return None
     from builder.base_image import choose  # only now: it brings the client of registries, which takes its time to load
 
-    text = wish.base
+    text = options.base
     if found and not text:
         text, settings = choose.of_elements(found.elements, settings)
-    return choose.begin(text, parse_arch(wish.arch), settings, offline=wish.offline, on_note=on_note)
+    return choose.begin(text, parse_arch(options.arch), settings, offline=options.offline, on_note=on_note)
 
 
 def with_base(request: Request, base: Base) -> Request:

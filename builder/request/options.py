@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,3 +43,6 @@ class BuildOptions:
     base: str = ""  # the image to begin with
     secrets: tuple[str, ...] = ()  # names of variables that are secret
     replace: bool = False  # files at the places of outputs may go, whoever wrote them
+
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")

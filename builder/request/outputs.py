@@ -1,43 +1,19 @@
 """What is written: outputs as the user types them, their options, and the policies of what they leave out."""
 
 from __future__ import annotations
-import contextlib
-import os
-import re
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from blockdev.core.errors import BuildError, UsageError
-from builder.destination import FILES, check_targets, is_files, side_folder_of, target_of
-from builder.request.choices import one_of, parse_arch
-from builder.request.host_files import file_digest, given_files
-from builder.request.options import NAME, BuildOptions, LockOptions
-from builder.request.redact import check_names, redaction_of, secrets_of
-from builder.request.releases import check as releases
-from builder.request.releases.support import ended
-from builder.request.substitutes import CONTAINERFILE, for_engines, stand_ins, with_stand_ins
-from stages.element.environment import SERVICES
-from stages.element.files import check_links
-from stages.element.resolve import BUILTIN, Element, Resolution, find_elements, resolve
-from stages.plan.breakpoints import WANTED, is_point
-from stages.protocol.request import CHECKSUMS, COMPRESSION_LEVELS, DISK_TYPES, OUTPUT_TYPES, Output, Request
-from stages.redaction.redaction import Redaction
-from stages.repositories import apt_sources
-if TYPE_CHECKING:
-    from builder.base_image.fetch import Base
-    from builder.request.disk import Disk
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from blockdev.core.errors import UsageError
+from builder.destination import FILES
+from builder.request.choices import one_of
+from builder.request.options import NAME
+from stages.protocol.request import CHECKSUMS, COMPRESSION_LEVELS, DISK_TYPES, OUTPUT_TYPES, Output
 
 # The options of each output type and, where they are few, their values.
 SLIM: dict[str, tuple[str, ...]] = {"slim": ()}
-
-
 IMAGE = {"layers": ("squashed", "stages"), "tag": (), "level": (), "documents": ("yes", "no"), **SLIM}
-
-
 OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "oci": {"compress": ("gzip", "zstd"), **IMAGE},
     "oci-archive": {"compress": ("gzip", "zstd"), **IMAGE},
@@ -47,14 +23,8 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "dir": {"closed": ("yes", "no"), **SLIM},
     **{kind: {"compress": (), "level": (), "checksum": (), **SLIM} for kind in DISK_TYPES},
 }
-
-
 QEMU_OPTION = "qemu."  # options of a disk image that go to qemu-img
-
-
 NO_SLIM = "no"
-
-
 POLICY_WORDS = ("auto", NO_SLIM)  # all else names a policy
 
 

@@ -1,33 +1,17 @@
 """A checked build: its request, the elements that go with it, and where its outputs will lie."""
 
 from __future__ import annotations
-import os
-import re
-import sys
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
-from blockdev.core.errors import UsageError
-from builder.destination import check_targets, is_files, side_folder_of, target_of
-from builder.request.base import BASE_ELEMENT, base_of, check_locked_base, with_base
-from builder.request.choices import parse_arch
-from builder.request.elements import image_config, resolve_elements
-from builder.request.host_files import file_digest, given_files
-from builder.request.options import NAME, BuildOptions, LockOptions
-from builder.request.outputs import is_for_disk, parse_output, policies
-from builder.request.redact import check_names, redaction_of, secrets_of
-from builder.request.releases import check as releases
-from builder.request.releases.support import ended
-from builder.request.substitutes import CONTAINERFILE
-from builder.request.variables import mirrors, variables
-from stages.element.resolve import BUILTIN, Element, Resolution
-from stages.plan.breakpoints import WANTED, is_point
+
+from builder.request.options import LockOptions
+from builder.request.redact import redaction_of
+from stages.element.resolve import Element
 from stages.protocol.request import Request
 from stages.redaction.redaction import Redaction
-if TYPE_CHECKING:
-    from builder.request.disk import Disk
 
 
 @dataclass(frozen=True)

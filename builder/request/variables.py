@@ -1,36 +1,15 @@
 """The build variables: from the environment, the machine's mirrors and the options."""
 
 from __future__ import annotations
-import contextlib
-import os
-import re
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from blockdev.core.errors import BuildError, UsageError
-from builder.destination import check_targets, is_files, side_folder_of, target_of
-from builder.request.choices import parse_arch
-from builder.request.host_files import file_digest, given_files
-from builder.request.options import NAME, BuildOptions, LockOptions
-from builder.request.outputs import is_for_disk, parse_output, policies
-from builder.request.redact import check_names, redaction_of, secrets_of
-from builder.request.releases import check as releases
-from builder.request.releases.support import ended
-from builder.request.substitutes import CONTAINERFILE, for_engines, stand_ins, with_stand_ins
-from stages.element.environment import SERVICES
-from stages.element.files import check_links
-from stages.element.resolve import BUILTIN, Element, Resolution, find_elements, resolve
-from stages.plan.breakpoints import WANTED, is_point
-from stages.protocol.request import DISK_TYPES, Output, Request
-from stages.redaction.redaction import Redaction
-from stages.repositories import apt_sources
-if TYPE_CHECKING:
-    from builder.base_image.fetch import Base
-    from builder.request.disk import Disk
 
+import contextlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from blockdev.core.errors import BuildError, UsageError
+from stages.element.environment import SERVICES
+from stages.repositories import apt_sources
 
 # Settings of this machine, not of the image (all other DIB_CTR_* are dib-ctr's own business).
 MIRRORS = (
@@ -38,11 +17,7 @@ MIRRORS = (
     *(f"DIB_CTR_{name}_MIRROR" for name in ("FEDORA", "CENTOS", "ROCKY", "ALMALINUX", "OPENSUSE")),
     *(f"DIB_CTR_{name}_MIRROR" for name in ("GENTOO", "ARCH", "ALPINE")),
 )
-
-
 EPOCH = "SOURCE_DATE_EPOCH"  # https://reproducible-builds.org/specs/source-date-epoch
-
-
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 

@@ -11,8 +11,8 @@ from builder.base_image import build_context, choose, recipe
 from builder.base_image.containerfile import Image, instructions, read
 from builder.base_image.fetch import Base
 from builder.base_image.inspect import Facts
+from builder.request.elements import resolve_elements
 from builder.request.options import BuildOptions
-from builder.request.prepare import resolve_elements
 from stages.element.resolve import BUILTIN, Element, find_elements
 
 TEXT = """# syntax=whatever

@@ -11,7 +11,9 @@ from blockdev.core.errors import UsageError
 from builder.build import boot_test
 from builder.request.disk import DiskOptions, options_of
 from builder.request.options import BuildOptions
-from builder.request.prepare import PreparedBuild, parse_output, prepare
+from builder.request.outputs import parse_output
+from builder.request.prepare import prepare
+from builder.request.prepared_build import PreparedBuild
 from stages.element.environment import initial
 from stages.protocol.request import DISK_TYPES, Request
 

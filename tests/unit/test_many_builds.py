@@ -13,16 +13,16 @@ import pytest
 from rich.console import Console
 
 from builder.fleet import report, shared_stages
+from builder.fleet.image import ImageBuild, Needs
 from builder.fleet.outcome import BUILT, FAILED, Outcome
 from builder.fleet.run import Way, command_of
 from builder.fleet.schedule import Limits, Schedule, is_network
 from builder.fleet.view import Live, Prefixed, summary
-from builder.frontends.images_file.image import Image, Needs
 from stages.protocol.emit import Event
 
 
-def image(name: str, cpus: int = 1, memory: int = 1024) -> Image:
-    return Image(name, name, f"images.yaml:1:{len(name)}", needs=Needs(cpus, memory))
+def image(name: str, cpus: int = 1, memory: int = 1024) -> ImageBuild:
+    return ImageBuild(name, name, f"images.yaml:1:{len(name)}", needs=Needs(cpus, memory))
 
 
 # -- the schedule ------------------------------------------------------------------------------------

@@ -12,21 +12,22 @@ import yaml
 
 from blockdev.core.errors import UsageError
 from builder.cli import main
+from builder.fleet.image import ImageBuild, Needs, Retries
 from builder.frontends.images_file import schema
-from builder.frontends.images_file.image import Image, Needs, Retries, chosen, images_of
+from builder.frontends.images_file.image import chosen, images_of
 from builder.frontends.images_file.load import checked, load
 from builder.frontends.images_file.read import read
 
 SCHEMA = Path(__file__).parents[2] / "docs/images.schema.json"
 
 
-def images(folder: Path, text: str, destination: Path = Path("/out")) -> list[Image]:
+def images(folder: Path, text: str, destination: Path = Path("/out")) -> list[ImageBuild]:
     file = folder / "images.yaml"
     file.write_text(text)
     return images_of(read(file), destination, "")
 
 
-def words(image: Image) -> str:
+def words(image: ImageBuild) -> str:
     return " ".join([*image.arguments, *image.more, *image.elements])
 
 

@@ -21,7 +21,8 @@ from builder.engines import remote_address
 from builder.engines.protocol import EngineError
 from builder.engines.subordinate_ids import ids_of
 from builder.fleet import ci_matrix, kubernetes
-from builder.frontends.images_file.load import Planned, checked, load
+from builder.fleet.image import PlannedBuild
+from builder.frontends.images_file.load import checked, load
 
 ELEMENTS = Path(__file__).parents[1] / "elements"
 KUBERNETES = "1.33"
@@ -57,7 +58,7 @@ def validate(manifest: dict[str, Any]) -> None:
     validator.validate(manifest, KUBERNETES, strict=True)
 
 
-def planned(folder: Path) -> list[Planned]:
+def planned(folder: Path) -> list[PlannedBuild]:
     return checked(load([folder / "images.yaml"], folder))
 
 

@@ -14,8 +14,12 @@ from blockdev.core.errors import UsageError
 from builder.build.agent_code import code
 from builder.build.request_archive import request_archive
 from builder.destination import side_folder_of
+from builder.request.choices import parse_arch
+from builder.request.elements import elements_path
 from builder.request.options import BuildOptions
-from builder.request.prepare import elements_path, mirrors, parse_arch, parse_output, prepare, variables
+from builder.request.outputs import parse_output
+from builder.request.prepare import prepare
+from builder.request.variables import mirrors, variables
 from qemu.architecture import native
 from stages.agent.bootstrap import files_of
 from stages.element.resolve import BUILTIN

@@ -4,70 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from blockdev.core.errors import UsageError
+from builder.fleet.image import DEFAULT_MEMORY, ImageBuild, Needs, Retries
 from builder.frontends.images_file.inherit import filled, inherited, variants
 from builder.frontends.images_file.read import Entry, File, Text
-from builder.request.prepare import NAME, NO_SLIM, VARIABLE
+from builder.request.options import NAME
+from builder.request.outputs import NO_SLIM
+from builder.request.variables import VARIABLE
 from qemu.architecture import native
 
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
 _MIB = {"MiB": 1, "GiB": 1024}
-DEFAULT_MEMORY = 1024  # MiB
 
 
-@dataclass(frozen=True)
-class Retries:
-    """How often a failed build is tried again, after which failures, and after how many seconds at first."""
-
-    times: int = 0
-    after: str = "network"
-    wait: int = 10
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What a build takes of a machine: processors and memory in MiB."""
-
-    cpus: int = 1
-    memory: int = DEFAULT_MEMORY
-
-
-@dataclass(frozen=True)
-class Image:
-    """One image that is to be built.
-
-    ``key`` is its name in the file, ``where`` its place there. ``command`` is the one of ``dib-ctr`` that builds it;
-    ``arguments`` are the options that say what is built, ``more`` the others, ``elements`` come last. ``places`` has
-    the places of values in the file by what a complaint about them would quote. ``environment`` comes on top.
-    """
-
-    name: str
-    key: str
-    where: str
-    command: str = "build"
-    arguments: tuple[str, ...] = ()
-    more: tuple[str, ...] = ()
-    elements: tuple[str, ...] = ()
-    arches: tuple[str, ...] = ()
-    push: str = ""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    axes: Mapping[str, str] = field(default_factory=dict)
-    retries: Retries = field(default_factory=Retries)
-    needs: Needs = field(default_factory=Needs)
-    places: Mapping[str, str] = field(default_factory=dict)
-    inputs: tuple[Path, ...] = ()  # files and folders of this machine that the command line names
-
-
-def images_of(file: File, destination: Path, elements_path: str) -> list[Image]:
+def images_of(file: File, destination: Path, elements_path: str) -> list[ImageBuild]:
     """All images of a file, in its order; their outputs go below ``destination``.
 
     ``elements_path`` (folders, with ``:``) is searched after the file's own. UsageError for what cannot be.
     """
-    found: list[Image] = []
+    found: list[ImageBuild] = []
     for entry in inherited(file).values():
         for variant, axes in variants(entry):
             image = _image(variant, axes, file.path.parent, destination, elements_path)
@@ -90,7 +48,7 @@ def _name_of(entry: Entry, axes: Mapping[str, Text], words: Mapping[str, str]) -
     return "-".join([entry.name, *(_UNFIT.sub("-", text.text.partition(",")[0]).strip("-") for text in axes.values())])
 
 
-def _image(entry: Entry, axes: Mapping[str, Text], folder: Path, destination: Path, elements_path: str) -> Image:
+def _image(entry: Entry, axes: Mapping[str, Text], folder: Path, destination: Path, elements_path: str) -> ImageBuild:
     arches = [text.text for text in entry.values.get("arch", ())]
     release = entry.values.get("release", Text(""))
     words = {name: text.text for name, text in axes.items()}
@@ -101,7 +59,7 @@ def _image(entry: Entry, axes: Mapping[str, Text], folder: Path, destination: Pa
     if not values.get("elements") and "from" not in values:
         entry.refuse(f"the image {entry.name} has no element", hint="elements: [debian-minimal]; or abstract: true")
     arguments = _arguments(said, name, destination, elements_path)
-    return Image(
+    return ImageBuild(
         name=name,
         key=entry.name,
         where=entry.where,
@@ -253,7 +211,7 @@ def _places(values: Any) -> dict[str, str]:
     return found
 
 
-def chosen(images: Sequence[Image], names: Sequence[str]) -> list[Image]:
+def chosen(images: Sequence[ImageBuild], names: Sequence[str]) -> list[ImageBuild]:
     """The images with these names: whole ones, those of the file (all that a matrix makes of it), or with ``*``."""
     if not names:
         return list(images)

@@ -8,27 +8,28 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blockdev.core.errors import BuildError, UsageError
-from builder.frontends.images_file.image import Image, images_of
+from builder.fleet.image import ImageBuild, PlannedBuild
+from builder.frontends.images_file.image import images_of
 from builder.frontends.images_file.read import is_list, read
 
 if TYPE_CHECKING:
     from builder.request.options import BuildOptions
-    from builder.request.prepare import PreparedBuild
+    from builder.request.prepared_build import PreparedBuild
 
 
-def load(files: Sequence[Path], destination: Path, elements_path: str = "") -> list[Image]:
+def load(files: Sequence[Path], destination: Path, elements_path: str = "") -> list[ImageBuild]:
     """The images of all files; UsageError for what is wrong with the files themselves."""
     lists = [file for file in files if is_list(file)]
     found = dib_images(lists) if lists else []
     for file in files:
         if file not in lists:
             found += images_of(read(file), destination, elements_path)
-    names: dict[str, Image] = {}
+    names: dict[str, ImageBuild] = {}
     for image in found:
         if image.name in names:
             what = f"two images have the name {image.name!r}, the other is at {names[image.name].where}"
@@ -37,12 +38,12 @@ def load(files: Sequence[Path], destination: Path, elements_path: str = "") -> l
     return found
 
 
-def dib_images(files: Sequence[Path]) -> list[Image]:
+def dib_images(files: Sequence[Path]) -> list[ImageBuild]:
     """The images of diskimage-builder's files, each a command line of disk-image-create."""
     from builder.frontends.dib import image_lists as images
 
     return [
-        Image(
+        ImageBuild(
             name=one.name,
             key=one.name,
             where=one.where,
@@ -55,40 +56,21 @@ def dib_images(files: Sequence[Path]) -> list[Image]:
     ]
 
 
-def told(image: Image) -> str:
+def told(image: ImageBuild) -> str:
     """The command line of an image as a person would type it."""
     settings = [f"{name}={shlex.quote(value)}" for name, value in sorted(image.environment.items())]
     words = [*image.arguments, *image.more, *image.elements]
     return " ".join([*settings, image.command, shlex.join(words)]).strip()
 
 
-@dataclass(frozen=True)
-class Planned:
-    """An image with its request for each of its architectures."""
-
-    image: Image
-    requests: tuple[PreparedBuild, ...]
-
-    @property
-    def prepared(self) -> PreparedBuild:
-        """The request for the first architecture."""
-        return self.requests[0]
-
-    def by_name(self) -> dict[str, PreparedBuild]:
-        """The requests by the image's name, with the architecture where there are several."""
-        if len(self.requests) == 1:
-            return {self.image.name: self.requests[0]}
-        return {f"{self.image.name} ({one.request.arch})": one for one in self.requests}
-
-
-def checked(images: Sequence[Image]) -> list[Planned]:
+def checked(images: Sequence[ImageBuild]) -> list[PlannedBuild]:
     """Check every image as its build would; UsageError, at its place in the file, for the first that cannot be."""
     found = [_located(image) for image in images]
     _check_targets(found)
     return found
 
 
-def _located(image: Image) -> Planned:
+def _located(image: ImageBuild) -> PlannedBuild:
     try:
         return _planned(image)
     except BuildError as error:
@@ -98,13 +80,13 @@ def _located(image: Image) -> Planned:
         raise UsageError(f"the image {image.name}: {error.what}{beside}", where=where, hint=error.hint) from error
 
 
-def _planned(image: Image) -> Planned:
+def _planned(image: ImageBuild) -> PlannedBuild:
     words, environment = request_words(image)
     _check_push(image)
-    return Planned(image, _requests(words, environment))
+    return PlannedBuild(image, _requests(words, environment))
 
 
-def _check_push(image: Image) -> None:
+def _check_push(image: ImageBuild) -> None:
     if not image.push:
         return
     from builder.registry.push import parse_reference
@@ -115,13 +97,13 @@ def _check_push(image: Image) -> None:
         raise UsageError(what, hint="outputs: [oci]")
 
 
-def is_pushable(image: Image) -> bool:
+def is_pushable(image: ImageBuild) -> bool:
     """Has the image an output that a registry takes."""
     outputs = [image.arguments[at + 1] for at, word in enumerate(image.arguments) if word == "--output"]
     return not outputs or any(output.partition(",")[0] == "oci" for output in outputs)
 
 
-def request_words(image: Image) -> tuple[tuple[str, ...], dict[str, str]]:
+def request_words(image: ImageBuild) -> tuple[tuple[str, ...], dict[str, str]]:
     """What ``dib-ctr build`` is asked for an image, without the command itself, and in which environment."""
     environment = {**os.environ, **image.environment}
     if image.command == "build":
@@ -175,9 +157,9 @@ def _wish(words: Sequence[str]) -> BuildOptions:
     )
 
 
-def _check_targets(found: Sequence[Planned]) -> None:
+def _check_targets(found: Sequence[PlannedBuild]) -> None:
     """No two images may write to one place."""
-    targets: dict[Path, Image] = {}
+    targets: dict[Path, ImageBuild] = {}
     for planned in found:
         for target in planned.prepared.targets:
             for other, image in targets.items():

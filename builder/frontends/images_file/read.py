@@ -15,7 +15,7 @@ from blockdev.core.suggest import nearest
 from blockdev.core.yaml_document import check_size
 from builder.frontends.images_file import schema
 from builder.frontends.images_file.schema import Key
-from builder.request.prepare import NAME
+from builder.request.options import NAME
 
 _MERGE = "tag:yaml.org,2002:merge"
 
