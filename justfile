@@ -59,7 +59,7 @@ fmt:
     ruff check --fix
     ruff format
 
-# the figures of the README, each with its peer
+# the figures of docs/figures.md, each with its peer
 bench *ARGS:
     python -m tests.bench {{ARGS}}
 

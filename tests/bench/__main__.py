@@ -1,4 +1,4 @@
-"""Measure what the README promises: medians in seconds, a peer's figure from the same run beside each.
+"""Measure what docs/figures.md tells: medians in seconds, a peer's figure from the same run beside each.
 
 ``python -m tests.bench [--repeat N] [--only NAME] [--json FILE]``. Takes ten minutes; needs podman, mmdebstrap and
 the machine's Debian mirror. Figures depend on the machine and the mirror: compare columns, not runs.

@@ -42,6 +42,7 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     said = "".join(messages for _, messages in results)
     assert said.count("making a virtual environment") == 1
     assert said.count("installing dib-ctr") == 1
+    assert said.count(f"to have dib-ctr as a command of its own: pipx install {CHECKOUT}\n") == 1
     return venv
 
 

@@ -2,7 +2,7 @@
 
 Words are distributions, releases, architectures and names of rows. ``--own-mirrors`` builds from what the
 distributions' own settings say instead of synthetic mirrors, which takes a machine that reaches them. ``--folder``
-keeps what the mirrors are made of, and the layers, for the next run. ``--readme`` writes the table into the README.
+keeps what the mirrors are made of, and the layers, for the next run. ``--write`` writes the table into its page.
 The exit status is 1 where a row failed.
 """
 
@@ -23,7 +23,7 @@ from tests.matrix.run import Runner
 from tests.mirrors.catalogue import served
 
 NAME = "dib-ctr-matrix-"
-README = Path(__file__).parents[2] / "README.md"
+DOCUMENT = Path(__file__).parents[2] / "docs/matrix.md"
 
 
 def main() -> int:
@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="work here, and keep it for the next run [default: a new one]")
     parser.add_argument("--no-disks", action="store_true", help="build the container images alone")
     parser.add_argument("--own-mirrors", action="store_true")
-    parser.add_argument("--readme", action="store_true", help="write the table into the README")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/matrix.md")
     parser.add_argument("--known", action="store_true", help="build nothing: show what the JSON file has")
     options = parser.parse_args()
     try:
@@ -70,8 +70,8 @@ def main() -> int:
             list(pool.map(one, [] if options.known else [row.name for row in wanted]))
     made = table(rows(), kept)
     print(made)
-    if options.readme:
-        README.write_text(placed(README.read_text(encoding="utf-8"), made), encoding="utf-8")
+    if options.write:
+        DOCUMENT.write_text(placed(DOCUMENT.read_text(encoding="utf-8"), made), encoding="utf-8")
     return 1 if any(kept[row.name].failed for row in wanted if row.name in kept) else 0
 
 

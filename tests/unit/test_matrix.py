@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stages.element.resolve import BUILTIN
+from tests.matrix.__main__ import DOCUMENT
 from tests.matrix.results import BEGIN, BOOTED, BUILT, END, FAILED, Result, add, known, placed, table
 from tests.matrix.rows import REAL, SYNTHETIC, Row, chosen, rows
 from tests.matrix.run import Outcome, Runner
@@ -52,6 +53,8 @@ def test_the_table_tells_of_each_row_that_was_tried() -> None:
     assert placed(f"before\n{BEGIN}\nold\n{END}\nafter", "new") == f"before\n{BEGIN}\nnew\n{END}\nafter"
     with pytest.raises(ValueError, match="has no"):
         placed("nothing", "new")
+    page = DOCUMENT.read_text(encoding="utf-8")
+    assert placed(page, "new").count("\n| ") < page.count("\n| "), "the page has the table between its marks"
 
 
 def test_a_verification_goes_on_after_a_failure_and_compares_digests() -> None:
