@@ -59,6 +59,10 @@ fmt:
     ruff check --fix
     ruff format
 
+# the pages that are made from the code: commands and options, built-in elements
+docs:
+    cd '{{justfile_directory()}}' && python -m tests.docs
+
 # the figures of docs/figures.md, each with its peer
 bench *ARGS:
     python -m tests.bench {{ARGS}}

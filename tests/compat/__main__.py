@@ -21,6 +21,7 @@ from tests.compat import dib
 from tests.compat.results import CANNOT, DIFFERS, FAILS, Result, markdown, work_list
 from tests.compat.runs import Run, prepare, together
 from tests.compat.table import Row, rows
+from tests.docs.generated import with_next
 
 DOCUMENT = Path(__file__).parents[2] / "docs/upstream-elements.md"
 
@@ -82,7 +83,7 @@ def main() -> int:
     with ThreadPoolExecutor(max_workers=options.jobs) as pool:
         results += pool.map(one, [row for row in table if row not in first])
     if options.write:
-        DOCUMENT.write_text(markdown(rows(), kept, dib.RELEASE))
+        DOCUMENT.write_text(with_next(DOCUMENT.name, markdown(rows(), kept, dib.RELEASE)), encoding="utf-8")
     tried = [kept[row.name] for row in chosen(options.only) if row.name in kept]
     print(work_list(tried))
     return 1 if any(each.state in (FAILS, DIFFERS) for each in tried) else 0

@@ -43,29 +43,23 @@ def markdown(rows: Sequence[Row], results: Mapping[str, Result], release: str) -
     lines = [
         "# Upstream's elements",
         "",
-        (
-            "Every element of diskimage-builder 3.43.0, unmodified, on its own `debian-minimal`"
-            f" (`DIB_RELEASE={release}`, `DIB_PYTHON_VERSION=3`)"
-            " through `dib-ctr build`: alone, or with what its README asks for. `just compat --write` makes this table."
-        ),
+        "Every element of diskimage-builder 3.43.0, unmodified, on its own `debian-minimal`",
+        f"(`DIB_RELEASE={release}`, `DIB_PYTHON_VERSION=3`) through `dib-ctr build`: alone, or with what its README",
+        "asks for. `just compat --write` makes this table.",
         "",
         ", ".join(
             f"{counted[state]} {state}" for state in (BUILDS, SAME, DIFFERS, FAILS, OPEN, CANNOT) if counted[state]
         )
         + f"; {len(rows)} in all.",
         "",
-        (
-            "*builds, as DIB's*: the tree was compared with the one that diskimage-builder makes as root on the same"
-            " mirror. Packages, files, types, modes, owners, links and contents are the same, but for the differences"
-            " written in `tests/compat/expected.yaml`. With every run of the tests,"
-            " `tests/integration/test_upstream_elements.py` does so for ten elements in one build."
-        ),
+        "*builds, as DIB's*: the tree was compared with the one that diskimage-builder makes as root on the same",
+        "mirror. Packages, files, types, modes, owners, links and contents are the same, but for the differences",
+        "written in `tests/compat/expected.yaml`. `tests/integration/test_upstream_elements.py`, a nightly test, does",
+        "so for ten elements in one build.",
         "",
-        (
-            "*cannot*: what Debian's repositories and an index of Python packages do not have; its kind is in brackets."
-            " Seconds are those of one build,"
-            " the stages of `debian-minimal` in the cache; where it was the first to need a stage, it ran that."
-        ),
+        "*cannot*: what Debian's repositories and an index of Python packages do not have; its kind is in brackets.",
+        "Seconds are those of one build, the stages of `debian-minimal` in the cache; where it was the first to need a",
+        "stage, it ran that.",
         "",
         *listed(rows, found),
     ]
