@@ -9,19 +9,25 @@ _list:
 build *ARGS='--output oci debian-minimal':
     dib-ctr build {{ARGS}}
 
-# every test against the real engines; ARGS go to pytest (-k NAME, -m "not slow", ...)
-test *ARGS:
+# real engines, builds and boots, in minutes, and the unit tests; ARGS go to pytest (-k NAME, tests/unit, ...)
+test *ARGS: (_tests "not thorough" ARGS)
+
+# every test (hours): those of `just test`, and those with the marker `thorough` (docs/testing.md)
+test-all *ARGS: (_tests "" "--durations=0" ARGS)
+
+_tests MARKERS *ARGS:
     #!/bin/bash
     set -eu -o pipefail
     cd '{{justfile_directory()}}'
     # A missing engine fails its tests here; elsewhere they are skipped.
     if [[ ${DIB_CTR_TEST_ALL_ENGINES-} ]]; then tests/setup-daemons.sh; fi
     # Files side by side, one more than there are processors: a build waits now and then, for a mirror or a disk.
-    pytest --numprocesses="$(($(nproc) + 1))" --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=40 {{ARGS}}
+    pytest --numprocesses="$(($(nproc) + 1))" --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=40 \
+        -m '{{MARKERS}}' {{ARGS}}
 
 # the tests that need no engine and no network
 test-unit *ARGS:
-    pytest -q tests/unit {{ARGS}}
+    pytest -q --numprocesses="$(nproc)" --maxprocesses=4 tests/unit {{ARGS}}
 
 # what every change must pass: lint, format, types, shell scripts, unit tests
 check: lint shellcheck test-unit
@@ -88,14 +94,6 @@ matrix *WORDS:
 # kill -9 at 500 random instants over building, exporting, disk writing, cache sending and pruning; ARGS go to tests.faults
 faults *ARGS:
     cd '{{justfile_directory()}}' && python -m tests.faults {{ARGS}}
-
-# dnf, zypper and pacman with every fault that a mirror can have (synthetic mirrors)
-mirror-faults *ARGS:
-    DIB_CTR_ALL_FAULTS=1 pytest -q '{{justfile_directory()}}'/tests/integration/test_bad_mirrors.py {{ARGS}}
-
-# the tests that take too long to be among the others (an hour): a machine of each family, diskimage-builder's own tree; ARGS go to pytest
-nightly *ARGS:
-    DIB_CTR_TEST_NIGHTLY=1 pytest -m nightly --numprocesses=0 --durations=0 {{ARGS}}
 
 # build and boot one distribution from its own mirrors (this takes a network that reaches them) and write a report
 verify-distro *ARGS:

@@ -17,6 +17,9 @@ FOLDER_MARKS = ("unit", "integration")
 TESTS = Path(__file__).parent
 # Files whose tests are quick, each for itself, and take minutes together.
 LONG = ("test_base_image.py", "test_layers.py", "test_run_script.py", "test_source_repositories.py")
+# Seconds that a test may take with its fixtures, where it says nothing itself (``pytest.mark.timeout``): many times
+# what it takes on a slow machine beside others. A thorough one may be the first to build a machine, interpreted.
+LIMITS = {"unit": 120, "integration": 600, "thorough": 2400}
 # Test files run side by side, so how long an example takes says nothing of it.
 settings.register_profile("side by side", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("side by side")
@@ -32,13 +35,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give each test the mark of its folder; long files and those of slow tests go first: none is waited for last."""
-    left_out = pytest.mark.skip(reason="takes too long to be among the others: just nightly")
     for item in items:
         folder = item.path.relative_to(TESTS).parts[0]
         if folder in FOLDER_MARKS:
             item.add_marker(folder)
-        if item.get_closest_marker("nightly") and not os.environ.get("DIB_CTR_TEST_NIGHTLY"):
-            item.add_marker(left_out)
+        thorough = item.get_closest_marker("thorough")
+        if thorough and not thorough.args:
+            raise pytest.UsageError(f"{item.nodeid}: the marker thorough takes a line that says why")
+        if not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(LIMITS["thorough" if thorough else folder]))
     quick = {item.path for item in items if not item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path in quick and item.path.name not in LONG)
 

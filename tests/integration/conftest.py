@@ -31,15 +31,22 @@ def open_folder() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _debian_tree(name: str, packages: Iterable[str]) -> DebianTree:
-    """A Debian tree that synthetic mirrors are made of: one for all processes that run tests."""
-    require_root()
+@contextlib.contextmanager
+def _shared(name: str) -> Iterator[Path]:
+    """Where something lies that is made once for all processes that run tests; they come here one by one."""
     folder = Path(os.environ["DIB_CTR_TEST_SHARED"])
     folder.mkdir(exist_ok=True)
     folder.chmod(0o755)
     with (folder / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return bootstrap(folder / name, packages)
+        yield folder / name
+
+
+def _debian_tree(name: str, packages: Iterable[str]) -> DebianTree:
+    """A Debian tree that synthetic mirrors are made of: one for all processes that run tests."""
+    require_root()
+    with _shared(name) as folder:
+        return bootstrap(folder, packages)
 
 
 @pytest.fixture(scope="session")
@@ -77,17 +84,15 @@ def other_user() -> Iterator[pwd.struct_passwd]:
 
 
 @pytest.fixture(scope="session")
-def build_archive() -> Iterator[Callable[[], Path]]:
-    """Makes the build image's root file system at the first call."""
-    with contextlib.ExitStack() as stack:
-        made: list[Path] = []
+def build_archive() -> Callable[[], Path]:
+    """Makes the build image's root file system at the first call of all processes that run tests."""
 
-        def make() -> Path:
-            if not made:
-                made.append(stack.enter_context(engine_cases.build_archive()))
-            return made[0]
+    def make() -> Path:
+        with _shared("build-image.tar") as archive:
+            engine_cases.build_archive(archive)
+            return archive
 
-        yield make
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -105,9 +110,10 @@ def docker_address(open_folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def open_code(open_folder: Path) -> dict[str, str]:
+def open_code() -> dict[str, str]:
     """The variables of a copy of the code that every user can run."""
-    return engine_cases.open_copy(open_folder)
+    with _shared("open-code") as folder:
+        return engine_cases.open_copy(folder)
 
 
 def _user(name: str, request: pytest.FixtureRequest) -> pwd.struct_passwd:
@@ -119,7 +125,15 @@ def _user(name: str, request: pytest.FixtureRequest) -> pwd.struct_passwd:
     return pwd.getpwuid(os.getuid())
 
 
-@pytest.fixture(scope="session", params=engine_cases.CASES)
+MORE_CASES = [
+    pytest.param(
+        name, marks=pytest.mark.thorough("another way to an engine, or another user: all tests of engines again")
+    )
+    for name in engine_cases.MORE_CASES
+]
+
+
+@pytest.fixture(scope="session", params=[*engine_cases.CASES, *MORE_CASES])
 def case(request: pytest.FixtureRequest, open_folder: Path) -> Iterator[Case]:
     """One engine as one user, with a build image and an empty store."""
     name: str = request.param

@@ -19,6 +19,7 @@ def environment(place: Path) -> dict[str, str]:
     return {**kept, "HOME": str(place / "home"), "ELEMENTS_PATH": str(CHECKOUT / "tests/elements"), "NO_COLOR": "1"}
 
 
+@pytest.mark.thorough("the action's steps twice over")
 def test_two_runs_share_a_cache(place: Path, environment: dict[str, str]) -> None:
     """The second machine runs no stage; both give the same image, outputs for later steps and a summary."""
     results = []

@@ -17,7 +17,10 @@ from tests.mirrors.debian import DebianTree, bootstrap
 from tests.mirrors.keys import Key
 from tests.mirrors.serve import serve
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.thorough("each distribution's family takes minutes; `just test` has Fedora's"),
+]
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,6 @@ def test_a_changed_package_in_the_cache_is_for_no_other_build(arch: Arch, tmp_pa
     assert all(kept.values())
 
 
-@pytest.mark.nightly
 def test_the_same_bytes(with_kernel: Arch) -> None:
     """A machine's tree, with kernel and ram disk."""
     ask = ("--output", "tar", "--name", "again", "arch-minimal", "vm")
@@ -97,7 +99,6 @@ def test_the_same_bytes(with_kernel: Arch) -> None:
     assert with_kernel.build("--no-cache", *ask).digest("tar") == first
 
 
-@pytest.mark.nightly
 def test_a_machine_boots(with_kernel: Arch) -> None:
     with_kernel.build("--output", "raw", "--name", "machine", "arch-minimal", "vm")
     login(with_kernel.command.destination / "machine.raw", "arch")

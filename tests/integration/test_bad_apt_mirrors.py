@@ -64,6 +64,7 @@ TOLD = [
 ]
 
 
+@pytest.mark.thorough("a build for each fault; `just test` has those that follow")
 def test_each_fault_is_named_and_poisons_nothing(apt: Apt) -> None:
     """All one after another with one store; then the good mirror gives what it gives to a store of its own."""
     for fault, what in TOLD:
@@ -76,6 +77,7 @@ def test_each_fault_is_named_and_poisons_nothing(apt: Apt) -> None:
     assert apt.build().digest("tar") == apt.build(store="store-fresh").digest("tar")
 
 
+@pytest.mark.thorough("a build for each fault")
 @pytest.mark.parametrize(
     "fault",
     [Fault(LISTS, "status", 503, 1), Fault(PACKAGE, "cut", 300, 1), Fault(PACKAGE, "drop", times=1)],

@@ -1,11 +1,10 @@
 """dnf, zypper and pacman with bad mirrors, and what their caches keep; from small synthetic mirrors, faultily served.
 
-The whole catalogue of faults takes long: DIB_CTR_ALL_FAULTS=1, or ``just mirror-faults``.
+``just test-all -k bad_mirrors`` runs them.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -20,8 +19,10 @@ from tests.mirrors import small
 from tests.mirrors.debian import DebianTree
 from tests.mirrors.faulty import Fault, FaultyMirror, serving
 
-pytestmark = pytest.mark.slow
-WHOLE_CATALOGUE = bool(os.environ.get("DIB_CTR_ALL_FAULTS"))
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.thorough("the faults of mirrors for each package manager; `just test` has apt's"),
+]
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ def folder(open_folder: Path) -> Iterator[Path]:
     yield from mirrors_folder(open_folder, "bad-mirrors")
 
 
-# The others are left to `just mirror-faults`; zypper waits for a minute, always, and half a minute between attempts.
-@pytest.fixture(scope="module", params=small.FAMILIES if WHOLE_CATALOGUE else ["fedora"])
+# zypper waits for a minute, always, and half a minute between attempts.
+@pytest.fixture(scope="module", params=small.FAMILIES)
 def served(request: pytest.FixtureRequest, folder: Path, small_tree: DebianTree) -> Iterator[Served]:
     family = small.FAMILIES[request.param]
     place = folder / family.name
@@ -121,8 +122,6 @@ def test_a_store_that_met_faults_is_as_good_as_a_fresh_one(served: Served) -> No
 
 def test_two_builds_at_once_share_the_caches(served: Served) -> None:
     """Every key of theirs differs, so that both run every stage; none waits for the other one, none is in its way."""
-    if not WHOLE_CATALOGUE:
-        pytest.skip("takes long: just mirror-faults")
     command = served.command("at-once")
     running = [
         command.start(*served.arguments("--name", f"build-{number}", SOURCE_DATE_EPOCH=str(1_770_000_000 + number)))

@@ -163,6 +163,7 @@ def _all_but_the_manifest(image: ImageFile) -> dict[str, object]:
     return {path: entry for path, entry in image.contents().tree.entries.items() if path != MANIFEST}
 
 
+@pytest.mark.thorough("builds Containerfiles: minutes")
 def test_a_build_begins_with_what_a_containerfile_gives(
     command: Command, folder: Path, running: Running, debian: Path
 ) -> None:
@@ -203,6 +204,7 @@ def test_a_build_begins_with_what_a_containerfile_gives(
     _push(debian, running, "trixie")
 
 
+@pytest.mark.thorough("builds Containerfiles: minutes")
 def test_elements_bring_containerfiles_and_images(
     command: Command, folder: Path, running: Running, open_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -280,6 +280,7 @@ def files_of(linux: Linux, configuration: str) -> dict[str, bytes]:
     return {"linux": linux.kernel, "initramfs": linux.initramfs, "grub/grub.cfg": configuration.encode()}
 
 
+@pytest.mark.thorough("two boots under emulation; `just test` has two (test_bootloader.py)")
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_one_disk_boots_both_ways(linux: Linux, tmp_path: Path, temporary: Path) -> None:
@@ -294,6 +295,7 @@ def test_one_disk_boots_both_ways(linux: Linux, tmp_path: Path, temporary: Path)
     assert digest(image) == before
 
 
+@pytest.mark.thorough("a boot under emulation")
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_logging_in_with_a_key_from_the_seed(linux: Linux, tmp_path: Path, temporary: Path) -> None:

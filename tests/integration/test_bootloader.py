@@ -111,6 +111,7 @@ def boots(image: Path, firmware: str, expected: str = PROMPT) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.thorough("a boot under emulation for each layout")
 @pytest.mark.parametrize("layout", ["block-device-mbr", "block-device-gpt"])
 def test_a_disk_for_bios(host: Command, layout: str) -> None:
     boots(built(host, layout, layout), "bios")
@@ -122,6 +123,7 @@ def test_a_hybrid_disk_boots_both_ways(host: Command) -> None:
     boots(image, "uefi")
 
 
+@pytest.mark.thorough("two more boots under emulation")
 def test_a_boot_file_system_of_its_own(host: Command) -> None:
     image = built(host, "separate", "block-device-hybrid", "--set", f"DIB_BLOCK_DEVICE_CONFIG={SEPARATE}")
     boots(image, "bios", r"Command line: BOOT_IMAGE=/vmlinuz-.* root=LABEL=my-root .* boot=LABEL=my-boot")

@@ -187,6 +187,7 @@ def test_the_plan_tells_what_is_elsewhere(running: Running, filled: tuple[str, s
     assert [stage["hit"] for stage in json.loads(outcome.stdout)] == [True] * 4
 
 
+@pytest.mark.thorough("minutes of builds")
 def test_caches_are_asked_in_order_and_layers_of_several_make_one_tree(machines: Machines, place: Path) -> None:
     one, folder = machines(), f"type=local,dest={place / 'a'}"
     one.build("--cache-to", folder, "tiny-os")
@@ -203,6 +204,7 @@ def test_caches_are_asked_in_order_and_layers_of_several_make_one_tree(machines:
     assert len(warnings(outcome)) == 1
 
 
+@pytest.mark.thorough("minutes of builds")
 def test_mode_max_sends_what_else_the_store_holds(machines: Machines, place: Path) -> None:
     one = machines()
     one.build("tiny-os", "greeting")
@@ -261,22 +263,35 @@ class Fault:
 
 READING = [
     Fault("500", "GET", "/v2/"),
+    Fault("429", "GET", "/blobs/", 1, said=False, lost=False),
+    Fault("other", "GET", "/blobs/", 1, lost=False),  # not the image then, but its layers
+    Fault("404", "GET", "/blobs/"),
+]
+MORE_READING = [
     Fault("closed", "GET", "/manifests/"),
     Fault("other", "GET", "/manifests/"),
     Fault("half", "GET", "/manifests/", 1, said=False, lost=False),
-    Fault("429", "GET", "/blobs/", 1, said=False, lost=False),
     Fault("500", "GET", "/blobs/"),
     Fault("half", "GET", "/blobs/", 1, said=False, lost=False),
     Fault("half", "GET", "/blobs/"),
-    Fault("other", "GET", "/blobs/", 1, lost=False),  # not the image then, but its layers
     Fault("other", "GET", "/blobs/"),
     Fault("empty", "GET", "/blobs/", 2, said=False, lost=False),
-    Fault("404", "GET", "/blobs/"),
     Fault("401", "GET", "/manifests/"),
 ]
 
 
-@pytest.mark.parametrize("fault", READING, ids=lambda fault: f"{fault.kind}-{fault.part.strip('/')}-{fault.times < 9}")
+def _named(fault: Fault) -> str:
+    return f"{fault.kind}-{fault.part.strip('/')}-{fault.times < 9}"
+
+
+THOROUGH = pytest.mark.thorough("a build for each fault; `just test` has some")
+FAULTS = [
+    *(pytest.param(fault, id=_named(fault)) for fault in READING),
+    *(pytest.param(fault, id=_named(fault), marks=THOROUGH) for fault in MORE_READING),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_cache_that_fails_costs_time_only(
     fault: Fault, running: Running, filled: tuple[str, str], machines: Machines
 ) -> None:
@@ -291,6 +306,7 @@ def test_a_cache_that_fails_costs_time_only(
     assert machine("cache", "verify").status == 0
 
 
+@pytest.mark.thorough("twelve faults, three builds each")
 def test_a_cache_that_fails_while_it_is_written_costs_nothing_else(running: Running, machines: Machines) -> None:
     machine = machines()
     faults = [
@@ -323,6 +339,7 @@ def test_a_registry_that_is_not_there_is_said_once(machines: Machines) -> None:
     assert len(warnings(outcome)) == 2, "one sentence a cache"
 
 
+@pytest.mark.thorough("minutes of builds")
 def test_a_registry_that_dies_in_the_middle(open_folder: Path, filled: tuple[str, str], machines: Machines) -> None:
     with registry(open_folder / "mortal") as mortal:
         machines().build("--cache-to", at(mortal, "x"), *FIRST)
@@ -401,6 +418,7 @@ def test_an_archive_with_one_file_changed_is_refused_though_index_and_blob_agree
     assert outcome.digest() == filled[1]
 
 
+@pytest.mark.thorough("minutes of builds")
 def test_clocks_of_other_machines_may_be_wrong(machines: Machines, place: Path) -> None:
     folder = place / "shared"
     first = machines().build("--cache-to", f"type=dir,path={folder}", *FIRST)
@@ -425,6 +443,7 @@ def small_disk(place: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
+@pytest.mark.thorough("a build for each amount of room")
 def test_a_disk_that_is_full_while_layers_come(machines: Machines, place: Path, small_disk: Path) -> None:
     write = script('head -c 60M /dev/urandom > "$TARGET_ROOT/etc/fat"')
     fat = {"extra-data.d/60-fat": write, **stage_scripts([70])}
@@ -454,6 +473,7 @@ def together(*builds: tuple[Command, tuple[str, ...]]) -> list[Outcome]:
     return outcomes
 
 
+@pytest.mark.thorough("minutes of builds")
 def test_two_writers_of_one_key_leave_a_cache_that_serves_both_chains(running: Running, machines: Machines) -> None:
     write_element(machines.place / "elements", "some", stage_scripts([60, 70]))
     spec = at(running, "race")
@@ -465,6 +485,7 @@ def test_two_writers_of_one_key_leave_a_cache_that_serves_both_chains(running: R
     assert warnings(both[0]) == warnings(both[1]) == []
 
 
+@pytest.mark.thorough("eight builds at once")
 def test_eight_builds_at_once_over_three_images(running: Running, machines: Machines) -> None:
     elements, spec = machines.place / "elements", at(running, "eight")
     for name, numbers in (("one", [60, 61]), ("two", [60, 62]), ("three", [63])):
@@ -576,6 +597,7 @@ def test_what_makes_no_sense_is_bad_usage_before_any_work(machines: Machines, pl
 # -- letting go ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough("minutes of builds")
 def test_a_registrys_cache_is_pruned_and_its_room_comes_back(open_folder: Path, machines: Machines) -> None:
     with registry(open_folder / "pruned") as found:
         spec, machine = at(found, "x"), machines()

@@ -107,6 +107,7 @@ class Network:
         return ["ip", "netns", "exec", f"{self.tag}{name}", *words]
 
 
+@pytest.mark.thorough("two network namespaces and a dozen builds")
 @pytest.mark.slow
 def test_two_machines_on_a_network_share_a_registry(place: Path) -> None:
     if os.geteuid() != 0 or shutil.which("ip") is None or shutil.which("docker-registry") is None:

@@ -16,7 +16,7 @@ from tests.integration.command import ELEMENTS, Command, has, stage_scripts, wri
 from tests.integration.registry import registry
 
 Machine = Callable[..., Command]
-pytestmark = pytest.mark.nightly
+pytestmark = pytest.mark.thorough("the cache under each engine: minutes")
 WHAT = ("--no-documents", "tiny-os", "greeting")
 
 

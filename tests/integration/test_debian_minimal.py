@@ -150,6 +150,7 @@ def plain_podman(engine: Podman) -> list[str]:
     return ["podman", *runtime, "run", "--rm", "--network=host", *engine.found.run]
 
 
+@pytest.mark.thorough("debian-minimal once more; `just test` has podman build small trees")
 def test_podman_runs_the_loaded_image_and_apt_works_in_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not has("podman"):
         pytest.skip("podman is not there")
@@ -182,6 +183,7 @@ def test_podman_runs_the_loaded_image_and_apt_works_in_it(place: Path, monkeypat
         engine.remove_store()
 
 
+@pytest.mark.thorough("debian-minimal once more")
 def test_an_older_release_builds(place: Path) -> None:
     command = Command("host", place / "store", place / "out")
     command.build("-o", "tar", "--release", "bookworm", "debian-minimal")

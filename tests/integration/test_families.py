@@ -1,6 +1,6 @@
 """The shared elements in every family, together: a machine of each synthetic mirror is set up by a seed, lets a key in.
 
-They run by ``just nightly`` alone.
+They run by ``just test-all`` alone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tests.integration.command import Command
 from tests.integration.synthetic import boot, mirrors_folder
 from tests.mirrors.catalogue import SERVERS
 
-pytestmark = [pytest.mark.slow, pytest.mark.nightly]
+pytestmark = [pytest.mark.slow, pytest.mark.thorough("a machine of each family, built and booted: minutes each")]
 
 SYSTEMS = {"fedora": "43", "opensuse": "15.6", "arch": "rolling", "ubuntu": "noble"}
 ELEMENTS = (

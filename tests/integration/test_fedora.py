@@ -61,6 +61,7 @@ def test_a_container(fedora: Synthetic) -> None:
     assert set(packages.values()) == {str(rpm.EPOCH)}
 
 
+@pytest.mark.thorough("two more images; `just test` has apt's cache")
 def test_a_changed_package_in_the_cache_is_for_no_other_build(fedora: Synthetic, tmp_path: Path) -> None:
     write_planting_element(tmp_path, "/var/cache/dnf")
     own = replace(fedora, command=replace(fedora.command, elements=(tmp_path,)))
@@ -71,7 +72,7 @@ def test_a_changed_package_in_the_cache_is_for_no_other_build(fedora: Synthetic,
     assert all(kept.values())
 
 
-@pytest.mark.nightly
+@pytest.mark.thorough("an image twice over, with a kernel: minutes")
 def test_the_same_bytes(with_kernel: Synthetic) -> None:
     """A machine's tree, kernel and ram disk with it, from nothing but the packages' cache."""
     ask = ("--output", "tar", "--name", "again", "fedora-minimal", "vm")
@@ -79,7 +80,7 @@ def test_the_same_bytes(with_kernel: Synthetic) -> None:
     assert with_kernel.build("--no-cache", *ask).digest("tar") == first
 
 
-@pytest.mark.nightly
+@pytest.mark.thorough("a machine with its packages, booted under emulation: minutes")
 def test_a_machine_boots(with_kernel: Synthetic) -> None:
     """A disk comes up by UEFI with shim, with NetworkManager enabled and the serial line's login."""
     with_kernel.build("--output", "raw", "--name", "machine", "fedora-minimal", "vm", "growroot")
@@ -98,6 +99,7 @@ def test_a_package_of_another_key_is_refused(fedora: Synthetic, tmp_path: Path) 
     assert not (fedora.command.destination / "refused.dir").exists()
 
 
+@pytest.mark.thorough("another mirror, another image; Fedora's shows the way")
 def test_centos_stream(centos: Synthetic) -> None:
     """Manifest, and what shared elements install under the family's names."""
     elements = ("centos-minimal", "base", "devuser", "manifests")
@@ -109,7 +111,7 @@ def test_centos_stream(centos: Synthetic) -> None:
     assert {"centos-stream-release", "shadow-utils", "sudo"} <= names
 
 
-@pytest.mark.nightly
+@pytest.mark.thorough("three images of CentOS Stream: minutes")
 def test_the_build_image_gives_the_same_bytes(centos: Synthetic, monkeypatch: pytest.MonkeyPatch) -> None:
     """In podman, with another release of dnf and rpm than this machine's."""
     if not has("podman"):

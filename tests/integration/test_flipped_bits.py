@@ -86,6 +86,7 @@ def test_a_flipped_bit_below_a_stage_that_runs_is_found_though_the_stage_read_it
     assert "/opt-small" in notes(outcome)
 
 
+@pytest.mark.thorough("a build for each bit; `just test` has two")
 def test_verify_finds_each_flipped_bit_wherever_it_is_and_lets_go_of_it(command: Command) -> None:
     clean = command.build("-o", "oci", *WANTED).digest()
     assert command("cache", "verify").status == 0

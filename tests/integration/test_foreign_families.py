@@ -1,6 +1,6 @@
 """Machines of a foreign architecture in every family that has a synthetic mirror of one: built here, started by UEFI.
 
-They run by ``just nightly`` alone: an arm64 tree, an arm64 image, and an arm64 machine, all of them interpreted.
+They run by ``just test-all`` alone: an arm64 tree, an arm64 image, and an arm64 machine, all of them interpreted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.mirrors.catalogue import SERVERS
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.nightly,
+    pytest.mark.thorough("builds and boots another architecture, interpreted: minutes"),
     pytest.mark.skipif(runs(native(), "arm64"), reason="arm64 is not foreign here"),
 ]
 

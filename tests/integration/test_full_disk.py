@@ -87,6 +87,7 @@ def test_a_store_without_inodes_says_so(command: Command, disk: Disk) -> None:
     assert small.build(*WANTED).digest() == command.build(*WANTED).digest()
 
 
+@pytest.mark.thorough("a build for each amount of room; `just test` has one")
 def test_whatever_room_there_is_the_image_is_right_or_the_disk_is_named(command: Command, disk: Disk) -> None:
     element(command, f"{BIG} > big 2> /dev/null || rm -f big", "{ sort -r big > big2 || true; } 2> /dev/null")
     clean = command.build(*WANTED).digest()

@@ -17,7 +17,10 @@ from tests.mirrors.debian import bootstrap
 from tests.mirrors.keys import Key
 from tests.mirrors.serve import serve
 
-pytestmark = [pytest.mark.slow, pytest.mark.nightly]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.thorough("each distribution's family takes minutes; `just test` has Fedora's"),
+]
 
 
 @dataclass(frozen=True)

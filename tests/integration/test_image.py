@@ -15,7 +15,7 @@ import pytest
 
 from tests.integration.command import Command, Outcome, script, write_element
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough("debian-minimal in six forms: minutes")]
 
 LIMIT = 29_800_000  # bytes: what the distribution's own slim image comes to
 

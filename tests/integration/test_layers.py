@@ -184,6 +184,7 @@ def test_two_builds_at_once_share_one_run(command: Command, own: Path) -> None:
     assert any("wait" in {event["type"] for event in outcome.events} for outcome in outcomes)
 
 
+@pytest.mark.thorough("fifty kills; `just test` has a few (test_faults.py)")
 def test_killed_at_any_instant_the_store_never_holds_a_wrong_layer(command: Command, own: Path) -> None:
     text = "echo {0} > /etc/stage-{0}; mkdir /etc/d{0}; echo > /etc/d{0}/f"
     write_element(own, "many", stage_scripts(range(11, 40), text))
@@ -251,6 +252,7 @@ def test_an_interrupted_build_leaves_no_half_output_and_no_work(command: Command
     assert command.build("tiny-os").status == 0
 
 
+@pytest.mark.thorough("some hundred stages")
 def test_a_long_chain_of_layers_is_folded(command: Command, own: Path) -> None:
     write_element(own, "very-many", stage_scripts(range(1000, 1330)))
     outcome = command.build("-o", "tar", "tiny-os", "very-many")
@@ -273,6 +275,7 @@ def test_a_long_chain_of_layers_is_folded(command: Command, own: Path) -> None:
         assert data.read() == b"1000\n"
 
 
+@pytest.mark.thorough("more than a hundred stages")
 def test_an_image_has_no_more_layers_than_engines_load(command: Command, own: Path) -> None:
     change = script('cd "$TARGET_ROOT/etc"', "rm stage-1000 stage-1129; echo new > stage-1001")
     gone = {"cleanup.d/90-gone": change}

@@ -99,6 +99,7 @@ def test_a_lock_says_what_was_used_and_is_the_same_from_the_cache_and_without(
         assert package["architecture"] == native()
 
 
+@pytest.mark.thorough("minutes of builds")
 def test_a_package_that_went_again_in_the_same_stage_is_in_the_lock(command: Command, place: Path) -> None:
     files = {"install.d/20-for-a-while": script("install-packages extra", "install-packages -e extra")}
     write_element(place / "elements", "for-a-while", files)
@@ -123,6 +124,7 @@ def test_when_the_mirror_has_moved_a_lock_gives_the_same_image_from_the_store(
     assert (place / "again.json").read_bytes() == Path(lock).read_bytes()
 
 
+@pytest.mark.thorough("minutes of builds")
 def test_what_is_gone_is_named_before_any_work(command: Command, mirror: AptMirror, place: Path) -> None:
     lock = str(place / "lock.json")
     command.build("--lock", lock, *WHAT)
@@ -146,6 +148,7 @@ def test_what_is_gone_is_named_before_any_work(command: Command, mirror: AptMirr
     assert not (place / "new.json").exists()
 
 
+@pytest.mark.thorough("minutes of builds")
 def test_with_a_mirror_that_stands_still_an_empty_store_is_no_hindrance(command: Command, place: Path) -> None:
     lock = str(place / "lock.json")
     first = command.build("--lock", lock, *WHAT)
@@ -187,6 +190,7 @@ def test_what_was_vendored_builds_without_a_network_on_a_machine_that_has_nothin
     assert mirror.asked == []
 
 
+@pytest.mark.thorough("minutes of builds")
 def test_what_is_vendored_already_is_not_copied_again(command: Command, place: Path) -> None:
     vendor = place / "vendor"
     command.build("--vendor", str(vendor), *WHAT)
@@ -287,6 +291,7 @@ def test_a_request_that_is_not_the_locked_one_is_refused(command: Command, place
     assert f"the architecture is {foreign}, and was {native()}" in refused.stderr
 
 
+@pytest.mark.thorough("minutes of builds")
 def test_an_element_that_installs_something_else_now_fails_the_locked_build(
     command: Command, mirror: AptMirror, place: Path
 ) -> None:
@@ -300,6 +305,7 @@ def test_an_element_that_installs_something_else_now_fails_the_locked_build(
     assert "output" not in {event["type"] for event in failed.events}
 
 
+@pytest.mark.thorough("minutes of builds")
 def test_package_sources_that_an_element_adds_are_locked_too(command: Command, mirror: AptMirror, place: Path) -> None:
     archive, mirror.archive = mirror.archive, mirror.folder / "second"
     mirror.package("third", "1.0")
@@ -337,6 +343,7 @@ def sources_of(archive: Path) -> str:
         return data.read().decode()
 
 
+@pytest.mark.thorough("minutes of builds")
 def test_a_snapshot_gives_the_image_of_its_time(command: Command, mirror: AptMirror, place: Path) -> None:
     mirror.publish("Sat, 12 Sep 2026 07:55:41 UTC", more="Valid-Until: Sat, 19 Sep 2026 07:55:41 UTC\n")
     fresh = {"DIB_CTR_APT_OPTIONS": 'Acquire::Check-Valid-Until "false";'}
@@ -366,6 +373,7 @@ def test_a_lock_and_a_snapshot_bring_back_what_is_gone(command: Command, mirror:
     assert elsewhere.build(*locked, variables=service).digest() == first.digest()
 
 
+@pytest.mark.thorough("minutes of builds")
 def test_a_lock_of_a_snapshot_remembers_it(command: Command, mirror: AptMirror, place: Path) -> None:
     mirror.keep_snapshot("20260912T000000Z")
     move(mirror)
@@ -378,6 +386,7 @@ def test_a_lock_of_a_snapshot_remembers_it(command: Command, mirror: AptMirror, 
     assert elsewhere.digest() == past.digest()
 
 
+@pytest.mark.thorough("minutes of builds")
 def test_an_archive_that_names_its_own_snapshots_needs_no_setting(
     command: Command, mirror: AptMirror, place: Path
 ) -> None:
@@ -395,6 +404,7 @@ def test_an_archive_that_names_its_own_snapshots_needs_no_setting(
 # -- the real thing -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough("debian-minimal twice over; `just test` vendors a small tree")
 @pytest.mark.slow
 def test_debian_minimal_is_vendored_and_built_without_a_network(place: Path) -> None:
     command = Command("host", place / "store", place / "out")

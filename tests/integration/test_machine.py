@@ -14,7 +14,10 @@ import pytest
 
 from tests.integration.command import Command
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.thorough("machines with their packages, booted under emulation: minutes each"),
+]
 
 GIB = 1 << 30
 VOLUMES = """
@@ -85,14 +88,12 @@ def test_the_default_disk_boots(host: Command) -> None:
     assert "Debian GNU/Linux" in found
 
 
-@pytest.mark.nightly
 def test_a_boot_test_starts_a_disk_each_way_it_has(host: Command) -> None:
     outcome = host.build("-o", "qcow2", "--boot-test", "debian-minimal", "vm")
     assert "booted by bios under" in outcome.stderr
     assert "booted by uefi under" in outcome.stderr
 
 
-@pytest.mark.nightly
 def test_a_root_on_a_volume_boots(host: Command) -> None:
     outcome = host.build(
         *("-o", "raw", "--name", "volumes", "--boot-test", "--firmware", "uefi", "-p", "lvm2", "debian-minimal", "vm"),
@@ -127,13 +128,11 @@ def told(image: Path, folder: Path, number: int) -> dict[str, str]:
     return found
 
 
-@pytest.mark.nightly
 def test_a_machine_worth_having(cloud: Path, tmp_path: Path) -> None:
     """A key lets one in, the root has grown, and the machine has an identity."""
     told(cloud, tmp_path, 1)
 
 
-@pytest.mark.nightly
 def test_machines_of_one_image_are_each_its_own(cloud: Path, tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda number: told(cloud, tmp_path, number), (1, 2))

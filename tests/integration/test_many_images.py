@@ -67,6 +67,7 @@ def report(folder: Path, *more: str, status: int = 0) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.thorough("eight builds at once")
 def test_eight_at_once_build_what_they_share_once(folder: Path) -> None:
     """Whichever comes first runs a stage, and the others take its layer: /etc/early has one time in all of them."""
     planned = json.loads(run(folder, "plan", "--json").stdout)
@@ -146,6 +147,7 @@ def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
     yield from process.stdout
 
 
+@pytest.mark.thorough("minutes of builds")
 def test_an_interrupt_ends_all_builds_tidily(folder: Path) -> None:
     token = f"sleep 86{os.getpid()}"
     write_element(folder / "elements", "early", {"install.d/50-early": script(f"echo asleep; {token}")})
@@ -178,6 +180,7 @@ def test_an_interrupt_ends_all_builds_tidily(folder: Path) -> None:
     assert report(folder, "plain", "says-one")["built"] == 2
 
 
+@pytest.mark.thorough("minutes of builds")
 def test_files_of_diskimage_builder(folder: Path) -> None:
     """The same file that the command of that name takes, with reports."""
     (folder / "images.yaml").write_text(

@@ -16,7 +16,10 @@ from tests.mirrors import rpm
 from tests.mirrors.debian import DebianTree
 from tests.mirrors.keys import Key
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.thorough("each distribution's family takes minutes; `just test` has Fedora's"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +69,6 @@ def test_the_same_bytes(leap: Synthetic) -> None:
     assert leap.build("--no-cache", *ask).digest("tar") == first
 
 
-@pytest.mark.nightly
 def test_a_machine_boots(with_kernel: Synthetic) -> None:
     """A disk comes up by UEFI with shim, with NetworkManager enabled and the serial line's login."""
     with_kernel.build("--output", "raw", "--name", "machine", "opensuse-minimal", "vm")

@@ -149,6 +149,7 @@ worked ptrace-agent bash -c "ls /proc/1/root/store/keys"
 """
 
 
+@pytest.mark.thorough("the attacks on a build with privileges: half a minute")
 def test_a_hostile_script_reaches_its_own_loop_devices_and_nothing_else(podman: Command, place: Path) -> None:
     """What a script can reach through --privileged: docs/privileged.md."""
     hostile = script('echo "$IMAGE_BLOCK_DEVICE" > /dev/null', "set +eu", HOSTILE)

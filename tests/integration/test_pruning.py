@@ -30,6 +30,7 @@ def held(command: Command) -> list[str]:
     return sorted(path.name for path in (command.store / "outputs").iterdir())
 
 
+@pytest.mark.thorough("eight builds at once")
 def test_eight_builds_at_once_beside_a_loop_of_prunings(command: Command) -> None:
     going, prunings = threading.Event(), list[Outcome]()
 

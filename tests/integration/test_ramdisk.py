@@ -65,7 +65,7 @@ def console(folder: Path, name: str, append: str, expect: str) -> str:
     return booted.stdout
 
 
-@pytest.mark.nightly
+@pytest.mark.thorough("a machine with its packages, booted under emulation: minutes")
 @pytest.mark.parametrize("element", ["ramdisk", "dracut-ramdisk"])
 def test_it_runs_the_fragments_with_a_network(command: Command, element: str) -> None:
     arguments = ("-o", "files", "--name", "it", element, "debian-minimal", "speaks")
@@ -104,7 +104,7 @@ def podman_store() -> Iterator[str]:
         engine.remove_store()
 
 
-@pytest.mark.nightly
+@pytest.mark.thorough("a machine with its packages, booted under emulation: minutes")
 def test_the_element_of_diskimage_builder(place: Path, upstream_elements: Path, podman_store: str) -> None:
     (place / "elements").mkdir()
     write_element(place / "elements", "speaks", {"init.d/50-speaks": FRAGMENT})

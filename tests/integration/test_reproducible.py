@@ -21,7 +21,10 @@ from builder.build_image import ensure
 from tests.integration import engine_cases
 from tests.integration.command import Command, script, write_element
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.thorough("debian-minimal six times over; `just test` compares small trees of all engines"),
+]
 
 ROOT = Path(builder.__file__).parents[1]
 ASKED = ("-p", "hello", "debian-minimal", "tricky")
@@ -133,7 +136,7 @@ def test_another_user_place_file_system_and_day_give_the_same_digest(
     here = memory_folder / "another" / "deeper place"
     here.mkdir(parents=True)
     tricky(here / "elements")
-    variables = engine_cases.open_copy(here)
+    variables = engine_cases.open_copy(here / "open")
     for path in (memory_folder, *memory_folder.rglob("*")):
         os.chown(path, other_user.pw_uid, other_user.pw_gid, follow_symlinks=False)
     command = Command("host", here / "store", here / "out", (here / "elements",))
@@ -162,7 +165,7 @@ def test_half_a_cache_gives_the_same_digest(first: tuple[Command, str]) -> None:
     assert digest(command, "--no-cache") == expected
 
 
-@pytest.mark.parametrize("name", ["podman", pytest.param("docker", marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("name", ["podman", "docker"])
 def test_each_engine_gives_the_same_digest(
     name: str,
     first: tuple[Command, str],

@@ -12,7 +12,10 @@ from tests.integration.synthetic import Synthetic, login, mirrors_folder, synthe
 from tests.mirrors.debian import DebianTree
 from tests.mirrors.subscription import KEY, registration
 
-pytestmark = [pytest.mark.slow, pytest.mark.nightly]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.thorough("each distribution's family takes minutes; `just test` has Fedora's"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -84,6 +84,7 @@ def test_a_half_finished_environment_is_made_again(venv: Path) -> None:
     assert "making a virtual environment" in done.stderr
 
 
+@pytest.mark.thorough("installs the environment twice")
 def test_a_failed_step_shows_its_log_and_the_next_run_goes_on(tmp_path: Path) -> None:
     venv = tmp_path / "venv"
     failed = run("dib-ctr", "--version", DIB_CTR_VENV=str(venv), PIP_NO_INDEX="1", PIP_FIND_LINKS="")

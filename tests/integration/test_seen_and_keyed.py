@@ -113,6 +113,7 @@ def seen(place: Path) -> Iterator[Seen]:
     yield Seen(place)
 
 
+@pytest.mark.thorough("many builds of one key: half a minute")
 def test_two_stages_with_one_key_see_the_same(seen: Seen) -> None:
     base: dict[str, str | bool] = {
         "DIB_ONE": "",

@@ -187,6 +187,7 @@ def built(open_folder: Path) -> Iterator[Path]:
 FORMS = ("debian-minimal.oci", "debian-minimal.oci.tar", "debian-minimal.docker.tar", "stages.oci", "zstd.oci")
 
 
+@pytest.mark.thorough("debian-minimal in six forms: minutes")
 @pytest.mark.slow
 def test_every_form_has_the_same_tree(built: Path) -> None:
     """One layer or many, gzip, zstd or none, folder or archive."""
@@ -196,6 +197,7 @@ def test_every_form_has_the_same_tree(built: Path) -> None:
         assert trees[form] == trees[FORMS[0]], form
 
 
+@pytest.mark.thorough("debian-minimal in six forms: minutes")
 @pytest.mark.slow
 def test_differences_of_its_forms(built: Path) -> None:
     """The archives have no difference, zstd that of the compression, stages their number and history."""
@@ -209,6 +211,7 @@ def test_differences_of_its_forms(built: Path) -> None:
     assert {each.path for each in stages} == {"the image's configuration", "the image"}
 
 
+@pytest.mark.thorough("debian-minimal in six forms: minutes")
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["debian-minimal.oci", "stages.oci"])
 def test_sums_are_those_of_the_unpacked_tree(built: Path, tmp_path: Path, form: str) -> None:
@@ -255,6 +258,7 @@ def length_of(paths: Iterable[Path]) -> int:
     return sum(found.values())
 
 
+@pytest.mark.thorough("debian-minimal in six forms: minutes")
 @pytest.mark.slow
 def test_the_command(built: Path) -> None:
     """Its JSON, one image and two."""
@@ -270,6 +274,7 @@ def test_the_command(built: Path) -> None:
     assert len(both["after"]["layers"]) > 3
 
 
+@pytest.mark.thorough("debian-minimal in six forms: minutes")
 @pytest.mark.slow
 def test_skopeo_and_this_name_the_same_image(built: Path) -> None:
     """The digest of the manifest, and the layers' digests."""

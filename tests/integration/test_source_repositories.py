@@ -232,7 +232,10 @@ def _upstream() -> Path:
         pytest.skip(str(error))
 
 
-@pytest.fixture(params=["built-in", "upstream"])
+UPSTREAM = pytest.param("upstream", marks=pytest.mark.thorough("every test once more, with upstream's element"))
+
+
+@pytest.fixture(params=["built-in", UPSTREAM])
 def command(request: pytest.FixtureRequest, place: Path, server: Server, project: Project) -> Command:
     server.archive("one.tar.gz", {"./": "", "inner/": "", "inner/a.sh": "1", "inner/b/c": "2", "other/d": "3"})
     server.write("note.txt", b"first", 1_700_000_000)

@@ -16,7 +16,7 @@ from builder import engines
 from tests.integration.command import Command, script, write_element
 from tests.integration.engine_cases import missing
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough("builds and boots another architecture, interpreted: minutes")]
 
 GREETING = "the disk of aarch64 is up"
 # A machine that stops at its first process: what an emulated systemd would do after that is not asked here.

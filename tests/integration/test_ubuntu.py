@@ -16,7 +16,10 @@ from tests.mirrors import ubuntu
 from tests.mirrors.keys import Key
 from tests.mirrors.serve import serve
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.thorough("each distribution's family takes minutes; `just test` has Fedora's"),
+]
 
 SOURCES = """\
 Types: deb
@@ -96,7 +99,6 @@ def test_a_container(noble: Ubuntu) -> None:
     assert f"{noble.address}/dists/noble-security/universe/binary-amd64/Packages" in asked
 
 
-@pytest.mark.nightly
 def test_an_older_release_has_a_line_for_each_source(jammy: Ubuntu) -> None:
     jammy.build("--output", "dir,slim=no", "--name", "jammy", "ubuntu-minimal")
     tree = jammy.command.destination / "jammy.dir"
@@ -105,7 +107,6 @@ def test_an_older_release_has_a_line_for_each_source(jammy: Ubuntu) -> None:
     assert names == {f"{name}.list" for name in ("default", "updates", "security", "backports")}
 
 
-@pytest.mark.nightly
 def test_a_machine_boots(noble: Ubuntu, tmp_path: Path) -> None:
     """A disk comes up by UEFI, through shim and the signed GRUB, and lets the key of a cloud's data in."""
     noble.build("--output", "raw", "--name", "machine", *MACHINE)
@@ -120,7 +121,6 @@ def test_the_same_bytes(noble: Ubuntu) -> None:
     assert noble.build("--no-cache", *ask).digest("tar") == first
 
 
-@pytest.mark.nightly
 def test_the_same_bytes_of_a_machine(noble: Ubuntu) -> None:
     """With kernel and ram disk."""
     ask = ("--output", "tar", "--name", "machine-again", *MACHINE)

@@ -26,7 +26,7 @@ from tests.compat.runs import Run, prepare, together
 from tests.compat.table import Row, rows
 from tests.integration.engine_cases import missing
 
-pytestmark = [pytest.mark.slow, pytest.mark.nightly]
+pytestmark = [pytest.mark.slow, pytest.mark.thorough("ten elements built by diskimage-builder, too: minutes")]
 
 SETUP = Path(__file__).parents[1] / "compat/setup"
 NAMES = (

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.thorough("makes and installs the package: a minute")
+
 CHECKOUT = Path(__file__).parents[2]
 PYTHON = "/usr/bin/python3"
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())

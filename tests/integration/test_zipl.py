@@ -16,7 +16,7 @@ import pytest
 from stages.repositories.apt_sources import debian_mirror
 from tests.integration.command import Command, script, write_element
 
-pytestmark = [pytest.mark.slow, pytest.mark.nightly]
+pytestmark = [pytest.mark.slow, pytest.mark.thorough("builds and boots s390x, interpreted: a quarter of an hour")]
 
 # At its first start the machine runs zipl, with one word more for the kernel, and restarts; at the second it says so.
 # QEMU's emulation knows one of two ways to restart, which is not the kernel's first choice.
