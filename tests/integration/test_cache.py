@@ -132,6 +132,7 @@ def test_a_second_store_has_the_same_layers_to_the_last_attribute(running: Runni
     assert outcomes[1].titles("start") == ["80-read", "seal-tree"], "what it left for later scripts has come, too"
 
 
+@pytest.mark.thorough("five builds")
 def test_only_what_is_missing_is_sent(running: Running, machines: Machines) -> None:
     one, two = machines(), machines()
     one.build("--cache-to", at(running, "missing"), *FIRST)
@@ -155,6 +156,7 @@ def test_a_miss_fetches_the_layers_below_it_and_no_others(running: Running, mach
     assert sum("/blobs/" in path for path in running.requests("GET")[before:]) == 3
 
 
+@pytest.mark.thorough("four builds")
 def test_nothing_is_fetched_where_the_output_is_unchanged(running: Running, machines: Machines) -> None:
     one = machines()
     first = one.build("--cache-to", at(running, "unchanged"), *FIRST)
@@ -521,6 +523,7 @@ def make_keys(folder: Path, name: str) -> None:
     )
 
 
+@pytest.mark.thorough("eight builds; tests/unit/test_layercache.py has the decisions")
 def test_only_what_the_right_ones_signed_counts(running: Running, machines: Machines, place: Path) -> None:
     for name in ("good", "other"):
         make_keys(place, name)

@@ -113,6 +113,12 @@ def test_what_a_key_does_not_cover_is_not_visible(command: Command, own: Path) -
     assert [device for device in devices if device == "lo" or device.startswith(("e", "w"))] == ["lo"]
     seen = {path for path in tree["etc/outside"].splitlines() if not path.startswith("/run/dib-ctr")}
     assert seen <= {"/run/lock", "/run/user"}, "more than the empty folders that each stage has"
+    kernels = {"dev", "proc", "sys"}
+    inside = set(tree["etc/root"].split())
+    assert kernels < inside <= {"bin", "etc", "lib", "lib32", "lib64", "libx32", "opt", "sbin", "tmp", "usr", *kernels}
+    outside = set(tree["etc/out"].split())
+    assert kernels < outside
+    assert not outside & {"store", "srv", "mnt", "media", "work"}, "a folder of the machine's or the store"
 
 
 def test_a_stage_is_never_root_of_the_host(command: Command, own: Path) -> None:

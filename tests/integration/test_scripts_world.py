@@ -77,6 +77,28 @@ def test_a_file_that_a_variable_names_is_seen_at_its_path(command: Command, fold
             assert found["secret"] == ""
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="a store among the machine's programs takes root")
+def test_no_script_sees_a_store_among_the_programs_or_writes_there(place: Path) -> None:
+    below = Path("/usr", f"dib-ctr-test-{uuid.uuid4().hex[:8]}")
+    below.mkdir()
+    (place / "elements").mkdir()
+    look = script(
+        'mkdir -p "$TMP_MOUNT_PATH/seen"',
+        f'if [ -e {below}/store/keys ] || find {below} | grep /keys; then echo yes; fi > "$TMP_MOUNT_PATH/seen/store"',
+        f'for new in {below}/new /usr/new; do touch $new 2>&1 || true; done > "$TMP_MOUNT_PATH/seen/programs"',
+    )
+    write_element(place / "elements", "looks", {"extra-data.d/10-looks": look})
+    try:
+        command = Command("host", below / "store", place / "out", (ELEMENTS, place / "elements"))
+        found = built(command)
+        assert found["store"] == ""
+        # (Not for want of a right alone, which a daemon's root would have.)
+        assert [line.rpartition(": ")[2] for line in found["programs"].splitlines()] == ["Read-only file system"] * 2
+        assert (below / "store/keys").is_dir()
+    finally:
+        shutil.rmtree(below)
+
+
 def test_mounts_of_the_cache_last_until_the_tree_is_finished(command: Command, place: Path) -> None:
     """A later stage finds what an earlier one, or an earlier build, left there; the image has none of it."""
     write_element(

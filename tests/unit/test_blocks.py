@@ -35,6 +35,18 @@ def blob(target: Path, files: dict[str, bytes], cache: BlockCache | None = None)
     return write_blocks(target, 6, cache, archive(files))  # type: ignore[arg-type]
 
 
+def test_layers_are_compressed_by_gzip_at_its_own_level_unless_something_else_is_asked(tmp_path: Path) -> None:
+    files = {"words": b"".join(b"%d green bottles\n" % number for number in range(20_000))}
+
+    def written(compression: Compression) -> Blob:
+        return write_layer(tmp_path / "layer", compression, None, archive(files))  # type: ignore[arg-type]
+
+    default = written(Compression())
+    assert default == written(Compression.chosen()) == written(Compression.chosen("gzip", "6"))
+    assert Compression().tool().startswith("gzip level 6, ")
+    assert written(Compression.chosen("gzip", "1")).bytes > default.bytes
+
+
 def test_the_blob_is_what_it_says(tmp_path: Path) -> None:
     written = blob(tmp_path / "blob", many())
     data = (tmp_path / "blob").read_bytes()

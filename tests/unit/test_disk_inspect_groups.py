@@ -78,5 +78,6 @@ def test_damage_is_a_remark(monkeypatch: pytest.MonkeyPatch) -> None:
         raise BuildError("the LVM physical volume is damaged")
 
     monkeypatch.setattr("blockdev.lvm.read.read", read)
-    for place in lvm.with_groups(Path("disk"), view(bytes(196608)), PLACES):
-        assert place.content.remarks == ("the LVM physical volume is damaged",)
+    places = lvm.with_groups(Path("disk"), view(bytes(196608)), PLACES)
+    assert [place.content.remarks for place in places] == [("the LVM physical volume is damaged",)] * len(PLACES)
+    assert PLACES

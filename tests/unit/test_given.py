@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,17 @@ def test_what_is_too_big_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert list(found) == [str(tmp_path / "other")]
     assert len(notes) == 2
     assert f"DIB_BIG names {tmp_path}/big, which is too big" in notes[0]
+
+
+def test_64_mib_go_along(tmp_path: Path) -> None:
+    (tmp_path / "fits").touch()
+    os.truncate(tmp_path / "fits", 64 << 20)
+    found, notes = given_files({"DIB_FITS": str(tmp_path / "fits")}, tmp_path)
+    assert (list(found), notes) == ([str(tmp_path / "fits")], [])
+    os.truncate(tmp_path / "fits", (64 << 20) + 1)
+    found, notes = given_files({"DIB_FITS": str(tmp_path / "fits")}, tmp_path)
+    assert found == {}
+    assert notes == [f"DIB_FITS names {tmp_path}/fits, which is too big to go along (67 MB): scripts do not see it"]
 
 
 def test_who_sees_them() -> None:

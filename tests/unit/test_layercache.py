@@ -123,6 +123,7 @@ def test_an_index_holds_what_was_used_last_where_it_cannot_hold_all() -> None:
     data = write_index(many)
     assert len(data) < 4 << 20
     assert {each.key for each in read_index(data)} == {each.key for each in many[:MOST]}
+    assert MOST == 3000, "what docs/shared-cache.md promises"
 
 
 # -- signatures ----------------------------------------------------------------------------------------------------
