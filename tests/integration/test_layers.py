@@ -116,9 +116,9 @@ def test_what_a_key_does_not_cover_is_not_visible(command: Command, own: Path) -
     kernels = {"dev", "proc", "sys"}
     inside = set(tree["etc/root"].split())
     assert kernels < inside <= {"bin", "etc", "lib", "lib32", "lib64", "libx32", "opt", "sbin", "tmp", "usr", *kernels}
-    outside = set(tree["etc/out"].split())
-    assert kernels < outside
-    assert not outside & {"store", "srv", "mnt", "media", "work"}, "a folder of the machine's or the store"
+    shown = set(tree["etc/out"].split())
+    assert kernels < shown
+    assert not shown & {"store", "srv", "mnt", "media", "work"}, "a folder of the machine's or the store"
 
 
 def test_a_stage_is_never_root_of_the_host(command: Command, own: Path) -> None:
