@@ -110,6 +110,18 @@ def reached() -> set[Path]:
     return found
 
 
+_SOURCE: Final = re.compile(r"`((?:tests|stages|builder|blockdev|qemu)/[\w./-]+)`")
+_TEST: Final = re.compile(r"\btest_\w+\.py\b")
+
+
+def missing_sources(page: Path) -> Iterator[str]:
+    """What a page says that it stands in the code, or is shown by a test, and is not there."""
+    text = page.read_text(encoding="utf-8")
+    yield from sorted({name for name in _SOURCE.findall(text) if not (ROOT / name).exists()})
+    tests = {file.name for file in (ROOT / "tests").rglob("test_*.py")}
+    yield from sorted(set(_TEST.findall(text)) - tests)
+
+
 def long_lines(page: Path) -> Iterator[str]:
     """``PAGE:LINE`` for each line of prose that is too long; rows of tables are not prose."""
     for line in lines(page.read_text(encoding="utf-8")):

@@ -35,6 +35,11 @@ def test_the_command_line_knows_what_pages_tell_to_type(page: Path) -> None:
     assert [f"{page.name}:{line}: {what}" for line, text in pages.command_lines(page) for what in unknown(text)] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=names(list(PAGES)))
+def test_files_of_the_code_and_tests_that_pages_name_are_there(page: Path) -> None:
+    assert list(pages.missing_sources(page)) == []
+
+
 def test_links_lead_from_the_index_to_every_page() -> None:
     reached = pages.reached()
     assert [str(page.relative_to(ROOT)) for page in LINKED if page not in reached] == []
@@ -80,6 +85,14 @@ def test_a_dead_link_is_found(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     assert list(pages.dead_links(page)) == ["page.md:2: gone.md", "page.md:5: there.md#no"]
+
+
+def test_a_test_that_is_gone_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "<!-- shown by: test_pages.py, test_no_pages.py -->\n`builder/cli.py` `stages/gone.py`\n", encoding="utf-8"
+    )
+    assert list(pages.missing_sources(page)) == ["stages/gone.py", "test_no_pages.py"]
 
 
 def test_a_long_line_is_found_unless_it_is_a_table_or_code(tmp_path: Path) -> None:
