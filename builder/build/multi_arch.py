@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +23,7 @@ from builder.request.prepare import prepare
 from builder.request.prepared_build import PreparedBuild
 from stages.outputs.formats import oci_layout
 from stages.outputs.formats.archives import write_oci_archive
-from stages.protocol.request import DISK_TYPES, Output
+from stages.protocol.request import Output
 
 if TYPE_CHECKING:
     from builder.build.run import BuildSession
@@ -57,9 +59,7 @@ def _part(wish: BuildOptions, arch: str, name: str, folder: Path) -> Part:
             texts.append(_with(output, "oci", layouts[number]))
         else:
             target = _target(output, arch, name, wish)
-            made = folder / f"{number}-{arch}"
-            if output.type in DISK_TYPES:  # what lies beside it, checksums and further disks, is named after it
-                made = made / target.name
+            made = folder / f"{number}-{arch}" / target.name  # what lies beside it, checksums say, is named after it
             rest[made] = target
             texts.append(_with(output, output.type, made))
     return Part(arch, prepare("build", replace(wish, arch=arch, outputs=tuple(texts), name=name)), layouts, rest)
@@ -120,10 +120,7 @@ def build(
         places, said = [], []
         for part in parts:
             for made, target in part.rest.items():
-                if made.name == target.name:
-                    coming |= {target.with_name(file.name): file for file in sorted(made.parent.iterdir())}
-                else:
-                    coming |= {target: made, **_documents(made, target)}
+                coming |= {target.with_name(file.name): file for file in sorted(made.parent.iterdir())}
                 said.append(f"{part.arch}: {target}")
                 places.append(target)
         for number, output in enumerate(first.request.outputs):
@@ -135,7 +132,7 @@ def build(
                 places.append(target)
             elif output.type == "dir" and output.options.get("closed", "yes") == "yes":
                 for part in parts:
-                    made = folder / f"{number}-{part.arch}"
+                    made = next(made for made in part.rest if made.parent.name == f"{number}-{part.arch}")
                     destination.close_tree(made, part.rest[made])
         _settle(coming, places, replace=wish.replace)
         for line in said:
@@ -177,10 +174,24 @@ def _settle(coming: Mapping[Path, Path], outputs: Sequence[Path], *, replace: bo
     if not replace:
         destination.refuse_others([place for place in coming if place not in outputs], kept)
     kept.announce(coming)
-    for place, new in coming.items():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        destination.swap(new, place)
+    with ExitStack() as held:
+        near = {place: _beside(new, place, held) for place, new in coming.items()}
+        for place, new in near.items():
+            destination.swap(new, place)
     kept.remember_all(coming, {})
+
+
+def _beside(new: Path, place: Path, held: ExitStack) -> Path:
+    """What is to appear at ``place``, on the same disk: ``new`` itself, or a copy in a partial folder while held."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if new.parent.stat().st_dev == place.parent.stat().st_dev:
+        return new
+    copy = held.enter_context(destination.partial(place)) / new.name
+    if new.is_dir():
+        shutil.copytree(new, copy, symlinks=True)
+    else:
+        shutil.copy2(new, copy)
+    return copy
 
 
 def _epoch(folder: Path) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -199,13 +199,8 @@ def produce(
         container.note(sentence)
     if reasons := request.disk.get("privileged"):
         container.require_privilege(reasons)
-        for reason in reasons:
-            container.note(f"privileged block-device stage: {reason}")
-        for reason in request.disk.get("network", ()):
-            container.note(f"privileged block-device stage, with a network: {reason}")
-        if request.disk.get("device_mapper"):
-            what = "with all of the machine's block devices: for the device mapper"
-            container.note(f"privileged block-device stage, {what}")
+        for sentence in privileges(request):
+            container.note(sentence)
     if request.disk:
         request = dataclasses.replace(request, disk={**request.disk, "image": container.for_disks({}).digest()})
     describer = documents.Describer(prepared, request.image, lambda: session.used or request.locking.locked or None)
@@ -281,9 +276,23 @@ def shell(prepared: PreparedBuild, session: BuildSession, at: str, command: Sequ
     return session.container.enter(session.result["session"])
 
 
+def privileges(request: Request) -> Iterator[str]:
+    """Why the block-device stage of a request is privileged, and what it gets; nothing where it is not."""
+    disk = request.disk
+    for reason in disk.get("privileged", ()):
+        yield f"privileged block-device stage: {reason}"
+    if disk.get("privileged"):
+        for reason in disk.get("network", ()):
+            yield f"privileged block-device stage, with a network: {reason}"
+        if disk.get("device_mapper"):
+            yield "privileged block-device stage, with all of the machine's block devices: for the device mapper"
+
+
 def plan(prepared: PreparedBuild, session: BuildSession) -> list[Event]:
     """The plan's stages, with hits, misses and reasons."""
     request = dataclasses.replace(prepared.request, image=session.container.digest(), caches=session.caches)
+    for sentence in privileges(request):
+        session.container.note(sentence)
     session.ask(request, request_archive(request, prepared.elements, prepared.given))
     found: list[Event] = session.result["stages"]
     return found

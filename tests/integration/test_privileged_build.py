@@ -175,8 +175,11 @@ def test_a_hostile_script_reaches_its_own_loop_devices_and_nothing_else(podman: 
 def test_a_script_that_names_a_downloader_has_a_network_and_it_is_said(podman: Command, place: Path) -> None:
     look = script('echo "$IMAGE_BLOCK_DEVICE"; type -P curl || true', 'echo "up: $(cat /proc/net/dev | wc -l)"')
     write_element(place / "elements", "needs-device", {"finalise.d/50-look": look, "cleanup.d/60-outside": script(":")})
-    outcome = podman.build("--privileged", "-o", "raw", "--name", "net", "tiny-os", "needs-device")
-    assert "with a network: element needs-device: finalise.d/50-look names a downloader" in outcome.stderr
+    wanted = ("--privileged", "-o", "raw", "--name", "net", "tiny-os", "needs-device")
+    for outcome in (podman("plan", *wanted), podman.build(*wanted)):  # a plan says it, too
+        assert outcome.status == 0
+        assert "block-device stage: element needs-device: finalise.d/50-look uses IMAGE_BLOCK_DEVICE" in outcome.stderr
+        assert "with a network: element needs-device: finalise.d/50-look names a downloader" in outcome.stderr
 
 
 def test_no_privileges_for_a_mistyped_file_system(podman: Command) -> None:
