@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import upstream
+from tests import examples, upstream
 
 FOLDER_MARKS = ("unit", "integration")
 TESTS = Path(__file__).parent
@@ -21,12 +21,19 @@ LONG = ("test_base_image.py", "test_layers.py", "test_run_script.py", "test_sour
 # what it takes on a slow machine beside others. A thorough one may be the first to build a machine, interpreted.
 LIMITS = {"unit": 120, "integration": 600, "thorough": 2400}
 # Test files run side by side, so how long an example takes says nothing of it.
-settings.register_profile("side by side", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("side by side")
+SIDE_BY_SIDE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", SIDE_BY_SIDE, max_examples=examples.QUICK)
+settings.register_profile("whole", SIDE_BY_SIDE, max_examples=examples.WHOLE)
+settings.load_profile("quick")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name a folder that all processes of this run share (``tests.integration.conftest``); nobody makes it unasked."""
+    """Name a folder that all processes of this run share (``tests.integration.conftest``); nobody makes it unasked.
+
+    Where thorough tests run, Hypothesis is thorough, too.
+    """
+    if config.getoption("markexpr") != "not thorough":
+        settings.load_profile("whole")
     if "DIB_CTR_TEST_SHARED" not in os.environ:
         name = f"/var/tmp/dib-ctr-test-{secrets.token_hex(4)}"
         os.environ["DIB_CTR_TEST_SHARED"] = name

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from blockdev.convert import Wish, convert, libzstd, qemu_img, verify
 from blockdev.core.errors import UsageError
+from tests.examples import examples
 
 WISH = Wish(format="vmdk", name="disk", epoch=0, seed="seed", checksums=())
 KINDS = ("qcow2", "vmdk")
@@ -66,7 +67,7 @@ def made(raw: Path, target: Path, wish: Wish) -> Path:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(sectors=st.integers(1, 3500), parts=st.lists(PARTS, max_size=6))
 def test_disks_of_every_shape(kind: str, sectors: int, parts: list[Part]) -> None:
     """qemu-img finds sound tables and the same disk; one, two and four threads write the same bytes."""
@@ -115,7 +116,7 @@ def test_noise(tmp_path: Path, kind: str) -> None:
 QCOW2 = replace(WISH, format="qcow2")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     sectors=st.integers(1, 3500),
     parts=st.lists(PARTS, max_size=6),

@@ -23,6 +23,7 @@ from blockdev import filesystems
 from blockdev.core.errors import BuildError
 from blockdev.filesystems import Spec, measure, minimum_size
 from blockdev.filesystems.tools import PACKAGES
+from tests.examples import examples
 from tests.integration.engine_cases import missing
 from tests.integration.filesystem_scenario import EPOCH, OFFSET, OLD, SPARSE, TREES, content, spec
 
@@ -372,7 +373,7 @@ def test_minimum_size_is_enough(kind: str, make: Any, tmp_path: Path) -> None:
         assert length <= 2 * taken + 16 * MIB
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     names=st.lists(
         st.binary(min_size=1, max_size=40).filter(lambda name: b"/" not in name and b"\0" not in name),

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from stages.element.environment import SERVICES
+from tests.examples import examples
 from tests.integration.command import ELEMENTS, Command, script, write_element
 
 # Not by `env`, which is a way of asking for everything: what is there without being asked for must be covered as well.
@@ -133,7 +134,7 @@ def test_two_stages_with_one_key_see_the_same(seen: Seen) -> None:
     seen.build({**base, "offline": True})
 
     @settings(
-        max_examples=6,
+        max_examples=examples(6),
         phases=[Phase.generate],
         deadline=None,
         derandomize=True,

@@ -27,6 +27,7 @@ from builder.inspection.compare import differences
 from builder.inspection.image import ImageFile, open_image
 from builder.inspection.size import NO_PACKAGE, measure
 from builder.inspection.tree import FILE, FOLDER, LINK
+from tests.examples import examples
 from tests.integration.command import Command, has
 from tests.integration.engine_cases import missing
 from tests.unit import handmade_images as made
@@ -137,7 +138,9 @@ def seen_by_us(image: ImageFile) -> tuple[dict[str, Seen], set[str]]:
     return found, {name for name, entry in entries.items() if entry.implied}
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(
+    max_examples=examples(80), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
 @given(LAYERS, st.booleans())
 def test_merged_layers_are_what_umoci_unpacks(layers: list[list[Item]], whole: bool) -> None:
     """Whiteouts, links, hard links, one kind replacing another, names below links; and metadata.

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from blockdev.core.errors import BuildError
 from blockdev.filesystems.region import Region, holds
 from blockdev.volumes import verity
+from tests.examples import examples
 from tests.integration.engine_cases import missing
 
 PATH = os.environ["PATH"] + ":/usr/sbin:/sbin"
@@ -65,7 +66,7 @@ def taken(region: Region) -> bytes:
         return file.read(region.length)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     blocks=st.integers(1, 300) | st.integers(16_380, 16_390),
     kind=st.sampled_from([(4096, "sha256"), (4096, "sha512"), (512, "sha256"), (1024, "sha1"), (2048, "sha384")]),

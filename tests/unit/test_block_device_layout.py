@@ -22,6 +22,7 @@ from blockdev.layout.json import from_data, to_data
 from blockdev.layout.model import Layout
 from blockdev.layout.options import Options
 from blockdev.layout.plan import plan
+from tests.examples import examples
 
 MIB = 1 << 20
 TREE = 300 * MIB
@@ -279,7 +280,7 @@ def test_partitions_are_in_order_aligned_apart_and_inside(text: str, tree: int) 
     assert layout.storages["part" + next(s.name for s in slots if layout.root.storage == s.name)[4:]].size >= tree
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=configurations())
 def test_sfdisk_agrees(text: str, tmp_path: Path) -> None:
     """What was planned is what another program finds in the table, and it has nothing to complain of."""

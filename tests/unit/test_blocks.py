@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from stages.outputs.formats.compression import Compression, write_layer
 from stages.outputs.formats.gzip_blocks import MAX, Blob, BlockCache, BlockWriter, probe, write_blocks
 from stages.outputs.formats.tar_stream import FILE, BlockSink, Member, TarStream, Written
+from tests.examples import examples
 
 
 def archive(files: dict[str, bytes]) -> object:
@@ -113,7 +114,7 @@ def test_this_zlib_is_like_others() -> None:
     assert probe()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.lists(st.binary(max_size=3000), max_size=40))
 def test_whatever_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes]) -> None:
     target = tmp_path_factory.mktemp("blob") / "blob"

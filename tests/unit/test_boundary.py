@@ -32,6 +32,7 @@ from builder.remote_cache.upload import entries_of
 from stages.protocol.events import KINDS, PACKED, parse
 from stages.protocol.lock_record import Locking
 from stages.protocol.request import Output, Request
+from tests.examples import examples
 
 KEY, OTHER = "a" * 64, "b" * 64
 STORE = "/store"
@@ -389,7 +390,7 @@ LINES = st.one_of(
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(80), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=st.lists(LINES, max_size=12), caches=st.booleans(), locks=st.booleans())
 def test_whatever_a_container_sends(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], *, caches: bool, locks: bool

@@ -32,6 +32,7 @@ from stages.protocol.lock_record import Used, UsedPackage
 from stages.redaction.patterns import WITHHELD
 from stages.redaction.redaction import Redaction
 from stages.tree.package_database import Package
+from tests.examples import examples
 
 DIGEST = "sha256:" + "a1" * 32
 OS_RELEASE = {"ID": "debian", "VERSION_ID": "13", "PRETTY_NAME": "Debian GNU/Linux 13 (trixie)"}
@@ -219,7 +220,7 @@ PACKAGES = some.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(some.lists(PACKAGES, max_size=4), some.dictionaries(some.sampled_from(["ID", "VERSION_ID"]), TEXT))
 def test_whatever_a_tree_says_the_documents_are_valid(packages: list[Package], release: dict[str, str]) -> None:
     described = replace(DESCRIBED, packages=(*packages, *packages), os_release=release)

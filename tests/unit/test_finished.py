@@ -18,6 +18,7 @@ from stages.outputs.finished_tree import FinishedTree
 from stages.outputs.verify_store import verify
 from stages.plan.plan import Plan
 from stages.protocol.request import Request
+from tests.examples import examples
 
 BLOB = b"a layer of an image" * 99
 
@@ -48,7 +49,7 @@ def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(number=st.integers(0, 3), place=st.integers(0))
 def test_each_flipped_bit_of_an_output_is_found(tmp_path: Path, number: int, place: int) -> None:
     store = Store(tmp_path)

@@ -21,6 +21,7 @@ from stages.layers.digest_list import DigestList, list_folder
 from stages.layers.layer_digests import DamagedError, LayerDigests
 from stages.layers.store import Record, Store
 from stages.outputs.verify_store import let_go_of_damaged, verify
+from tests.examples import examples
 
 SMALL, LARGE = b"little" * 9, os.urandom(64 << 10) * 40  # below and above what is read at once
 
@@ -57,7 +58,7 @@ def fails(root: Path, *layers: str) -> list[str]:
     return [f"{damage.layer} {damage}" for damage in caught.value.damages]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0), where=st.sampled_from(["file", "folder/other"]), large=st.booleans())
 def test_each_flipped_bit_is_found(tmp_path: Path, place: int, where: str, large: bool) -> None:
     root = tmp_path / str(time.monotonic_ns())

@@ -26,6 +26,7 @@ from stages.repositories import package_index
 from stages.repositories.apt_lists import list_name
 from stages.repositories.package_index import ListedFile
 from stages.repositories.state import State
+from tests.examples import examples
 
 
 def sha256(data: bytes) -> str:
@@ -233,7 +234,7 @@ def test_links_and_pipes_in_the_place_of_lists_are_not_waited_for(tmp_path: Path
     assert not stage.takes(archive.name, archive.package)
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(50), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.sets(st.binary(min_size=WIDTH, max_size=WIDTH), max_size=40), st.binary(min_size=WIDTH, max_size=WIDTH))
 def test_a_table_has_its_entries_and_no_others(entries: set[bytes], other: bytes) -> None:
     table = Table(("sha256",), b"".join(sorted(entries)))

@@ -22,6 +22,7 @@ from blockdev.lvm.model import VolumeGroup
 from blockdev.lvm.read import Found, examine, read
 from blockdev.lvm.render import render
 from blockdev.lvm.write import label, metadata_header, write
+from tests.examples import examples
 
 MIB = 1 << 20
 OFFSET = 3 * MIB + 512
@@ -66,7 +67,7 @@ def written(group: VolumeGroup, folder: Path) -> dict[str, Region]:
 
 
 @given(GROUPS)
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_what_is_written_is_read_back(folder: Path, group: VolumeGroup) -> None:
     for name, region in written(group, folder).items():
         found = read(region.image, region.offset, region.length)
@@ -227,7 +228,7 @@ def test_every_kind_of_damage_is_named() -> None:
 
 
 @given(st.data())
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_no_byte_makes_it_stumble(data: st.DataObject) -> None:
     """Whatever stands there, under right checksums too: a group, nothing, or a sentence."""
     _, content = raw()

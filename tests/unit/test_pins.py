@@ -22,6 +22,7 @@ from stages.layers.retention import Item, Wish, choose
 from stages.layers.store import Record, Store
 from stages.layers.sweep import sweep
 from stages.outputs.verify_store import verify
+from tests.examples import examples
 
 
 def keep(store: Store, key: str, below: tuple[str, ...] = (), size: int = 10) -> Record:
@@ -213,7 +214,7 @@ def as_items(rows: list[tuple[int, float, float, int, bool]]) -> tuple[list[Item
 
 
 @given(items, st.integers(0, 10**10))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_a_bound_is_kept_and_nothing_goes_that_is_needed_or_stood_on(
     rows: list[tuple[int, float, float, int, bool]], bound: int
 ) -> None:

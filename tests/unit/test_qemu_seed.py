@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from blockdev.core.errors import UsageError
 from qemu import cloud_init_seed, fat12
+from tests.examples import examples
 
 KEY = "ssh-ed25519 " + "A" * 68 + " someone"
 
@@ -51,7 +52,7 @@ def read_back(image: bytes) -> tuple[str, dict[str, bytes]]:
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz-.0123456789", min_size=1, max_size=30).filter(lambda name: name[-1] != ".")
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.dictionaries(NAMES, st.binary(max_size=9000), max_size=8))
 def test_files_come_back_from_the_file_system(files: dict[str, bytes]) -> None:
     image = fat12.image("cidata", files)

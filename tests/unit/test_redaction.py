@@ -21,6 +21,7 @@ from stages.redaction.keyed import KEYED, OWN, KeyDigests
 from stages.redaction.names import names_of
 from stages.redaction.patterns import PLAIN, WITHHELD, is_secret_name, parts, without_credentials, without_parts
 from stages.redaction.redaction import Redaction
+from tests.examples import examples
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\n\r\0"), min_s
 
 
 @given(TEXTS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_a_secret_is_masked_however_it_is_written(secret: str) -> None:
     redaction = Redaction.of({"DIB_PASSWORD": secret})
     data = secret.encode()

@@ -19,6 +19,7 @@ from builder import destination
 from builder.destination import bring_side_files, partial
 from builder.destination.receive import receive
 from builder.destination.side_files import FOLDER, is_of_image
+from tests.examples import examples
 
 
 @pytest.fixture(autouse=True)
@@ -278,7 +279,7 @@ MEMBERS = st.builds(
 
 
 @given(st.lists(MEMBERS, max_size=8), st.lists(MEMBERS, max_size=5), st.booleans())
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(120), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_comes_nothing_of_the_users_changes(
     tmp_path_factory: pytest.TempPathFactory, first: list[bytes], second: list[bytes], replace: bool
 ) -> None:
