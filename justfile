@@ -30,6 +30,7 @@ test-unit *ARGS:
     pytest -q --numprocesses="$(nproc)" --maxprocesses=4 tests/unit {{ARGS}}
 
 # what every change must pass: lint, format, types, shell scripts, unit tests
+[parallel]
 check: lint shellcheck test-unit
 
 lint:
