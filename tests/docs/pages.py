@@ -111,15 +111,18 @@ def reached() -> set[Path]:
 
 
 _SOURCE: Final = re.compile(r"`((?:tests|stages|builder|blockdev|qemu)/[\w./-]+)`")
+_TASK: Final = re.compile(r"`(?:\./run )?just ([a-z][\w-]*)")
 _TEST: Final = re.compile(r"\btest_\w+\.py\b")
 
 
 def missing_sources(page: Path) -> Iterator[str]:
-    """What a page says that it stands in the code, or is shown by a test, and is not there."""
+    """Files of the code, tests and tasks of the justfile that a page names, and that are not there."""
     text = page.read_text(encoding="utf-8")
     yield from sorted({name for name in _SOURCE.findall(text) if not (ROOT / name).exists()})
     tests = {file.name for file in (ROOT / "tests").rglob("test_*.py")}
     yield from sorted(set(_TEST.findall(text)) - tests)
+    tasks = set(re.findall(r"^([a-z][\w-]*)", (ROOT / "justfile").read_text(encoding="utf-8"), re.MULTILINE))
+    yield from sorted(f"just {name}" for name in set(_TASK.findall(text)) - tasks)
 
 
 def long_lines(page: Path) -> Iterator[str]:

@@ -36,7 +36,7 @@ def test_the_command_line_knows_what_pages_tell_to_type(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names(list(PAGES)))
-def test_files_of_the_code_and_tests_that_pages_name_are_there(page: Path) -> None:
+def test_files_tests_and_tasks_that_pages_name_are_there(page: Path) -> None:
     assert list(pages.missing_sources(page)) == []
 
 
@@ -87,7 +87,7 @@ def test_a_dead_link_is_found(tmp_path: Path) -> None:
     assert list(pages.dead_links(page)) == ["page.md:2: gone.md", "page.md:5: there.md#no"]
 
 
-def test_a_test_that_is_gone_is_found(tmp_path: Path) -> None:
+def test_a_file_a_test_or_a_task_that_is_gone_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
         "<!-- shown by: test_pages.py, test_no_pages.py -->\n`builder/cli.py` `stages/gone.py`\n", encoding="utf-8"
