@@ -49,35 +49,35 @@ def _with(output: Output, kind: str, place: Path) -> str:
     return ",".join([kind, *(f"{name}={value}" for name, value in options.items())])
 
 
-def _part(wish: BuildOptions, arch: str, name: str, folder: Path) -> Part:
+def _part(options: BuildOptions, arch: str, name: str, folder: Path) -> Part:
     """The build for one architecture, all of whose outputs land in ``folder`` first."""
     texts, layouts, rest = [], {}, {}
-    for number, text in enumerate(wish.outputs):
+    for number, text in enumerate(options.outputs):
         output = parse_output(text)
         if output.type in INDEXED:
             layouts[number] = folder / f"{number}-{arch}.oci"
             texts.append(_with(output, "oci", layouts[number]))
         else:
-            target = _target(output, arch, name, wish)
+            target = _target(output, arch, name, options)
             made = folder / f"{number}-{arch}" / target.name  # what lies beside it, checksums say, is named after it
             rest[made] = target
             texts.append(_with(output, output.type, made))
-    return Part(arch, prepare("build", replace(wish, arch=arch, outputs=tuple(texts), name=name)), layouts, rest)
+    return Part(arch, prepare("build", replace(options, arch=arch, outputs=tuple(texts), name=name)), layouts, rest)
 
 
-def _target(output: Output, arch: str, name: str, wish: BuildOptions) -> Path:
-    return destination.target_of(output, f"{name}-{arch}", wish.destination)
+def _target(output: Output, arch: str, name: str, options: BuildOptions) -> Path:
+    return destination.target_of(output, f"{name}-{arch}", options.destination)
 
 
-def check(wish: BuildOptions, arches: Sequence[str]) -> PreparedBuild:
+def check(options: BuildOptions, arches: Sequence[str]) -> PreparedBuild:
     """Refuse what cannot be, before any build; the request for the first architecture, with the final targets."""
     if len(set(arches)) != len(arches) or not all(arches):
         raise UsageError(f"--arch {','.join(arches)} names one twice, or none", hint="--arch amd64,arm64")
-    if any(is_files(text) for text in wish.outputs):
+    if any(is_files(text) for text in options.outputs):
         raise UsageError(
             f"the output {FILES} has one place for each file, whatever the architecture", hint="name one with --arch"
         )
-    found = [prepare("build", replace(wish, arch=arch)) for arch in arches]
+    found = [prepare("build", replace(options, arch=arch)) for arch in arches]
     names = [prepared.request.arch for prepared in found]
     if len(set(names)) != len(names):
         raise UsageError(f"--arch {','.join(arches)} names one architecture twice", hint="--arch amd64,arm64")
@@ -88,13 +88,13 @@ def check(wish: BuildOptions, arches: Sequence[str]) -> PreparedBuild:
                 hint="leave dest= out: the name gets the architecture; or take oci, which holds them all",
             )
         if output.type not in INDEXED:
-            targets = [_target(output, arch, found[0].request.name, wish) for arch in names]
+            targets = [_target(output, arch, found[0].request.name, options) for arch in names]
             destination.check_targets([output] * len(targets), targets)
     return found[0]
 
 
 def build(
-    wish: BuildOptions,
+    options: BuildOptions,
     arches: Sequence[str],
     open_session: Callable[[PreparedBuild], BuildSession],
     *,
@@ -105,15 +105,15 @@ def build(
     Outputs that cannot hold several are written for each, with the architecture in their names. Nothing appears before
     the last build has succeeded.
     """
-    first = check(wish, arches)
+    first = check(options, arches)
     name = first.request.name
-    destination.sweep(wish.destination.absolute())
-    with destination.partial(wish.destination.absolute() / name) as folder:
-        parts = [_part(wish, parse_arch(arch), name, folder) for arch in arches]
+    destination.sweep(options.destination.absolute())
+    with destination.partial(options.destination.absolute() / name) as folder:
+        parts = [_part(options, parse_arch(arch), name, folder) for arch in arches]
         done = []
         for part in parts:
             session = open_session(part.prepared)
-            produce(part.prepared, session, load=False, folder=wish.destination, say=lambda _: None)
+            produce(part.prepared, session, load=False, folder=options.destination, say=lambda _: None)
             done.append((part.prepared, session))
         keep_lock(done, say)
         coming: dict[Path, Path] = {}
@@ -134,7 +134,7 @@ def build(
                 for part in parts:
                     made = next(made for made in part.rest if made.parent.name == f"{number}-{part.arch}")
                     destination.close_tree(made, part.rest[made])
-        _settle(coming, places, replace=wish.replace)
+        _settle(coming, places, replace=options.replace)
         for line in said:
             say(line)
         return places

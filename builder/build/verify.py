@@ -83,7 +83,7 @@ def find(image: Path, digest: str) -> Provenance:
     return found
 
 
-def wish(
+def rebuild_options(
     provenance: Provenance, folder: Path, *, settings: Sequence[str], elements_path: str, offline: bool
 ) -> BuildOptions:
     """The same request again, from scratch, into ``folder``; ``settings`` add to what the provenance tells."""
@@ -132,9 +132,7 @@ def moved(then: Provenance, now: Provenance) -> list[str]:
     return said
 
 
-def report(
-    image: Path, arch: str, options: Mapping[str, Any], open_session: Callable[[PreparedBuild], BuildSession]
-) -> str:
+def report(image: Path, arch: str, options: BuildOptions, open_session: Callable[[PreparedBuild], BuildSession]) -> str:
     """Rebuild and compare; returns a sentence where the same came out, raises BuildError with the difference else."""
     from builder.build.run import build
     from builder.inspection import compare
@@ -144,12 +142,12 @@ def report(
     then = find(image, digest)
     with tempfile.TemporaryDirectory(prefix="dib-ctr-verify-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        again = wish(
+        again = rebuild_options(
             then,
             folder,
-            settings=options["settings"],
-            elements_path=options["elements_path"],
-            offline=options["offline"],
+            settings=options.settings,
+            elements_path=options.elements_path,
+            offline=options.offline,
         )
         prepared = prepare("build", again)
         build(prepared, open_session(prepared), load=False, folder=folder / "beside", say=lambda _: None)

@@ -11,6 +11,7 @@ import click
 
 from blockdev.core.errors import BuildError, UsageError
 from builder.commands.options import engine_options, open_session
+from builder.request.option_values import options_of
 from builder.request.store_size import bytes_of
 
 
@@ -22,7 +23,7 @@ def cache() -> None:
 def _ask_cache(options: dict[str, Any], **arguments: str) -> Any:
     from builder.build.run import cache as ask
 
-    return ask(open_session(None, options, quiet=True), arguments)
+    return ask(open_session(None, options_of(options), quiet=True), arguments)
 
 
 @cache.command()
@@ -106,7 +107,7 @@ def prune(
         arguments["older_than"] = str(seconds_of(older_than))
     if max_size is not None:
         arguments["max_bytes"] = str(bytes_of(max_size))
-    session = open_session(None, options, quiet=True)
+    session = open_session(None, options_of(options), quiet=True)
     data = ask(session, arguments)
     removed = f"{data['records']} stages, {data['layers']} layers and {data['outputs']} outputs"
     click.echo(f"removed {removed}: {size(data['freed'])} freed")

@@ -9,15 +9,18 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from blockdev.core.errors import BuildError, UsageError
-from builder.commands.build import build
+from builder.commands.build import build_one
 from builder.commands.options import note
+from builder.request.option_values import check_folders, from_environment, options_of
+from builder.request.options import ReportOptions
 
 if TYPE_CHECKING:
     from builder.frontends.dib.translate import Translation
@@ -112,10 +115,15 @@ def _build(told: Translation) -> None:
     from builder.frontends.dib.environment import named
 
     try:
-        settings = [f"--set={name}={value}" for name, value in named(_texts(told.elements), os.environ).items()]
-        context: Any = build.make_context("build", [*told.arguments, *settings, "--", *told.elements])
-        with _aside(set_aside(told.results, os.environ, datetime.now())), context:
-            build.invoke(context)
+        settings = named(_texts(told.options.elements), os.environ)
+        options = replace(
+            told.options,
+            settings=tuple(f"{name}={value}" for name, value in settings.items()),
+            engine=options_of(from_environment(os.environ)).engine,
+        )
+        check_folders(options)
+        with _aside(set_aside(told.results, os.environ, datetime.now())):
+            build_one(options)
             if told.application:
                 application_image(*told.application)
     except UsageError as error:  # diskimage-builder knows one status for all failures
@@ -201,7 +209,7 @@ def diskimage_builder(files: tuple[Path, ...], *, dry_run: bool, stop_on_failure
         return
     runner = Runner(Way(limits(jobs), keep_going=not stop_on_failure), Prefixed())
     try:
-        run_images(runner, found, {})
+        run_images(runner, found, ReportOptions())
     finally:
         built = [outcome.image.name for outcome in runner.outcomes.values() if outcome.status == BUILT]
         note(f"built: {', '.join(built) or 'none'}")

@@ -11,7 +11,9 @@ from typing import Any
 import click
 
 from blockdev.core.errors import UsageError
-from builder.commands.options import disk_options, disk_wish
+from builder.commands.options import disk_options
+from builder.request.option_values import options_of
+from builder.request.options import BuildOptions
 
 TREE = 1 << 30  # bytes of files that a plan assumes where nobody says how many
 
@@ -30,7 +32,7 @@ TREE = 1 << 30  # bytes of files that a plan assumes where nobody says how many
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a variable.")
 @disk_options
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
-def plan(*, as_json: bool, tree_size: str, **options: Any) -> None:
+def plan(*, as_json: bool, tree_size: str, **values: Any) -> None:
     """Show the disk that a build of these elements would make: partitions, volumes, file systems, fstab.
 
     Without elements: that of a configuration (--block-device FILE, or DIB_BLOCK_DEVICE_CONFIG).
@@ -44,6 +46,7 @@ def plan(*, as_json: bool, tree_size: str, **options: Any) -> None:
         tree = parse_bytes(tree_size) if tree_size else TREE
     except ValueError as error:
         raise UsageError(f"--tree-size is {tree_size!r}", hint=EXPECTED) from error
+    options = options_of(values)
     layout = _layout(options, tree)
     if as_json:
         data = {**to_data(layout), "fstab": fstab(layout), "crypttab": crypttab(layout)}
@@ -51,35 +54,32 @@ def plan(*, as_json: bool, tree_size: str, **options: Any) -> None:
         return
     click.echo(draw(layout, shutil.get_terminal_size((100, 24)).columns))
     click.echo("\n/etc/fstab\n" + "".join(f"  {line}\n" for line in fstab(layout).splitlines()), nl=False)
-    if not (tree_size or options["disk_image_size"]):
+    if not (tree_size or options.disk.image_size):
         click.echo("\nfor a tree of 1 GiB (--tree-size)")
 
 
-def _layout(options: dict[str, Any], tree: int) -> Any:
+def _layout(options: BuildOptions, tree: int) -> Any:
     from blockdev.configuration import source
     from blockdev.configuration.read import read
     from blockdev.layout.plan import plan as lay_out
     from builder.request.choices import parse_arch
-    from builder.request.disk import DiskOptions, options_of
+    from builder.request.disk import options_of as layout_options
     from builder.request.elements import resolve_elements
-    from builder.request.options import BuildOptions
     from builder.request.outputs import parse_output
     from builder.request.variables import variables
 
     environment = os.environ
-    arch = parse_arch(options["arch"])
-    wish = DiskOptions(**disk_wish(options))
-    found = variables(options["settings"], "", environment, {})
-    if wish.configuration:
-        found[source.VARIABLE] = f"file://{Path(wish.configuration).absolute()}"
+    arch = parse_arch(options.arch)
+    named = variables(options.settings, "", environment, {})
+    if options.disk.configuration:
+        named[source.VARIABLE] = f"file://{Path(options.disk.configuration).absolute()}"
     elements = []
-    if options["elements"]:
-        asked = BuildOptions(options["elements"], arch=arch, elements_path=options["elements_path"])
-        elements = [
-            (element.name, element.path)
-            for element in resolve_elements(asked, environment, [parse_output("raw")])[0].elements
-        ]
-    elif source.VARIABLE not in found:
+    if options.elements:
+        asked = BuildOptions(options.elements, arch=arch, elements_path=options.elements_path)
+        resolution, _, _ = resolve_elements(asked, environment, [parse_output("raw")])
+        elements = [(element.name, element.path) for element in resolution.elements]
+    elif source.VARIABLE not in named:
         raise UsageError("nothing says what the disk is to be", hint="name elements, or: --block-device FILE")
-    text = source.find(elements, found, arch)
-    return lay_out(read(text.text, text.file), options_of(wish, found, environment, "plan"), tree)
+    text = source.find(elements, named, arch)
+    configuration = read(text.text, text.file)
+    return lay_out(configuration, layout_options(options.disk, named, environment, "plan"), tree)

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from blockdev.core.errors import UsageError
-from builder.commands.options import ENGINES
+from builder.request.option_table.image import ENGINES
 
 FORMATS = ("text", "json", "dib-lint", "element-info", "github")
 

@@ -10,24 +10,26 @@ import click
 
 from blockdev.core.errors import UsageError
 from builder.commands.options import engine_options, note, open_session, push_options
+from builder.request.option_values import options_of
 
 if TYPE_CHECKING:
     from builder.registry.push import Pushing
+    from builder.request.options import PushOptions
 
 
-def pushing_of(options: dict[str, Any], outputs: Sequence[str]) -> Pushing | None:
+def pushing_of(options: PushOptions, outputs: Sequence[str]) -> Pushing | None:
     """What is to be pushed and signed after the build; UsageError for what cannot be."""
-    if not options["reference"]:
+    if not options.reference:
         for name in ("sign", "insecure", "authfile", "sign_key"):
-            if options[name]:
+            if getattr(options, name):
                 raise UsageError(f"--{name.replace('_', '-')} is of use with --push only", hint="--push HOST/NAME:TAG")
         return None
     from builder.registry.push import Pushing, parse_reference
 
     if not any(output.partition(",")[0] == "oci" for output in outputs):
         raise UsageError("--push takes the output oci, which is not among those asked for", hint="add -o oci")
-    reference = parse_reference(options["reference"])
-    return Pushing(reference, options["insecure"], options["authfile"], options["sign"], options["sign_key"], note)
+    reference = parse_reference(options.reference)
+    return Pushing(reference, options.insecure, options.authfile, options.sign, options.sign_key, note)
 
 
 @click.command("push")
@@ -35,11 +37,11 @@ def pushing_of(options: dict[str, Any], outputs: Sequence[str]) -> Pushing | Non
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.argument("image", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("reference", metavar="HOST/NAME:TAG")
-def push_image(*, image: Path, **options: Any) -> None:
+def push_image(*, image: Path, **values: Any) -> None:
     """Push IMAGE, a layout (NAME.oci), with the documents attached to it."""
     if not (image / "oci-layout").is_file():
         raise UsageError(f"{image} is no image layout", hint="build one with -o oci")
-    pushing = pushing_of(options, ("oci",))
+    pushing = pushing_of(options_of(values).push, ("oci",))
     assert pushing is not None
     pushing.check()
     click.echo(str(pushing.run(image)))
@@ -56,11 +58,11 @@ def push_image(*, image: Path, **options: Any) -> None:
 )
 @click.option("--arch", default="", help="Which architecture of an image that has several.")
 @click.argument("image", type=click.Path(exists=True, path_type=Path))
-def verify_image(*, image: Path, arch: str, **options: Any) -> None:
+def verify_image(*, image: Path, arch: str, **values: Any) -> None:
     """Build IMAGE again from scratch, by what its provenance says, and name the first file that differs."""
     from builder.build.verify import report
 
-    options |= {"progress": "plain", "log": None}
+    options = options_of(values)
     click.echo(report(image, arch, options, lambda prepared: open_session(prepared, options, quiet=True)))
 
 

@@ -5,133 +5,92 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
 from blockdev.core.errors import BuildError, UsageError
-from builder.commands.options import exchange_of, note, open_session
+from builder.commands.options import exchange_of, note, open_session, set_store
+from builder.request.option_table import BY_NAME
+from builder.request.option_table.option import Here
 from stages.protocol.request import DISK_TYPES
 
 if TYPE_CHECKING:
     from builder.fleet.image import ImageBuild, PlannedBuild
     from builder.fleet.outcome import Outcome
     from builder.fleet.run import Runner
+    from builder.request.options import BuildOptions, PushOptions, ReportOptions
     from builder.request.prepared_build import PreparedBuild
     from stages.protocol.emit import Event
 
-Command = Callable[..., Any]
-
-# What can be said of all images of a file at once; all else stands in the file.
-_FOR_ALL = {
-    *("files", "elements", "engine", "host", "store", "debug", "offline", "no_cache", "settings", "elements_path"),
-    *("destination", "progress", "insecure", "authfile", "sign", "sign_key", "reference", "as_json"),
-    *("cache_from", "cache_to", "replace"),
-    *("jobs", "keep_going", "report", "junit", "logs", "whole"),
-}
-_FOR_FILES = ("jobs", "keep_going", "logs", "whole")
 KEPT_FOLDERS = 20  # of logs
 
 
-def file_options(command: Command) -> Command:
-    """The option that names images files."""
-    return click.option(
-        "-f",
-        "--file",
-        "files",
-        multiple=True,
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="An images file (repeatable): docs/many-images.md says what is in it.",
-    )(command)
-
-
-def build_options(command: Command) -> Command:
-    """The options of ``build -f``."""
-    path = click.Path(dir_okay=False, path_type=Path)
-    for option in (
-        click.option("--logs", type=click.Path(file_okay=False, path_type=Path), help="-f: the folder for the logs."),
-        click.option("--junit", type=path, metavar="FILE", help="Write a JUnit report here."),
-        click.option("--report", type=path, metavar="FILE", help="Write a JSON report here."),
-        click.option("--keep-going", is_flag=True, help="-f: begin further images after one has failed."),
-        click.option(
-            "--jobs", type=click.IntRange(min=1), help="-f: how many images at a time [default: processors, memory]."
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def plan_options(command: Command) -> Command:
-    """The options of ``plan -f``."""
-    return click.option("--stages", "whole", is_flag=True, help="-f: a line for every stage.")(command)
-
-
-def asked(options: Mapping[str, Any]) -> bool:
+def asked(options: BuildOptions) -> bool:
     """Is it about images files; UsageError for options that go with the other way alone."""
     context = click.get_current_context()
-    parameters = {parameter.name: parameter.opts[0] for parameter in context.command.params}
-    given = {
-        name: flag
-        for name, flag in parameters.items()
-        if name and context.get_parameter_source(name) == ParameterSource.COMMANDLINE
-    }
-    if not options["files"]:
-        for name in _FOR_FILES:
-            if name in given:
-                raise UsageError(f"{given[name]} is for images files", hint="name one: -f images.yaml")
-        return False
-    for name, flag in given.items():
-        if name not in _FOR_ALL:
+    said = [
+        BY_NAME[parameter.name]
+        for parameter in context.command.params
+        if parameter.name in BY_NAME and context.get_parameter_source(parameter.name) == ParameterSource.COMMANDLINE
+    ]
+    for option in said:
+        flag = option.flags[0]
+        if option.only_beside_file and not options.files:
+            raise UsageError(f"{flag} is for images files", hint="name one: -f images.yaml")
+        if options.files and not isinstance(option.doors.beside_file, Here):
             raise UsageError(f"{flag} does not go with -f: it is said of each image in the file", where=flag)
-    return True
+    return bool(options.files)
 
 
-def planned_of(options: Mapping[str, Any]) -> list[PlannedBuild]:
+def planned_of(options: BuildOptions) -> list[PlannedBuild]:
     """The images that are asked for, checked."""
     from builder.frontends.images_file.load import checked
 
     return checked(images_of(options))
 
 
-def images_of(options: Mapping[str, Any]) -> list[ImageBuild]:
+def images_of(options: BuildOptions) -> list[ImageBuild]:
     """The images that are asked for, as their files have them."""
     from builder.frontends.images_file.image import chosen
     from builder.frontends.images_file.load import load
 
-    path = options.get("elements_path") or os.environ.get("ELEMENTS_PATH", "")
-    found = chosen(load(options["files"], options.get("destination", Path()), path), options["elements"])
-    found = [_as_told(image, options) for image in found]
-    return [pushed_below(image, options["reference"]) for image in found] if options.get("reference") else found
+    folders = options.elements_path or os.environ.get("ELEMENTS_PATH", "")
+    images = chosen(load(options.files, options.destination, folders), options.elements)
+    images = [_as_told(image, options) for image in images]
+    return [pushed_below(image, options.push.reference) for image in images] if options.push.reference else images
 
 
-def _as_told(image: ImageBuild, options: Mapping[str, Any]) -> ImageBuild:
+def _as_told(image: ImageBuild, options: BuildOptions) -> ImageBuild:
     """The image with what the command line says of all images, which goes before what the file says."""
-    settings, offline = options.get("settings", ()), bool(options.get("offline"))
     if image.command == "build":
-        words = [word for setting in settings for word in ("--set", setting)]
-        words += [word for cache in options.get("cache_from", ()) for word in ("--cache-from", cache)]
-        words += ["--offline"] if offline else []
-        words += ["--no-cache"] if options.get("no_cache") else []
-        words += ["--replace"] if options.get("replace") else []
-        more = [word for cache in options.get("cache_to", ()) for word in ("--cache-to", cache)]
-        return replace(image, arguments=(*image.arguments, *words), more=(*image.more, *more))
+        own = image.options
+        both = replace(
+            own,
+            settings=(*own.settings, *options.settings),
+            cache_from=(*own.cache_from, *options.cache_from),
+            cache_to=(*own.cache_to, *options.cache_to),
+            offline=own.offline or options.offline,
+            no_cache=own.no_cache or options.no_cache,
+            replace=own.replace or options.replace,
+        )
+        return replace(image, options=both)
     for name in ("no_cache", "cache_from", "cache_to"):
-        if options.get(name):
-            flag = "--" + name.replace("_", "-")
+        if getattr(options, name):
+            flag = BY_NAME[name].long
             raise UsageError(f"{flag} does not go with a file of diskimage-builder's form", where=image.where)
-    more_environment = dict(setting.partition("=")[::2] for setting in settings)
-    if options.get("store"):
-        more_environment["DIB_CTR_STORE"] = options["store"]
-    if options.get("engine", "auto") != "auto":
-        more_environment["DIB_CTR_ENGINE"] = options["engine"]
-    if offline:
+    more_environment = dict(setting.partition("=")[::2] for setting in options.settings)
+    if options.engine.store:
+        more_environment["DIB_CTR_STORE"] = options.engine.store
+    if options.engine.engine != "auto":
+        more_environment["DIB_CTR_ENGINE"] = options.engine.engine
+    if options.offline:
         more_environment["DIB_OFFLINE"] = "1"
     return replace(image, environment={**image.environment, **more_environment})
 
@@ -144,44 +103,30 @@ def pushed_below(image: ImageBuild, place: str) -> ImageBuild:
         raise UsageError(f"--push {place} is one place for many images", hint="--push HOST/NAME/, with a / at the end")
     if image.command != "build" or image.push or not is_pushable(image):
         return image
-    reference = f"{place}{image.name.lower()}:latest"
-    return replace(image, push=reference, more=(*image.more, "--push", reference))
-
-
-def _words(options: Mapping[str, Any]) -> tuple[str, ...]:
-    """The options that every image's build gets: where it runs, and how it pushes."""
-    words: list[str] = []
-    for name in ("host", "store", "authfile", "sign_key"):
-        if options.get(name):
-            words += ["--" + name.replace("_", "-"), str(options[name])]
-    if options["engine"] != "auto":
-        words += ["--engine", options["engine"]]
-    for name in ("debug", "insecure", "sign"):
-        if options.get(name):
-            words.append("--" + name.replace("_", "-"))
-    return tuple(words)
+    push = replace(image.options.push, reference=f"{place}{image.name.lower()}:latest")
+    return replace(image, options=replace(image.options, push=push))
 
 
 # -- build -----------------------------------------------------------------------------------------
 
 
-def build_images(options: Mapping[str, Any]) -> None:
+def build_images(options: BuildOptions) -> None:
     """Build the images of files; BuildError (status 1) where any failed, after the reports are written."""
     from builder.fleet.run import Runner, Way
     from builder.fleet.schedule import limits
     from builder.fleet.view import view_of
 
     planned = planned_of(options)
-    _check_pushes(planned, options)
+    _check_pushes(planned, options.push)
     _make_build_images(planned, options)
-    logs = options["logs"] or _log_folder()
+    logs = options.shown.logs or _log_folder()
     logs.mkdir(parents=True, exist_ok=True)
-    way = Way(limits(options["jobs"]), _words(options), logs.absolute(), options["keep_going"])
-    runner = Runner(way, view_of(options["progress"], len(planned)))
-    run_images(runner, [one.image for one in planned], options)
+    way = Way(limits(options.jobs), options.engine, options.push, logs.absolute(), options.keep_going)
+    runner = Runner(way, view_of(options.shown.progress, len(planned)))
+    run_images(runner, [one.image for one in planned], options.shown)
 
 
-def run_images(runner: Runner, images: Sequence[ImageBuild], options: Mapping[str, Any]) -> None:
+def run_images(runner: Runner, images: Sequence[ImageBuild], shown: ReportOptions) -> None:
     """Build, write the reports that are asked for, say what became of all; BuildError where any failed."""
     from builder.fleet.outcome import FAILED
     from builder.fleet.view import summary
@@ -190,7 +135,7 @@ def run_images(runner: Runner, images: Sequence[ImageBuild], options: Mapping[st
     try:
         outcomes = runner.run(images)
     finally:
-        write_reports(list(runner.outcomes.values()), time.monotonic() - started, options)
+        write_reports(list(runner.outcomes.values()), time.monotonic() - started, shown)
     note(summary(outcomes, time.monotonic() - started))
     failed = [outcome for outcome in outcomes if outcome.status == FAILED]
     if failed:
@@ -199,14 +144,14 @@ def run_images(runner: Runner, images: Sequence[ImageBuild], options: Mapping[st
         raise BuildError(f"{len(failed)} of {len(outcomes)} images failed: {names}", hint=hint)
 
 
-def write_reports(outcomes: Sequence[Outcome], seconds: float, options: Mapping[str, Any]) -> None:
+def write_reports(outcomes: Sequence[Outcome], seconds: float, shown: ReportOptions) -> None:
     """Write the reports that the options name."""
     from builder.fleet import report
 
-    if options.get("report"):
-        put(options["report"], json.dumps(report.as_json(outcomes, seconds), indent=1).encode() + b"\n")
-    if options.get("junit"):
-        put(options["junit"], report.as_junit(outcomes, seconds))
+    if shown.report:
+        put(shown.report, json.dumps(report.as_json(outcomes, seconds), indent=1).encode() + b"\n")
+    if shown.junit:
+        put(shown.junit, report.as_junit(outcomes, seconds))
 
 
 def put(file: Path, data: bytes) -> None:
@@ -217,7 +162,7 @@ def put(file: Path, data: bytes) -> None:
     partial.rename(file)
 
 
-def _check_pushes(planned: Sequence[PlannedBuild], options: Mapping[str, Any]) -> None:
+def _check_pushes(planned: Sequence[PlannedBuild], push: PushOptions) -> None:
     """Ask every registry for leave before anything is built."""
     from builder.registry.push import Pushing, parse_reference
 
@@ -225,30 +170,29 @@ def _check_pushes(planned: Sequence[PlannedBuild], options: Mapping[str, Any]) -
         if one.image.push:
             Pushing(
                 parse_reference(one.image.push),
-                options["insecure"],
-                options["authfile"],
-                options["sign"],
-                options["sign_key"],
+                push.insecure,
+                push.authfile,
+                push.sign,
+                push.sign_key,
                 note,
             ).check()
 
 
-def _make_build_images(planned: Sequence[PlannedBuild], options: Mapping[str, Any]) -> None:
+def _make_build_images(planned: Sequence[PlannedBuild], options: BuildOptions) -> None:
     """Make the build images that are missing once, not once in every build."""
     from builder import engines
     from builder.build_image import ensure
     from qemu.architecture import native, runs
 
-    if options["store"]:
-        os.environ["DIB_CTR_STORE"] = options["store"]
-    engine = engines.select(options["engine"], options["host"])
+    set_store(options)
+    engine = engines.select(options.engine.engine, options.engine.host)
     purposes = set()
     for prepared in (request for one in planned for request in one.requests):
         foreign = not runs(native(), prepared.request.arch)
         purposes.add(ensure.purpose_of(prepared.build_image, foreign=foreign))
         if any(output.type in DISK_TYPES for output in prepared.request.outputs):
             purposes.add(ensure.DISK)
-    exchange = exchange_of({name: options.get(name, ()) for name in ("cache_from", "offline")})
+    exchange = exchange_of(replace(options, cache_to=()))
     if exchange and engine.name != "host":
         exchange.begin()
     for purpose in sorted(purposes):
@@ -268,41 +212,40 @@ def _log_folder() -> Path:
     return folder
 
 
-def reported(options: Mapping[str, Any]) -> AbstractContextManager[None]:
+def reported(options: BuildOptions) -> AbstractContextManager[None]:
     """What a build without a file is run in: it writes the reports that are asked for, whatever becomes of it."""
-    if not options["report"] and not options["junit"]:
+    if not options.shown.report and not options.shown.junit:
         return nullcontext()
     from builder.fleet.image import ImageBuild
     from builder.fleet.single_report import reported
 
-    arches = tuple(options["arch"].split(",")) if options["arch"] else ()
-    image = ImageBuild(options["name"], "", "", elements=options["elements"], arches=arches)
-    return reported(image, lambda outcome, seconds: write_reports([outcome], seconds, options))
+    image = ImageBuild(options.name, "", "", options=options)
+    return reported(image, lambda outcome, seconds: write_reports([outcome], seconds, options.shown))
 
 
 # -- plan ------------------------------------------------------------------------------------------
 
 
-def plan_images(options: Mapping[str, Any], *, as_json: bool) -> None:
+def plan_images(options: BuildOptions) -> None:
     """Show the stages of many images: which they share, and which are in the cache."""
     from builder.fleet import shared_stages
 
     planned = planned_of(options)
     _make_build_images(planned, options)
     plans = plans_of({name: one for image in planned for name, one in image.by_name().items()}, options)
-    if as_json:
+    if options.shown.as_json:
         click.echo(json.dumps(shared_stages.as_json(plans), indent=1))
     else:
-        click.echo(shared_stages.as_text(plans, whole=options["whole"]))
+        click.echo(shared_stages.as_text(plans, whole=options.shown.whole))
 
 
-def plans_of(requests: Mapping[str, PreparedBuild], options: Mapping[str, Any]) -> dict[str, list[Event]]:
+def plans_of(requests: Mapping[str, PreparedBuild], options: BuildOptions) -> dict[str, list[Event]]:
     """The plans of requests by name, asked side by side."""
     from builder.build.run import plan
     from builder.fleet.schedule import limits
 
     def ask(prepared: PreparedBuild) -> list[Event]:
-        return plan(prepared, open_session(prepared, dict(options), quiet=True))
+        return plan(prepared, open_session(prepared, options, quiet=True))
 
     with ThreadPoolExecutor(limits(None).cpus) as pool:
         return dict(zip(requests, pool.map(ask, requests.values()), strict=True))

@@ -9,7 +9,9 @@ from typing import Any
 import click
 
 from blockdev.core.errors import UsageError
-from builder.commands.images_file import file_options, images_of, put
+from builder.commands.images_file import images_of, put
+from builder.commands.options import file_options
+from builder.request.option_values import options_of
 
 _Folder = click.Path(file_okay=False, path_type=Path)
 
@@ -19,7 +21,7 @@ def _planned(options: dict[str, Any]) -> Any:
 
     if not options["files"]:
         raise UsageError("no images file is named", hint="-f images.yaml")
-    return checked(images_of(options))
+    return checked(images_of(options_of({name: options.get(name) for name in ("files", "elements", "elements_path")})))
 
 
 @click.command("matrix")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from builder.request.options import BuildOptions
 from builder.request.prepared_build import PreparedBuild
 
 DEFAULT_MEMORY = 1024  # MiB
@@ -32,26 +33,39 @@ class Needs:
 class ImageBuild:
     """One image that is to be built.
 
-    ``key`` is its name in the file, ``where`` its place there. ``command`` is the one of ``dib-ctr`` that builds it;
-    ``arguments`` are the options that say what is built, ``more`` the others, ``elements`` come last. ``places`` has
-    the places of values in the file by what a complaint about them would quote. ``environment`` comes on top.
+    ``key`` is its name in the file, ``where`` its place there. ``command`` is the one of ``dib-ctr`` that builds it:
+    ``build`` with ``options``, diskimage-builder's with ``words``, which name ``dib_arch``. ``places`` has the places
+    of values in the file by what a complaint about them would quote. ``environment`` comes on top.
     """
 
     name: str
     key: str
     where: str
     command: str = "build"
-    arguments: tuple[str, ...] = ()
-    more: tuple[str, ...] = ()
-    elements: tuple[str, ...] = ()
-    arches: tuple[str, ...] = ()
-    push: str = ""
+    options: BuildOptions = field(default_factory=BuildOptions)
+    words: tuple[str, ...] = ()
+    dib_arch: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     axes: Mapping[str, str] = field(default_factory=dict)
     retries: Retries = field(default_factory=Retries)
     needs: Needs = field(default_factory=Needs)
     places: Mapping[str, str] = field(default_factory=dict)
-    inputs: tuple[Path, ...] = ()  # files and folders of this machine that the command line names
+    inputs: tuple[Path, ...] = ()  # files and folders of this machine that it is made of
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """The elements that are asked for."""
+        return self.options.elements
+
+    @property
+    def arches(self) -> tuple[str, ...]:
+        """The architectures that are asked for."""
+        return (self.dib_arch,) if self.dib_arch else self.options.arches
+
+    @property
+    def push(self) -> str:
+        """Where it is pushed to ("": nowhere)."""
+        return self.options.push.reference
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +21,8 @@ from builder.fleet.schedule import Limits, Schedule, is_network
 from builder.fleet.variables import apart
 from builder.host_state.environment import for_ourselves
 from builder.progress import event_channel
+from builder.request.option_values import words
+from builder.request.options import EngineOptions, PushOptions, ReportOptions
 from stages.protocol.emit import Event
 
 PATIENCE = 30.0  # seconds for a build to end tidily after it was told to
@@ -47,39 +49,28 @@ class View(Protocol):
 
 @dataclass(frozen=True)
 class Way:
-    """How to build: options for every ``dib-ctr build``, the folder for logs (None: the usual), what failures do."""
+    """How to build: where builds run, how they push, the folder for logs (None: the usual), what failures do."""
 
     limits: Limits
-    options: tuple[str, ...] = ()
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    push: PushOptions = field(default_factory=PushOptions)
     logs: Path | None = None
     keep_going: bool = False
 
 
 def command_of(image: ImageBuild, way: Way, attempt: int) -> list[str]:
     """The whole command line of an image's build."""
-    words = [sys.executable, "-P", "-m", "builder.cli", image.command]
+    command = [sys.executable, "-P", "-m", "builder.cli", image.command]
     if image.command != "build":
-        return [*words, *image.more]
-    log = ["--log", str(way.logs / f"{image.name}{'' if attempt == 1 else f'.{attempt}'}.log")] if way.logs else []
-    pushing = [] if image.push else _without_pushing(way.options)
-    options = pushing or [*way.options]
-    return [*words, "--progress", "plain", *log, *options, *image.arguments, *image.more, "--", *image.elements]
-
-
-_OF_PUSHES = ("--insecure", "--sign")
-_OF_PUSHES_VALUES = ("--authfile", "--sign-key")
-
-
-def _without_pushing(options: Sequence[str]) -> list[str]:
-    """The options without those that only a build with ``--push`` takes."""
-    kept: list[str] = []
-    words = iter(options)
-    for word in words:
-        if word in _OF_PUSHES_VALUES:
-            next(words)
-        elif word not in _OF_PUSHES:
-            kept.append(word)
-    return kept
+        return [*command, *image.words]
+    log = way.logs / f"{image.name}{'' if attempt == 1 else f'.{attempt}'}.log" if way.logs else None
+    options = replace(
+        image.options,
+        engine=way.engine,
+        push=replace(way.push, reference=image.push) if image.push else PushOptions(),
+        shown=ReportOptions(progress="plain", log=log),
+    )
+    return [*command, *words(options), "--", *image.elements]
 
 
 @dataclass
@@ -175,11 +166,11 @@ class Runner:
         read, write = os.pipe()
         # A group of folded lines belongs to one build alone; here the lines of several meet.
         own = {event_channel.VARIABLE: str(write), "GITHUB_ACTIONS": "", "PYTHONUNBUFFERED": "1"}
-        words, settings = apart(command_of(image, self.way, outcome.attempts))
+        command, settings = apart(command_of(image, self.way, outcome.attempts))
         own |= settings
         try:
             process = subprocess.Popen(
-                words,
+                command,
                 env={**for_ourselves(), **image.environment, **own},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

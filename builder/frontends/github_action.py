@@ -14,28 +14,12 @@ from typing import Any
 
 from blockdev.core.errors import UsageError
 from builder.progress.report import size
+from builder.request.option_table import OPTIONS
+from builder.request.option_table.option import Each, Input, No, Option
+from builder.request.option_values import options_of
+from builder.request.option_values import words as option_words
 
 PREFIX = "INPUT_"
-# Inputs that become an option each, once for each line or once in all.
-BY_LINE = {
-    "output": "--output",
-    "variables": "--set",
-    "cache": "--cache-from",
-    "cache_from": "--cache-from",
-    "cache_to": "--cache-to",
-}
-ONCE = {
-    "name": "--name",
-    "arch": "--arch",
-    "release": "--release",
-    "elements_path": "--elements-path",
-    "from": "--from",
-    "engine": "--engine",
-    "dest": "--dest",
-    "push": "--push",
-    "firmware": "--firmware",
-}
-FOR_ELEMENTS_ONLY = ("output", "name", "arch", "release", "packages", "from", "firmware")
 
 
 def inputs_of(environment: Mapping[str, str]) -> dict[str, str]:
@@ -56,7 +40,10 @@ def _dashed(name: str) -> str:
 
 
 def words(inputs: Mapping[str, str], report: Path) -> list[str]:
-    """The words of ``dib-ctr`` for these inputs; it writes what came of it to ``report``. Raises UsageError."""
+    """The words of ``dib-ctr`` for these inputs; it writes what came of it to ``report``. Raises UsageError.
+
+    The input ``arguments`` is a command line by nature, and so the whole is one.
+    """
     images = "images_file" in inputs
     if images == ("elements" in inputs):
         raise UsageError(
@@ -64,30 +51,46 @@ def words(inputs: Mapping[str, str], report: Path) -> list[str]:
             where="the inputs of the action",
             hint="with: { elements: debian-minimal }",
         )
-    strange = [_dashed(name) for name in FOR_ELEMENTS_ONLY if images and name in inputs]
+    strange = [name for name in _for_elements_only() if images and name in inputs]
     if strange:
         raise UsageError(
-            f"the input {strange[0]} does not go with images-file",
+            f"the input {_dashed(strange[0])} does not go with images-file",
             where="the inputs of the action",
             hint="say it of the images, in that file",
         )
-    found = ["build", "--report", str(report)]
-    for name, option in ONCE.items():
-        found += [option, inputs[name]] if name in inputs else []
-    for name, option in BY_LINE.items():
-        found += [word for line in _lines(inputs.get(name, "")) for word in (option, line)]
-    found += [word for line in _lines(inputs.get("cache", "")) for word in ("--cache-to", line)]
-    for package in inputs.get("packages", "").split():
-        found += ["--package", package]
-    if _is_true(inputs, "boot_test") and not images:  # a file says it of each image
-        found.append("--boot-test")
+    values = {option.name: _value(option, option.doors.action, inputs) for option in _options(images=images)}
     try:
-        found += shlex.split(inputs.get("arguments", ""))
+        more = shlex.split(inputs.get("arguments", ""))
     except ValueError as error:
         raise UsageError(f"the input arguments cannot be split: {error}", where="the inputs of the action") from error
-    if images:
-        return [*found, "-f", inputs["images_file"], *inputs.get("images", "").split()]
-    return [*found, *inputs["elements"].split()]
+    elements = inputs.get("images" if images else "elements", "").split()
+    return ["build", "--report", str(report), *option_words(options_of(values)), *more, *elements]
+
+
+def _options(*, images: bool) -> Iterable[Option]:
+    """The options that inputs make, for a build of elements or of an images file."""
+    for option in OPTIONS:
+        door = option.doors.action
+        if isinstance(door, Input) and not (images and door.each is Each.TRUTH):
+            yield option
+
+
+def _for_elements_only() -> Iterable[str]:
+    doors = (option.doors.action for option in OPTIONS if isinstance(option.doors.action, Input))
+    return (name for door in doors if not door.with_images and door.each is not Each.TRUTH for name in door.names)
+
+
+def _value(option: Option, door: Input | No, inputs: Mapping[str, str]) -> Any:
+    """What the inputs say of an option; nothing where they are not there."""
+    assert isinstance(door, Input)
+    texts = [inputs[name] for name in door.names if name in inputs]
+    if door.each is Each.TRUTH:
+        return _is_true(inputs, door.names[0])
+    if door.each is Each.LINE:
+        return [line for text in texts for line in _lines(text)]
+    if door.each is Each.WORD:
+        return [word for text in texts for word in text.split()]
+    return texts if option.multiple else next(iter(texts), None)
 
 
 def _is_true(inputs: Mapping[str, str], name: str) -> bool:

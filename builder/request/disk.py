@@ -28,6 +28,7 @@ from blockdev.privileged.filesystems import BY_KERNEL
 from blockdev.privileged.reasons import PHASES as ON_DISK
 from blockdev.privileged.reasons import needs_device_mapper
 from blockdev.privileged.reasons import reasons as reasons_for
+from builder.request.options import DiskOptions
 from stages.element import references
 from stages.element.hooks import PHASES, merge, scripts
 from stages.element.resolve import Element
@@ -41,21 +42,6 @@ _WITH_EFI = ("amd64", "i386", "arm64", "armhf", "riscv64")
 _GIB, _MIB = 1 << 30, 1 << 20
 # Block sizes are compared with what a tree of this many bytes needs, to find what cannot fit before anything runs.
 _NO_TREE = 0
-
-
-@dataclass(frozen=True)
-class DiskOptions:
-    """Options of the command line, as typed ("" where they were not given)."""
-
-    image_size: str = ""
-    extra_size: str = ""
-    root_label: str = ""
-    root_fs: str = ""
-    mkfs_options: str = ""
-    journal_size: str = ""
-    max_online_resize: str = ""
-    configuration: str = ""  # a file
-    privileged: str = ""  # "yes": it may be
 
 
 def added_elements(

@@ -57,7 +57,7 @@ def resolve_elements(
             found = resolve(asked, universe)
             check_links(found.elements)
     instead = for_engines(found.elements)
-    if not options.disk.get("privileged"):
+    if not options.disk.privileged:
         instead |= stand_ins(found.elements)
     if instead:
         found = resolve(asked, with_stand_ins(universe, instead))

@@ -19,7 +19,7 @@ from builder.request.base import BASE_ELEMENT, base_of, check_locked_base, with_
 from builder.request.choices import parse_arch
 from builder.request.elements import image_config, resolve_elements
 from builder.request.host_files import file_digest, given_files
-from builder.request.options import NAME, BuildOptions, LockOptions
+from builder.request.options import NAME, BuildOptions, DiskOptions, LockOptions
 from builder.request.outputs import is_for_disk, parse_output, policies
 from builder.request.prepared_build import PreparedBuild
 from builder.request.redact import check_names, secrets_of
@@ -189,13 +189,12 @@ def _request(command: str, selection: _Selection, planned: _Outputs, settings: M
 def _disk_of(selection: _Selection, request: Request, environment: Mapping[str, str]) -> Disk | None:
     """What the request says of a disk, where its elements or outputs speak of any."""
     asked, elements = selection.options.disk, selection.found.elements
-    speaks = is_for_disk(request.outputs) or "DIB_BLOCK_DEVICE_CONFIG" in request.variables or asked
+    speaks = is_for_disk(request.outputs) or "DIB_BLOCK_DEVICE_CONFIG" in request.variables or asked != DiskOptions()
     if not speaks and not any("block-device" in element.provides for element in elements):
         return None
     from builder.request import disk  # only now: it reads YAML, whose library takes its time to load
 
-    options = disk.DiskOptions(**asked)
-    return disk.describe(request.name, request.arch, elements, request.variables, options, request.outputs, environment)
+    return disk.describe(request.name, request.arch, elements, request.variables, asked, request.outputs, environment)
 
 
 def _with_files(

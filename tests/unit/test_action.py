@@ -13,6 +13,8 @@ import yaml
 from blockdev.core.errors import UsageError
 from builder.cli import main
 from builder.frontends import github_action
+from builder.request.option_table import OPTIONS
+from builder.request.option_table.option import Input
 from tests.actions.expressions import ExpressionError, evaluate, filled
 from tests.actions.run import CHECKOUT, defaults, parsed
 
@@ -57,8 +59,9 @@ def test_steps_are_given_the_build_inputs_that_become_options() -> None:
     """A variable for each input that the command reads, none of a secret."""
     (build,) = (step for step in ACTION["runs"]["steps"] if step.get("id") == "build")
     given = {name.removeprefix("INPUT_").lower() for name in build["env"] if name.startswith("INPUT_")}
-    others = {"elements", "images_file", "images", "cache", "packages", "boot_test", "arguments", "summary"}
-    assert given == {*github_action.ONCE, *github_action.BY_LINE, *others}
+    doors = [option.doors.action for option in OPTIONS]
+    options = {name for door in doors if isinstance(door, Input) for name in door.names}
+    assert given == {*options, "elements", "images", "arguments", "summary"}
     assert "password" not in given
 
 
@@ -83,16 +86,16 @@ def test_words_of_elements() -> None:
         }
     )
     assert github_action.words(inputs, REPORT) == [
-        *("build", "--report", "report.json"),
-        *("--output", "qcow2", "--output", "oci,compress=zstd", "--set", "A=1 2", "--set", "B=3"),
+        *("build", "--report", "report.json", "--set", "A=1 2", "--set", "B=3"),
+        *("--package", "jq", "--package", "curl", "--output", "qcow2", "--output", "oci,compress=zstd"),
         *("--cache-from", "type=gha", "--cache-to", "type=dir,path=/c", "--cache-to", "type=gha"),
-        *("--package", "jq", "--package", "curl", "--boot-test", "--slim", "a b", "debian-minimal", "vm"),
+        *("--boot-test", "--slim", "a b", "debian-minimal", "vm"),
     ]
 
 
 def test_words_of_a_file_of_images() -> None:
     inputs = {"images_file": "images.yaml", "images": "a b", "engine": "podman", "boot_test": "true"}
-    assert github_action.words(inputs, REPORT)[3:] == ["--engine", "podman", "-f", "images.yaml", "a", "b"]
+    assert github_action.words(inputs, REPORT)[3:] == ["--engine", "podman", "--file", "images.yaml", "a", "b"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from blockdev.core.errors import UsageError
 from builder.cli import main
-from builder.commands.options import again
+from builder.request.option_values import options_of, shell_command
 from builder.request.store_size import bytes_of
 
 ROOT = Path(__file__).parents[2]
@@ -116,7 +116,16 @@ def test_the_way_back_has_the_users_own_options() -> None:
         "--offline",
         "--set",
     ]
-    assert again(options) == ["dib-ctr", "shell", *words, "A=b c", "-p", "vim,less", "vm", "debian-minimal"]
+    assert shell_command(options_of(options)) == [
+        "dib-ctr",
+        "shell",
+        *words,
+        "A=b c",
+        "-p",
+        "vim,less",
+        "vm",
+        "debian-minimal",
+    ]
 
 
 def test_sizes_have_units() -> None:

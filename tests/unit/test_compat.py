@@ -29,8 +29,7 @@ def told(*argv: str, **environment: str) -> Translation:
 
 
 def outputs(translation: Translation) -> list[str]:
-    words = translation.arguments
-    return [words[at + 1].replace(HERE, "HERE") for at, word in enumerate(words) if word == "--output"]
+    return [output.replace(HERE, "HERE") for output in translation.options.outputs]
 
 
 def test_options_may_stand_anywhere_and_be_cut_short() -> None:
@@ -145,7 +144,7 @@ def test_trees_of_other_kinds(tmp_path: Path) -> None:
 
 def test_docker_goes_to_the_engine_by_way_of_a_file() -> None:
     translation = told("-t", "docker", "--docker-target", "me/it", "debian-minimal")
-    assert "--load" in translation.arguments
+    assert translation.options.load
     assert outputs(translation) == ["docker-archive,tag=me/it:latest,slim=no,dest=/scratch/image.tar"]
     assert translation.results == ()
     tagged = told("-t", "docker", "--docker-target", "host:5000/it:1", "debian-minimal")
@@ -200,7 +199,7 @@ def test_what_changes_nothing_is_said() -> None:
     notes = told(
         "--no-tmpfs", "--min-tmpfs", "3", "--image-cache", "/c", "a", **{"break": "before-install,after-error"}
     )
-    assert notes.arguments[-4:] == ("--break", "before-install", "--break", "error")
+    assert notes.options.breaks == ("before-install", "error")
     assert [note.partition(":")[0] for note in notes.notes] == [
         "builds take no memory for a tmpfs",
         "what scripts keep in DIB_IMAGE_CACHE lies in the store",
@@ -210,8 +209,8 @@ def test_what_changes_nothing_is_said() -> None:
 
 def test_break_points_and_their_command() -> None:
     asked = {"break": "after-root,before-block-device", "break_cmd": "ls /", "break_outside_target": "1"}
-    assert break_options(asked) == ["--break", "after-root", "--break-command", "ls /", "--break-outside"]
-    assert break_options({"break_cmd": "ls /"}) == []
+    assert break_options(asked) == {"breaks": ("after-root",), "break_command": "ls /", "break_outside": True}
+    assert break_options({"break_cmd": "ls /"}) == {}
     for wrong in ("error", "before:1", "after-instal"):
         with pytest.raises(BuildError, match=f"break={wrong}"):
             break_options({"break": wrong})

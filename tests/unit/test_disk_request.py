@@ -9,8 +9,8 @@ import pytest
 
 from blockdev.core.errors import UsageError
 from builder.build import boot_test
-from builder.request.disk import DiskOptions, options_of
-from builder.request.options import BuildOptions
+from builder.request.disk import options_of
+from builder.request.options import BuildOptions, DiskOptions
 from builder.request.outputs import parse_output
 from builder.request.prepare import prepare
 from builder.request.prepared_build import PreparedBuild
@@ -61,7 +61,7 @@ def test_a_configuration_of_ones_own_inline_and_in_a_file(tmp_path: Path) -> Non
         assert variables["DIB_BOOT_LABEL"] == "boot"
         assert variables["DIB_ROOT_FSTYPE"] == "ext4"
         assert variables["DIB_MOUNTPOINTS"] == "/|/boot"
-    request = prepared("debian-minimal", disk={"configuration": str(file)}).request
+    request = prepared("debian-minimal", disk=DiskOptions(configuration=str(file))).request
     assert request.disk["file"] == str(file)
 
 

@@ -18,6 +18,7 @@ from builder.fleet.outcome import BUILT, FAILED, Outcome
 from builder.fleet.run import Way, command_of
 from builder.fleet.schedule import Limits, Schedule, is_network
 from builder.fleet.view import Live, Prefixed, summary
+from builder.request.options import BuildOptions, EngineOptions, PushOptions
 from stages.protocol.emit import Event
 
 
@@ -107,15 +108,16 @@ def test_other_failures_are_not_taken_for_it(text: str) -> None:
 
 
 def test_options_of_pushes_go_to_images_that_are_pushed() -> None:
-    way = Way(Limits(1, 1), ("--insecure", "--authfile", "f", "--engine", "host", "--sign"), Path("/logs"))
-    plain = replace(image("a"), arguments=("--name", "a"), elements=("vm",))
+    push = PushOptions(insecure=True, authfile=Path("f"), sign=True)
+    way = Way(Limits(1, 1), EngineOptions("host"), push, Path("/logs"))
+    plain = replace(image("a"), options=BuildOptions(("vm",), name="a"))
     words = command_of(plain, way, 1)[5:]
     assert words == [
-        *("--progress", "plain", "--log", "/logs/a.log", "--engine", "host", "--name", "a", "--", "vm"),
+        *("--engine", "host", "--name", "a", "--progress", "plain", "--log", "/logs/a.log", "--", "vm"),
     ]
-    pushed = command_of(replace(plain, push="r/a", more=("--push", "r/a")), way, 2)[5:]
-    assert " ".join(pushed) == (
-        "--progress plain --log /logs/a.2.log --insecure --authfile f --engine host --sign --name a --push r/a -- vm"
+    pushed = replace(plain, options=replace(plain.options, push=PushOptions("r/a")))
+    assert " ".join(command_of(pushed, way, 2)[5:]) == (
+        "--engine host --name a --progress plain --log /logs/a.2.log --insecure --authfile f --sign --push r/a -- vm"
     )
 
 

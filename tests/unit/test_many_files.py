@@ -17,6 +17,7 @@ from builder.frontends.images_file import schema
 from builder.frontends.images_file.image import chosen, images_of
 from builder.frontends.images_file.load import checked, load
 from builder.frontends.images_file.read import read
+from builder.request.option_values import words as option_words
 
 SCHEMA = Path(__file__).parents[2] / "docs/images.schema.json"
 
@@ -28,7 +29,7 @@ def images(folder: Path, text: str, destination: Path = Path("/out")) -> list[Im
 
 
 def words(image: ImageBuild) -> str:
-    return " ".join([*image.arguments, *image.more, *image.elements])
+    return " ".join([*option_words(image.options), *image.elements])
 
 
 WHOLE = """
@@ -68,10 +69,10 @@ def test_an_image_has_what_it_extends_and_the_defaults(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     server, plain = images(tmp_path, WHOLE)
     assert words(server) == (
-        f"--name server --arch amd64,arm64 --release trixie --elements-path {tmp_path}/own"
-        " --set DIB_ALL=1 --set DIB_OTHER=base --package jq --package curl --output oci --output qcow2,compress=zstd"
-        " --dest /out/images/trixie --no-documents --no-slim --image-size 4 --root-fs xfs --privileged"
-        " --push registry.example.org/servers:trixie --boot-test --firmware uefi debian-minimal vm"
+        "--name server --arch amd64,arm64 --release trixie --set DIB_ALL=1 --set DIB_OTHER=base"
+        f" --elements-path {tmp_path}/own --package jq --package curl --output oci --output qcow2,compress=zstd"
+        " --no-slim --no-documents --dest /out/images/trixie --privileged --image-size 4 --root-fs xfs"
+        " --push registry.example.org/servers:trixie --firmware uefi --boot-test debian-minimal vm"
     )
     assert (server.retries, server.needs) == (Retries(1, "any", 3), Needs(2, 1536))
     assert (plain.elements, plain.retries, plain.needs) == (("debian-minimal",), Retries(2), Needs())
@@ -125,8 +126,8 @@ images:
 """
     first, second = images(tmp_path, text)
     assert (first.name, second.name, first.elements) == ("it-a", "it-b", ("debian-4",))
-    assert 'DIB_JSON={"a": "${HOME}"}' in first.arguments
-    assert "DIB_NAME=it-a" in first.arguments
+    assert 'DIB_JSON={"a": "${HOME}"}' in first.options.settings
+    assert "DIB_NAME=it-a" in first.options.settings
 
 
 def test_anchors_and_merge_keys_work(tmp_path: Path) -> None:

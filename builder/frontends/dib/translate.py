@@ -1,7 +1,7 @@
 """What ``dib-ctr build`` is asked for a command line of disk-image-create or ramdisk-image-create.
 
-Pure: from the arguments and the environment to the arguments of ``dib-ctr build``, the changes of the environment, the
-files that come out of it, and what is worth a line.
+Pure: from the arguments and the environment to the options of the build, the changes of the environment, the files that
+come out of it, and what is worth a line.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from blockdev.core.errors import BuildError
 from builder.frontends.dib.aci_image import manifest_of
 from builder.frontends.dib.arguments import VALUES, Asked
+from builder.request.options import BuildOptions, DiskOptions
 from stages.element.hooks import PHASES
 from stages.plan.breakpoints import is_point
 
@@ -34,16 +36,14 @@ _SUMS = ("md5", "sha256")
 
 @dataclass(frozen=True)
 class Translation:
-    """``arguments`` are the options of ``dib-ctr build``, ``elements`` its elements; ``variables`` come on top of the
-    environment's own.
+    """``options`` are those of ``dib-ctr build``; ``variables`` come on top of the environment's own.
 
     ``results`` are the files that come out (checksums beside them counted in); ``logfile`` is where all that is said
     goes, ``quiet`` whether it goes nowhere else. ``application`` are the tar of an application container image,
     its manifest and its place.
     """
 
-    arguments: tuple[str, ...]
-    elements: tuple[str, ...] = ()
+    options: BuildOptions
     variables: Mapping[str, str] = field(default_factory=dict)
     results: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
@@ -115,37 +115,36 @@ def translate(
     if len(types) == 1:
         name = name.removesuffix(f".{types[0]}")
     wanted_arch = asked.arch or environment.get("ARCH", "") or arch
-    place = ["--name", Path(name).name, "--dest", str(Path(name).absolute().parent)]
-    arguments = [*place, "--arch", wanted_arch, "--replace"]  # diskimage-builder never asks who wrote an image
     places = {
         kind: Path(f"{name}.{_SUFFIXES.get(kind, kind)}").absolute()
         for kind in types
         if kind != "docker" and not ramdisk
     }
-    for kind, file in places.items():
-        arguments += ["--output", _output(kind, file, asked, environment, scratch)]
+    outputs = [_output(kind, file, asked, environment, scratch) for kind, file in places.items()]
     sums = checksums_of(asked, environment)
+    loads = "docker" in types and not ramdisk
     if ramdisk:  # its kernel and ram disk are files that scripts leave in the caller's folder
-        arguments += ["--output", "files"]
-    elif "docker" in types:
+        outputs.append("files")
+    elif loads:
         target = asked.values["docker-target"]
         tagged = target if ":" in target.rpartition("/")[2] else f"{target}:latest"
-        arguments += [
-            "--output",
-            f"docker-archive,tag={tagged},slim=no,dest={scratch}/image.tar",
-            "--no-documents",
-            "--load",
-        ]
-    for package in asked.packages:
-        arguments += ["--package", package]
-    if asked.offline or environment.get("DIB_OFFLINE"):
-        arguments.append("--offline")
-    if asked.values.get("mkfs-options"):
-        arguments += ["--mkfs-options", asked.values["mkfs-options"]]
-    arguments += break_options(environment)
-    return Translation(
-        arguments=tuple(arguments),
+        outputs.append(f"docker-archive,tag={tagged},slim=no,dest={scratch}/image.tar")
+    options = BuildOptions(
         elements=elements_of(asked, environment, wanted_arch, ramdisk=ramdisk),
+        name=Path(name).name,
+        destination=Path(name).absolute().parent,
+        arch=wanted_arch,
+        replace=True,  # diskimage-builder never asks who wrote an image
+        outputs=tuple(outputs),
+        no_documents=loads,
+        load=loads,
+        packages=asked.packages,
+        offline=asked.offline or bool(environment.get("DIB_OFFLINE")),
+        disk=DiskOptions(mkfs_options=asked.values.get("mkfs-options", "")),
+        **break_options(environment),
+    )
+    return Translation(
+        options=options,
         variables=_variables(asked, argv, environment),
         results=tuple(
             file.with_name(f"{file.name}{end}")
@@ -165,12 +164,13 @@ def _break_points(environment: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(point for point in environment.get("break", "").split(",") if point)
 
 
-def break_options(environment: Mapping[str, str]) -> list[str]:
-    """What ``break``, ``break_cmd`` and ``break_outside_target`` ask for; BuildError for what is no point.
+def break_options(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The fields of ``BuildOptions`` that ``break``, ``break_cmd`` and ``break_outside_target`` ask for.
 
-    diskimage-builder runs ``break_cmd`` at some points and bash at others; here it runs at all.
+    BuildError for what is no point. diskimage-builder runs ``break_cmd`` at some points and bash at others; here it
+    runs at all.
     """
-    options = []
+    points = []
     for point in _break_points(environment):
         wanted = "error" if point == "after-error" else point
         if wanted.endswith("-block-device"):
@@ -180,12 +180,14 @@ def break_options(environment: Mapping[str, str]) -> list[str]:
             raise BuildError(
                 f"break={point}: there is no such point", hint=f"after-error, before-PHASE, after-PHASE: {phases}"
             )
-        options += ["--break", wanted]
-    if options and environment.get("break_cmd"):
-        options += ["--break-command", environment["break_cmd"]]
-    if options and environment.get("break_outside_target"):
-        options.append("--break-outside")
-    return options
+        points.append(wanted)
+    if not points:
+        return {}
+    return {
+        "breaks": tuple(points),
+        "break_command": environment.get("break_cmd", ""),
+        "break_outside": bool(environment.get("break_outside_target")),
+    }
 
 
 def _variables(asked: Asked, argv: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:

@@ -1,9 +1,9 @@
-"""One image of an images file, told as a command line of ``dib-ctr`` and what goes with it."""
+"""One image of an images file: the options of its build, and what goes with them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,11 @@ from blockdev.core.errors import UsageError
 from builder.fleet.image import DEFAULT_MEMORY, ImageBuild, Needs, Retries
 from builder.frontends.images_file.inherit import filled, inherited, variants
 from builder.frontends.images_file.read import Entry, File, Text
-from builder.request.options import NAME
+from builder.frontends.images_file.schema import key_of
+from builder.request.option_table import OPTIONS
+from builder.request.option_table.option import InMap, Kind, Option, Reading
+from builder.request.option_values import options_of
+from builder.request.options import NAME, BuildOptions
 from builder.request.outputs import NO_SLIM
 from builder.request.variables import VARIABLE
 from qemu.architecture import native
@@ -58,16 +62,11 @@ def _image(entry: Entry, axes: Mapping[str, Text], folder: Path, destination: Pa
     said = _Said(values, folder)
     if not values.get("elements") and "from" not in values:
         entry.refuse(f"the image {entry.name} has no element", hint="elements: [debian-minimal]; or abstract: true")
-    arguments = _arguments(said, name, destination, elements_path)
     return ImageBuild(
         name=name,
         key=entry.name,
         where=entry.where,
-        arguments=tuple(arguments),
-        more=tuple(_more(said, destination)),
-        elements=said.texts("elements"),
-        arches=said.texts("arch"),
-        push=said.text("push"),
+        options=_options(said, name, destination, elements_path),
         axes={axis: text.text for axis, text in axes.items()},
         retries=_retries(said.map("retries")),
         needs=_needs(said.map("needs")),
@@ -103,78 +102,77 @@ class _Said:
         return str(path)
 
 
-def _arguments(said: _Said, name: str, destination: Path, elements_path: str) -> list[str]:
-    """The options that say what is built."""
-    words = ["--name", name]
-    if said.texts("arch"):
-        words += ["--arch", ",".join(said.texts("arch"))]
-    for key, flag in (("release", "--release"), ("from", "--from"), ("snapshot", "--snapshot")):
-        if said.text(key):
-            words += [flag, said.text(key)]
-    if "locked" in said.values:
-        words += ["--locked", said.file(said.values["locked"], "locked")]
-    folders = [said.file(one, "elements-path") for one in said.values.get("elements-path", ())]
-    if folders or elements_path:
-        words += ["--elements-path", ":".join([*folders, *filter(None, [elements_path])])]
-    for variable, text in said.map("variables").items():
-        if not VARIABLE.match(variable):
-            text.refuse(f"{variable!r} cannot be a variable's name")
-        words += ["--set", f"{variable}={text.text}"]
-    for secret in said.texts("secrets"):
-        words += ["--secret", secret]
-    for package in said.texts("packages"):
-        words += ["--package", package]
-    for output in said.texts("outputs"):
-        words += ["--output", output]
-    words += ["--dest", str(destination / said.text("dest"))]
-    for cache in said.texts("cache-from"):
-        words += ["--cache-from", cache]
-    if said.text("offline") == "true":
-        words.append("--offline")
-    if said.text("documents") == "false":
-        words.append("--no-documents")
-    return [*words, *_slim(said), *_disk(said)]
+def _options(said: _Said, name: str, destination: Path, elements_path: str) -> BuildOptions:
+    """The options that say what is built, and what else is done with it."""
+    values: dict[str, Any] = {"elements": said.texts("elements"), "destination": destination}
+    for option in OPTIONS:
+        if found := key_of(option):
+            key, about = found
+            values |= _value(option, key, about.reading, said, destination)
+        elif option.doors.images_file == InMap("disk") and option.long.removeprefix("--") in said.map("disk"):
+            values[option.name] = _of_disk(option.long.removeprefix("--"), said)
+    folders = filter(None, [values.get("elements_path", ""), elements_path])
+    return options_of({**values, "name": name, "elements_path": ":".join(folders)})
 
 
-def _slim(said: _Said) -> list[str]:
+def _value(option: Option, key: str, reading: Reading, said: _Said, destination: Path) -> dict[str, Any]:
+    """What a key says of its option, by the option's name; nothing where the image does not have the key."""
+    if key not in said.values:
+        return {}
+    match reading:
+        case Reading.OWN:
+            return _RULES[key](said)
+        case Reading.COMMAS:
+            value: Any = ",".join(said.texts(key))
+        case Reading.FOLDERS:
+            value = ":".join(said.file(each, key) for each in said.values[key])
+        case Reading.BESIDE:
+            value = said.file(said.values[key], key)
+        case Reading.BELOW:
+            value = destination / said.text(key) if said.text(key) else None
+        case Reading.SETTINGS:
+            value = tuple(_setting(variable, text) for variable, text in said.map(key).items())
+        case Reading.INVERTED:
+            value = said.text(key) == "false"
+        case Reading.PLAIN:
+            is_flag = option.kind is Kind.FLAG
+            value = said.text(key) == "true" if is_flag else said.texts(key) if option.multiple else said.text(key)
+    return {option.name: value} if value is not None else {}
+
+
+def _setting(variable: str, text: Text) -> str:
+    if not VARIABLE.match(variable):
+        text.refuse(f"{variable!r} cannot be a variable's name")
+    return f"{variable}={text.text}"
+
+
+def _slim(said: _Said) -> dict[str, Any]:
+    """A policy, which may be a file; or none."""
     word = said.text("slim")
-    if not word:
-        return []
     if word in (NO_SLIM, "false"):
-        return ["--no-slim"]
-    return [
-        "--slim",
-        said.file(said.values["slim"], "slim") if "/" in word or word.endswith((".yaml", ".yml")) else word,
-    ]
+        return {"no_slim": True}
+    is_file = "/" in word or word.endswith((".yaml", ".yml"))
+    return {"slim": said.file(said.values["slim"], "slim") if is_file else word}
 
 
-def _disk(said: _Said) -> list[str]:
-    words: list[str] = []
-    for key, text in said.map("disk").items():
-        if key == "privileged":
-            if text.text not in ("true", "false"):
-                text.refuse(f"privileged is {text.text!r}, expected true or false")
-            words += ["--privileged"] if text.text == "true" else []
-        elif key == "block-device":
-            words += ["--block-device", said.file(text, key)]
-        else:
-            words += [f"--{key}", text.text]
-    return words
-
-
-def _more(said: _Said, destination: Path) -> list[str]:
-    """The options that say what else is done with it."""
-    words = [word for cache in said.texts("cache-to") for word in ("--cache-to", cache)]
-    if said.text("lock"):
-        words += ["--lock", str(destination / said.text("lock"))]
-    if said.text("push"):
-        words += ["--push", said.text("push")]
-    if said.text("load") == "true":
-        words.append("--load")
+def _boot_test(said: _Said) -> dict[str, Any]:
+    """Whether a machine is started, and with which firmware."""
     firmware = said.text("boot-test")
-    if firmware and firmware != "false":
-        words += ["--boot-test", *([] if firmware == "true" else ["--firmware", firmware])]
-    return words
+    if firmware in ("", "false"):
+        return {}
+    return {"boot_test": True, "firmware": None if firmware == "true" else firmware}
+
+
+_RULES: Mapping[str, Callable[[_Said], dict[str, Any]]] = {"slim": _slim, "boot-test": _boot_test}
+
+
+def _of_disk(key: str, said: _Said) -> str | bool:
+    text = said.map("disk")[key]
+    if key == "privileged":
+        if text.text not in ("true", "false"):
+            text.refuse(f"privileged is {text.text!r}, expected true or false")
+        return text.text == "true"
+    return said.file(text, key) if key == "block-device" else text.text
 
 
 def _retries(said: Mapping[str, Text]) -> Retries:

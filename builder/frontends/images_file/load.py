@@ -10,12 +10,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from blockdev.core.errors import BuildError, UsageError
 from builder.fleet.image import ImageBuild, PlannedBuild
 from builder.frontends.images_file.image import images_of
 from builder.frontends.images_file.read import is_list, read
+from builder.request.option_values import check_folders, with_elements
 
 if TYPE_CHECKING:
     from builder.request.options import BuildOptions
@@ -48,8 +49,8 @@ def dib_images(files: Sequence[Path]) -> list[ImageBuild]:
             key=one.name,
             where=one.where,
             command=one.command,
-            more=one.arguments,
-            arches=tuple(filter(None, [one.arch])),
+            words=one.arguments,
+            dib_arch=one.arch,
             environment=one.environment,
         )
         for one in images.read(files)
@@ -57,10 +58,9 @@ def dib_images(files: Sequence[Path]) -> list[ImageBuild]:
 
 
 def told(image: ImageBuild) -> str:
-    """The command line of an image as a person would type it."""
+    """The command line of an image of diskimage-builder's form as a person would type it."""
     settings = [f"{name}={shlex.quote(value)}" for name, value in sorted(image.environment.items())]
-    words = [*image.arguments, *image.more, *image.elements]
-    return " ".join([*settings, image.command, shlex.join(words)]).strip()
+    return " ".join([*settings, image.command, shlex.join(image.words)]).strip()
 
 
 def checked(images: Sequence[ImageBuild]) -> list[PlannedBuild]:
@@ -81,9 +81,9 @@ def _located(image: ImageBuild) -> PlannedBuild:
 
 
 def _planned(image: ImageBuild) -> PlannedBuild:
-    words, environment = request_words(image)
+    options, environment = asked_of(image)
     _check_push(image)
-    return PlannedBuild(image, _requests(words, environment))
+    return PlannedBuild(image, _requests(options, environment))
 
 
 def _check_push(image: ImageBuild) -> None:
@@ -99,62 +99,42 @@ def _check_push(image: ImageBuild) -> None:
 
 def is_pushable(image: ImageBuild) -> bool:
     """Has the image an output that a registry takes."""
-    outputs = [image.arguments[at + 1] for at, word in enumerate(image.arguments) if word == "--output"]
+    outputs = image.options.outputs
     return not outputs or any(output.partition(",")[0] == "oci" for output in outputs)
 
 
-def request_words(image: ImageBuild) -> tuple[tuple[str, ...], dict[str, str]]:
-    """What ``dib-ctr build`` is asked for an image, without the command itself, and in which environment."""
+def asked_of(image: ImageBuild) -> tuple[BuildOptions, dict[str, str]]:
+    """What ``dib-ctr build`` is asked for an image, and in which environment."""
     environment = {**os.environ, **image.environment}
     if image.command == "build":
-        return (*image.arguments, *image.more, "--", *image.elements), environment
+        return image.options, environment
     from builder.frontends.dib.arguments import parse
     from builder.frontends.dib.translate import translate
     from builder.host_state.probe_results import cache_folder
     from qemu.architecture import native
 
-    asked = parse(image.command, image.more)
+    asked = parse(image.command, image.words)
     ramdisk = image.command == "ramdisk-image-create"
     scratch = cache_folder() / "planned"
-    translation = translate(asked, image.more, environment, native(), scratch, ramdisk=ramdisk)
-    return (*translation.arguments, "--", *translation.elements), {**environment, **translation.variables}
+    translation = translate(asked, image.words, environment, native(), scratch, ramdisk=ramdisk)
+    return translation.options, {**environment, **translation.variables}
 
 
-def _requests(words: Sequence[str], environment: Mapping[str, str]) -> tuple[PreparedBuild, ...]:
-    """The requests of these words, as ``dib-ctr build`` would check them."""
+def _requests(options: BuildOptions, environment: Mapping[str, str]) -> tuple[PreparedBuild, ...]:
+    """The requests of these options, as ``dib-ctr build`` would check them."""
     from builder.build import multi_arch
+    from builder.remote_cache.spec import parse_all
     from builder.request.prepare import prepare
 
-    wish = _wish(words)
-    arches = wish.arch.split(",")
+    check_folders(options)
+    parse_all(options.cache_from, writing=False)
+    parse_all(options.cache_to, writing=True)
+    options = replace(with_elements(options), outputs=options.outputs or ("oci",))
+    arches = options.arch.split(",")
     if len(arches) == 1:
-        return (prepare("plan", wish, environment),)
-    multi_arch.check(wish, arches)
-    return tuple(prepare("plan", replace(wish, arch=arch), environment) for arch in arches)
-
-
-def _wish(words: Sequence[str]) -> BuildOptions:
-    import click
-
-    from builder.commands import build
-    from builder.commands.options import slim, wish_of
-    from builder.remote_cache.spec import parse_all
-
-    try:
-        context: Any = build.build.make_context("build", list(words))
-    except click.ClickException as error:
-        raise UsageError(error.format_message()) from error
-    options = context.params
-    parse_all(options["cache_from"], writing=False)
-    parse_all(options["cache_to"], writing=True)
-    outputs = options["outputs"] or ("oci",)
-    return wish_of(
-        options,
-        outputs=outputs,
-        destination=options["destination"],
-        slim=slim(options),
-        replace=options["replace"],
-    )
+        return (prepare("plan", options, environment),)
+    multi_arch.check(options, arches)
+    return tuple(prepare("plan", replace(options, arch=arch), environment) for arch in arches)
 
 
 def _check_targets(found: Sequence[PlannedBuild]) -> None:

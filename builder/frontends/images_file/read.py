@@ -14,7 +14,7 @@ from blockdev.core.errors import UsageError
 from blockdev.core.suggest import nearest
 from blockdev.core.yaml_document import check_size
 from builder.frontends.images_file import schema
-from builder.frontends.images_file.schema import Key
+from builder.request.option_table.option import Form, Key
 from builder.request.options import NAME
 
 _MERGE = "tag:yaml.org,2002:merge"
@@ -197,13 +197,13 @@ def _entry(name: Text, node: _Node, allowed: Sequence[str]) -> Entry:
 
 
 def _value(name: str, key: Key, node: _Node) -> Any:
-    if key.kind == schema.TEXTS:
+    if key.kind == Form.TEXTS:
         return tuple(item.text(name) for item in node.items() if not node.is_nothing)
-    if key.kind == schema.MAP:
+    if key.kind == Form.MAP:
         return _map(name, key, node)
-    if key.kind == schema.OUTPUTS:
+    if key.kind == Form.OUTPUTS:
         return tuple(_output(item) for item in node.items())
-    if key.kind == schema.MATRIX:
+    if key.kind == Form.MATRIX:
         return _matrix(node)
     return _scalar(name, key, node)
 
@@ -213,9 +213,9 @@ def _scalar(name: str, key: Key, node: _Node) -> Text:
     if key.choices and text.text not in key.choices:
         hint = nearest(text.text, key.choices) or f"one of {', '.join(key.choices)}"
         text.refuse(f"{name} is {text.text!r}", hint=hint)
-    if key.kind == schema.FLAG and text.text not in ("true", "false"):
+    if key.kind == Form.FLAG and text.text not in ("true", "false"):
         text.refuse(f"{name} is {text.text!r}, expected true or false")
-    if key.kind == schema.NUMBER and not re.fullmatch(r"[0-9]+", text.text):
+    if key.kind == Form.NUMBER and not re.fullmatch(r"[0-9]+", text.text):
         text.refuse(f"{name} is {text.text!r}, expected a whole number")
     if key.pattern and not re.fullmatch(key.pattern, text.text):
         text.refuse(f"{name} is {text.text!r}", hint="a number with its unit: 2GiB, 1536MiB")
@@ -229,7 +229,7 @@ def _map(name: str, key: Key, node: _Node) -> dict[str, Text]:
     for inner, value in node.pairs(name).values():
         if key.keys and inner.text not in key.keys:
             inner.refuse(f"there is no key {inner.text!r} in {name}", hint=_meant(inner.text, key.keys))
-        known = schema.INNER.get(name, {}).get(inner.text, Key(schema.TEXT, ""))
+        known = schema.INNER.get(name, {}).get(inner.text, Key(Form.TEXT, ""))
         found[inner.text] = _scalar(inner.text, known, value)
     return found
 

@@ -1,0 +1,42 @@
+"""The option table: every option of a build in one row, whichever front door it comes in by.
+
+The order is that of the commands' help. Rows are read by ``builder.request.option_values`` (values to and from command
+lines), by ``builder.commands.options`` (the commands) and by ``builder.frontends`` (images files, the action);
+``tests/unit/test_option_table.py`` holds every front door against them.
+"""
+
+from __future__ import annotations
+
+from builder.request.option_table.delivery import (
+    AFTER_OPTIONS,
+    BREAK_OPTIONS,
+    CACHE_OPTIONS,
+    LOCK_OPTIONS,
+    MANY_OPTIONS,
+    PUSH_OPTIONS,
+    SHELL_OPTIONS,
+)
+from builder.request.option_table.image import ENGINE_OPTIONS, IMAGE_OPTIONS
+from builder.request.option_table.option import Here, Option
+from builder.request.option_table.outputs import DISK_OPTIONS, LOG_OPTIONS, OUTPUT_OPTIONS
+
+OPTIONS: tuple[Option, ...] = (
+    *ENGINE_OPTIONS,
+    *IMAGE_OPTIONS,
+    *LOG_OPTIONS,
+    *OUTPUT_OPTIONS,
+    *DISK_OPTIONS,
+    *CACHE_OPTIONS,
+    *LOCK_OPTIONS,
+    *PUSH_OPTIONS,
+    *AFTER_OPTIONS,
+    *BREAK_OPTIONS,
+    *SHELL_OPTIONS,
+    *MANY_OPTIONS,
+)
+BY_NAME = {option.name: option for option in OPTIONS}
+
+
+def of_command(command: str) -> tuple[Option, ...]:
+    """The options of ``build``, ``plan`` or ``shell``, in the order of their help."""
+    return tuple(option for option in OPTIONS if isinstance(getattr(option.doors, command), Here))

@@ -1,0 +1,136 @@
+"""Values of the option table's rows: from what a front door was told to ``BuildOptions``, and to command lines.
+
+A command line is made to be shown to people, or to start another process: nothing here is parsed again.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from blockdev.core.errors import UsageError
+from builder.request.option_table import OPTIONS, of_command
+from builder.request.option_table.option import Kind, Option
+from builder.request.options import (
+    BuildOptions,
+    DiskOptions,
+    EngineOptions,
+    LockOptions,
+    PushOptions,
+    ReportOptions,
+)
+
+if TYPE_CHECKING:
+    from stages.redaction.redaction import Redaction
+
+_PARTS = {
+    "engine": EngineOptions,
+    "locks": LockOptions,
+    "disk": DiskOptions,
+    "push": PushOptions,
+    "shown": ReportOptions,
+}
+_UNSAID = BuildOptions()
+_PATHS = (Kind.PATH, Kind.FILE, Kind.FOLDER, Kind.OWN_FILE)
+
+
+def options_of(values: Mapping[str, Any]) -> BuildOptions:
+    """The options that have these values, by the names of their rows and ``elements``; others are left as nobody said
+    them. UsageError where two exclude each other."""
+    whole: dict[str, Any] = {"elements": tuple(values.get("elements", ()))}
+    parts: dict[str, dict[str, Any]] = {part: {} for part in _PARTS}
+    by_place: dict[str, Option] = {}
+    for option in OPTIONS:
+        value = _said(option, values.get(option.name))
+        if value is None:
+            continue
+        if option.place in by_place:
+            raise UsageError(f"{by_place[option.place].long} and {option.long} exclude each other")
+        by_place[option.place] = option
+        part, _, name = option.place.rpartition(".")
+        (parts[part] if part else whole)[name] = value
+    return BuildOptions(**whole, **{part: _PARTS[part](**fields) for part, fields in parts.items()})
+
+
+def _said(option: Option, value: Any) -> Any:
+    """The value of the option's field; None where nobody said one."""
+    if value is None or value == option.unsaid:
+        return None
+    if option.kind is Kind.FLAG:
+        return option.value
+    if option.multiple:
+        return tuple(Path(each) if option.kind in _PATHS else each for each in value)
+    return Path(value) if option.kind in _PATHS else value
+
+
+def value_of(option: Option, options: BuildOptions) -> Any:
+    """The value of an option's field."""
+    return operator.attrgetter(option.place)(options)
+
+
+def words(options: BuildOptions) -> list[str]:
+    """What ``dib-ctr build`` is told of these options in a process of its own, without the elements."""
+    return [word for option in of_command("build") for word in _words(option, options, option.long)]
+
+
+def _words(option: Option, options: BuildOptions, flag: str) -> Iterable[str]:
+    value = value_of(option, options)
+    if value == value_of(option, _UNSAID):
+        return ()
+    if option.kind is Kind.FLAG:
+        return (flag,) if value == option.value else ()
+    if any(other.place == option.place and other.value == value for other in OPTIONS if other.kind is Kind.FLAG):
+        return ()  # that flag says it
+    if option.multiple:
+        return (word for each in value for word in (flag, str(each)))
+    return flag, str(value)
+
+
+def shell_command(options: BuildOptions, redaction: Redaction | None = None) -> list[str]:
+    """The command line that opens a shell with the same request; secrets are named, and come from the environment."""
+    secret, plain = [], []
+    for setting in options.settings:
+        name, _, value = setting.partition("=")
+        if redaction and redaction.is_in(name, value):
+            secret.append(name)
+        else:
+            plain.append(setting)
+    told = replace(options, settings=tuple(plain), secrets=tuple(dict.fromkeys([*options.secrets, *secret])))
+    rows = [(option.doors.hint, option) for option in OPTIONS if isinstance(option.doors.hint, int)]
+    in_order = [option for _, option in sorted(rows, key=operator.itemgetter(0))]
+    return [
+        *("dib-ctr", "shell"),
+        *(word for option in in_order for word in _words(option, told, option.flags[0])),
+        *options.elements,
+    ]
+
+
+def from_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The values that options have from their variables, by the names of the rows; UsageError for one that is none."""
+    found = {}
+    for option in OPTIONS:
+        value = environment.get(option.environment, "") if option.environment else ""
+        if value and option.choices and value not in option.choices:
+            known = ", ".join(map(repr, option.choices))
+            raise UsageError(f"Invalid value for '{option.long}': {value!r} is not one of {known}.")
+        if value:
+            found[option.name] = value
+    return found
+
+
+def check_folders(options: BuildOptions) -> None:
+    """UsageError where a folder is named that is a file (the commands' own parser has looked already)."""
+    for option in OPTIONS:
+        folder = value_of(option, options) if option.kind is Kind.FOLDER else None
+        if folder and folder.exists() and not folder.is_dir():
+            raise UsageError(f"Invalid value for '{option.long}': Directory {str(folder)!r} is a file.")
+
+
+def with_elements(options: BuildOptions) -> BuildOptions:
+    """The options as they are; UsageError where nothing says what to build."""
+    if not options.elements and not options.base:
+        raise UsageError("no element is named", hint="`dib-ctr elements` lists all there are; or --from IMAGE")
+    return options
