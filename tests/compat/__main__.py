@@ -15,6 +15,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 
 from tests.compat import dib
@@ -83,7 +84,8 @@ def main() -> int:
     with ThreadPoolExecutor(max_workers=options.jobs) as pool:
         results += pool.map(one, [row for row in table if row not in first])
     if options.write:
-        DOCUMENT.write_text(with_next(DOCUMENT.name, markdown(rows(), kept, dib.RELEASE)), encoding="utf-8")
+        page = markdown(rows(), kept, dib.RELEASE, f"{date.today():%-d %B %Y}")
+        DOCUMENT.write_text(with_next(DOCUMENT.name, page), encoding="utf-8")
     tried = [kept[row.name] for row in chosen(options.only) if row.name in kept]
     print(work_list(tried))
     return 1 if any(each.state in (FAILS, DIFFERS) for each in tried) else 0

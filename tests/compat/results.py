@@ -36,8 +36,8 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def markdown(rows: Sequence[Row], results: Mapping[str, Result], release: str) -> str:
-    """The document: how many of each, and one line per element."""
+def markdown(rows: Sequence[Row], results: Mapping[str, Result], release: str, when: str) -> str:
+    """The document: how many of each, and one line per element; ``when`` is the day of the builds."""
     found = [results.get(row.name) or Result(row.name, CANNOT if row.cannot else OPEN, row.cannot) for row in rows]
     counted = Counter(each.state for each in found)
     lines = [
@@ -45,7 +45,7 @@ def markdown(rows: Sequence[Row], results: Mapping[str, Result], release: str) -
         "",
         "Every element of diskimage-builder 3.43.0, unmodified, on its own `debian-minimal`",
         f"(`DIB_RELEASE={release}`, `DIB_PYTHON_VERSION=3`) through `dib-ctr build`: alone, or with what its README",
-        "asks for. `just compat --write` makes this table.",
+        f"asks for. `just compat --write` made this table on {when}.",
         "",
         ", ".join(
             f"{counted[state]} {state}" for state in (BUILDS, SAME, DIFFERS, FAILS, OPEN, CANNOT) if counted[state]

@@ -155,7 +155,7 @@ def test_a_failure_in_one_line() -> None:
 def test_the_document_has_a_line_for_each_element_and_the_work_list_its_reasons() -> None:
     rows = [table.Row("a"), table.Row("b", cannot="a licence", kind="licence"), table.Row("c"), table.Row("d")]
     found = {"a": results.Result("a", results.BUILDS, seconds=3.2), "c": results.Result("c", results.FAILS, "x | y")}
-    text = results.markdown(rows, found, "trixie")
+    text = results.markdown(rows, found, "trixie", "1 May 2026")
     assert "1 builds, 1 fails, 1 not tried, 1 cannot; 4 in all." in text
     assert "| a |  | builds | 3 |  |" in text
     assert "| b |  | cannot |  | a licence (licence) |" in text
