@@ -49,6 +49,7 @@ def test_two_runs_share_a_cache(place: Path, environment: dict[str, str]) -> Non
     assert Path(uploading["path"]) == Path(second.outputs["path"]).parent
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_file_of_images(place: Path, environment: dict[str, str]) -> None:
     workspace = place / "work"
     workspace.mkdir()

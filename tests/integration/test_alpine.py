@@ -85,6 +85,7 @@ def test_apk_is_called_once_index_and_package_are_verified(build: Callable[[], O
     assert "DEVICE null" in said
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_tampered_index_is_refused_and_nothing_of_the_mirror_runs(build: Callable[[], Outcome], mirror: Path) -> None:
     index = mirror / "v3.22/main/x86_64/APKINDEX.tar.gz"
     changed = bytearray(index.read_bytes())
@@ -109,6 +110,7 @@ def test_a_tampered_package_is_refused_and_nothing_of_it_runs(build: Callable[[]
     assert "CALLED" not in said
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_release_that_the_mirror_does_not_have_is_named(build: Callable[[], Outcome], mirror: Path) -> None:
     (mirror / "v3.22").rename(mirror / "v3.21")
     outcome = build()

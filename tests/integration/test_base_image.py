@@ -86,6 +86,7 @@ def test_a_build_begins_with_an_image_in_a_registry(command: Command, debian: Pa
     assert offline.digest() == first.digest()
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_tag_that_moves_is_built_anew(command: Command, debian: Path, running: Running) -> None:
     _push(debian, running, "moving")
     name = f"{running.host}/bases/debian:moving"
@@ -231,6 +232,7 @@ def test_elements_bring_containerfiles_and_images(
     assert _files(_opened(command.destination / "debian-container.oci"), "/etc/marked") == [b"marked\n"]
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 @pytest.mark.parametrize(
     ("text", "status", "said"),
     [

@@ -311,6 +311,7 @@ def test_logging_in_with_a_key_from_the_seed(linux: Linux, tmp_path: Path, tempo
     assert key.exists()
 
 
+@pytest.mark.thorough("a boot under emulation")
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_kernel_without_a_root(linux: Linux, tmp_path: Path, temporary: Path) -> None:

@@ -130,6 +130,7 @@ def test_a_boot_file_system_of_its_own(host: Command) -> None:
     boots(image, "uefi")
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_what_is_written_and_that_it_is_the_same_again(host: Command) -> None:
     """The tree as such: the menu's kernels in order, one loader for each firmware, and all of it the same twice."""
     settings = [word for setting in ON for word in ("--set", setting)]

@@ -84,6 +84,7 @@ def test_a_break_opens_a_shell_and_the_build_goes_on(command: Command, place: Pa
     assert done.stdout == "first\n"  # what was changed in the shell is gone
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_break_at_an_error_opens_a_shell_and_the_build_fails(command: Command) -> None:
     argv = command.arguments("build", "tiny-os", "own", "--break", "error")
     status, screen = on_terminal(argv, b"thrown away", b"cat /etc/first; exit\n")
@@ -91,6 +92,7 @@ def test_a_break_at_an_error_opens_a_shell_and_the_build_fails(command: Command)
     assert "first" in screen.splitlines()
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_command_runs_at_breaks_without_a_terminal(command: Command, place: Path) -> None:
     """Before and after a phase and at an error, there outside the tree; what it changes is thrown away."""
     says = 'echo "at $PWD: $(cat /etc/first $TMP_MOUNT_PATH/etc/first 2> /dev/null || echo none)" >&2; : > /etc/first'
@@ -113,6 +115,7 @@ def test_a_command_runs_at_breaks_without_a_terminal(command: Command, place: Pa
     assert command("shell", "tiny-os", "own", "--", "cat", "/etc/first").stdout == "first\n"
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_an_element_that_wants_no_disk_image(command: Command, place: Path) -> None:
     beside = script('echo kernel > "$IMAGE_NAME.kernel"')
     write_element(place / "elements", "my-no-final-image", {"cleanup.d/10-beside": beside})

@@ -98,6 +98,7 @@ def test_types_names_variables_and_what_was_there(place: Path, elements: Path) -
     assert names(place) == first | old
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_other_kinds_of_trees(place: Path, elements: Path) -> None:
     (place / "manifest.json").write_text('{"acKind": "ImageManifest"}')
     words = ("disk-image-create", "-n", "-t", "squashfs,aci", "tiny-os", "-o", "it", "says")
@@ -152,6 +153,7 @@ def test_a_log_file_and_statuses(place: Path, elements: Path) -> None:
     assert done(place, "disk-image-create", "-n", "-t", "tar", "tiny-os", DIB_QUIET="1").stdout == ""
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_docker_images_are_loaded(place: Path, elements: Path) -> None:
     done(place, "disk-image-create", "-n", "-t", "docker", "--docker-target", "dib-ctr-test/it:1", "tiny-os")
     try:
@@ -179,6 +181,7 @@ IMAGES = """
 """
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_files_of_images(place: Path, elements: Path) -> None:
     """All are tried, what they have in common is built once, and the one that fails is named."""
     (place / "images.yaml").write_text(IMAGES)

@@ -87,6 +87,7 @@ def unpacked(image: Path, bundle: Path) -> dict[str, Entry]:
     return tree
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_the_squashed_image_and_the_one_with_a_layer_per_stage_are_the_same_tree(host: Command, tmp_path: Path) -> None:
     squashed = unpacked(host.destination / "debian-minimal.oci", tmp_path / "squashed")
     stages = unpacked(host.destination / "stages.oci", tmp_path / "stages")

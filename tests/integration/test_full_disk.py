@@ -67,6 +67,7 @@ def test_a_stage_that_met_a_full_disk_is_not_kept_though_its_script_went_on(comm
     assert small.build(*WANTED).digest() == command.build(*WANTED).digest()
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_what_a_program_says_of_a_full_disk_counts_where_nobody_saw_it(command: Command, disk: Disk) -> None:
     element(command, "fallocate -l 10G huge || true", "rm -f huge")
     small = on(command, disk("size=64m"))
@@ -76,6 +77,7 @@ def test_what_a_program_says_of_a_full_disk_counts_where_nobody_saw_it(command: 
     assert "No space left on device" in outcome.stderr
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_store_without_inodes_says_so(command: Command, disk: Disk) -> None:
     element(command, "mkdir many", "touch many/{1..9999} 2> /dev/null || true", "rm -r many")
     small = on(command, disk("size=200m,nr_inodes=5000"))

@@ -144,6 +144,7 @@ def test_a_stage_is_never_root_of_the_host(command: Command, own: Path) -> None:
     assert all("0" not in ids for ids in owners.values()), owners
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_what_outside_scripts_write_beside_the_image_comes_out_and_is_replayed(command: Command, own: Path) -> None:
     text = "mkdir -p $IMAGE_NAME.d x.d; echo kernel | tee $IMAGE_NAME.d/vmlinuz > x.d/vmlinuz"
     write_element(own, "side", {"cleanup.d/10-side": script(text)})
@@ -167,6 +168,7 @@ def test_hooks_written_by_a_stage_are_seen_by_later_ones_also_after_a_hit(comman
     assert read_tree(outcome, command)["etc/message2"] == "told\n"
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_hit_is_the_same_as_a_rebuild(command: Command) -> None:
     first = command.build("tiny-os", "greeting")
     again = command.build("--no-cache", "tiny-os", "greeting")
@@ -242,6 +244,7 @@ def test_a_full_disk_gives_one_clear_error_and_keeps_the_store_whole(
     assert full.build("tiny-os").titles("start") == []
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_an_interrupted_build_leaves_no_half_output_and_no_work(command: Command, own: Path) -> None:
     write_element(own, "slow", stage_scripts([10], "sleep 60"))
     process = command.start("build", "tiny-os", "slow")

@@ -107,6 +107,7 @@ def test_a_package_that_went_again_in_the_same_stage_is_in_the_lock(command: Com
     assert [package["name"] for package in used(place / "lock.json")["packages"]] == ["base", "extra"]
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_when_the_mirror_has_moved_a_lock_gives_the_same_image_from_the_store(
     command: Command, mirror: AptMirror, place: Path
 ) -> None:
@@ -238,6 +239,7 @@ def test_a_vendored_file_that_was_tampered_with_is_refused(
     assert refused.events == []
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_lists_that_the_archive_has_not_signed_are_refused_whatever_the_lock_says(
     command: Command, mirror: AptMirror, place: Path
 ) -> None:
@@ -362,6 +364,7 @@ def test_a_snapshot_gives_the_image_of_its_time(command: Command, mirror: AptMir
     assert {path.split("/")[1] for path in mirror.asked} == {"archive"}
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_lock_and_a_snapshot_bring_back_what_is_gone(command: Command, mirror: AptMirror, place: Path) -> None:
     lock = str(place / "lock.json")
     first = command.build("--lock", lock, *WHAT)

@@ -121,6 +121,7 @@ def test_failures_are_tried_again_named_and_reported(folder: Path) -> None:
     assert "dib-ctr shell" in done.stdout
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_images_are_pushed_where_the_file_or_the_command_says(folder: Path, open_folder: Path) -> None:
     """One place for all, but for an image that names its own; what is no image for a registry stays here."""
     with registry(open_folder / "many-registry") as running:

@@ -89,7 +89,10 @@ def plant(mirror: aptmirror.AptMirror, bad: Path) -> None:
     pytest.fail("no other package has this size")
 
 
-@pytest.mark.parametrize("how", ["into", "over", "link"])
+MORE = [pytest.param(how, marks=pytest.mark.thorough("two builds each")) for how in ("over", "link")]
+
+
+@pytest.mark.parametrize("how", ["into", *MORE])
 def test_a_changed_package_of_the_same_name_size_and_time_reaches_no_other_build(apt: Apt, how: str) -> None:
     apt.build()
     _, left = apt.build("--set", f"HOW={how}", "evil", name="evil")
@@ -101,6 +104,7 @@ def test_a_changed_package_of_the_same_name_size_and_time_reaches_no_other_build
     assert apt.asked_packages() == [], "what the repositories list is still there"
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_of_a_mirror_that_moved_what_is_new_is_fetched_and_the_rest_kept(apt: Apt) -> None:
     """A cache that was filled by a hostile mirror's signed index is none of another's, either."""
     apt.build()

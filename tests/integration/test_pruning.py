@@ -60,6 +60,7 @@ def test_eight_builds_at_once_beside_a_loop_of_prunings(command: Command) -> Non
     assert command("cache", "verify").stdout == "the store is sound\n"
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_prune_beside_a_build_waits_for_nothing_and_leaves_it_what_it_has(command: Command) -> None:
     write_element(command.elements[0], "slow", stage_scripts([60, 70], "echo {0} > /etc/{0}; sleep 3"))
     build = command.start("build", "-o", "tar", "tiny-os", "slow")
@@ -74,6 +75,7 @@ def test_prune_beside_a_build_waits_for_nothing_and_leaves_it_what_it_has(comman
     assert command.build("-o", "tar", "tiny-os", "slow").titles("start") == []
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_what_the_host_has_is_not_kept_a_second_time(command: Command) -> None:
     kinds = ("-o", "tar", "-o", "oci", "-o", "oci-archive", "-o", "docker-archive")
     first = command.build(*kinds, "tiny-os")

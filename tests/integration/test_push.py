@@ -150,6 +150,7 @@ def test_all_architectures_are_pushed(running: Running, both: Path) -> None:
     assert f"sha256-{index['manifests'][0]['digest'].removeprefix('sha256:')}" in attached
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 @pytest.mark.parametrize("arch", ["amd64", "riscv64"])
 def test_one_of_several_architectures_is_taken_out(both: Path, open_folder: Path, tmp_path: Path, arch: str) -> None:
     """With skopeo (then umoci reads it), and with podman."""
@@ -242,6 +243,7 @@ def test_a_registry_that_hands_out_tokens(running: Running, image: Path, tmp_pat
     assert digest_of(raw(running.host, "team/token/manifests/1")) == oci_layout.read_image(image).digest
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_registry_with_a_certificate_of_its_own(open_folder: Path, image: Path, tmp_path: Path) -> None:
     with registry(open_folder / "own-registry", certificate=True) as own:
         place = f"{own.host}/team/tiny:1"
@@ -284,6 +286,7 @@ def test_a_registry_that_stumbles_is_asked_again(
     assert digest_of(raw(running.host, f"{name}/manifests/1")) == digest
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_registry_that_stays_broken_is_given_up(
     running: Running, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,6 +311,7 @@ def living(group: int) -> list[str]:
     return found
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_push_that_is_killed_leaves_no_tag_and_goes_on_later(running: Running, image: Path, tmp_path: Path) -> None:
     """Killed when all but the image's own manifest has arrived; what has arrived is not sent again."""
     stop = Holding("PUT", "/manifests/1")

@@ -120,6 +120,7 @@ def docker(docker_address: str, build_archive: Callable[[], Path]) -> Iterator[s
     subprocess.run([*client, "volume", "rm", "-f", STORE], capture_output=True, check=False)
 
 
+@pytest.mark.thorough("a docker daemon with the build image; `just test` has podman's address")
 def test_docker_by_address_and_by_context(place: Path, docker: str) -> None:
     digest = built(place, "--engine", "docker", "--host", docker)
     assert built(place, "--engine", "docker-socket", "--host", docker) == digest
@@ -180,6 +181,7 @@ def ssh(place: Path, docker: str, other_user: pwd.struct_passwd) -> Iterator[dic
     shutil.rmtree(home)
 
 
+@pytest.mark.thorough("a docker daemon with the build image; `just test` has podman's address")
 def test_docker_by_ssh(place: Path, docker: str, ssh: dict[str, str]) -> None:
     digest = built(place, "--engine", "docker", "--host", docker)
     assert built(place, "--engine", "docker", "--host", "ssh://there", **ssh) == digest

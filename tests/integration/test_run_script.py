@@ -59,6 +59,7 @@ def checkout_copy(folder: Path) -> Path:
     return ours
 
 
+@pytest.mark.thorough("installs an environment; continuous integration comes here through ./run itself")
 def test_a_later_run_starts_nothing_and_says_nothing(venv: Path) -> None:
     # The first of the two looks again where dpkg has been at work; the second would fail at whatever it started.
     assert run("dib-ctr", "--version", DIB_CTR_VENV=str(venv)).returncode == 0
@@ -67,6 +68,7 @@ def test_a_later_run_starts_nothing_and_says_nothing(venv: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.thorough("installs an environment; continuous integration comes here through ./run itself")
 def test_the_command_finds_the_environment_first(venv: Path) -> None:
     done = run("dib-ctr", "--version", DIB_CTR_VENV=str(venv))
     assert done.returncode == 0
@@ -74,6 +76,7 @@ def test_the_command_finds_the_environment_first(venv: Path) -> None:
     assert shebang.startswith(f"#!{venv}/bin/python")
 
 
+@pytest.mark.thorough("installs an environment; continuous integration comes here through ./run itself")
 def test_a_half_finished_environment_is_made_again(venv: Path) -> None:
     broken = venv.parent / "broken"
     (broken / "bin").mkdir(parents=True)
@@ -97,6 +100,7 @@ def test_a_failed_step_shows_its_log_and_the_next_run_goes_on(tmp_path: Path) ->
     assert "installing dib-ctr" in again.stderr
 
 
+@pytest.mark.thorough("installs an environment; continuous integration comes here through ./run itself")
 def test_the_commands_own_status_and_arguments_come_through(venv: Path) -> None:
     assert run("dib-ctr", "no-such-command", DIB_CTR_VENV=str(venv)).returncode == 2
     done = run()

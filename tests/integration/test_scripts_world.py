@@ -16,8 +16,10 @@ from builder import engines
 from tests.integration.command import ELEMENTS, Command, script, write_element
 from tests.integration.engine_cases import missing
 
+PODMAN = pytest.param("podman", marks=pytest.mark.thorough("all of it under another engine"))
 
-@pytest.fixture(params=["host", "podman"])
+
+@pytest.fixture(params=["host", PODMAN])
 def command(request: pytest.FixtureRequest, place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
     (place / "elements").mkdir()
     made = Command(request.param, place / "store", place / "out", (ELEMENTS, place / "elements"))

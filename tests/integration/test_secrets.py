@@ -148,6 +148,7 @@ def test_a_secret_that_changes_changes_the_key(scene: Scene) -> None:
     assert "50-reader" in scene.build("-o", "tar").titles("start")
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_another_store_makes_other_keys_of_a_secret_unless_the_key_is_common(scene: Scene) -> None:
     def keys(store: str, *, common: bool) -> dict[str, str]:
         command = Command("host", scene.folder / store, scene.folder / "out", scene.command.elements)
@@ -171,6 +172,7 @@ def test_what_fails_tells_no_secret(scene: Scene) -> None:
     assert scene.found(outcome) == []
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_shell_has_the_secrets_and_leaves_none(scene: Scene) -> None:
     command = 'echo "length ${#DIB_TOKEN}" > /proc/1/fd/2 || true; test -n "$DIB_TOKEN"'
     outcome = scene.build("-o", "tar", "--break", "after:50-reader", "--break-command", command)
@@ -180,6 +182,7 @@ def test_a_shell_has_the_secrets_and_leaves_none(scene: Scene) -> None:
     assert list((scene.folder / "store/sessions").iterdir()) == []
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_an_images_file_keeps_variables_off_command_lines(scene: Scene) -> None:
     """Every word of every process of the machine, read from /proc while a stage of it runs."""
     own = scene.command.elements[0]

@@ -283,6 +283,7 @@ def test_sources_are_in_the_image_and_an_unmoved_one_is_a_hit(
     assert command.build(*WHAT).titles("start") == []
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_upstreams_element_and_the_built_in_one_give_the_same_tree(
     place: Path, server: Server, project: Project
 ) -> None:
@@ -315,6 +316,7 @@ def test_a_moved_branch_runs_the_stage_again_and_what_follows(command: Command, 
     assert command.build(*WHAT).titles("start") == [], "another branch does not matter"
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_changed_file_runs_the_stage_again_also_where_it_is_older(command: Command, server: Server) -> None:
     command.build(*WHAT)
     server.write("note.txt", b"older", 1_600_000_000)
@@ -345,6 +347,7 @@ def test_offline_builds_from_what_was_seen_and_downloaded(command: Command, serv
     assert commit in files["etc/dib-manifests/dib-manifest-git-wants"][1]
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_branch_that_moves_between_plan_and_stage_gives_the_planned_commit(
     command: Command, server: Server, project: Project
 ) -> None:
@@ -367,6 +370,7 @@ def test_a_branch_that_moves_between_plan_and_stage_gives_the_planned_commit(
     assert tree(command)["opt/project/README"][1] == "while it runs\n"
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_file_that_changes_while_the_stage_runs_is_noticed(command: Command, server: Server) -> None:
     changes = iter([b"while it runs"])
 
@@ -406,6 +410,7 @@ def test_a_lock_names_commits_and_builds_from_them(
     assert "is not what the lock says" in gone.stderr
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_locked_commit_that_is_gone_is_an_error(
     command: Command, server: Server, project: Project, place: Path
 ) -> None:
@@ -422,6 +427,7 @@ def test_a_locked_commit_that_is_gone_is_an_error(
     assert failed[0]["script"] == SCRIPT
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 @pytest.mark.parametrize("ref", ["1.0", "refs/changes/7", "commit", "*"])
 def test_references_of_all_kinds(command: Command, project: Project, ref: str) -> None:
     first = project.head
@@ -453,12 +459,14 @@ def test_a_server_that_speaks_gits_own_protocol(command: Command, server: Server
     assert tree(command)["opt/project/README"][1] == "second\n", "in no branch any more, but the server has it"
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_the_base_of_all_git_locations(command: Command, server: Server, project: Project) -> None:
     command.build(*WHAT, variables={"DIB_GITREPOBASE": f"{server.address}/smart/"})
     manifest = tree(command)["etc/dib-manifests/dib-manifest-git-wants"][1]
     assert manifest == f"project git /opt/project {server.address}/smart/project.git {project.head}\n"
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_folder_of_this_machine_is_a_location(command: Command, project: Project, place: Path) -> None:
     git(place, "clone", "-q", "--bare", "--no-hardlinks", str(project.bare), str(place / "mine.git"))
     for location in (str(place / "mine.git"), f"file://{place}/mine.git"):
@@ -502,6 +510,7 @@ def built_in(place: Path, server: Server, project: Project) -> Command:
     return Command("host", place / "store", place / "out", elements(place, server, None))
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_git_trees_are_the_same_from_every_store_and_clean(
     built_in: Command, project: Project, place: Path, server: Server
 ) -> None:
@@ -524,6 +533,7 @@ def test_git_trees_are_the_same_from_every_store_and_clean(
     assert git(checkout, "-c", "safe.directory=*", "rev-parse", "HEAD") == project.head != history
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_tree_can_come_without_its_history(built_in: Command) -> None:
     built_in.build(*WHAT, variables={"DIB_SOURCE_GIT": "none"})
     assert not [name for name in tree(built_in, with_git=True) if "/.git" in name]

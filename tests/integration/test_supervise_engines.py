@@ -43,6 +43,7 @@ INSIDE = """set -eu
 mkdir -p p s; mount -t proc proc p; mount -t sysfs -o ro sysfs s; mountpoint -q p; mountpoint -q s; umount p; umount s
 """
 SCRIPTS = (("outside", OUTSIDE), ("inside", INSIDE))
+pytestmark = pytest.mark.thorough("each engine's build image once more; `just test` has the host's answers")
 
 
 def packed() -> bytes:

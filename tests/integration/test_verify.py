@@ -50,6 +50,7 @@ def test_the_same_comes_out_again(command: Command, place: Path) -> None:
     assert not list(command.destination.glob("*rebuilt*"))
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_the_first_file_that_differs_is_named_and_what_moved(command: Command, place: Path) -> None:
     element = write_element(
         place / "elements", "varies", {"install.d/50-varies": script("cat /proc/sys/kernel/random/uuid > /etc/random")}
