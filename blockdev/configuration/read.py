@@ -36,7 +36,7 @@ STRICT = 2
 _MIB = 1 << 20
 _SIZE = f"{EXPECTED}; or a percentage such as 40%; or rest"
 _COMMON = frozenset({"name", "base"})
-_KEYS: dict[str, frozenset[str]] = {
+KEYS: dict[str, frozenset[str]] = {
     "local_loop": frozenset({"size", "directory", "block_size"}),
     "partitioning": frozenset({"label", "align", "partitions", "id"}),
     "partition": frozenset({"size", "flags", "type", "uuid", "label"}),
@@ -120,8 +120,8 @@ class _Reader:
         for key, value in entry.data.items():
             if key in _NODES and key in kinds:
                 self._node(entry, key, name)
-            elif key not in _KEYS[kind] | _COMMON:
-                known = sorted(_KEYS[kind] | _COMMON | set(kinds))
+            elif key not in KEYS[kind] | _COMMON:
+                known = sorted(KEYS[kind] | _COMMON | set(kinds))
                 odd = isinstance(value, dict | list)
                 if self.version >= STRICT or odd:
                     self.document.refuse(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
+from blockdev.configuration import read
+from builder.request import outputs
 from tests.docs import pages
 from tests.docs.commands import unknown
 from tests.docs.generated import MADE, with_next
@@ -75,6 +78,29 @@ def test_every_variable_that_the_host_side_names_is_on_its_page() -> None:
     named = {name for text in sources for name in re.findall(r"\"(DIB_CTR_[A-Z_]+)\"", text)}
     assert named > INTERNAL
     assert sorted(name for name in named - INTERNAL if f"`{name}`" not in page) == []
+
+
+def images_file_keys() -> set[str]:
+    schema = json.loads((DOCS / "images.schema.json").read_text(encoding="utf-8"))
+    image = schema["properties"]["images"]["additionalProperties"]["properties"]
+    return {*image, *image["disk"]["properties"]}
+
+
+TOLD: dict[str, tuple[str, set[str]]] = {
+    "output types": ("outputs.md disks.md", set(outputs.OPTIONS)),
+    "options of outputs": ("outputs.md disks.md", {word for words in outputs.OPTIONS.values() for word in words}),
+    "keys of a disk": ("block-device.md", {word for words in read.KEYS.values() for word in words}),
+    "keys of an images file": ("many-images.md", images_file_keys()),
+}
+
+
+@pytest.mark.parametrize("what", TOLD)
+def test_a_table_tells_of_everything_that_there_is(what: str) -> None:
+    files, there = TOLD[what]
+    text = "\n".join((DOCS / file).read_text(encoding="utf-8") for file in files.split())
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    told = set(re.findall(r"[\w.-]+", " ".join(rows)))
+    assert sorted(there - told) == []
 
 
 def test_a_dead_link_is_found(tmp_path: Path) -> None:
