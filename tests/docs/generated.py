@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import textwrap
@@ -14,7 +15,7 @@ import click
 from builder.elements.catalogue import rows
 from stages.element.resolve import BUILTIN, find_elements
 from tests.docs.commands import commands, has_own_parser, own_help
-from tests.docs.pages import DOCS, ELEMENTS, ordered, title
+from tests.docs.pages import DOCS, ELEMENTS, ROOT, ordered, title
 
 _WARNING: Final = "<!-- Made by `just docs`: edit the code's own help texts instead. -->"
 
@@ -91,7 +92,31 @@ def elements_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-MADE: Final[dict[str, Callable[[], str]]] = {"commands.md": commands_page, "builtin-elements.md": elements_page}
+_ROOMS: Final = ("<!-- rooms: made by `just docs` of the packages' first lines -->", "<!-- end of the rooms -->")
+
+
+def rooms() -> Iterator[tuple[str, str]]:
+    """Every package of the floors, and the first paragraph of its docstring."""
+    for floor in ("builder", "stages", "blockdev"):
+        for file in sorted((ROOT / floor).glob("*/__init__.py")):
+            text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+            yield f"{floor}/{file.parent.name}", " ".join(text.partition("\n\n")[0].split()).replace("``", "`")
+
+
+def code_page() -> str:
+    """The page on the code as it is, with its table of rooms made anew."""
+    text = (DOCS / "code.md").read_text(encoding="utf-8").rpartition("\n\nNext: ")[0]
+    begin, end = _ROOMS
+    before, rest = text.split(begin)
+    table = ["| room | |", "| --- | --- |", *(f"| `{room}` | {_cell(what)} |" for room, what in rooms())]
+    return "\n".join([f"{before}{begin}", "", *table, "", f"{end}{rest.split(end)[1]}"])
+
+
+MADE: Final[dict[str, Callable[[], str]]] = {
+    "commands.md": commands_page,
+    "builtin-elements.md": elements_page,
+    "code.md": code_page,
+}
 
 
 def with_next(name: str, text: str) -> str:
