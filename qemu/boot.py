@@ -27,7 +27,7 @@ from qemu import firmware, ssh
 from qemu.accelerator import Accelerator, Memory, choose
 from qemu.architecture import ARCHITECTURES
 from qemu.boot_failure import End, Failure, explain
-from qemu.boot_watch import Vigil
+from qemu.boot_watch import BootWatch
 from qemu.console import LOGIN_PROMPT, Console
 from qemu.machine import PACKAGES, Disk, Kernel, Machine, arguments, emulator
 
@@ -232,7 +232,7 @@ def _once(request: Request, parts: _Parts, found: firmware.Firmware, show: Show)
         watch = stack.enter_context(ssh.SshWatch(machine.ssh_port, key)) if machine.ssh_port else None
         process = stack.enter_context(_running(machine, parts.program, folder))
         console = Console(request.expect or (None if watch else LOGIN_PROMPT))
-        ending = Vigil(process, console, show, watch).run(started + request.timeout)
+        ending = BootWatch(process, console, show, watch).run(started + request.timeout)
         seconds = time.monotonic() - started
         if console.in_line:
             show("\n")

@@ -24,7 +24,7 @@ _STAMP = re.compile(r"^\[ *[\d.]+\] ")  # the kernel's, before each line
 
 
 @dataclass(frozen=True)
-class Ending:
+class BootResult:
     """How it ended: where ``why`` is None ``reached`` tells what was seen; else ``wanted`` was still to come.
 
     ``said`` is the reason that the machine gave itself, where it did.
@@ -36,7 +36,7 @@ class Ending:
     said: str = ""
 
 
-class Vigil:
+class BootWatch:
     """What is waited for: the console's expression, an answer by SSH, or first the one and then the other.
 
     ``process`` is QEMU with its serial line on standard output; ``show`` gets the text as it comes.
@@ -53,20 +53,20 @@ class Vigil:
         self._ssh = ssh
         self._line = ""
 
-    def run(self, deadline: float) -> Ending:
+    def run(self, deadline: float) -> BootResult:
         """Wait until it is decided, but not beyond ``deadline`` (of time.monotonic)."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._output, selectors.EVENT_READ)
             while (left := deadline - time.monotonic()) > 0:
                 if self._read(selector, min(_TICK, left)) == b"":
-                    return Ending(End.DIED if self._process.wait() else End.OFF, wanted=self._wanted())
+                    return BootResult(End.DIED if self._process.wait() else End.OFF, wanted=self._wanted())
                 ending = self._decided()
                 if ending and ending.why:
                     self._settle(selector)
                     return self._decided() or ending
                 if ending:
                     return ending
-        return Ending(End.TIMEOUT, wanted=self._wanted(), said=self._ssh.said if self._ssh else "")
+        return BootResult(End.TIMEOUT, wanted=self._wanted(), said=self._ssh.said if self._ssh else "")
 
     def _read(self, selector: selectors.BaseSelector, seconds: float) -> bytes | None:
         """Take what comes within so many seconds; None for nothing, b"" where nothing will come any more."""
@@ -76,19 +76,19 @@ class Vigil:
         self._show(self._console.feed(data))
         return data
 
-    def _decided(self) -> Ending | None:
+    def _decided(self) -> BootResult | None:
         sighting = self._console.sighting
         if sighting and sighting.sign is not Sign.REACHED:
             said = _STAMP.sub("", sighting.line) if sighting.sign is Sign.PANIC else ""
-            return Ending(sighting.sign, wanted=self._wanted(), said=said)
+            return BootResult(sighting.sign, wanted=self._wanted(), said=said)
         if sighting:
             self._line = sighting.line
             if self._ssh is None:
-                return Ending(None, self._line)
+                return BootResult(None, self._line)
             self._console.expect_no_more()
         if self._ssh and self._ssh.reached and self._console.expected is None:
             who = f"logged in by SSH as {self._ssh.user}" if self._ssh.user else f"SSH answers ({self._ssh.banner})"
-            return Ending(None, f"{self._line}; {who}" if self._line else who)
+            return BootResult(None, f"{self._line}; {who}" if self._line else who)
         return None
 
     def _wanted(self) -> str:

@@ -24,7 +24,7 @@ def embed_loaders(layout: Layout, tree: Path, images: Mapping[str, Path]) -> tup
     return remarks + _embed_bios(layout, found, images)
 
 
-def _embed_bios(layout: Layout, found: grub.Found, images: Mapping[str, Path]) -> tuple[str, ...]:
+def _embed_bios(layout: Layout, found: grub.LoaderFiles, images: Mapping[str, Path]) -> tuple[str, ...]:
     if found.bios is None:
         return ()
     disk = _boot_disk(layout)

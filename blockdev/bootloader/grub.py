@@ -33,7 +33,7 @@ _ESPS = ("boot/efi", "efi", "boot")
 
 
 @dataclass(frozen=True)
-class Found:
+class LoaderFiles:
     """What boots a tree: GRUB for BIOS (``boot``, ``core``), GRUB for Open Firmware, paths of programs for UEFI.
 
     ``zipl``: it says what an s390x disk starts.
@@ -49,11 +49,11 @@ class Found:
         return bool(self.bios or self.prep or self.efi or self.zipl)
 
 
-def find(tree: Path) -> Found:
+def find(tree: Path) -> LoaderFiles:
     """What the tree brings to boot from; links that lead out of the tree are not followed."""
     settings = inside(tree, ZIPL_SETTINGS)
     boot, core = _first(tree, "i386-pc/boot.img"), _first(tree, "i386-pc/core.img")
-    return Found(
+    return LoaderFiles(
         bios=(boot, core) if boot and core else None,
         prep=_first(tree, "powerpc-ieee1275/core.elf"),
         efi=tuple(sorted(_programs(tree))),

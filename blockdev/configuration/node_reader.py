@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 from blockdev.configuration import sizes
-from blockdev.configuration.nodes import Place
+from blockdev.configuration.nodes import SourceLocation
 from blockdev.core.yaml_document import Document
 
 _Value = TypeVar("_Value")
@@ -16,7 +16,7 @@ _NAME = re.compile(r"\S(?:.*\S)?\Z")
 
 
 @dataclass(frozen=True)
-class Entry:
+class NodeEntry:
     """The map at ``at`` of ``document``; ``what`` is how messages call it (``partition``, ``mkfs``)."""
 
     document: Document
@@ -25,20 +25,20 @@ class Entry:
     data: dict[str, Any]
 
     @classmethod
-    def of(cls, document: Document, at: tuple[Hashable, ...], what: str, data: Any) -> Entry:
+    def of(cls, document: Document, at: tuple[Hashable, ...], what: str, data: Any) -> NodeEntry:
         """The entry for ``data``, which must be a map with texts as keys."""
         if not isinstance(data, dict):
             document.refuse(f"{what}: {found(data)} is no map of keys", *at, hint="expected: key: value lines below it")
         return cls(document, at, what, data)
 
     @property
-    def where(self) -> Place:
+    def where(self) -> SourceLocation:
         """Its place in the file."""
         lines, keys = self.document.lines, {}
         for key in self.data:
             if (*self.at, key) in lines:
                 keys[str(key)] = lines[*self.at, key]
-        return Place(self.document.file, lines.get(self.at, 1), keys)
+        return SourceLocation(self.document.file, lines.get(self.at, 1), keys)
 
     def named(self) -> str:
         """How messages call this very entry."""
@@ -107,12 +107,14 @@ class Entry:
             self.refuse(key, expected)
         return tuple(value)
 
-    def entries(self, key: str, what: str) -> tuple[Entry, ...]:
+    def entries(self, key: str, what: str) -> tuple[NodeEntry, ...]:
         """A list of maps, at least one."""
         value = self.data.get(key)
         if not isinstance(value, list) or not value:
             self.refuse(key, f"a list of {what}s, each a map")
-        return tuple(Entry.of(self.document, (*self.at, key, index), what, item) for index, item in enumerate(value))
+        return tuple(
+            NodeEntry.of(self.document, (*self.at, key, index), what, item) for index, item in enumerate(value)
+        )
 
 
 def found(value: Any) -> str:

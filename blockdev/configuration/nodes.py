@@ -10,7 +10,7 @@ from blockdev.configuration.sizes import Size
 
 
 @dataclass(frozen=True)
-class Place:
+class SourceLocation:
     """Where a node stands in its file: the line of its first key's parent, and the lines of its ``keys``."""
 
     file: str
@@ -31,7 +31,7 @@ class Node:
 
     name: str
     base: str
-    where: Place
+    where: SourceLocation
 
     @property
     def bases(self) -> tuple[str, ...]:

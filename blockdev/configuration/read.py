@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from blockdev.configuration.node_reader import Entry, found
+from blockdev.configuration.node_reader import NodeEntry, found
 from blockdev.configuration.nodes import (
     Configuration,
     Disk,
@@ -60,7 +60,7 @@ def read(text: str, file: str) -> Configuration:
     at: tuple[str, ...] = ()
     version = 1
     if isinstance(data, dict):
-        top = Entry(document, (), "the configuration", data)
+        top = NodeEntry(document, (), "the configuration", data)
         version = top.converted(VERSION, f"{STRICT}, or no version and a plain list", int, "")
         if version != STRICT:
             top.refuse(VERSION, f"{STRICT}, or no version and a plain list")
@@ -74,7 +74,7 @@ def read(text: str, file: str) -> Configuration:
         )
     reader = _Reader(document, version)
     for index, item in enumerate(data):
-        reader.item(Entry.of(document, (*at, index), f"item {index + 1} of the list", item))
+        reader.item(NodeEntry.of(document, (*at, index), f"item {index + 1} of the list", item))
     return Configuration(tuple(reader.nodes), file, version, tuple(reader.remarks))
 
 
@@ -87,7 +87,7 @@ class _Reader:
         self.nodes: list[Node] = []
         self.remarks: list[str] = []
 
-    def item(self, entry: Entry) -> None:
+    def item(self, entry: NodeEntry) -> None:
         """One item of the list: a map with one key."""
         if len(entry.data) != 1:
             keys = ", ".join(map(str, entry.data)) or "none"
@@ -98,7 +98,7 @@ class _Reader:
             )
         self._node(entry, next(iter(entry.data)), "")
 
-    def _node(self, parent: Entry, kind: str, base: str) -> None:
+    def _node(self, parent: NodeEntry, kind: str, base: str) -> None:
         if kind not in _NODES:
             known = sorted(_NODES)
             self.document.refuse(
@@ -107,15 +107,15 @@ class _Reader:
                 kind,
                 hint=nearest(kind, known) or f"expected: one of {', '.join(known)}",
             )
-        entry = Entry.of(self.document, (*parent.at, kind), kind, parent.data[kind])
+        entry = NodeEntry.of(self.document, (*parent.at, kind), kind, parent.data[kind])
         _NODES[kind](self, entry, self._base(entry, kind, base))
 
-    def _base(self, entry: Entry, kind: str, enclosing: str) -> str:
+    def _base(self, entry: NodeEntry, kind: str, enclosing: str) -> str:
         if kind in _WITHOUT_BASE:
             return ""
         return entry.text("base", "the name of the node that it is built on", enclosing or None)
 
-    def _nested(self, entry: Entry, kind: str, name: str, kinds: tuple[str, ...]) -> None:
+    def _nested(self, entry: NodeEntry, kind: str, name: str, kinds: tuple[str, ...]) -> None:
         """Nodes inside the entry of the node ``name``, and keys that nobody knows."""
         for key, value in entry.data.items():
             if key in _NODES and key in kinds:
@@ -133,7 +133,7 @@ class _Reader:
                 where = self.document.where(*entry.at, key)
                 self.remarks.append(f"{where}: {entry.named()}: nobody looks at the key {key!r}")
 
-    def disk(self, entry: Entry, _base: str) -> None:
+    def disk(self, entry: NodeEntry, _base: str) -> None:
         name = entry.name_given()
         sector = entry.converted("block_size", "512 or 4096 (bytes)", int, "512")
         if sector not in {512, 4096}:
@@ -141,7 +141,7 @@ class _Reader:
         self.nodes.append(Disk(name, "", entry.where, entry.bytes("size"), sector))
         self._nested(entry, "local_loop", name, ("partitioning", "mkfs", "luks", "lvm", "verity"))
 
-    def table(self, entry: Entry, base: str) -> None:
+    def table(self, entry: NodeEntry, base: str) -> None:
         name = entry.name(f"partitioning_{base}")
         label = entry.one_of("label", ("mbr", "gpt"))
         align = entry.converted("align", EXPECTED, parse_bytes, "1MiB")
@@ -155,7 +155,7 @@ class _Reader:
             self.nodes.append(node)
             self._nested(part, "partition", node.name, ("mkfs", "luks", "lvm", "verity"))
 
-    def _partition(self, entry: Entry, label: str, disk: str) -> Partition:
+    def _partition(self, entry: NodeEntry, label: str, disk: str) -> Partition:
         flags = entry.texts("flags", "a list of boot and primary", ())
         for flag in flags:
             if flag not in {"boot", "primary"}:
@@ -174,7 +174,7 @@ class _Reader:
             label=entry.text("label", "a name", ""),
         )
 
-    def lvm(self, entry: Entry, _base: str) -> None:
+    def lvm(self, entry: NodeEntry, _base: str) -> None:
         entry.name_given()
         self._nested(entry, "lvm", "", ())
         for part in entry.entries("pvs", "pv"):
@@ -210,7 +210,7 @@ class _Reader:
             )
             self._nested(part, "lv", name, ("mkfs", "luks") if self.version >= STRICT else ())
 
-    def luks(self, entry: Entry, base: str) -> None:
+    def luks(self, entry: NodeEntry, base: str) -> None:
         name = entry.name(f"luks_{base}")
         file = entry.text("key-file", "a file with the passphrase", "")
         variable = entry.text("key-variable", "a variable with the passphrase", "")
@@ -231,12 +231,12 @@ class _Reader:
         )
         self._nested(entry, "luks", name, ("mkfs", "lvm"))
 
-    def verity(self, entry: Entry, base: str) -> None:
+    def verity(self, entry: NodeEntry, base: str) -> None:
         name = entry.name(f"verity_{base}")
         self.nodes.append(Verity(name, base, entry.where, entry.text("hash", "the partition for the hashes")))
         self._nested(entry, "verity", name, ())
 
-    def make_fs(self, entry: Entry, base: str) -> None:
+    def make_fs(self, entry: NodeEntry, base: str) -> None:
         name = entry.name(f"mkfs_{base}")
         options = entry.data.get("opts")
         if options is not None and not isinstance(options, str | list):
@@ -257,7 +257,7 @@ class _Reader:
         )
         self._nested(entry, "mkfs", name, ("mount", "verity"))
 
-    def _subvolumes(self, entry: Entry) -> tuple[Subvolume, ...]:
+    def _subvolumes(self, entry: NodeEntry) -> tuple[Subvolume, ...]:
         made = []
         for part in entry.entries("subvolumes", "subvolume"):
             path = part.text("path", "a folder of the tree, such as /home").strip("/")
@@ -265,12 +265,12 @@ class _Reader:
             self._nested(part, "subvolume", path, ())
         return tuple(made)
 
-    def mount(self, entry: Entry, base: str) -> None:
+    def mount(self, entry: NodeEntry, base: str) -> None:
         name = entry.name(f"mount_{base}")
         self.nodes.append(Mount(name, base, entry.where, entry.text("mount_point", "an absolute path such as /boot")))
         self._nested(entry, "mount", name, ("fstab",))
 
-    def fstab(self, entry: Entry, base: str) -> None:
+    def fstab(self, entry: NodeEntry, base: str) -> None:
         number = "a number from 0 on"
         line = Fstab(
             entry.name(f"fstab_{base}"),
@@ -291,7 +291,7 @@ def _count(text: str) -> int:
 
 
 _WITHOUT_BASE = frozenset({"local_loop", "lvm"})
-_NODES: dict[str, Callable[[_Reader, Entry, str], Any]] = {
+_NODES: dict[str, Callable[[_Reader, NodeEntry, str], Any]] = {
     "local_loop": _Reader.disk,
     "partitioning": _Reader.table,
     "lvm": _Reader.lvm,

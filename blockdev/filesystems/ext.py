@@ -25,7 +25,7 @@ from blockdev.filesystems import ext_backups
 from blockdev.filesystems.region import Region
 from blockdev.filesystems.spec import Spec
 from blockdev.filesystems.tools import Workplace, find
-from blockdev.tree.walk import Entry, walk
+from blockdev.tree.walk import WalkEntry, walk
 
 BLOCK = 4096
 INODE_RATIO = 16384
@@ -258,7 +258,7 @@ def _fits(text: bytes) -> bool:
 class _Filler:
     """Turns entries into commands. It stands in the folder that it fills, so that commands hold names and not paths."""
 
-    def __init__(self, debugfs: _Debugfs, epoch: int, entries: list[Entry], own_flags: int) -> None:
+    def __init__(self, debugfs: _Debugfs, epoch: int, entries: list[WalkEntry], own_flags: int) -> None:
         self._debugfs = debugfs
         self._own_flags = own_flags
         self._epoch = epoch
@@ -305,7 +305,7 @@ class _Filler:
             self._debugfs.tell(b"cd", b"./" + self._stand_ins.get(path, wanted[depth]))
         self._at = wanted
 
-    def _put(self, entry: Entry, name: bytes) -> None:
+    def _put(self, entry: WalkEntry, name: bytes) -> None:
         here = b"./" + name
         first = self._first.setdefault(entry.inode, b"/" + self._reachable(entry.name))
         if entry.kind != stat.S_IFDIR and first != b"/" + self._reachable(entry.name):
@@ -341,13 +341,13 @@ class _Filler:
     def _readable(self, path: bytes) -> bytes:
         return path if _fits(path) else self._debugfs.link(f"source-{self._number}", path)
 
-    def _late_symlink(self, entry: Entry, target: bytes) -> None:
+    def _late_symlink(self, entry: WalkEntry, target: bytes) -> None:
         """A target with a line end in it."""
         path = b"/" + self._reachable(entry.name)
         self._debugfs.later(b"symlink", path, target)
         self._inode(path, entry, self._debugfs.later)
 
-    def _inode(self, here: bytes, entry: Entry, tell: Callable[..., None] | None = None) -> None:
+    def _inode(self, here: bytes, entry: WalkEntry, tell: Callable[..., None] | None = None) -> None:
         """Owner, mode, time, number of names and extended attributes of what was just made."""
         tell = tell or self._debugfs.tell
         status = entry.status

@@ -25,7 +25,7 @@ from pathlib import Path
 from blockdev.filesystems.region import copy_in
 from blockdev.filesystems.spec import Spec
 from blockdev.filesystems.tools import Workplace, find
-from blockdev.tree.walk import Entry, walk
+from blockdev.tree.walk import WalkEntry, walk
 
 _DEVICES = (stat.S_IFCHR, stat.S_IFBLK)
 Make = Callable[[Spec, Workplace, Path, Path], list["str | Path"]]
@@ -94,7 +94,7 @@ def _squashfs(spec: Spec, work: Workplace, tree: Path, made: Path) -> list[str |
     return command
 
 
-def _told(node: Entry) -> bytes:
+def _told(node: WalkEntry) -> bytes:
     """A line of mksquashfs' pseudo definitions."""
     status = node.status
     letter = b"c" if node.kind == stat.S_IFCHR else b"b"

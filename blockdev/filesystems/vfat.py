@@ -14,7 +14,7 @@ from pathlib import Path
 from blockdev.core.errors import BuildError
 from blockdev.filesystems.spec import Spec
 from blockdev.filesystems.tools import Workplace
-from blockdev.tree.walk import Entry, walk
+from blockdev.tree.walk import WalkEntry, walk
 
 SECTOR = 512
 _FORBIDDEN = frozenset('"*/:<>?\\|' + "".join(map(chr, range(32))) + "\x7f")
@@ -77,9 +77,9 @@ def _given(options: Collection[str], name: str, default: int) -> int:
     return int(words[words.index(name) + 1])
 
 
-def refuse_impossible(entries: Collection[Entry]) -> None:
+def refuse_impossible(entries: Collection[WalkEntry]) -> None:
     """BuildError for the first entry that FAT cannot keep."""
-    taken: dict[str, Entry] = {}
+    taken: dict[str, WalkEntry] = {}
     for entry in entries:
         if entry.kind not in (stat.S_IFREG, stat.S_IFDIR):
             kind = "symbolic link" if entry.kind == stat.S_IFLNK else "special file"
@@ -119,7 +119,7 @@ def _image(work: Workplace) -> str:
     return f"{work.image}@@{work.region.offset}"
 
 
-def _fill(work: Workplace, entries: list[Entry]) -> None:
+def _fill(work: Workplace, entries: list[WalkEntry]) -> None:
     folders = [entry for entry in entries if entry.kind == stat.S_IFDIR]
     for some in _in_pieces([_made(entry.name) for entry in folders if entry.name]):
         work.run(["mmd", "-D", "s", "-i", _image(work), *some])

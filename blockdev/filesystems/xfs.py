@@ -27,7 +27,7 @@ from blockdev.filesystems.tools import Workplace
 from blockdev.filesystems.xfs_attributes import Attribute, attributes
 from blockdev.filesystems.xfs_ondisk import Disk, Name
 from blockdev.filesystems.xfs_prototype import Plan, plan, prototype
-from blockdev.tree.walk import Entry, walk
+from blockdev.tree.walk import WalkEntry, walk
 
 _BIGTIME = 0x8
 _CHUNK = 1 << 20
@@ -97,7 +97,7 @@ def _listed(disk: Disk, planned: Plan) -> dict[bytes, Name]:
     return found
 
 
-def _numbers(disk: Disk, names: Mapping[bytes, Name], entries: Collection[Entry]) -> dict[bytes, int]:
+def _numbers(disk: Disk, names: Mapping[bytes, Name], entries: Collection[WalkEntry]) -> dict[bytes, int]:
     """The inode of each path; xfs_db tells only in words of what went wrong, so the entries must all be there."""
     numbers = {b"": disk.root, **{path: name.inode for path, name in names.items()}}
     for entry in entries:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from blockdev.core.errors import BuildError
 from blockdev.filesystems.xfs_names import is_word
-from blockdev.tree.walk import Entry
+from blockdev.tree.walk import WalkEntry
 
 _USER, _ROOT, _SECURE = 0, 2, 4  # the bits of a namespace (xfs_da_format.h)
 _NAMED = (0x02, 0x08)  # entries of an access list that are for somebody: a user, a group
@@ -30,7 +30,7 @@ class Attribute:
     value: bytes
 
 
-def attributes(entry: Entry) -> tuple[Attribute, ...]:
+def attributes(entry: WalkEntry) -> tuple[Attribute, ...]:
     """Those of an entry; BuildError where xfs_db cannot be told of one."""
     made = []
     for name, value in entry.attributes().items():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from blockdev.core.errors import BuildError
 from blockdev.filesystems.xfs_names import is_word, same_length, stand_in
-from blockdev.tree.walk import Entry
+from blockdev.tree.walk import WalkEntry
 
 _LETTERS = {
     stat.S_IFREG: b"-",
@@ -30,27 +30,27 @@ class Plan:
     that stands for all names of a file, by path; ``copies``: how many files are there once for each name.
     """
 
-    entries: list[Entry]
+    entries: list[WalkEntry]
     words: dict[bytes, bytes]
-    firsts: dict[bytes, Entry]
+    firsts: dict[bytes, WalkEntry]
     copies: int
 
-    def first(self, entry: Entry) -> Entry:
+    def first(self, entry: WalkEntry) -> WalkEntry:
         """The entry of whose inode this one is a further name; or itself."""
         return self.firsts.get(entry.name, entry)
 
-    def word(self, entry: Entry) -> tuple[bytes, bytes]:
+    def word(self, entry: WalkEntry) -> tuple[bytes, bytes]:
         """The folder and the name that the file system has at first for an entry."""
         folder, _, name = entry.name.rpartition(b"/")
         return folder, self.words.get(entry.name, name)
 
-    def target(self, entry: Entry) -> bytes:
+    def target(self, entry: WalkEntry) -> bytes:
         """The target that a symbolic link has at first."""
         target = entry.target()
         return target if is_word(target.replace(b"/", b"_")) else same_length(target)
 
 
-def plan(entries: list[Entry], *, links: bool) -> Plan:
+def plan(entries: list[WalkEntry], *, links: bool) -> Plan:
     """Choose the words; ``links``: can names be added to a file afterwards."""
     inside: dict[bytes, set[bytes]] = {}
     for entry in entries[1:]:
@@ -71,9 +71,9 @@ def plan(entries: list[Entry], *, links: bool) -> Plan:
         inside[folder].add(word)
         words[entry.name] = word
     several = Counter(entry.inode for entry in entries if entry.kind != stat.S_IFDIR)
-    firsts: dict[bytes, Entry] = {}
+    firsts: dict[bytes, WalkEntry] = {}
     if links:
-        known: dict[tuple[int, int], Entry] = {}
+        known: dict[tuple[int, int], WalkEntry] = {}
         for entry in entries:
             if entry.kind != stat.S_IFDIR and known.setdefault(entry.inode, entry) is not entry:
                 firsts[entry.name] = known[entry.inode]
@@ -82,12 +82,12 @@ def plan(entries: list[Entry], *, links: bool) -> Plan:
 
 def prototype(planned: Plan, folder: Path) -> bytes:
     """The prototype; ``folder`` takes links to files whose own path is no word."""
-    inside: dict[bytes, list[Entry]] = {}
+    inside: dict[bytes, list[WalkEntry]] = {}
     for entry in planned.entries[1:]:
         if planned.first(entry) is entry:
             inside.setdefault(entry.name.rpartition(b"/")[0], []).append(entry)
     lines = [b"-", b"0 0", _described(planned, planned.entries[0], folder, 0)]
-    pending: list[Entry | None] = [None, *reversed(inside.get(b"", []))]
+    pending: list[WalkEntry | None] = [None, *reversed(inside.get(b"", []))]
     while pending:
         entry_or_end = pending.pop()
         if entry_or_end is None:
@@ -99,7 +99,7 @@ def prototype(planned: Plan, folder: Path) -> bytes:
     return b"\n".join(lines) + b"\n"
 
 
-def _described(planned: Plan, entry: Entry, folder: Path, number: int) -> bytes:
+def _described(planned: Plan, entry: WalkEntry, folder: Path, number: int) -> bytes:
     """What follows a name: type, mode, owners, and what there is inside."""
     status = entry.status
     special = (b"u" if status.st_mode & stat.S_ISUID else b"-") + (b"g" if status.st_mode & stat.S_ISGID else b"-")

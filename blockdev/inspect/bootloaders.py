@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from blockdev.configuration.sizes import shown
 from blockdev.inspect import bootcode, zipl
 from blockdev.inspect.bytes_view import View
-from blockdev.inspect.model import Boot, BootCode, Core, Loader, Partition, Place, Table, Way
+from blockdev.inspect.model import Boot, BootCode, BootPath, Core, Loader, Partition, Region, Table
 
 ESP_TYPES = frozenset({"C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "ef"})
 _BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"
@@ -22,7 +22,7 @@ _REMOVABLE = re.compile(r"EFI/BOOT/BOOT([A-Z0-9]+)\.EFI", re.IGNORECASE)
 _STARTING = {"syslinux": "SYSLINUX's", "windows": "Windows'"}
 
 
-def find(view: View, table: Table, places: Sequence[Place], loaders: Sequence[Loader]) -> Boot:
+def find(view: View, table: Table, places: Sequence[Region], loaders: Sequence[Loader]) -> Boot:
     """The boot loaders of a disk; ``loaders`` are the EFI programs of all its FAT file systems."""
     remarks: list[str] = []
     code = bootcode.boot_code(view.read(0, 512))
@@ -60,35 +60,35 @@ def _number(table: Table, place: int) -> int | None:
     )
 
 
-def _bios(view: View, table: Table, code: BootCode, core: Core | None, remarks: list[str]) -> Way:
+def _bios(view: View, table: Table, code: BootCode, core: Core | None, remarks: list[str]) -> BootPath:
     if code.kind == "zipl":
-        return Way(False, "the first sector has s390x's boot record instead of code")
+        return BootPath(False, "the first sector has s390x's boot record instead of code")
     if code.kind == "none":
         if core:
             remarks.append(f"GRUB's core image is at byte {core.start}, and nothing in the boot sector leads to it")
-        return Way(False, "there is no code in the boot sector")
+        return BootPath(False, "there is no code in the boot sector")
     if code.kind == "grub":
         return _grub(view, table, code, core, remarks)
     if code.kind in _STARTING:
         return _next_in_line(view, table, code)
     if code.kind == "unknown":
-        return Way(True, "there is code in the boot sector, of a kind that is not known here")
-    return Way(True, f"{code.kind.upper()} is in the boot sector")
+        return BootPath(True, "there is code in the boot sector, of a kind that is not known here")
+    return BootPath(True, f"{code.kind.upper()} is in the boot sector")
 
 
-def _grub(view: View, table: Table, code: BootCode, core: Core | None, remarks: list[str]) -> Way:
+def _grub(view: View, table: Table, code: BootCode, core: Core | None, remarks: list[str]) -> BootPath:
     sector = (code.core or 0) // _SECTOR
     if core is None:
-        return Way(False, f"GRUB's boot code leads to sector {sector}, and there is no core image")
+        return BootPath(False, f"GRUB's boot code leads to sector {sector}, and there is no core image")
     if core.start != code.core:
         remarks.append(f"GRUB's boot code leads to sector {sector}; its core image is at {core.start // _SECTOR}")
-        return Way(False, f"GRUB's boot code leads to sector {sector}, where there is no core image")
+        return BootPath(False, f"GRUB's boot code leads to sector {sector}, where there is no core image")
     if not bootcode.follows(view.read(core.start, _SECTOR), core.start):
         remarks.append("GRUB's core image does not lie in one piece behind its first sector")
     end = core.start + core.length
     if end > view.size:
         remarks.append("GRUB's core image reaches over the end of the disk")
-        return Way(False, "GRUB's core image reaches over the end of the disk")
+        return BootPath(False, "GRUB's core image reaches over the end of the disk")
     home = next((one for one in table.partitions if one.number == core.partition), None)
     reached = [one.number for one in table.partitions if one is not home and core.start < one.start < end]
     if home and end > home.end:
@@ -97,31 +97,31 @@ def _grub(view: View, table: Table, code: BootCode, core: Core | None, remarks: 
     elif reached:
         remarks.append(f"GRUB's core image reaches into partition {reached[0]}")
     where = f"in partition {home.number} ({home.type_name})" if home else "in the gap before the first partition"
-    return Way(not reached, f"GRUB in the boot sector, its core image at sector {sector}, {where}")
+    return BootPath(not reached, f"GRUB in the boot sector, its core image at sector {sector}, {where}")
 
 
-def _next_in_line(view: View, table: Table, code: BootCode) -> Way:
+def _next_in_line(view: View, table: Table, code: BootCode) -> BootPath:
     """Code that starts the boot sector of the active partition."""
     owner = _STARTING[code.kind]
     active = next((one for one in table.partitions if one.bootable), None)
     if active is None:
-        return Way(False, f"{owner} boot code starts the active partition, and none is marked so")
+        return BootPath(False, f"{owner} boot code starts the active partition, and none is marked so")
     if bootcode.boot_code(view.read(active.start, 512)).kind == "none":
-        return Way(False, f"{owner} boot code starts partition {active.number}, which has no boot code")
-    return Way(True, f"{owner} boot code starts partition {active.number}")
+        return BootPath(False, f"{owner} boot code starts partition {active.number}, which has no boot code")
+    return BootPath(True, f"{owner} boot code starts partition {active.number}")
 
 
 # -- UEFI -----------------------------------------------------------------------------------
 
 
-def _uefi(table: Table, places: Sequence[Place], loaders: Sequence[Loader], remarks: list[str]) -> Way:
+def _uefi(table: Table, places: Sequence[Region], loaders: Sequence[Loader], remarks: list[str]) -> BootPath:
     homes = [place for place in places if place.partition is None or place.partition.type in ESP_TYPES]
     homes = [place for place in homes if place.partition or place.content.kind == "vfat"]
     if not homes:
-        return Way(False, "there is no EFI system partition")
+        return BootPath(False, "there is no EFI system partition")
     readable = {_place_number(place) for place in homes if place.content.kind == "vfat"}
     if not readable:
-        return Way(False, f"the EFI system partition holds no FAT file system ({homes[0].content.kind})")
+        return BootPath(False, f"the EFI system partition holds no FAT file system ({homes[0].content.kind})")
     own = [one for one in loaders if one.partition in readable]
     found = [(one, match[1].lower()) for one in own if (match := _REMOVABLE.fullmatch(one.path))]
     for loader, name in found:
@@ -129,16 +129,18 @@ def _uefi(table: Table, places: Sequence[Place], loaders: Sequence[Loader], rema
             remarks.append(f"{loader.path} is a program for {loader.machine}")
     good = [loader for loader, name in found if loader.machine == name]
     if good:
-        return Way(True, "; ".join(f"{one.machine}: {_shown(one)}, {one.path}" for one in good))
+        return BootPath(True, "; ".join(f"{one.machine}: {_shown(one)}, {one.path}" for one in good))
     if found:
-        return Way(False, f"{found[0][0].path} is no EFI program for the machine it is named after")
+        return BootPath(False, f"{found[0][0].path} is no EFI program for the machine it is named after")
     if own:
-        return Way(False, f"there is no EFI/BOOT/BOOT*.EFI; firmware starts {own[0].path} only by an entry of its own")
+        return BootPath(
+            False, f"there is no EFI/BOOT/BOOT*.EFI; firmware starts {own[0].path} only by an entry of its own"
+        )
     home = "the EFI system partition" if homes[0].partition else "the FAT file system"
-    return Way(False, f"{home} has no EFI/BOOT/BOOT*.EFI")
+    return BootPath(False, f"{home} has no EFI/BOOT/BOOT*.EFI")
 
 
-def _place_number(place: Place) -> int:
+def _place_number(place: Region) -> int:
     return place.partition.number if place.partition else 0
 
 
@@ -150,34 +152,34 @@ def _shown(loader: Loader) -> str:
 # -- Open Firmware --------------------------------------------------------------------------
 
 
-def _open_firmware(places: Sequence[Place]) -> Way:
+def _open_firmware(places: Sequence[Region]) -> BootPath:
     found: list[tuple[Partition, str]] = [
         (place.partition, place.content.kind)
         for place in places
         if place.partition and place.partition.type in _PREP_TYPES
     ]
     if not found:
-        return Way(False, "there is no PReP boot partition")
+        return BootPath(False, "there is no PReP boot partition")
     for partition, kind in found:
         if kind == "elf":
-            return Way(True, f"partition {partition.number} (PReP boot) holds a program")
-    return Way(False, f"partition {found[0][0].number} (PReP boot) holds no program ({found[0][1]})")
+            return BootPath(True, f"partition {partition.number} (PReP boot) holds a program")
+    return BootPath(False, f"partition {found[0][0].number} (PReP boot) holds no program ({found[0][1]})")
 
 
 # -- s390x ----------------------------------------------------------------------------------
 
 
-def _channel(view: View, table: Table, code: BootCode) -> Way:
+def _channel(view: View, table: Table, code: BootCode) -> BootPath:
     if code.kind != "zipl":
-        return Way(False, "there is no zIPL boot record")
+        return BootPath(False, "there is no zIPL boot record")
     try:
         program = zipl.program(view, table.sector_size)
     except ValueError as error:
-        return Way(False, f"zIPL's boot record is there, but {error}")
+        return BootPath(False, f"zIPL's boot record is there, but {error}")
     if not program.parts:
-        return Way(False, "zIPL's boot record leads to a program that has no parts")
+        return BootPath(False, "zIPL's boot record leads to a program that has no parts")
     what = "Linux" if zipl.is_linux(view, program) else "a loader"
     runs = program.parts[-1][1]
     number = _number(table, runs[0][0]) if runs else None
     where = f" from partition {number}" if number else ""
-    return Way(True, f"zIPL's boot record loads {shown(program.bytes)}{where}, and starts {what}")
+    return BootPath(True, f"zIPL's boot record loads {shown(program.bytes)}{where}, and starts {what}")

@@ -8,13 +8,13 @@ from pathlib import Path
 from blockdev.inspect import pe
 from blockdev.inspect.bytes_view import File, View
 from blockdev.inspect.model import Loader
-from blockdev.inspect.tools import Bench, Unreadable
+from blockdev.inspect.tools import ToolSandbox, Unreadable
 
 _EMPTY = 'File "::" not found'  # mdir's complaint about a root folder with nothing in it
 _MOST = 100  # programs of one file system
 
 
-def loaders(bench: Bench, partition: int, offset: int) -> list[Loader]:
+def loaders(bench: ToolSandbox, partition: int, offset: int) -> list[Loader]:
     """All ``*.efi`` of the FAT at byte ``offset`` of the image, in the order of their paths.
 
     Raises Unreadable where mtools is missing or cannot read the file system.
@@ -30,7 +30,7 @@ def loaders(bench: Bench, partition: int, offset: int) -> list[Loader]:
     return [_loader(bench, partition, image, path) for path in paths[:_MOST]]
 
 
-def _loader(bench: Bench, partition: int, image: str, path: str) -> Loader:
+def _loader(bench: ToolSandbox, partition: int, image: str, path: str) -> Loader:
     shown = path.encode(errors="surrogateescape").decode(errors="replace")
     target = bench.folder / "program.efi"
     target.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from blockdev.inspect.model import Content, Group, Inspection, Partition, Place
+from blockdev.inspect.model import Content, Group, Inspection, Partition, Region
 
 VERSION = 1
 
@@ -43,7 +43,7 @@ def _partition(one: Partition, found: Inspection) -> dict[str, Any]:
     return {**data, **(_place(place) if place else {"content": None, "group": None})}
 
 
-def _place(place: Place) -> dict[str, Any]:
+def _place(place: Region) -> dict[str, Any]:
     return {"content": _content(place.content), "group": _group(place.group) if place.group else None}
 
 

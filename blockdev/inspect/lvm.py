@@ -9,17 +9,17 @@ from pathlib import Path
 from blockdev.core.errors import BuildError
 from blockdev.inspect import signatures
 from blockdev.inspect.bytes_view import Joined, View
-from blockdev.inspect.model import Content, Group, Place, Volume
+from blockdev.inspect.model import Content, Group, Region, Volume
 from blockdev.lvm import model as lvm
 from blockdev.lvm import read as reader
 
 
-def with_groups(raw: Path, view: View, places: Sequence[Place]) -> tuple[Place, ...]:
+def with_groups(raw: Path, view: View, places: Sequence[Region]) -> tuple[Region, ...]:
     """The places, those that are physical volumes with their group.
 
     A group's volumes are listed with the first of its physical volumes. What is damaged becomes a remark.
     """
-    found: dict[int, reader.Found] = {}
+    found: dict[int, reader.GroupDescription] = {}
     made = list(places)
     for at, place in enumerate(places):
         if place.content.kind != "lvm":
@@ -32,7 +32,7 @@ def with_groups(raw: Path, view: View, places: Sequence[Place]) -> tuple[Place, 
         if physical and physical.group:
             found[at] = physical
     starts = {physical.uuid: places[at].start for at, physical in found.items()}
-    newest: dict[str, reader.Found] = {}
+    newest: dict[str, reader.GroupDescription] = {}
     for physical in sorted(found.values(), key=lambda one: one.version):
         if physical.group:
             newest[physical.group.uuid] = physical
@@ -44,11 +44,11 @@ def with_groups(raw: Path, view: View, places: Sequence[Place]) -> tuple[Place, 
     return tuple(made)
 
 
-def _remarked(place: Place, remark: str) -> Place:
+def _remarked(place: Region, remark: str) -> Region:
     return replace(place, content=replace(place.content, remarks=(*place.content.remarks, remark)))
 
 
-def _group(view: View, found: reader.Found, starts: Mapping[str, int], *, listed: bool) -> Group | None:
+def _group(view: View, found: reader.GroupDescription, starts: Mapping[str, int], *, listed: bool) -> Group | None:
     group = found.group
     if group is None:
         return None

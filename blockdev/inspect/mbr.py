@@ -20,7 +20,7 @@ _MOST_LOGICAL = 256  # Linux shows no more than that of a disk
 
 
 @dataclass(frozen=True)
-class Entry:
+class PartitionEntry:
     """One of the four entries of a boot record; ``start`` and ``count`` are in sectors."""
 
     slot: int
@@ -30,7 +30,7 @@ class Entry:
     count: int
 
 
-def entries(record: bytes) -> list[Entry] | None:
+def entries(record: bytes) -> list[PartitionEntry] | None:
     """The used entries of a boot record (512 bytes); None where it is none: no signature, or no flags."""
     if record[510:512] != b"\x55\xaa":
         return None
@@ -40,7 +40,7 @@ def entries(record: bytes) -> list[Entry] | None:
         if status not in (0, 0x80):
             return None
         if kind and count:
-            found.append(Entry(slot + 1, status == 0x80, kind, start, count))
+            found.append(PartitionEntry(slot + 1, status == 0x80, kind, start, count))
     return found
 
 
@@ -86,7 +86,9 @@ def read(view: View, sector: int) -> Table | None:
     return Table("mbr", identifier, sector, tuple(partitions), tuple(remarks))
 
 
-def _partition(entry: Entry, number: int, start: int, identifier: str, sector: int, kind: str = "") -> Partition:
+def _partition(
+    entry: PartitionEntry, number: int, start: int, identifier: str, sector: int, kind: str = ""
+) -> Partition:
     return Partition(
         number=number,
         name="",
@@ -100,7 +102,9 @@ def _partition(entry: Entry, number: int, start: int, identifier: str, sector: i
     )
 
 
-def _chain(view: View, extended: Entry, sector: int, remarks: list[str]) -> Iterator[tuple[Entry, int]]:
+def _chain(
+    view: View, extended: PartitionEntry, sector: int, remarks: list[str]
+) -> Iterator[tuple[PartitionEntry, int]]:
     """The logical partitions of an extended one, each with its absolute first sector."""
     place, seen, count = extended.start, set[int](), 0
     while True:

@@ -88,7 +88,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Place:
+class Region:
     """A region of the disk with something in it: a partition, or (``partition`` None) the whole disk."""
 
     partition: Partition | None
@@ -136,7 +136,7 @@ class Core:
 
 
 @dataclass(frozen=True)
-class Way:
+class BootPath:
     """Whether the disk can start in one way (bios, uefi, openfirmware, channel), and why or why not."""
 
     possible: bool
@@ -150,7 +150,7 @@ class Boot:
     code: BootCode
     core: Core | None
     loaders: tuple[Loader, ...]
-    ways: Mapping[str, Way]
+    ways: Mapping[str, BootPath]
     remarks: tuple[str, ...] = ()
 
 
@@ -172,7 +172,7 @@ class Inspection:
     size: int
     allocated: int
     table: Table
-    places: tuple[Place, ...]
+    places: tuple[Region, ...]
     boot: Boot
     system: System | None = None
     remarks: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from blockdev.inspect.model import Content, System
 from blockdev.inspect.pe import pretty_name
-from blockdev.inspect.tools import Bench, Unreadable, last
+from blockdev.inspect.tools import ToolSandbox, Unreadable, last
 
 _KINDS = frozenset({"ext2", "ext3", "ext4"})
 _ABSENT = b"File not found"
@@ -13,7 +13,7 @@ _MOST = 64 << 10  # bytes of a file that are shown
 _RELEASES = ("/usr/lib/os-release", "/etc/os-release")
 
 
-def find(bench: Bench, where: str, offset: int, content: Content) -> System | None:
+def find(bench: ToolSandbox, where: str, offset: int, content: Content) -> System | None:
     """The system on a file system whose first byte is at ``offset`` of the image; None where there is none.
 
     Raises Unreadable where debugfs is missing or cannot read the file system.
@@ -26,7 +26,7 @@ def find(bench: Bench, where: str, offset: int, content: Content) -> System | No
     return System(where, name, fstab) if name or fstab else None
 
 
-def _file(bench: Bench, offset: int, path: str) -> str:
+def _file(bench: ToolSandbox, offset: int, path: str) -> str:
     """A file's text; empty where it is not there, or is no plain file."""
     image = f"{bench.image}?offset={offset}"
     # For a folder or a link, cat would print what its blocks hold.

@@ -8,8 +8,8 @@ from pathlib import Path
 from blockdev.inspect import bootloaders, esp, image, rootfs, signatures, superblocks, table
 from blockdev.inspect.bytes_view import View
 from blockdev.inspect.lvm import with_groups
-from blockdev.inspect.model import Content, Inspection, Loader, Place, System, Table
-from blockdev.inspect.tools import Bench, Unreadable, bench
+from blockdev.inspect.model import Content, Inspection, Loader, Region, System, Table
+from blockdev.inspect.tools import ToolSandbox, Unreadable, bench
 
 _NOTHING = frozenset({"blank", "unknown"})
 
@@ -34,7 +34,7 @@ def inspect(path: Path, sector_size: int | None = None, say: Callable[[str], Non
         )
 
 
-def survey(view: View, sector_size: int | None = None) -> tuple[Table, tuple[Place, ...]]:
+def survey(view: View, sector_size: int | None = None) -> tuple[Table, tuple[Region, ...]]:
     """The partition table of a disk and what is in its partitions; without one, or below it, what is on the disk."""
     found = table.read(view, sector_size)
     places = _places(view, found)
@@ -47,27 +47,27 @@ def survey(view: View, sector_size: int | None = None) -> tuple[Table, tuple[Pla
     if not places:
         whole = signatures.identify(view)
         if found.kind == "none" or whole.kind not in _NOTHING:
-            return found, (Place(None, 0, view.size, whole),)
+            return found, (Region(None, 0, view.size, whole),)
     elif iso := superblocks.iso9660(
         view
     ):  # partitions are laid over images for optical discs, so that they start from all
-        return found, (Place(None, 0, view.size, iso), *places)
+        return found, (Region(None, 0, view.size, iso), *places)
     return found, places
 
 
-def _places(view: View, found: Table) -> tuple[Place, ...]:
+def _places(view: View, found: Table) -> tuple[Region, ...]:
     return tuple(
-        Place(one, one.start, one.length, signatures.identify(view.part(one.start, one.length)))
+        Region(one, one.start, one.length, signatures.identify(view.part(one.start, one.length)))
         for one in found.partitions
         if one.kind != "extended"
     )
 
 
-def _holds(places: Sequence[Place]) -> bool:
+def _holds(places: Sequence[Region]) -> bool:
     return any(place.content.kind not in _NOTHING for place in places)
 
 
-def _loaders(work: Bench, places: Sequence[Place], remarks: list[str]) -> list[Loader]:
+def _loaders(work: ToolSandbox, places: Sequence[Region], remarks: list[str]) -> list[Loader]:
     """The EFI programs of all FAT file systems."""
     found: list[Loader] = []
     for place in places:
@@ -80,7 +80,7 @@ def _loaders(work: Bench, places: Sequence[Place], remarks: list[str]) -> list[L
     return found
 
 
-def _system(work: Bench, places: Sequence[Place], remarks: list[str]) -> System | None:
+def _system(work: ToolSandbox, places: Sequence[Region], remarks: list[str]) -> System | None:
     for name, offset, content in volumes(places):
         try:
             if system := rootfs.find(work, name, offset, content):
@@ -90,7 +90,7 @@ def _system(work: Bench, places: Sequence[Place], remarks: list[str]) -> System 
     return None
 
 
-def volumes(places: Sequence[Place]) -> list[tuple[str, int, Content]]:
+def volumes(places: Sequence[Region]) -> list[tuple[str, int, Content]]:
     """All that lies in one piece in the image and may hold files: where, its first byte, what it is."""
     found: list[tuple[str, int, Content]] = []
     for place in places:
@@ -104,6 +104,6 @@ def volumes(places: Sequence[Place]) -> list[tuple[str, int, Content]]:
     return found
 
 
-def where(place: Place) -> str:
+def where(place: Region) -> str:
     """A place as it is called in a sentence."""
     return f"partition {place.partition.number}" if place.partition else "the disk"

@@ -22,7 +22,7 @@ class Unreadable(Exception):  # noqa: N818 - it says what it is about, and never
 
 
 @dataclass(frozen=True)
-class Bench:
+class ToolSandbox:
     """A folder for passing files, and in it ``image``: a name for the raw image that means nothing to any program."""
 
     folder: Path
@@ -72,10 +72,10 @@ def last(said: bytes) -> str:
 
 
 @contextlib.contextmanager
-def bench(image: Path) -> Iterator[Bench]:
+def bench(image: Path) -> Iterator[ToolSandbox]:
     """A bench for a raw image, gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="dib-ctr-inspect-") as name:
         folder = Path(name)
         link = folder / "image"
         link.symlink_to(image.resolve())
-        yield Bench(folder, link)
+        yield ToolSandbox(folder, link)

@@ -17,12 +17,12 @@ THIN = "thin"
 
 def allocated(group: GroupPlan, storages: Mapping[str, Storage], seed: str, epoch: int) -> VolumeGroup:
     """The volume group with all volumes that take extents of it (thin ones take none). BuildError: one has no room."""
-    from blockdev.lvm.allocate import Wanted, allocate
+    from blockdev.lvm.allocate import VolumeSpec, allocate
 
     return allocate(
         group.name,
         [(name, storages[on].size) for name, on in group.physical],
-        [Wanted(one.name, one.size, one.extents) for one in group.logical if one.type != THIN],
+        [VolumeSpec(one.name, one.size, one.extents) for one in group.logical if one.type != THIN],
         seed=seed,
         epoch=epoch,
     )

@@ -21,7 +21,7 @@ _GROUPS = (6, 4, 4, 4, 4, 4, 6)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class VolumeSpec:
     """A volume to be: ``size`` in bytes, or where that is None ``extents`` as ``lvcreate -l`` takes them."""
 
     name: str
@@ -49,7 +49,7 @@ def hyphenated(letters: str) -> str:
 def allocate(
     name: str,
     physical: Sequence[tuple[str, int]],
-    logical: Sequence[Wanted],
+    logical: Sequence[VolumeSpec],
     *,
     seed: str,
     epoch: int,
@@ -102,7 +102,7 @@ def _physical(group: str, name: str, size: int, seed: str, extent_size: int) -> 
     return PhysicalVolume(name, identifier(seed, group, "pv", name), size, extents)
 
 
-def _count(group: str, wanted: Wanted, total: int, left: int, extent_size: int) -> int:
+def _count(group: str, wanted: VolumeSpec, total: int, left: int, extent_size: int) -> int:
     """How many extents a volume gets. BuildError where there are not as many left."""
     where = f"volume group {group}"
     if wanted.size is not None:
@@ -122,7 +122,7 @@ def _count(group: str, wanted: Wanted, total: int, left: int, extent_size: int) 
     return count
 
 
-def _extents(where: str, wanted: Wanted, total: int, left: int, extent_size: int) -> tuple[int, str]:
+def _extents(where: str, wanted: VolumeSpec, total: int, left: int, extent_size: int) -> tuple[int, str]:
     match = _EXTENTS.match(wanted.extents.strip())
     kinds = [kind for kind in _KINDS if match and match[2] and kind.startswith(match[2].upper())]
     if not match or (match[2] and not kinds) or not int(match[1]):

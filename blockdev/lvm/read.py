@@ -19,7 +19,7 @@ _LONGEST = 64 << 20  # bytes of text; what lvm2 writes by itself is below half a
 
 
 @dataclass(frozen=True)
-class Found:
+class GroupDescription:
     """A physical volume of ``size`` bytes.
 
     ``group`` is None where no metadata is on it (it is in no group, or only other physical volumes keep the metadata);
@@ -35,7 +35,7 @@ class Found:
     volumes: tuple[Volume, ...] = ()
 
 
-def read(image: Path, offset: int, length: int) -> Found | None:
+def read(image: Path, offset: int, length: int) -> GroupDescription | None:
     """What LVM2 has written at ``length`` bytes of ``image`` from byte ``offset`` on; None where it has not.
 
     BuildError: there is a label, but what it leads to is damaged.
@@ -51,7 +51,7 @@ def read(image: Path, offset: int, length: int) -> Found | None:
         os.close(file)
 
 
-def examine(piece: Reader, where: str) -> Found | None:
+def examine(piece: Reader, where: str) -> GroupDescription | None:
     """The same for bytes from anywhere; ``where`` names the place in errors."""
     try:
         sector = _label(piece)
@@ -66,9 +66,9 @@ def examine(piece: Reader, where: str) -> Found | None:
             f"the LVM physical volume {error}", where=where, hint="repair it with vgck or pvck, or make it again"
         ) from error
     if described is None:
-        return Found(uuid, size)
+        return GroupDescription(uuid, size)
     own = next((one.name for one in described.group.physical if one.uuid == uuid), "")
-    return Found(uuid, size, described.group, own, described.version, described.volumes)
+    return GroupDescription(uuid, size, described.group, own, described.version, described.volumes)
 
 
 def _label(piece: Reader) -> bytes | None:

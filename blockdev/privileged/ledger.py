@@ -23,7 +23,7 @@ SUFFIX = ".ledger"
 
 
 @dataclass(frozen=True)
-class Image:
+class HeldImage:
     """An image file that is being made; ``device`` and ``inode`` as in stat(2)."""
 
     path: str
@@ -36,7 +36,7 @@ class Loop:
     """The loop device ``number`` over ``size`` bytes of ``image`` from byte ``offset`` on."""
 
     number: int
-    image: Image
+    image: HeldImage
     offset: int
     size: int
 
@@ -63,8 +63,8 @@ class Group:
     devices: tuple[str, ...]
 
 
-Entry = Image | Loop | Mounts | Mapping | Group
-_KINDS: dict[str, type[Any]] = {kind.__name__.lower(): kind for kind in (Image, Loop, Mounts, Mapping, Group)}
+Entry = HeldImage | Loop | Mounts | Mapping | Group
+_KINDS: dict[str, type[Any]] = {kind.__name__.lower(): kind for kind in (HeldImage, Loop, Mounts, Mapping, Group)}
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def read(text: str) -> tuple[Owner | None, tuple[Entry, ...]]:
 def _entry(data: dict[str, Any]) -> Entry:
     kind = data.pop("kind")
     if kind == "loop":
-        data["image"] = Image(**data["image"])
+        data["image"] = HeldImage(**data["image"])
     if kind == "group":
         data["devices"] = tuple(data["devices"])
     made: Entry = _KINDS[kind](**data)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from blockdev.core.errors import BuildError
 from blockdev.filesystems.tools import find
-from blockdev.privileged.ledger import Image, Ledger, Loop
+from blockdev.privileged.ledger import HeldImage, Ledger, Loop
 
 _CLEAR, _SET_STATUS, _GET_STATUS, _GET_FREE = 0x4C01, 0x4C04, 0x4C05, 0x4C82
 _FLUSH = 0x1261  # BLKFLSBUF
@@ -167,7 +167,7 @@ def losetup_argv(path: str, loop: Loop, sector: int) -> list[str]:
     return ["losetup", *part, *longer, path, loop.image.path]
 
 
-def attach(image: Image, offset: int, size: int, sector: int, ledger: Ledger, *, autoclear: bool = True) -> Device:
+def attach(image: HeldImage, offset: int, size: int, sector: int, ledger: Ledger, *, autoclear: bool = True) -> Device:
     """Attach ``size`` bytes of an image from byte ``offset`` on, written down in the ledger before it is done.
 
     With ``autoclear`` the kernel detaches it when this process is gone and nothing is mounted from it. Another process

@@ -14,7 +14,7 @@ from blockdev.core.boot_id import boot_id
 from blockdev.core.errors import BuildError
 from blockdev.filesystems.tools import find
 from blockdev.privileged import device_mapper, loops
-from blockdev.privileged.ledger import SUFFIX, Entry, Group, Image, Loop, Mapping, Mounts, abandoned
+from blockdev.privileged.ledger import SUFFIX, Entry, Group, HeldImage, Loop, Mapping, Mounts, abandoned
 
 _TRIES = 9
 _PAUSE = 0.3  # seconds; longer each time
@@ -76,13 +76,13 @@ def release(
 
 def _turn(entry: Entry) -> int:
     """Mounts first, image files last; containers and groups lie on each other in the order of the ledger."""
-    return {Mounts: 0, Group: 1, Mapping: 1, Loop: 2, Image: 3}[type(entry)]
+    return {Mounts: 0, Group: 1, Mapping: 1, Loop: 2, HeldImage: 3}[type(entry)]
 
 
 def _named(entry: Entry) -> str:
     if isinstance(entry, Loop):
         return f"/dev/loop{entry.number}"
-    return entry.folder if isinstance(entry, Mounts) else entry.path if isinstance(entry, Image) else entry.name
+    return entry.folder if isinstance(entry, Mounts) else entry.path if isinstance(entry, HeldImage) else entry.name
 
 
 def _undo(entry: Entry, ours: set[str], show: Callable[[str], None]) -> str:
@@ -110,7 +110,7 @@ def _deactivated(group: Group, ours: set[str]) -> str:
     return _run(device_mapper.deactivate_argv(group.name, group.devices))
 
 
-def _removed(image: Image) -> str:
+def _removed(image: HeldImage) -> str:
     """An image that was not finished is of no use to anybody."""
     path = Path(image.path)
     try:

@@ -108,7 +108,7 @@ def assemble(job: Job, show: Callable[[str], None]) -> Assembled:
             book.close(remove=not release.release(book.entries, lambda _: None, work.held))
             raise
         # From here on the image files are outputs and no left-overs.
-        kept = [entry for entry in book.entries if not isinstance(entry, ledger.Image)]
+        kept = [entry for entry in book.entries if not isinstance(entry, ledger.HeldImage)]
         problems = release.release(kept, lambda _: None, work.held)
         book.close(remove=not problems)
     if problems:
@@ -181,7 +181,7 @@ class _Work:
         path = self.images[name] = self.job.images / f".{name}-{self.book.token}.part"
         with path.open("xb") as file:
             found = os.fstat(file.fileno())
-            image = ledger.Image(str(path), found.st_dev, found.st_ino)
+            image = ledger.HeldImage(str(path), found.st_dev, found.st_ino)
             self.book.add(image)
             file.truncate(disk.size)
         write_table(disk, path)

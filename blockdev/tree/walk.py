@@ -21,7 +21,7 @@ _ATTRIBUTES = ("security.capability", "system.posix_acl_access", "system.posix_a
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class WalkEntry:
     """One thing: ``name`` is its path below the root, in bytes (the root's is empty), ``path`` where to read it.
 
     ``label`` is its SELinux label, where it has one.
@@ -72,7 +72,7 @@ def travels(attribute: str) -> bool:
     return user or attribute in _ATTRIBUTES
 
 
-def walk(source: Path, without: Collection[str] = (), labels: Labels | None = None) -> Iterator[Entry]:
+def walk(source: Path, without: Collection[str] = (), labels: Labels | None = None) -> Iterator[WalkEntry]:
     """The root, then all below it: folders before what is in them, names in bytewise order; with their ``labels``.
 
     ``without`` names folders (paths below the root, ``boot/efi``) whose content belongs to another file system: they
@@ -101,8 +101,8 @@ def walk(source: Path, without: Collection[str] = (), labels: Labels | None = No
         folders += reversed(below)
 
 
-def _entry(name: bytes, path: bytes, status: os.stat_result, labels: Labels | None) -> Entry:
-    return Entry(name, path, status, labels.of(name, stat.S_IFMT(status.st_mode)) if labels else b"")
+def _entry(name: bytes, path: bytes, status: os.stat_result, labels: Labels | None) -> WalkEntry:
+    return WalkEntry(name, path, status, labels.of(name, stat.S_IFMT(status.st_mode)) if labels else b"")
 
 
 @dataclass(frozen=True)

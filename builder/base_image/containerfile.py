@@ -34,7 +34,7 @@ class Instruction:
 
 
 @dataclass(frozen=True)
-class Image:
+class StageImage:
     """An image that is taken in: its name, and the ``--platform`` it is wanted for ("" for the build's own)."""
 
     name: str
@@ -49,11 +49,11 @@ class Containerfile:
     """
 
     text: str
-    images: tuple[Image, ...] = ()
+    images: tuple[StageImage, ...] = ()
     sources: tuple[str, ...] | None = ()
-    places: tuple[tuple[int, int, str, Image], ...] = field(default=(), repr=False)
+    places: tuple[tuple[int, int, str, StageImage], ...] = field(default=(), repr=False)
 
-    def pinned(self, names: Mapping[Image, str]) -> str:
+    def pinned(self, names: Mapping[StageImage, str]) -> str:
         """The text with other names for its images."""
         lines = self.text.splitlines()
         for first, last, word, image in self.places:
@@ -107,7 +107,7 @@ def read(text: str, arguments: Mapping[str, str], base: str = "") -> Containerfi
     """
     known: dict[str, str] = {}
     stages: list[str] = []
-    places: list[tuple[int, int, str, Image]] = []
+    places: list[tuple[int, int, str, StageImage]] = []
     found: list[Instruction] = list(instructions(text))
     froms = [each for each in found if each.name == "FROM"]
     if not froms:
@@ -123,13 +123,13 @@ def read(text: str, arguments: Mapping[str, str], base: str = "") -> Containerfi
             name = base if base and each is froms[0] else _filled(words[0], known)
             if name not in (SCRATCH, *stages):
                 platform = flags.get("platform", "")
-                places.append((each.first, each.last, words[0], Image(_sure(name, each), platform)))
+                places.append((each.first, each.last, words[0], StageImage(_sure(name, each), platform)))
             stages.append(words[2].lower() if len(words) > 2 and words[1].upper() == "AS" else str(len(stages)))
         else:
             for word in _taken(each):
                 name = _filled(word, known)
                 if name.lower() not in (*stages, SCRATCH) and not name.isdecimal():
-                    places.append((each.first, each.last, word, Image(_sure(name, each))))
+                    places.append((each.first, each.last, word, StageImage(_sure(name, each))))
     images = tuple(dict.fromkeys(image for *_, image in places))
     return Containerfile(text, images, _sources(found), tuple(places))
 

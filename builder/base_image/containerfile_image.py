@@ -9,7 +9,7 @@ from pathlib import Path
 
 from blockdev.core.errors import BuildError, UsageError
 from builder.base_image import engine_build, pull, reference
-from builder.base_image.containerfile import Image
+from builder.base_image.containerfile import StageImage
 from builder.base_image.fetch import Base, images_folder, keep, kept, recalled, remember
 from builder.base_image.recipe import KIND, Recipe, platform_of
 from builder.base_image.reference import Remote
@@ -78,7 +78,7 @@ def _registry(place: Remote) -> Registry:
     return Registry(place.host, insecure=is_loopback(place.host))
 
 
-def _take(folder: Path, recipe: Recipe, image: Image, arch: str, *, offline: bool) -> Taken:
+def _take(folder: Path, recipe: Recipe, image: StageImage, arch: str, *, offline: bool) -> Taken:
     place = reference.parse(image.name)
     if not isinstance(place, Remote) or place.host == OWN_IMAGES:
         raise UsageError(
@@ -99,7 +99,7 @@ def _take(folder: Path, recipe: Recipe, image: Image, arch: str, *, offline: boo
     return Taken(place, wanted, digest, manifest)
 
 
-def _epoch(taken: Mapping[Image, Taken]) -> int:
+def _epoch(taken: Mapping[StageImage, Taken]) -> int:
     """The time of what podman writes: that of the newest image it builds on, so that the same gives the same."""
     times = [pull.created(_registry(each.place), each.place, each.manifest) for each in taken.values()]
     return max(times, default=0)

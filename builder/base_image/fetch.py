@@ -18,7 +18,7 @@ from blockdev.core.digest import digest as short_digest
 from blockdev.core.errors import BuildError, UsageError
 from builder.base_image import flatten, pull, reference
 from builder.base_image import inspect as facts
-from builder.base_image.inspect import Facts
+from builder.base_image.inspect import BaseImageInfo
 from builder.base_image.reference import Remote
 from builder.destination import partial, sweep
 from builder.destination.space import CACHE_ELSEWHERE
@@ -47,7 +47,7 @@ class Base:
     digest: str
     archive: Path
     content: str
-    facts: Facts
+    facts: BaseImageInfo
 
     @property
     def pinned(self) -> str:
@@ -111,7 +111,7 @@ def kept(folder: Path, text: str, digest: str, arch: str) -> Base | None:
         content = (place / DIGEST).read_text(encoding="ascii")
     except FileNotFoundError:
         return None
-    return Base(text, digest.partition(":")[2], place / ARCHIVE, content, Facts.from_json(told))
+    return Base(text, digest.partition(":")[2], place / ARCHIVE, content, BaseImageInfo.from_json(told))
 
 
 def keep(folder: Path, text: str, image: ImageFile, arch: str) -> Base:
@@ -137,7 +137,7 @@ def keep(folder: Path, text: str, image: ImageFile, arch: str) -> Base:
     return found
 
 
-def _facts(image: ImageFile, tree: Tree, arch: str) -> Facts:
+def _facts(image: ImageFile, tree: Tree, arch: str) -> BaseImageInfo:
     contents = {
         path: entry.content.decode("utf-8", "replace")
         for path, entry in tree.entries.items()

@@ -12,7 +12,7 @@ from pathlib import Path
 from blockdev.core.errors import BuildError
 from builder.inspection.image import ImageFile
 from builder.inspection.layers import members
-from builder.inspection.tree import FILE, FOLDER, LINK, Entry, Tree
+from builder.inspection.tree import FILE, FOLDER, LINK, Tree, TreeEntry
 from stages.outputs.formats import tar_stream
 from stages.outputs.formats.tar_stream import Member, TarStream
 
@@ -42,7 +42,7 @@ def write(image: ImageFile, tree: Tree, target: Path) -> None:
 
 
 def _write_files(
-    image: ImageFile, entries: Mapping[str, Entry], sources: Mapping[tuple[int, int], list[str]], stream: TarStream
+    image: ImageFile, entries: Mapping[str, TreeEntry], sources: Mapping[tuple[int, int], list[str]], stream: TarStream
 ) -> None:
     for layer in image.layers:
         last = max((number for index, number in sources if index == layer.number), default=-1)
@@ -61,7 +61,7 @@ def _write_files(
                     stream.add(_member(other, entries[other], tar_stream.HARD_LINK, target=paths[0][1:]))
 
 
-def _member(path: str, entry: Entry, kind: bytes, *, size: int = 0, target: str = "") -> Member:
+def _member(path: str, entry: TreeEntry, kind: bytes, *, size: int = 0, target: str = "") -> Member:
     return Member(
         name=path[1:].encode("utf-8", "surrogateescape"),
         kind=kind,

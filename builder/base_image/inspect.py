@@ -36,7 +36,7 @@ RPM_ARCH = {"amd64": "x86_64", "arm64": "aarch64", "i386": "i686", "armhf": "arm
 
 
 @dataclass(frozen=True)
-class Facts:
+class BaseImageInfo:
     """What the image says of itself: ``distribution`` and ``release`` as diskimage-builder names them.
 
     ``manager`` is the element that installs its packages ("": none is known), ``repositories`` are lines of
@@ -55,7 +55,7 @@ class Facts:
         return {**asdict(self), "repositories": list(self.repositories)}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Facts:
+    def from_json(cls, data: Mapping[str, Any]) -> BaseImageInfo:
         """What :meth:`as_json` wrote."""
         return cls(**{**data, "repositories": tuple(data["repositories"])})
 
@@ -65,7 +65,7 @@ def wanted(path: str) -> bool:
     return path in OS_RELEASE or PLACES.match(path) is not None
 
 
-def told_by(files: Mapping[str, str], programs: frozenset[str], config: Mapping[str, Any], arch: str) -> Facts:
+def told_by(files: Mapping[str, str], programs: frozenset[str], config: Mapping[str, Any], arch: str) -> BaseImageInfo:
     """The facts: ``files`` has contents by path, ``programs`` the paths of all that lies in the folders of programs.
 
     ``config`` is the image configuration's part of the same name (OCI image specification, config.md).
@@ -77,7 +77,7 @@ def told_by(files: Mapping[str, str], programs: frozenset[str], config: Mapping[
     init = "systemd" if "/usr/lib/systemd/systemd" in programs or "systemctl" in names else _init(names)
     manager = next((element for program, element in MANAGERS.items() if program in names), "")
     lines = dict.fromkeys(_repositories(files, distribution, release, arch)) if manager else {}
-    return Facts(distribution, release, init, manager, tuple(lines), settings(config))
+    return BaseImageInfo(distribution, release, init, manager, tuple(lines), settings(config))
 
 
 def _os_release(text: str) -> dict[str, str]:

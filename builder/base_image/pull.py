@@ -15,7 +15,7 @@ from blockdev.core.errors import BuildError, UsageError
 from builder.base_image.reference import Remote
 from builder.inspection.blobs import Blob
 from builder.inspection.limits import LARGEST_DOCUMENT, MOST_LAYERS, VARIABLE, limit_of_user
-from builder.registry.client import PassingError, Registry, persistently
+from builder.registry.client import Registry, TransientError, with_retries
 from stages.outputs.formats.oci_image import platform
 
 INDEXES = (
@@ -92,7 +92,7 @@ def fetch(registry: Registry, image: Remote, manifest: bytes, layout: Path, on_n
         place = layout / blob.name
         if place.exists():
             continue
-        persistently(lambda blob=blob, place=place: _fetch(registry, image, blob, place), on_note)  # type: ignore[misc]
+        with_retries(lambda blob=blob, place=place: _fetch(registry, image, blob, place), on_note)  # type: ignore[misc]
     (blobs / _digest(manifest).removeprefix("sha256:")).write_bytes(manifest)
     media_type = parsed.get("mediaType", "application/vnd.oci.image.manifest.v1+json")
     entry = {"mediaType": media_type, "digest": _digest(manifest), "size": len(manifest)}
@@ -154,7 +154,7 @@ def _fetch(registry: Registry, image: Remote, blob: Blob, place: Path) -> None:
                 file.write(piece)
             file.flush()
             if came > blob.bytes or f"sha256:{found.hexdigest()}" != blob.digest:
-                raise PassingError(
+                raise TransientError(
                     f"a layer came otherwise than its digest says ({blob.digest[:19]}...)",
                     where=str(image),
                     hint="run it again; if it stays so, the registry is damaged",

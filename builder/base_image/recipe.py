@@ -17,7 +17,7 @@ from blockdev.core.errors import BuildError, UsageError
 from builder.base_image import build_context as context
 from builder.base_image import containerfile
 from builder.base_image.build_context import Context
-from builder.base_image.containerfile import BUILD_PLATFORM, Containerfile, Image
+from builder.base_image.containerfile import BUILD_PLATFORM, Containerfile, StageImage
 from builder.base_image.fetch import CONTAINERFILES
 from qemu.architecture import canonical, native
 
@@ -42,7 +42,7 @@ class Recipe:
     network: str
     runtime: str
 
-    def key(self, digests: Mapping[Image, str], arch: str) -> str:
+    def key(self, digests: Mapping[StageImage, str], arch: str) -> str:
         """What the result hangs on, its images being those of these digests."""
         told = {
             "format": FORMAT,
@@ -91,7 +91,7 @@ def read(path: Path, variables: Mapping[str, str]) -> Recipe:
     return Recipe(file, content, files, options, network, _runtime(variables.get(RUNTIME, "")))
 
 
-def platform_of(image: Image, arch: str) -> str:
+def platform_of(image: StageImage, arch: str) -> str:
     """The architecture (Debian's name) that an image of the Containerfile is wanted for."""
     if not image.platform or image.platform.endswith(("TARGETPLATFORM", "TARGETPLATFORM}")):
         return arch

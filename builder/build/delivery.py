@@ -24,7 +24,7 @@ from stages.protocol.request import DISK_TYPES
 
 if TYPE_CHECKING:
     from builder.build.client import BuildContainer
-    from builder.describe.documents import Describer
+    from builder.describe.documents import DocumentWriter
 
 
 TOLD = ("digest", "image", "bytes", "more")  # of an output's event
@@ -50,7 +50,7 @@ class Arrival:
         return self.event["key"], {name: self.event[name] for name in TOLD if name in self.event}
 
 
-class Arrivals:
+class OutputDelivery:
     """Fetches changed outputs to ``targets``, with the documents that go with them.
 
     None appears before the build has succeeded and all are whole; where it fails, what has arrived by then is removed.
@@ -58,7 +58,7 @@ class Arrivals:
     """
 
     def __init__(
-        self, container: BuildContainer, targets: Sequence[Path], describer: Describer, *, replace: bool = False
+        self, container: BuildContainer, targets: Sequence[Path], describer: DocumentWriter, *, replace: bool = False
     ) -> None:
         self._container = container
         self._targets = targets
@@ -175,7 +175,7 @@ class Arrivals:
         if options.get("closed", "yes") == "yes" and destination.close_tree(tree, arrival.target):
             self._container.note(f"{arrival.target} is for root alone (mode 0700; -o dir,closed=no leaves it open)")
 
-    def __enter__(self) -> Arrivals:
+    def __enter__(self) -> OutputDelivery:
         return self
 
     def __exit__(self, *_: object) -> None:

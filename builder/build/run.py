@@ -13,10 +13,10 @@ from blockdev.core.errors import BuildError
 from builder import destination
 from builder.build.boundary import REFUSED, Boundary, Offered, offered
 from builder.build.client import BuildContainer
-from builder.build.delivery import Arrivals
+from builder.build.delivery import OutputDelivery
 from builder.build.load import load_folder, load_image, loaded_name
 from builder.build.request_archive import request_archive
-from builder.build.source_paths import named
+from builder.build.source_paths import paths_for_user
 from builder.describe import documents
 from builder.destination import FILES
 from builder.progress.report import Log, Reporter, closing, failure
@@ -27,7 +27,7 @@ from stages.protocol.request import Output, Request
 from stages.redaction.redaction import Redaction
 
 if TYPE_CHECKING:
-    from builder.remote_cache.session import Exchange
+    from builder.remote_cache.session import CacheSession
 
 INTERRUPTED = 130
 
@@ -61,7 +61,7 @@ class BuildSession:
     error: Event | None = None
     on_output: Callable[[Event], None] = lambda _: None
     on_written: Callable[[Callable[[str], None]], None] = lambda send: send("[]")
-    exchange: Exchange | None = None  # the caches elsewhere, where there are any
+    exchange: CacheSession | None = None  # the caches elsewhere, where there are any
     redaction: Redaction = field(default_factory=Redaction)
     _boundary: Boundary | None = None
     _offered: Offered | None = None
@@ -80,7 +80,7 @@ class BuildSession:
         if self._of_locks(event, send):  # of no use to a person
             return
         if event["type"] == "error":
-            event = named(event, self.folders)
+            event = paths_for_user(event, self.folders)
         event = self.redaction.event(event)
         self.log.handle(event)
         self.reporter.handle(event)
@@ -203,10 +203,12 @@ def produce(
             container.note(sentence)
     if request.disk:
         request = dataclasses.replace(request, disk={**request.disk, "image": container.for_disks({}).digest()})
-    describer = documents.Describer(prepared, request.image, lambda: session.used or request.locking.locked or None)
+    describer = documents.DocumentWriter(
+        prepared, request.image, lambda: session.used or request.locking.locked or None
+    )
     beside: list[str] = []
     side_folder = prepared.side_folder or folder
-    with Arrivals(container, prepared.targets, describer, replace=prepared.replace) as arrivals:
+    with OutputDelivery(container, prepared.targets, describer, replace=prepared.replace) as arrivals:
         session.on_output = arrivals.begin
         session.on_written = arrivals.tell
         session.ask(

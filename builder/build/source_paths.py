@@ -10,7 +10,7 @@ from typing import Any
 _THERE = re.compile(r"/[^\s:]*?/request/elements/([^/\s:]+)")
 
 
-def named(event: Mapping[str, Any], folders: Mapping[str, Path]) -> dict[str, Any]:
+def paths_for_user(event: Mapping[str, Any], folders: Mapping[str, Path]) -> dict[str, Any]:
     """An ``error`` event with each element's folder in its texts as it is on this machine, by ``folders``."""
 
     def own(found: re.Match[str]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blockdev.core.atomic_file import write_file
-from builder.host_state.probe_results import alone, cache_folder
+from builder.host_state.probe_results import cache_folder, exclusive
 
 if TYPE_CHECKING:
     from builder.engines.protocol import Engine
@@ -38,7 +38,7 @@ def _read() -> dict[str, dict[str, float]]:
 
 def _change(change: Callable[[dict[str, dict[str, float]]], object]) -> None:
     """Change what is noted; where nothing can be written it stays."""
-    with contextlib.suppress(OSError), alone(_file()):
+    with contextlib.suppress(OSError), exclusive(_file()):
         data = _read()
         change(data)
         write_file(_file(), json.dumps(data, indent=1, sort_keys=True))

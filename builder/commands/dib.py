@@ -197,7 +197,7 @@ def diskimage_builder(files: tuple[Path, ...], *, dry_run: bool, stop_on_failure
     """
     from builder.commands.images_file import run_images
     from builder.fleet.outcome import BUILT
-    from builder.fleet.run import Runner, Way
+    from builder.fleet.run import Runner, RunOptions
     from builder.fleet.schedule import limits
     from builder.fleet.view import Prefixed
     from builder.frontends.images_file.load import dib_images, told
@@ -207,7 +207,7 @@ def diskimage_builder(files: tuple[Path, ...], *, dry_run: bool, stop_on_failure
         note(told(image))
     if dry_run:
         return
-    runner = Runner(Way(limits(jobs), keep_going=not stop_on_failure), Prefixed())
+    runner = Runner(RunOptions(limits(jobs), keep_going=not stop_on_failure), Prefixed())
     try:
         run_images(runner, found, ReportOptions())
     finally:

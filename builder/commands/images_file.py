@@ -112,7 +112,7 @@ def pushed_below(image: ImageBuild, place: str) -> ImageBuild:
 
 def build_images(options: BuildOptions) -> None:
     """Build the images of files; BuildError (status 1) where any failed, after the reports are written."""
-    from builder.fleet.run import Runner, Way
+    from builder.fleet.run import Runner, RunOptions
     from builder.fleet.schedule import limits
     from builder.fleet.view import view_of
 
@@ -121,7 +121,7 @@ def build_images(options: BuildOptions) -> None:
     _make_build_images(planned, options)
     logs = options.shown.logs or _log_folder()
     logs.mkdir(parents=True, exist_ok=True)
-    way = Way(limits(options.jobs), options.engine, options.push, logs.absolute(), options.keep_going)
+    way = RunOptions(limits(options.jobs), options.engine, options.push, logs.absolute(), options.keep_going)
     runner = Runner(way, view_of(options.shown.progress, len(planned)))
     run_images(runner, [one.image for one in planned], options.shown)
 

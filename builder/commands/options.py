@@ -19,7 +19,7 @@ from builder.request.option_values import shell_command
 
 if TYPE_CHECKING:
     from builder.build.run import BuildSession
-    from builder.remote_cache.session import Exchange
+    from builder.remote_cache.session import CacheSession
     from builder.request.options import BuildOptions
     from builder.request.prepared_build import PreparedBuild
 
@@ -93,12 +93,12 @@ file_options = table_options([BY_NAME["files"]])
 # -- what they come to ----------------------------------------------------------------------------------------------
 
 
-def exchange_of(options: BuildOptions) -> Exchange | None:
+def exchange_of(options: BuildOptions) -> CacheSession | None:
     """The caches that the options name; UsageError for what cannot be."""
     if not options.cache_from and not options.cache_to:
         return None
     from builder.remote_cache.open import open_caches
-    from builder.remote_cache.session import Exchange
+    from builder.remote_cache.session import CacheSession
     from builder.remote_cache.spec import parse_all
 
     reading, writing = parse_all(options.cache_from, writing=False), parse_all(options.cache_to, writing=True)
@@ -108,7 +108,7 @@ def exchange_of(options: BuildOptions) -> Exchange | None:
                 note(f"--offline: the cache {spec.name} is not asked")
         reading = tuple(spec for spec in reading if spec.kind == "dir")
         writing = tuple(spec for spec in writing if spec.kind == "dir")
-    return Exchange(*open_caches(reading, writing, note), note)
+    return CacheSession(*open_caches(reading, writing, note), note)
 
 
 def set_store(options: BuildOptions) -> None:
@@ -123,7 +123,7 @@ def open_session(prepared: PreparedBuild | None, options: BuildOptions, *, quiet
     from builder.build.client import BuildContainer
     from builder.build.run import BuildSession
     from builder.build_image.ensure import purpose_of
-    from builder.progress.event_channel import tell, told
+    from builder.progress.event_channel import forward_events, tell
     from builder.progress.report import Log, Plain, reporter
     from builder.request import limits
     from qemu.architecture import native, runs
@@ -136,7 +136,7 @@ def open_session(prepared: PreparedBuild | None, options: BuildOptions, *, quiet
     container = BuildContainer(engine, purpose, note, options.engine.debug)
     log = Log.open(options.shown.log, prepared.request.name if prepared else "cache")
     tell(type="log-file", path=str(log.path))
-    shown = Plain(out=sys.stderr, github=False) if quiet else told(reporter(options.shown.progress))
+    shown = Plain(out=sys.stderr, github=False) if quiet else forward_events(reporter(options.shown.progress))
     beside = prepared.locks.locked.parent if prepared and prepared.locks.locked else Path()
     if prepared is None:
         return BuildSession(container, shown, log, shell_command(options), beside)

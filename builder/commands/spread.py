@@ -101,7 +101,7 @@ def k8s(*, output: Path | None, insecure: bool, **options: Any) -> None:
         raise UsageError("--push is one place for many images", hint="--push HOST/NAME/, with a / at the end")
     planned = _planned(options)
     names = ("image", "set_name", "namespace", "push", "claim", "store", "secret", "disk", "cache")
-    wanted = kubernetes.Wanted(
+    wanted = kubernetes.KubernetesOptions(
         files=options["files"],
         options=("--insecure",) if insecure else (),
         **{name: options[name] for name in names},

@@ -60,7 +60,7 @@ def asked(request: Request, output: Output) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Describer:
+class DocumentWriter:
     """Describes the outputs of one request; ``lock`` tells what the build used, where that is known."""
 
     prepared: PreparedBuild

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from blockdev.core.atomic_file import write_file
-from builder.host_state.probe_results import alone, cache_folder
+from builder.host_state.probe_results import cache_folder, exclusive
 
 
 def fingerprint(path: Path) -> str:
@@ -102,7 +102,7 @@ class Memory:
     def _change(self, records: Mapping[Path, Mapping[str, Any]], *, keep: bool) -> None:
         if not records:
             return
-        with alone(self.file):
+        with exclusive(self.file):
             before = self._read()
             data = {path: record for path, record in before.items() if keep or os.path.lexists(path)}
             for path, record in records.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from blockdev.configuration.sizes import shown
-from blockdev.inspect.model import Content, Inspection, Partition, Place
+from blockdev.inspect.model import Content, Inspection, Partition, Region
 from builder.disk_view.layout import bar
 from builder.progress.report import table
 
@@ -60,7 +60,7 @@ def _bar(found: Inspection, width: int) -> str:
     return bar(fitting(cells(found.places, found.size), width), found.size, width)
 
 
-def cells(places: Sequence[Place], size: int) -> list[tuple[str, int]]:
+def cells(places: Sequence[Region], size: int) -> list[tuple[str, int]]:
     """Name and length (bytes) of each part of a disk in its order, free space with an empty name; no part overlaps."""
     made: list[tuple[str, int]] = []
     at = 0
@@ -108,7 +108,7 @@ def _measures(one: Partition) -> tuple[str, str]:
     return str(one.start), shown(one.length)
 
 
-def _below(head: tuple[str, ...], place: Place) -> list[tuple[str, ...]]:
+def _below(head: tuple[str, ...], place: Region) -> list[tuple[str, ...]]:
     """The row of a place, and those of the volumes on it."""
     group = place.group
     holds = f"LVM group {group.name}" if group else holding(place.content)

@@ -17,7 +17,7 @@ FIRST_WITH_OWN_BINFMT = (6, 7)
 
 
 @dataclass(frozen=True)
-class Facts:
+class HostFacts:
     """What diagnoses hang on; ``kernel`` is (major, minor)."""
 
     user: str = "user"
@@ -46,7 +46,7 @@ def _number(path: str, default: int) -> int:
         return default
 
 
-def gather() -> Facts:
+def gather() -> HostFacts:
     """The facts of this machine and user."""
     try:
         user = pwd.getpwuid(os.getuid()).pw_name
@@ -54,7 +54,7 @@ def gather() -> Facts:
         user = str(os.getuid())
     names = (user, str(os.getuid()))
     major, minor = (int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
-    return Facts(
+    return HostFacts(
         user=user,
         uid=os.getuid(),
         kernel=(major, minor),
@@ -71,7 +71,7 @@ def gather() -> Facts:
     )
 
 
-def _by_facts(text: str, facts: Facts) -> Diagnosis | None:
+def _by_facts(text: str, facts: HostFacts) -> Diagnosis | None:
     """A permission was refused: which of the machine's settings does it?"""
     if not re.search(
         r"permission|not permitted|newuidmap|unshare|userns|user namespace|subuid|no range", text, re.IGNORECASE
@@ -97,7 +97,7 @@ def _by_facts(text: str, facts: Facts) -> Diagnosis | None:
 
 
 # The first pattern that is found in the text (no case) speaks.
-KNOWN: tuple[tuple[str, Callable[[Facts], Diagnosis]], ...] = (
+KNOWN: tuple[tuple[str, Callable[[HostFacts], Diagnosis]], ...] = (
     (
         r"podman: not found|podman is not there|no such file.*'podman'",
         lambda _: Diagnosis("podman is not installed", "sudo apt-get install podman uidmap"),
@@ -186,7 +186,7 @@ KNOWN: tuple[tuple[str, Callable[[Facts], Diagnosis]], ...] = (
 )
 
 
-def diagnose(text: str, facts: Facts) -> Diagnosis:
+def diagnose(text: str, facts: HostFacts) -> Diagnosis:
     """What the error text means on a machine with these facts."""
     for pattern, say in KNOWN:
         if re.search(pattern, text, re.IGNORECASE | re.DOTALL):

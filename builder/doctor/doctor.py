@@ -13,7 +13,7 @@ from blockdev.core.errors import BuildError
 from builder import engines
 from builder.build_image import ensure
 from builder.doctor import trial_build
-from builder.doctor.diagnosis import Diagnosis, Facts, diagnose, gather
+from builder.doctor.diagnosis import Diagnosis, HostFacts, diagnose, gather
 from builder.engines.protocol import Container, Engine, Send
 from builder.host_state import probe_results
 from qemu.accelerator import choose
@@ -62,7 +62,7 @@ class Report:
     notes: tuple[Check, ...] = ()
 
 
-def _failed(name: str, text: str, facts: Facts, *, needed: bool = True) -> Check:
+def _failed(name: str, text: str, facts: HostFacts, *, needed: bool = True) -> Check:
     found: Diagnosis = diagnose(text, facts)
     return Check(name, False, text, needed, found.explanation, found.command)
 
@@ -71,7 +71,7 @@ def _said(error: BuildError) -> str:
     return getattr(error, "text", "") or error.what
 
 
-def _examine(engine: Engine, image: str, facts: Facts, leftover: str) -> list[Check]:
+def _examine(engine: Engine, image: str, facts: HostFacts, leftover: str) -> list[Check]:
     """Run the examination inside a build container; it removes the folder ``leftover`` of the store first."""
     code = importlib.resources.files("builder.doctor").joinpath("container_checks.py").read_text()
     try:
@@ -102,7 +102,7 @@ def _examine(engine: Engine, image: str, facts: Facts, leftover: str) -> list[Ch
     return checks
 
 
-def examine(name: str, facts: Facts) -> EngineReport:
+def examine(name: str, facts: HostFacts) -> EngineReport:
     """Try one engine; what was remembered of it is forgotten first."""
     probe_results.forget(name)
     probe_results.forget(engines.AUTO)

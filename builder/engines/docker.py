@@ -29,17 +29,17 @@ BUILD_USER = f"{FIRST}:{FIRST}"  # the user `build` of containerfiles/debian.set
 
 
 @dataclass(frozen=True)
-class Found:
+class ProbeResult:
     """What a probe found: whether the container's root may do the work itself, and options that this docker knows."""
 
     direct: bool = False
     rights: tuple[str, ...] = RIGHTS
 
 
-def choices() -> tuple[Found, ...]:
+def choices() -> tuple[ProbeResult, ...]:
     """What to try, in order: a root that turns out to be the host's own is refused by the trial itself."""
     known = tuple(right for right in RIGHTS if "apparmor" not in right)
-    return (Found(False, RIGHTS), Found(True, RIGHTS), Found(False, known), Found(True, known))
+    return (ProbeResult(False, RIGHTS), ProbeResult(True, RIGHTS), ProbeResult(False, known), ProbeResult(True, known))
 
 
 class Docker(CommandLineEngine):
@@ -49,7 +49,7 @@ class Docker(CommandLineEngine):
 
     def __init__(self) -> None:
         super().__init__(("docker",))
-        self.found = Found()
+        self.found = ProbeResult()
 
     def options(self, container: Container) -> list[str]:
         """See CommandLineEngine."""
@@ -78,7 +78,7 @@ class Docker(CommandLineEngine):
             raise EngineError(self.name, "docker is not there", "docker: not found", hint=hint)
         known = probe_results.recall(self.name, self._stamp())
         if known is not None:
-            self.found = Found(known["direct"], tuple(known["rights"]))
+            self.found = ProbeResult(known["direct"], tuple(known["rights"]))
             return
         check_architecture(
             self.name, self.ask(["version", "--format", "{{.Server.Arch}}"], "talk to the daemon").strip()

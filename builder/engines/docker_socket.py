@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder.engines import leftovers
 from builder.engines.protocol import STORE, EngineError, ImageMissing, store_volume
-from builder.engines.socket_engine import LABELS, SocketEngine, Wanted, first_socket
+from builder.engines.socket_engine import LABELS, ContainerSpec, SocketEngine, first_socket
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -128,7 +128,7 @@ class DockerSocket(SocketEngine):
         with self._api("remove the store") as api, contextlib.suppress(NotFound):
             api.remove_volume(store_volume())
 
-    def create(self, wanted: Wanted) -> str:
+    def create(self, wanted: ContainerSpec) -> str:
         """See SocketEngine."""
         from docker.errors import ImageNotFound
         from docker.types import Ulimit

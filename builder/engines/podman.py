@@ -45,7 +45,7 @@ def steps(containerfile: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Found:
+class ProbeResult:
     """What a probe found: options before the command, options of ``run``, and whether podman runs as root."""
 
     general: tuple[str, ...] = ()
@@ -113,9 +113,9 @@ class Podman(CommandLineEngine):
     def __init__(self) -> None:
         self.address = podman_address()
         super().__init__(("podman", *podman_options()))
-        self.found = Found(root=os.getuid() == 0)
+        self.found = ProbeResult(root=os.getuid() == 0)
 
-    def use(self, found: Found) -> None:
+    def use(self, found: ProbeResult) -> None:
         """Take what a probe found."""
         self.found = found
         self.client = (*self.plain, *found.general)
@@ -172,7 +172,7 @@ class Podman(CommandLineEngine):
             raise EngineError(self.name, "podman is not there", "podman: not found", hint=hint)
         known = probe_results.recall(self.name, stamp())
         if known is not None:
-            self.use(Found(tuple(known["general"]), tuple(known["run"]), known["root"]))
+            self.use(ProbeResult(tuple(known["general"]), tuple(known["run"]), known["root"]))
             return
         self._try_all()
         probe_results.remember(self.name, stamp(), asdict(self.found))
@@ -193,16 +193,16 @@ class Podman(CommandLineEngine):
         claim_state_folder()
         return [own_storage(), ()]
 
-    def _candidates(self) -> Iterator[Found]:
+    def _candidates(self) -> Iterator[ProbeResult]:
         info = self._info()
         check_architecture(self.name, info["host"]["arch"])
         root = not info["host"]["security"]["rootless"]
         present = [] if self.address else [found for name in ("crun", "runc") if (found := shutil.which(name))]
         for storage in self._storages(info):
             for ulimits in ((), tuple(f"--ulimit={name}={soft}:{hard}" for name, soft, hard in limits())):
-                yield Found(storage, ulimits, root)
+                yield ProbeResult(storage, ulimits, root)
                 for runtime in present:
-                    yield Found((*storage, "--runtime", runtime), ulimits, root)
+                    yield ProbeResult((*storage, "--runtime", runtime), ulimits, root)
 
     def _try_all(self) -> None:
         said: list[str] = []

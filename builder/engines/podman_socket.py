@@ -13,7 +13,7 @@ from builder.engines import leftovers
 from builder.engines.command_engine import NO_IMAGE
 from builder.engines.docker import BUILD_USER
 from builder.engines.protocol import STORE, EngineError, ImageMissing, store_volume
-from builder.engines.socket_engine import LABELS, SocketEngine, Wanted, first_socket
+from builder.engines.socket_engine import LABELS, ContainerSpec, SocketEngine, first_socket
 from builder.engines.subordinate_ids import FIRST
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class PodmanSocket(SocketEngine):
             if client.volumes.exists(store_volume()):
                 client.volumes.remove(store_volume())
 
-    def create(self, wanted: Wanted) -> str:
+    def create(self, wanted: ContainerSpec) -> str:
         """See SocketEngine."""
         from podman.errors import APIError, ImageNotFound
 

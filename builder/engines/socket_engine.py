@@ -24,18 +24,18 @@ LABELS = {f"{PREFIX}build": "1"}
 
 
 @dataclass(frozen=True)
-class Found:
+class ProbeResult:
     """What a probe found: may the container's root do the work itself; must limits be said outright."""
 
     direct: bool = False
     limited: bool = False
 
 
-CHOICES = (Found(), Found(direct=True), Found(limited=True), Found(direct=True, limited=True))
+CHOICES = (ProbeResult(), ProbeResult(direct=True), ProbeResult(limited=True), ProbeResult(direct=True, limited=True))
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ContainerSpec:
     """A container to create, in words that both SDKs have."""
 
     name: str
@@ -57,7 +57,7 @@ class SocketEngine(ABC):
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.found = Found()
+        self.found = ProbeResult()
 
     # -- what subclasses translate; each raises EngineError ----------------------------------------------------------
 
@@ -98,7 +98,7 @@ class SocketEngine(ABC):
         """See Engine."""
 
     @abstractmethod
-    def create(self, wanted: Wanted) -> str:
+    def create(self, wanted: ContainerSpec) -> str:
         """Create a container and return its id; raises ImageMissing."""
 
     @abstractmethod
@@ -135,12 +135,12 @@ class SocketEngine(ABC):
 
     # -- containers --------------------------------------------------------------------------------------------------
 
-    def _wanted(self, container: Container, *, terminal: bool = False) -> Wanted:
+    def _wanted(self, container: Container, *, terminal: bool = False) -> ContainerSpec:
         direct = self.found.direct
         plain = (
             direct or container.image == probe_container.IMAGE
         )  # the trial image has no Python to enter a namespace with
-        return Wanted(
+        return ContainerSpec(
             container_name(),
             container.image,
             container.argv if plain else enter(container.argv),
@@ -153,7 +153,7 @@ class SocketEngine(ABC):
         )
 
     @contextlib.contextmanager
-    def _container(self, wanted: Wanted) -> Iterator[str]:
+    def _container(self, wanted: ContainerSpec) -> Iterator[str]:
         """A created container, gone afterwards whatever happens to us, but for kill -9: the next one removes those.
 
         Those of clients whose notes are gone with them, as a job's in a container of its own, some time later.
@@ -183,7 +183,7 @@ class SocketEngine(ABC):
         status, _ = self._run(self._wanted(container), process.framed(request), on_line)
         return status
 
-    def _run(self, wanted: Wanted, first: bytes, on_line: OnLine) -> tuple[int, str]:
+    def _run(self, wanted: ContainerSpec, first: bytes, on_line: OnLine) -> tuple[int, str]:
         with (
             self._container(wanted) as identity,
             socket_attach.attach(self.address, self.attach_path(identity)) as connection,
@@ -258,7 +258,7 @@ class SocketEngine(ABC):
         """See Engine."""
         known = probe_results.recall(self.name, self._stamp())
         if known is not None:
-            self.found = Found(**known)
+            self.found = ProbeResult(**known)
             return
         check_socket(self.name, self.address)
         self.alive()

@@ -35,7 +35,7 @@ _COPY = f'cp {FILES}/*.yaml {WORK}/ && cd {WORK} && exec dib-ctr "$@"'
 
 
 @dataclass(frozen=True)
-class Wanted:
+class KubernetesOptions:
     """What is asked of the manifests: the container image of dib-ctr, where results go, and what pods get.
 
     ``push`` is the HOST/NAME/ below which images are pushed, ``claim`` and ``store`` name volume claims (for outputs,
@@ -56,7 +56,7 @@ class Wanted:
     options: tuple[str, ...] = ()
 
 
-def manifests(planned: Sequence[PlannedBuild], wanted: Wanted) -> dict[str, Manifest]:
+def manifests(planned: Sequence[PlannedBuild], wanted: KubernetesOptions) -> dict[str, Manifest]:
     """The objects by the names of their files: a ConfigMap with the images files and own elements, a Job an image."""
     found = {"config.yaml": _config(planned, wanted)}
     for one in planned:
@@ -87,11 +87,11 @@ def label(text: str) -> str:
     return plain
 
 
-def _labels(wanted: Wanted, **more: str) -> dict[str, str]:
+def _labels(wanted: KubernetesOptions, **more: str) -> dict[str, str]:
     return {"app.kubernetes.io/name": APP, "app.kubernetes.io/part-of": label(wanted.set_name), **more}
 
 
-def _metadata(name: str, wanted: Wanted, **labels: str) -> Manifest:
+def _metadata(name: str, wanted: KubernetesOptions, **labels: str) -> Manifest:
     found: Manifest = {"name": name}
     if wanted.namespace:
         found["namespace"] = wanted.namespace
@@ -101,7 +101,7 @@ def _metadata(name: str, wanted: Wanted, **labels: str) -> Manifest:
 # -- files -----------------------------------------------------------------------------------------
 
 
-def _config(planned: Sequence[PlannedBuild], wanted: Wanted) -> Manifest:
+def _config(planned: Sequence[PlannedBuild], wanted: KubernetesOptions) -> Manifest:
     data = {}
     for file in wanted.files:
         if file.name in data:
@@ -127,7 +127,7 @@ def _config(planned: Sequence[PlannedBuild], wanted: Wanted) -> Manifest:
     return found
 
 
-def _archive(planned: Sequence[PlannedBuild], wanted: Wanted) -> bytes:
+def _archive(planned: Sequence[PlannedBuild], wanted: KubernetesOptions) -> bytes:
     """The folders and files that images name beside their file, as a tar whose bytes hang on these alone."""
     folder = wanted.files[0].parent.absolute()
     inputs = sorted({path for one in planned for path in one.image.inputs})
@@ -157,7 +157,7 @@ def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 # -- jobs ------------------------------------------------------------------------------------------
 
 
-def _job(one: PlannedBuild, wanted: Wanted, config: Manifest) -> Manifest:
+def _job(one: PlannedBuild, wanted: KubernetesOptions, config: Manifest) -> Manifest:
     image = one.image
     if not (image.push or wanted.push or wanted.claim):
         raise UsageError(
@@ -187,7 +187,7 @@ def _digest(config: Manifest) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _volumes(wanted: Wanted, config: Manifest) -> list[tuple[Manifest, str]]:
+def _volumes(wanted: KubernetesOptions, config: Manifest) -> list[tuple[Manifest, str]]:
     """The pod's volumes, each with the place where it is mounted."""
     claimed = {STORE: wanted.store, OUT: wanted.claim}
     found: list[tuple[Manifest, str]] = [
@@ -203,7 +203,7 @@ def _volumes(wanted: Wanted, config: Manifest) -> list[tuple[Manifest, str]]:
     return found
 
 
-def _pod(one: PlannedBuild, wanted: Wanted, config: Manifest) -> Manifest:
+def _pod(one: PlannedBuild, wanted: KubernetesOptions, config: Manifest) -> Manifest:
     volumes = _volumes(wanted, config)
     return {
         "restartPolicy": "Never",
@@ -239,14 +239,14 @@ def _node(one: PlannedBuild) -> str:
     return runner_arch([request.request.arch for request in one.requests], RUNNERS)
 
 
-def _environment(wanted: Wanted) -> list[Manifest]:
+def _environment(wanted: KubernetesOptions) -> list[Manifest]:
     found = {"DIB_CTR_STORE": STORE, "XDG_CACHE_HOME": CACHE, "HOME": WORK, "CI": "true"}
     if wanted.secret:
         found |= {"REGISTRY_AUTH_FILE": f"{AUTH}/config.json", "DOCKER_CONFIG": AUTH}
     return [{"name": name, "value": value} for name, value in found.items()]
 
 
-def _arguments(image: ImageBuild, wanted: Wanted) -> list[str]:
+def _arguments(image: ImageBuild, wanted: KubernetesOptions) -> list[str]:
     words = ["build", *(word for file in wanted.files for word in ("-f", file.name))]
     words += ["--engine", "host", "--dest", OUT, "--logs", f"{OUT}/logs" if wanted.claim else f"{CACHE}/logs"]
     words += ["--push", wanted.push] if wanted.push else []
@@ -256,7 +256,7 @@ def _arguments(image: ImageBuild, wanted: Wanted) -> list[str]:
     return [*words, *wanted.options, "--", image.name]
 
 
-def _resources(image: ImageBuild, wanted: Wanted) -> Manifest:
+def _resources(image: ImageBuild, wanted: KubernetesOptions) -> Manifest:
     requests = {"cpu": str(image.needs.cpus), "memory": f"{image.needs.memory}Mi"}
     if not wanted.store:
         requests["ephemeral-storage"] = wanted.disk

@@ -48,7 +48,7 @@ class View(Protocol):
 
 
 @dataclass(frozen=True)
-class Way:
+class RunOptions:
     """How to build: where builds run, how they push, the folder for logs (None: the usual), what failures do."""
 
     limits: Limits
@@ -58,7 +58,7 @@ class Way:
     keep_going: bool = False
 
 
-def command_of(image: ImageBuild, way: Way, attempt: int) -> list[str]:
+def command_of(image: ImageBuild, way: RunOptions, attempt: int) -> list[str]:
     """The whole command line of an image's build."""
     command = [sys.executable, "-P", "-m", "builder.cli", image.command]
     if image.command != "build":
@@ -89,7 +89,7 @@ _Message = tuple[str, str, object]  # kind, the image's name, and an event, a li
 class Runner:
     """Runs the builds of one request; :meth:`run` returns what became of each, in the order of the images."""
 
-    way: Way
+    way: RunOptions
     view: View
     clock: Callable[[], float] = time.monotonic
     outcomes: dict[str, Outcome] = field(default_factory=dict)  # by name, also after an interrupt

@@ -37,7 +37,7 @@ def _file() -> Path:
 
 
 @contextlib.contextmanager
-def alone(file: Path) -> Iterator[None]:
+def exclusive(file: Path) -> Iterator[None]:
     """While ``file`` is read and written anew nobody else does: what two builds remember at once is kept of both.
 
     Raises OSError where nothing can be written beside it.
@@ -78,13 +78,13 @@ def recall(name: str, valid: str) -> Any | None:
 
 def remember(name: str, valid: str, data: Any) -> None:
     """Keep ``data`` (JSON) under ``name``; where nothing can be written the next run finds out again."""
-    with contextlib.suppress(OSError), alone(_file()):
+    with contextlib.suppress(OSError), exclusive(_file()):
         _store({**_load(), name: {"stamp": valid, "data": data}})
 
 
 def forget(name: str) -> None:
     """Keep nothing under ``name`` any more."""
-    with contextlib.suppress(OSError), alone(_file()):
+    with contextlib.suppress(OSError), exclusive(_file()):
         kept = _load()
         if kept.pop(name, None) is not None:
             _store(kept)

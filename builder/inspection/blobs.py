@@ -46,7 +46,7 @@ class Blob:
         return cls(f"blobs/{algorithm}/{value}", digest, int(descriptor["size"]))
 
 
-class Place(Protocol):
+class BlobSource(Protocol):
     """Where the files of an image lie."""
 
     @property
@@ -63,7 +63,7 @@ class Place(Protocol):
         """What is in it, piece by piece; BuildError where it is missing or cannot be read."""
 
 
-def missing(place: Place, name: str) -> BuildError:
+def missing(place: BlobSource, name: str) -> BuildError:
     """The error for a file that the image names and does not have."""
     return BuildError(f"{name} is missing from the image", where=str(place.path), hint=AGAIN)
 
@@ -174,7 +174,7 @@ def _no_archive(path: Path, *, begun: bool) -> BuildError:
     return UsageError(f"{what}: it is neither a folder nor an archive", hint=KINDS)
 
 
-def verified(place: Place, blob: Blob) -> Iterator[bytes]:
+def verified(place: BlobSource, blob: Blob) -> Iterator[bytes]:
     """The pieces of a blob; BuildError at the end of one that is not what its digest says, or has other bytes."""
     length = place.length(blob.name)
     if blob.bytes >= 0 and length != blob.bytes:
@@ -192,12 +192,12 @@ def verified(place: Place, blob: Blob) -> Iterator[bytes]:
         raise BuildError(what, where=str(place.path), hint=AGAIN)
 
 
-def document(place: Place, blob: Blob) -> dict[str, Any]:
+def document(place: BlobSource, blob: Blob) -> dict[str, Any]:
     """A JSON document of the image; BuildError for one that is damaged or no JSON object."""
     return json_object(place, blob.name, _whole(place, blob))
 
 
-def json_object(place: Place, name: str, data: bytes) -> dict[str, Any]:
+def json_object(place: BlobSource, name: str, data: bytes) -> dict[str, Any]:
     """The JSON object that ``data`` is."""
     found = parsed(place, name, data)
     if not isinstance(found, dict):
@@ -205,7 +205,7 @@ def json_object(place: Place, name: str, data: bytes) -> dict[str, Any]:
     return found
 
 
-def parsed(place: Place, name: str, data: bytes) -> Any:
+def parsed(place: BlobSource, name: str, data: bytes) -> Any:
     """The JSON document that ``data`` is."""
     try:
         return json.loads(data)
@@ -213,13 +213,13 @@ def parsed(place: Place, name: str, data: bytes) -> Any:
         raise BuildError(f"{name} is no JSON: {error}", where=str(place.path), hint=AGAIN) from error
 
 
-def _whole(place: Place, blob: Blob) -> bytes:
+def _whole(place: BlobSource, blob: Blob) -> bytes:
     if place.length(blob.name) > LARGEST_DOCUMENT:
         what = f"{blob.name} is too large for a document: {place.length(blob.name)} bytes"
         raise BuildError(what, where=str(place.path))
     return b"".join(verified(place, blob))
 
 
-def plain(place: Place, name: str) -> bytes:
+def plain(place: BlobSource, name: str) -> bytes:
     """A small file of the image that no digest vouches for, whole."""
     return _whole(place, Blob(name, ""))

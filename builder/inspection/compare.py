@@ -15,7 +15,7 @@ from builder.inspection.file_diff import SHOWN, first_spot
 from builder.inspection.image import ImageFile, open_image
 from builder.inspection.layer_diff import first_in_layer
 from builder.inspection.printable import printable
-from builder.inspection.tree import FILE, FOLDER, LINK, Entry, Tree
+from builder.inspection.tree import FILE, FOLDER, LINK, Tree, TreeEntry
 
 LIMIT = 100
 LARGEST = 256 << 20  # bytes of a file that are looked at for the place where it differs
@@ -131,7 +131,7 @@ def _trees(one: ImageFile, other: ImageFile) -> Iterator[Difference]:
 ENTRY_PARTS = ("where it leads", "mode", "owner", "time of change", "extended attributes")
 
 
-def _parts(entry: Entry) -> tuple[str, ...]:
+def _parts(entry: TreeEntry) -> tuple[str, ...]:
     xattrs = ", ".join(f"{name}={value!r}" for name, value in entry.xattrs.items())
     return (
         entry.target or NOTHING,
@@ -176,7 +176,7 @@ def _links(names: Mapping[str, tuple[str, ...]], path: str) -> str:
     return ", ".join(name for name in names.get(path, ()) if name != path) or NOTHING
 
 
-def _content(path: str, ours: tuple[ImageFile, Entry], theirs: tuple[ImageFile, Entry]) -> Difference:
+def _content(path: str, ours: tuple[ImageFile, TreeEntry], theirs: tuple[ImageFile, TreeEntry]) -> Difference:
     """Look for the place where two files differ, in copies of them in a temporary folder."""
     name = path.rpartition("/")[2]  # diffoscope goes by it
     with tempfile.TemporaryDirectory(prefix="dib-ctr-compare-") as folder:

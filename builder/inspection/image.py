@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from blockdev.core.errors import BuildError, UsageError
-from builder.inspection.blobs import AGAIN, KINDS, PIECE, Archive, Blob, Folder, Place, document, parsed, plain
+from builder.inspection.blobs import AGAIN, KINDS, PIECE, Archive, Blob, BlobSource, Folder, document, parsed, plain
 from builder.inspection.layers import Layer, Read, members
 from builder.inspection.limits import MOST_LAYERS, Budget, limit_of_user
 from builder.inspection.tree import Keep, Merging, Tree
@@ -51,7 +51,7 @@ class ImageFile:
     config: Json
     layers: tuple[Layer, ...]
     manifest: Json = field(repr=False)
-    place: Place = field(repr=False)
+    place: BlobSource = field(repr=False)
 
     def contents(self, *, hashes: bool = False, keep: Keep = lambda _: False) -> Contents:
         """Read every layer, check it and merge them; with the files' digests, and the contents of those to ``keep``.
@@ -93,7 +93,7 @@ def open_image(path: Path, platform: str = "") -> ImageFile:
     it is damaged.
     """
     if path.is_dir():
-        place: Place = Folder(path)
+        place: BlobSource = Folder(path)
     elif path.is_file():
         place = Archive.read(path)
     elif path.exists():
@@ -145,16 +145,16 @@ def _chosen(images: Sequence[ImageFile], path: Path, wanted: str) -> ImageFile:
 # -- layouts ----------------------------------------------------------------------------------------
 
 
-def _malformed(place: Place, name: str, error: Exception) -> BuildError:
+def _malformed(place: BlobSource, name: str, error: Exception) -> BuildError:
     return BuildError(f"{name} is malformed: {type(error).__name__}: {error}", where=str(place.path), hint=AGAIN)
 
 
-def _from_layout(place: Place, platform: str) -> ImageFile:
+def _from_layout(place: BlobSource, platform: str) -> ImageFile:
     index = parsed(place, "index.json", plain(place, "index.json"))
     return _chosen(list(_images(place, "index.json", index, 1)), place.path, platform)
 
 
-def _images(place: Place, name: str, index: Any, depth: int) -> Iterator[ImageFile]:
+def _images(place: BlobSource, name: str, index: Any, depth: int) -> Iterator[ImageFile]:
     """The images of an index and of those in it."""
     try:
         entries = [
@@ -180,7 +180,7 @@ def _is_image(manifest: Json) -> bool:
     return "subject" not in manifest and isinstance(config, dict) and config.get("mediaType", CONFIGS[0]) in CONFIGS
 
 
-def _image(place: Place, blob: Blob, manifest: Json) -> ImageFile:
+def _image(place: BlobSource, blob: Blob, manifest: Json) -> ImageFile:
     try:
         config = document(place, Blob.of(manifest["config"]))
         diff_ids, makers = _ids(config)
@@ -208,7 +208,7 @@ def _ids(config: Json) -> tuple[list[str], list[str]]:
 # -- docker's archives ---------------------------------------------------------------------------------
 
 
-def _from_docker(place: Place, platform: str) -> ImageFile:
+def _from_docker(place: BlobSource, platform: str) -> ImageFile:
     found = parsed(place, "manifest.json", plain(place, "manifest.json"))
     try:
         images = [
@@ -225,7 +225,7 @@ def _named(name: str) -> str:
     return f"sha256:{stem}" if len(stem) == 64 and not set(stem) - set("0123456789abcdef") else ""
 
 
-def _docker_image(place: Place, name: str, layers: Sequence[str]) -> ImageFile:
+def _docker_image(place: BlobSource, name: str, layers: Sequence[str]) -> ImageFile:
     data = document(place, Blob(name, _named(name)))
     diff_ids, makers = _ids(data)
     digest = _named(name) or "sha256:" + hashlib.sha256(plain(place, name)).hexdigest()

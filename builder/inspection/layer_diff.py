@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from builder.inspection.blobs import PIECE, Place
+from builder.inspection.blobs import PIECE, BlobSource
 from builder.inspection.layers import Layer, Member, members
 
-Side = tuple[Place, Layer]
+Side = tuple[BlobSource, Layer]
 Finding = tuple[str, str, str]  # what differs, and its two values
 FIELDS = ("mode", "uid", "gid", "mtime", "size", "linkname", "uname", "gname", "devmajor", "devminor", "pax_headers")
 

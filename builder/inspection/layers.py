@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import IO
 
 from blockdev.core.errors import BuildError
-from builder.inspection.blobs import AGAIN, Blob, Place, verified
+from builder.inspection.blobs import AGAIN, Blob, BlobSource, verified
 from builder.inspection.decompress import Forward, unpacked
 from builder.inspection.limits import Budget, limit_of_user
 from builder.inspection.strict_tar import Strict
@@ -70,7 +70,9 @@ class Member:
         }
 
 
-def members(place: Place, layer: Layer, read: Read | None = None, budget: Budget | None = None) -> Generator[Member]:
+def members(
+    place: BlobSource, layer: Layer, read: Read | None = None, budget: Budget | None = None
+) -> Generator[Member]:
     """The members of the layer; what was read is checked against the blob's digest and the layer's diff_id.
 
     Who stops early checks nothing. Raises BuildError for a layer that is missing, damaged, no tar archive, or larger

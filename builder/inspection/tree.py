@@ -39,7 +39,7 @@ _MOST_ID = (1 << 32) - 1
 
 
 @dataclass(frozen=True)
-class Entry:
+class TreeEntry:
     """One thing in a tree.
 
     ``mode`` is the permission bits, ``mtime`` nanoseconds since 1970, ``length`` the bytes of a plain file, ``target``
@@ -72,7 +72,7 @@ class Entry:
 class _Node:
     """A place in the tree while it is made; ``layer`` is the last one that had something here."""
 
-    entry: Entry
+    entry: TreeEntry
     layer: int
     children: dict[str, _Node] = field(default_factory=dict)
 
@@ -83,7 +83,7 @@ Keep = Callable[[str], bool]
 class Tree:
     """A merged tree: entries by their path, which begins with ``/``."""
 
-    def __init__(self, entries: Mapping[str, Entry]) -> None:
+    def __init__(self, entries: Mapping[str, TreeEntry]) -> None:
         """``entries`` in the order of their paths, the root first."""
         self.entries = entries
         self._folders: dict[str, str] = {}
@@ -127,7 +127,7 @@ class Tree:
             pending.extend(entry.target.split("/")[::-1])
         return at
 
-    def files(self) -> Iterator[tuple[str, Entry]]:
+    def files(self) -> Iterator[tuple[str, TreeEntry]]:
         """Everything but folders, by path; of hard links the first has the bytes and the others none."""
         seen: set[tuple[int, int]] = set()
         for path, entry in self.entries.items():
@@ -142,7 +142,7 @@ class Merging:
 
     def __init__(self, *, hashes: bool = False, keep: Keep = lambda _: False) -> None:
         """``hashes`` asks for the digest of every file, ``keep`` for the content of those whose path it takes."""
-        self._root = _Node(Entry(FOLDER, 0o755, 0, 0, 0, implied=True), -1)
+        self._root = _Node(TreeEntry(FOLDER, 0o755, 0, 0, 0, implied=True), -1)
         self._hashes = hashes
         self._keep = keep
         self._layer = -1
@@ -169,7 +169,7 @@ class Merging:
 
     def tree(self) -> Tree:
         """What it is now."""
-        found: list[tuple[str, Entry]] = []
+        found: list[tuple[str, TreeEntry]] = []
         pending = [("/", self._root)]
         while pending:
             path, node = pending.pop()
@@ -201,7 +201,7 @@ class Merging:
             if node is None or node.entry.kind != FOLDER:
                 if not make:
                     return None
-                node = _Node(Entry(FOLDER, 0o755, 0, 0, 0, layer=self._layer, member=-1, implied=True), self._layer)
+                node = _Node(TreeEntry(FOLDER, 0o755, 0, 0, 0, layer=self._layer, member=-1, implied=True), self._layer)
                 trail[-1].children[name] = node
             trail.append(node)
         return trail[-1]
@@ -246,7 +246,7 @@ class Merging:
         children = old.children if old and entry.kind == FOLDER else {}
         parent.children[name] = _Node(entry, self._layer, children)
 
-    def _linked(self, path: str, target: str) -> Entry:
+    def _linked(self, path: str, target: str) -> TreeEntry:
         """The file that a hard link shares with another name."""
         folder, name = posixpath.split(posixpath.normpath("/" + target.lstrip("/")))
         parent = self._walk(folder, make=False)
@@ -256,7 +256,7 @@ class Merging:
             raise BuildError(what, where=f"layer {self._layer + 1}")
         return node.entry
 
-    def _entry(self, path: str, member: Member, number: int) -> Entry:
+    def _entry(self, path: str, member: Member, number: int) -> TreeEntry:
         info = member.info
         kind = KINDS.get(info.type)
         if kind is None:
@@ -266,7 +266,7 @@ class Merging:
         if not (0 <= info.uid < _MOST_ID and 0 <= info.gid < _MOST_ID):
             raise BuildError(f"{path} belongs to {info.uid}:{info.gid}", where=f"layer {self._layer + 1}")
         sha256, content = self._content(path, member) if kind == FILE else ("", None)
-        return Entry(
+        return TreeEntry(
             kind=kind,
             mode=stat.S_IMODE(info.mode),
             uid=info.uid,

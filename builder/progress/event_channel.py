@@ -29,7 +29,7 @@ def tell(**event: Any) -> None:
 
 
 @dataclass
-class Telling:
+class EventForwarder:
     """A reporter that shows events as another one does, and tells them too."""
 
     shown: Reporter
@@ -48,6 +48,6 @@ class Telling:
         self.shown.close()
 
 
-def told(shown: Reporter) -> Reporter:
+def forward_events(shown: Reporter) -> Reporter:
     """The reporter itself, or one that tells too, where somebody listens."""
-    return Telling(shown) if os.environ.get(VARIABLE, "").isdecimal() else shown
+    return EventForwarder(shown) if os.environ.get(VARIABLE, "").isdecimal() else shown

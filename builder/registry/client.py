@@ -45,11 +45,11 @@ _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 Result = TypeVar("Result")
 
 
-class PassingError(BuildError):
+class TransientError(BuildError):
     """A failure that may be over when the same is tried again."""
 
 
-class LackingError(PassingError):
+class MissingBlobError(TransientError):
     """A manifest names what the registry has not: it was removed, or somebody else gives it the same at this moment.
 
     docker-registry writes its note of a blob anew when the blob comes again, and knows of none while it does.
@@ -60,14 +60,14 @@ PAUSES: tuple[float, ...] = (2, 4, 8)  # seconds
 LACKING = ("MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN")  # of the specification's "Error Codes"
 
 
-def persistently(
+def with_retries(
     work: Callable[[], Result], on_note: Callable[[str], None], pauses: Sequence[float] = PAUSES
 ) -> Result:
     """Do ``work``, again after each of the ``pauses`` where it fails with PassingError; says so with ``on_note``."""
     for seconds in pauses:
         try:
             return work()
-        except PassingError as error:
+        except TransientError as error:
             on_note(f"{error.what}: trying again in {seconds} s")
             pause(seconds)
     return work()
@@ -212,7 +212,7 @@ class Registry:
             yield from answer.iter_content(PIECE)
         except requests.RequestException as error:
             what = f"the registry {self.host} broke off: {_reason(error)}"
-            raise PassingError(what, where=self.host, hint="run it again") from error
+            raise TransientError(what, where=self.host, hint="run it again") from error
         finally:
             answer.close()
 
@@ -241,7 +241,7 @@ class Registry:
             answer = self._send("PUT", place._replace(query=query).geturl(), data=data, headers=headers)
         except requests.RequestException as error:
             what = f"the registry {self.host} broke off: {_reason(error)}"
-            raise PassingError(what, where=self.host, hint="run it again") from error
+            raise TransientError(what, where=self.host, hint="run it again") from error
         self._check(answer, name)
 
     def delete_manifest(self, name: str, digest: str) -> bool:
@@ -306,7 +306,7 @@ class Registry:
                 answer = self._send(method, url, **arguments)
         except requests.RequestException as error:
             what = f"the registry {self.host} does not answer: {_reason(error)}"
-            raise PassingError(what, where=self.host, hint="run it again") from error
+            raise TransientError(what, where=self.host, hint="run it again") from error
         if answer.status_code not in absent:
             self._check(answer, name)
         return answer
@@ -345,9 +345,9 @@ class Registry:
         if answer.status_code in (401, 403):
             hint = f"log in first: podman login {self.host}, or --authfile FILE"
             raise BuildError(f"the registry {self.host} refuses: {status}", where=place, hint=hint)
-        kind = PassingError if answer.status_code in (408, 429) or answer.status_code >= 500 else BuildError
+        kind = TransientError if answer.status_code in (408, 429) or answer.status_code >= 500 else BuildError
         if answer.request.method == "PUT" and any(f'"{code}"' in answer.text for code in LACKING):
-            kind = LackingError
+            kind = MissingBlobError
         hint = "run it again; its own log says more"
         raise kind(f"the registry {self.host} answers {status}: {answer.text[:200]}", where=place, hint=hint)
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from blockdev.core.errors import BuildError, UsageError
 from builder.registry import cosign as signing
-from builder.registry.client import INSECURE, PassingError, Registry, persistently
+from builder.registry.client import INSECURE, Registry, TransientError, with_retries
 from stages.outputs.formats import oci_layout
 
 _HOST = (
@@ -75,7 +75,7 @@ def check(
     """
     _skopeo()
     registry = Registry(reference.host, insecure, authfile)
-    persistently(lambda: registry.check_push(reference.name), on_note)
+    with_retries(lambda: registry.check_push(reference.name), on_note)
 
 
 def _skopeo() -> str:
@@ -98,7 +98,7 @@ class Transfer:
 
     def copy(self, source: Path, tag: str, target: str) -> None:
         """Copy one entry of a layout, again where the way there fails: blobs that have arrived are not sent again."""
-        persistently(lambda: self._copy(source, tag, target), self.on_note)
+        with_retries(lambda: self._copy(source, tag, target), self.on_note)
 
     def _copy(self, source: Path, tag: str, target: str) -> None:
         """Run skopeo once."""
@@ -112,12 +112,12 @@ class Transfer:
 
     def manifest(self, tag: str) -> bytes:
         """What the registry has under a tag; empty where it has nothing."""
-        return persistently(lambda: self.registry.manifest(self.reference.name, tag), self.on_note)
+        return with_retries(lambda: self.registry.manifest(self.reference.name, tag), self.on_note)
 
     def put_index(self, tag: str, index: bytes) -> None:
         """Put an index under a tag."""
         name = self.reference.name
-        persistently(lambda: self.registry.put_manifest(name, tag, index, oci_layout.INDEX_TYPE), self.on_note)
+        with_retries(lambda: self.registry.put_manifest(name, tag, index, oci_layout.INDEX_TYPE), self.on_note)
 
     def _explained(self, said: str, target: str) -> BuildError:
         """What skopeo said, for a person; PassingError where trying again may be of use."""
@@ -132,7 +132,7 @@ class Transfer:
         elif re.search(r"no such file|digest did not match", reason, re.IGNORECASE):
             hint = "the layout is damaged: build it again"
         else:
-            kind = PassingError
+            kind = TransientError
         return kind(f"the registry did not take the image: {reason}", where=target, hint=hint)
 
 
@@ -192,7 +192,7 @@ def _push_attached(transfer: Transfer, folder: Path, listing: Path, scratch: Pat
         name = entry["digest"].removeprefix("sha256:")
         transfer.copy(source, name, f"{transfer.reference.repository}@{entry['digest']}")
     name, digest = transfer.reference.name, f"sha256:{subject}"
-    if not persistently(lambda: transfer.registry.lists_referrers(name, digest), transfer.on_note):
+    if not with_retries(lambda: transfer.registry.lists_referrers(name, digest), transfer.on_note):
         tag = f"sha256-{subject}"
         known = transfer.manifest(tag)
         index = _joined(known, own, f"{transfer.reference.repository}:{tag}")

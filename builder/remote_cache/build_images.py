@@ -19,11 +19,11 @@ from typing import Any
 from blockdev.core.errors import BuildError
 from builder.build_image import ensure
 from builder.engines.protocol import Engine
-from builder.host_state.probe_results import alone, cache_folder
-from builder.remote_cache.download import Candidate, Fetching
+from builder.host_state.probe_results import cache_folder, exclusive
+from builder.remote_cache.download import Candidate, Download
 from builder.remote_cache.folder import scratch
-from builder.remote_cache.index import Entry, merged
-from builder.remote_cache.open import Asked, Cache, now
+from builder.remote_cache.index import IndexEntry, merged
+from builder.remote_cache.open import Cache, IndexFetch, now
 from builder.remote_cache.upload import add
 from stages.redaction.patterns import parts
 
@@ -53,7 +53,7 @@ class BuildImages:
     sources: Sequence[Cache]
     targets: Sequence[Cache]
     note: Callable[[str], None]
-    asked: Asked | None = None
+    asked: IndexFetch | None = None
     _used: dict[str, Engine] = field(default_factory=dict)
 
     def use(self, engine: Engine, reference: str) -> None:
@@ -76,7 +76,7 @@ class BuildImages:
 
     def _bring(self, engine: Engine, reference: str, candidates: Sequence[Candidate]) -> bool:
         entry = candidates[0].entry
-        fetching = Fetching([entry.blob], {entry.blob: candidates})
+        fetching = Download([entry.blob], {entry.blob: candidates})
         try:
             file = fetching.file(entry.blob)
             if file is None:
@@ -121,7 +121,7 @@ class BuildImages:
 
     def _send(self, cache: Cache, engine: Engine, reference: str) -> list[str]:
         """One image to one cache; builds that run side by side send it once."""
-        with alone(cache_folder() / "build-images"):
+        with exclusive(cache_folder() / "build-images"):
             there = [entry for entry in cache.entries() if entry.key == key_of(reference)]
             if cache.why:
                 return []
@@ -134,7 +134,7 @@ class BuildImages:
         return [f"cache: the build image sent to {cache.spec.name} ({entry.size / 1e6:.1f} MB)"]
 
 
-def _packed(engine: Engine, reference: str, folder: Path) -> tuple[Entry, Path]:
+def _packed(engine: Engine, reference: str, folder: Path) -> tuple[IndexEntry, Path]:
     archive, file = folder / "image.tar", folder / "image.tar.zst"
     engine.save_image(reference, archive)
     length = archive.stat().st_size
@@ -142,7 +142,7 @@ def _packed(engine: Engine, reference: str, folder: Path) -> tuple[Entry, Path]:
     with file.open("rb") as data:
         blob = f"sha256:{hashlib.file_digest(data, 'sha256').hexdigest()}"
     title = f"build-image/{reference.rpartition('/')[2].partition(':')[0]}"
-    made = Entry(key_of(reference), "", "", blob, file.stat().st_size, length, (PART,), title, now())
+    made = IndexEntry(key_of(reference), "", "", blob, file.stat().st_size, length, (PART,), title, now())
     return replace(made, used=now()), file
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blockdev.core.errors import BuildError
-from builder.registry.client import PassingError, persistently
-from builder.remote_cache.folder import PATIENCE, PAUSES, SLOWEST, Scratch, within
-from builder.remote_cache.index import Entry
+from builder.registry.client import TransientError, with_retries
+from builder.remote_cache.folder import PATIENCE, PAUSES, SLOWEST, Scratch, with_deadline
+from builder.remote_cache.index import IndexEntry
 from builder.remote_cache.open import Cache
 
 AHEAD = 8  # blobs
@@ -27,10 +27,10 @@ class Candidate:
     """Where a blob can be had."""
 
     cache: Cache
-    entry: Entry
+    entry: IndexEntry
 
 
-class Fetching:
+class Download:
     """Brings blobs in the order in which they will be wanted; each is kept until it has been handed on."""
 
     def __init__(self, wanted: Sequence[str], candidates: Mapping[str, Sequence[Candidate]]) -> None:
@@ -96,8 +96,8 @@ class Fetching:
                 continue
             file = self._folder.path / digest.replace(":", "-")
             try:
-                persistently(lambda: _download(candidate, file), lambda _: None, PAUSES)  # noqa: B023 - done by then
-            except PassingError as error:  # it has been asked several times
+                with_retries(lambda: _download(candidate, file), lambda _: None, PAUSES)  # noqa: B023 - done by then
+            except TransientError as error:  # it has been asked several times
                 candidate.cache.give_up(error)
             except BuildError as error:
                 candidate.cache.warn(error.what)
@@ -117,13 +117,13 @@ def _download(candidate: Candidate, file: Path) -> None:
     """Fetch a blob into a file; raises BuildError where it is another one than was announced."""
     entry, found, length = candidate.entry, hashlib.sha256(), 0
     with file.open("wb") as out:
-        for piece in within(candidate.cache.place.blob(entry.blob), entry.size):
+        for piece in with_deadline(candidate.cache.place.blob(entry.blob), entry.size):
             length += len(piece)
             if length > entry.size:
                 raise BuildError("a layer is longer than announced, and was refused")
             found.update(piece)
             out.write(piece)
     if length < entry.size:
-        raise PassingError("a layer broke off")
+        raise TransientError("a layer broke off")
     if f"sha256:{found.hexdigest()}" != entry.blob:
         raise BuildError("a layer is not what its digest says, and was refused")

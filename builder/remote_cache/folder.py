@@ -15,7 +15,7 @@ from blockdev.core import locks
 from blockdev.core.errors import BuildError
 from builder.destination.partial import partial
 from builder.host_state.probe_results import cache_folder
-from builder.remote_cache.index import EMPTY, Entry, digest_of
+from builder.remote_cache.index import EMPTY, IndexEntry, digest_of
 from builder.remote_cache.signatures import documents
 from stages.outputs.formats import oci_layout
 
@@ -30,7 +30,7 @@ PARTIAL = ".partial"  # at the end of the hidden name of a file that somebody wr
 Change = Callable[[bytes], bytes | None]
 
 
-class Place(Protocol):
+class CacheBackend(Protocol):
     """A cache's place. Methods raise BuildError, PassingError where the same may work later; threads may share one."""
 
     def index(self) -> bytes:
@@ -42,7 +42,7 @@ class Place(Protocol):
     def put_blob(self, digest: str, size: int, data: IO[bytes]) -> None:
         """Keep a blob, unless it is there."""
 
-    def put_entry(self, entry: Entry) -> None:
+    def put_entry(self, entry: IndexEntry) -> None:
         """Keep an entry's manifest, whose blob is there, and its signature if it has one."""
 
     def change_index(self, change: Change, added: Sequence[str]) -> None:
@@ -71,7 +71,7 @@ class Scratch:
         self._held.close()
 
 
-def within(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
+def with_deadline(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
     """The pieces of a blob of ``size`` bytes, while they come in time; raises BuildError where they do not."""
     end = time.monotonic() + PATIENCE + size / SLOWEST
     for piece in pieces:
@@ -113,7 +113,7 @@ class Folder:
         data.seek(0)
         self._write(target, iter(lambda: data.read(PIECE), b""))
 
-    def put_entry(self, entry: Entry) -> None:
+    def put_entry(self, entry: IndexEntry) -> None:
         """See Place."""
         blobs = [EMPTY, entry.manifest(), *(documents(entry) if entry.signature else ())]
         for data in blobs:

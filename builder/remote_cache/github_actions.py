@@ -20,9 +20,9 @@ import requests
 from requests.utils import get_environ_proxies
 
 from blockdev.core.errors import BuildError, UsageError
-from builder.registry.client import PassingError, persistently
+from builder.registry.client import TransientError, with_retries
 from builder.remote_cache.folder import PAUSES, PIECE, TIMEOUT, Change
-from builder.remote_cache.index import Entry, digest_of
+from builder.remote_cache.index import IndexEntry, digest_of
 
 SERVICE = "twirp/github.actions.results.api.v1.CacheService"
 VERSION = digest_of(b"dib-ctr layer cache 1").removeprefix("sha256:")  # entries of another version are not seen
@@ -62,10 +62,10 @@ class InActions:
             try:
                 data = answer.json()
             except ValueError as error:
-                raise PassingError(f"{WHERE} gives no answer that can be read", where=WHERE) from error
+                raise TransientError(f"{WHERE} gives no answer that can be read", where=WHERE) from error
             return data if isinstance(data, dict) else {}
 
-        return persistently(ask, lambda _: None, PAUSES)
+        return with_retries(ask, lambda _: None, PAUSES)
 
     @staticmethod
     def _send(method: str, url: str, *, allowed: tuple[int, ...] = (), **more: Any) -> requests.Response:
@@ -74,9 +74,9 @@ class InActions:
         try:
             answer = session.request(method, url, timeout=TIMEOUT, proxies=get_environ_proxies(url), **more)
         except requests.RequestException as error:
-            raise PassingError(f"{WHERE} does not answer: {type(error).__name__}", where=WHERE) from error
+            raise TransientError(f"{WHERE} does not answer: {type(error).__name__}", where=WHERE) from error
         if answer.status_code in (408, 429) or answer.status_code >= 500:
-            raise PassingError(f"{WHERE} answers {answer.status_code}", where=WHERE)
+            raise TransientError(f"{WHERE} answers {answer.status_code}", where=WHERE)
         if not answer.ok and answer.status_code not in allowed:
             raise BuildError(f"{WHERE} answers {answer.status_code} {answer.reason}", where=WHERE)
         return answer
@@ -101,7 +101,7 @@ class InActions:
         return True
 
     def _upload(self, address: str, data: bytes, headers: Mapping[str, str]) -> None:
-        persistently(lambda: self._send("PUT", address, data=data, headers=dict(headers)), lambda _: None, PAUSES)
+        with_retries(lambda: self._send("PUT", address, data=data, headers=dict(headers)), lambda _: None, PAUSES)
 
     def _upload_blocks(self, address: str, data: IO[bytes]) -> None:
         names: list[str] = []
@@ -119,7 +119,7 @@ class InActions:
         address = self._address(f"{self._prefix}none", [self._prefix])
         if not address:
             return b""
-        found: bytes = persistently(lambda: self._send("GET", address), lambda _: None, PAUSES).content
+        found: bytes = with_retries(lambda: self._send("GET", address), lambda _: None, PAUSES).content
         return found
 
     def blob(self, digest: str) -> Iterator[bytes]:
@@ -131,7 +131,7 @@ class InActions:
         try:
             yield from answer.iter_content(PIECE)
         except requests.RequestException as error:
-            raise PassingError(f"{WHERE} broke off", where=WHERE) from error
+            raise TransientError(f"{WHERE} broke off", where=WHERE) from error
         finally:
             answer.close()
 
@@ -139,7 +139,7 @@ class InActions:
         """See Place."""
         self._put(_blob_key(digest), size, data)
 
-    def put_entry(self, entry: Entry) -> None:
+    def put_entry(self, entry: IndexEntry) -> None:
         """Nothing: the index tells all of it."""
 
     def change_index(self, change: Change, added: Sequence[str]) -> None:
@@ -152,7 +152,7 @@ class InActions:
             name = f"{self._prefix}{time.time_ns() // 1000 + attempt:020d}"
             if self._put(name, len(changed), io.BytesIO(changed)):
                 return
-        raise PassingError("too many others write to it at the same time", where=WHERE)
+        raise TransientError("too many others write to it at the same time", where=WHERE)
 
 
 def _blob_key(digest: str) -> str:

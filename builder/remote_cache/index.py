@@ -35,7 +35,7 @@ def digest_of(data: bytes) -> str:
 
 
 @dataclass(frozen=True)
-class Entry:
+class IndexEntry:
     """One stage's layer in a cache; the fields are those of ``stages.remote_cache.offers.Offer``, and more.
 
     ``title`` names the stage for a person; ``created`` and ``used`` are in seconds since 1970; ``content`` is the
@@ -117,7 +117,7 @@ class Entry:
         }
 
     @classmethod
-    def read(cls, descriptor: Mapping[str, Any]) -> Entry | None:
+    def read(cls, descriptor: Mapping[str, Any]) -> IndexEntry | None:
         """The entry that an index lists; None for something else, and for one that is not what its digest says."""
         try:
             notes = {name.removeprefix(PREFIX): text for name, text in descriptor["annotations"].items()}
@@ -144,7 +144,7 @@ class Entry:
         return entry if right else None
 
 
-def read_index(data: bytes) -> list[Entry]:
+def read_index(data: bytes) -> list[IndexEntry]:
     """The entries of an index; what is none is passed over. Raises ValueError for something that is no index."""
     if not data:
         return []
@@ -153,11 +153,11 @@ def read_index(data: bytes) -> list[Entry]:
         raise ValueError("no index")
     if index.get("artifactType") != INDEX_ARTIFACT:
         raise ValueError("an index of something else")
-    found = (Entry.read(descriptor) for descriptor in index["manifests"] if isinstance(descriptor, dict))
+    found = (IndexEntry.read(descriptor) for descriptor in index["manifests"] if isinstance(descriptor, dict))
     return [entry for entry in found if entry is not None]
 
 
-def write_index(entries: Iterable[Entry]) -> bytes:
+def write_index(entries: Iterable[IndexEntry]) -> bytes:
     """The index over entries, the last used first; what is too much for one index is left out."""
     kept = sorted(entries, key=lambda entry: (-entry.used, entry.identity))[:MOST]
     return oci_layout.encode(
@@ -171,8 +171,8 @@ def write_index(entries: Iterable[Entry]) -> bytes:
 
 
 def merged(
-    known: Sequence[Entry], new: Sequence[Entry], used: Iterable[tuple[str, str, str]], now: float
-) -> list[Entry] | None:
+    known: Sequence[IndexEntry], new: Sequence[IndexEntry], used: Iterable[tuple[str, str, str]], now: float
+) -> list[IndexEntry] | None:
     """What an index lists after a build: ``new`` entries, and the time of use of those used; None: nothing changes.
 
     A clock that is ahead elsewhere does not count: no use lies after ``now``.

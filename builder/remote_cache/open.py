@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from blockdev.core.errors import BuildError
-from builder.remote_cache.folder import Folder, Place
+from builder.remote_cache.folder import CacheBackend, Folder
 from builder.remote_cache.fork_guard import is_from_fork
-from builder.remote_cache.index import Entry, read_index
+from builder.remote_cache.index import IndexEntry, read_index
 from builder.remote_cache.signatures import is_signed, private_key, public_keys
 from builder.remote_cache.spec import Spec
 
@@ -24,7 +24,7 @@ Note = Callable[[str], None]
 PATIENCE = 60.0  # seconds for all indices
 
 
-def open_place(spec: Spec) -> Place:
+def open_place(spec: Spec) -> CacheBackend:
     """The place of a cache. Raises UsageError."""
     if spec.kind == "dir":
         return Folder(spec.path)
@@ -43,7 +43,7 @@ class Cache:
     """One cache. ``why`` says why it is of no use any more (""): that is told once, with ``note``."""
 
     spec: Spec
-    place: Place
+    place: CacheBackend
     note: Note
     keys: tuple[ec.EllipticCurvePublicKey, ...] = ()
     signing: ec.EllipticCurvePrivateKey | None = None
@@ -63,7 +63,7 @@ class Cache:
         self.why = error.what
         self.warn(error.what)
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[IndexEntry]:
         """What it lists and may be believed; nothing where it cannot be asked."""
         try:
             found = read_index(self.place.index())
@@ -81,30 +81,30 @@ class Cache:
         return good
 
 
-class Asked:
+class IndexFetch:
     """The indices of caches, fetched side by side while the build container starts."""
 
     def __init__(self, caches: Iterable[Cache]) -> None:
-        self._futures: list[tuple[Cache, Future[list[Entry]]]] = []
+        self._futures: list[tuple[Cache, Future[list[IndexEntry]]]] = []
         for cache in caches:
-            future: Future[list[Entry]] = Future()
+            future: Future[list[IndexEntry]] = Future()
             threading.Thread(target=self._ask, args=(cache, future), daemon=True).start()
             self._futures.append((cache, future))
 
     @staticmethod
-    def _ask(cache: Cache, future: Future[list[Entry]]) -> None:
+    def _ask(cache: Cache, future: Future[list[IndexEntry]]) -> None:
         try:
             future.set_result(cache.entries())
         except BaseException as error:  # noqa: BLE001 - whoever waits for it gets it
             future.set_exception(error)
 
-    def all(self) -> list[tuple[Cache, list[Entry]]]:
+    def all(self) -> list[tuple[Cache, list[IndexEntry]]]:
         """Each cache with its entries, in order."""
         end = time.monotonic() + PATIENCE
         return [(cache, self._answer(cache, future, end)) for cache, future in self._futures]
 
     @staticmethod
-    def _answer(cache: Cache, future: Future[list[Entry]], end: float) -> list[Entry]:
+    def _answer(cache: Cache, future: Future[list[IndexEntry]], end: float) -> list[IndexEntry]:
         try:
             return future.result(max(0.0, end - time.monotonic()))
         except TimeoutError:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from blockdev.core.errors import BuildError, UsageError
 from builder.remote_cache.folder import Folder
-from builder.remote_cache.index import EMPTY, Entry, digest_of, read_index, write_index
+from builder.remote_cache.index import EMPTY, IndexEntry, digest_of, read_index, write_index
 from builder.remote_cache.open import now, open_place
 from builder.remote_cache.registry import InRegistry
 from builder.remote_cache.signatures import documents
@@ -30,7 +30,9 @@ class Pruned:
     deleted: bool
 
 
-def to_go(entries: Sequence[Entry], *, older_than: float | None, keep_size: int | None, now: float) -> list[Entry]:
+def to_go(
+    entries: Sequence[IndexEntry], *, older_than: float | None, keep_size: int | None, now: float
+) -> list[IndexEntry]:
     """What goes, in order: not used for ``older_than`` seconds, and the longest unused until ``keep_size`` bytes fit.
 
     An entry is used when one on top of it is; of those of one build the topmost goes first: without it the others are
@@ -47,7 +49,7 @@ def to_go(entries: Sequence[Entry], *, older_than: float | None, keep_size: int 
     return going
 
 
-def _last_uses(entries: Sequence[Entry]) -> dict[Identity, float]:
+def _last_uses(entries: Sequence[IndexEntry]) -> dict[Identity, float]:
     """When each entry, or one on top of it, was used last."""
     of_chain: dict[str, float] = {}
     last: dict[Identity, float] = {}
@@ -58,7 +60,7 @@ def _last_uses(entries: Sequence[Entry]) -> dict[Identity, float]:
     return last
 
 
-def _depths(entries: Sequence[Entry]) -> dict[Identity, int]:
+def _depths(entries: Sequence[IndexEntry]) -> dict[Identity, int]:
     """How many layers lie below each entry."""
     parents = {entry.above: entry.below for entry in entries if entry.layer}
     depths = {"": 0}
@@ -77,7 +79,7 @@ def _depths(entries: Sequence[Entry]) -> dict[Identity, int]:
     return {entry.identity: depth(entry.above) for entry in entries}
 
 
-def _size(entries: Sequence[Entry]) -> int:
+def _size(entries: Sequence[IndexEntry]) -> int:
     return sum({entry.blob: entry.size for entry in entries}.values())
 
 
@@ -89,8 +91,8 @@ def prune(spec: Spec, *, older_than: float | None, keep_size: int | None) -> Pru
     place = open_place(spec)
     if not isinstance(place, InRegistry | Folder):
         raise UsageError(f"{spec.name} is cleaned by GitHub", hint="what was not used for a week goes by itself")
-    going: list[Entry] = []
-    kept: list[Entry] = []
+    going: list[IndexEntry] = []
+    kept: list[IndexEntry] = []
 
     def change(data: bytes) -> bytes | None:
         try:
@@ -106,7 +108,7 @@ def prune(spec: Spec, *, older_than: float | None, keep_size: int | None) -> Pru
     return Pruned(len(going), _size(going), len(kept), _size(kept), _remove(place, going, kept))
 
 
-def _remove(place: InRegistry | Folder, going: Sequence[Entry], kept: Sequence[Entry]) -> bool:
+def _remove(place: InRegistry | Folder, going: Sequence[IndexEntry], kept: Sequence[IndexEntry]) -> bool:
     """Remove the manifests (a folder's blobs, too) of what goes; False where a registry does not."""
     if isinstance(place, Folder):
         needed = {each.blob for each in kept} | {each.digest for each in kept}

@@ -13,10 +13,10 @@ from time import sleep as pause
 from typing import IO, TypeVar
 
 from blockdev.core.errors import BuildError
-from builder.registry.client import LackingError, PassingError, Registry, persistently
+from builder.registry.client import MissingBlobError, Registry, TransientError, with_retries
 from builder.registry.push import Reference
 from builder.remote_cache.folder import PAUSES, TIMEOUT, Change
-from builder.remote_cache.index import EMPTY, Entry, digest_of, read_index, write_index
+from builder.remote_cache.index import EMPTY, IndexEntry, digest_of, read_index, write_index
 from builder.remote_cache.signatures import documents, tag
 from stages.outputs.formats import oci_layout
 
@@ -48,7 +48,7 @@ class InRegistry:
         return found
 
     def _try(self, work: Callable[[Registry], Result]) -> Result:
-        return persistently(lambda: work(self._registry()), lambda _: None, PAUSES)
+        return with_retries(lambda: work(self._registry()), lambda _: None, PAUSES)
 
     @property
     def _name(self) -> str:
@@ -57,7 +57,7 @@ class InRegistry:
     def index(self) -> bytes:
         """See Place."""
         with self._lock:  # the first to come logs in for all
-            return persistently(lambda: self._first.manifest(self._name, self._reference.tag), lambda _: None, PAUSES)
+            return with_retries(lambda: self._first.manifest(self._name, self._reference.tag), lambda _: None, PAUSES)
 
     def blob(self, digest: str) -> Iterator[bytes]:
         """See Place."""
@@ -72,7 +72,7 @@ class InRegistry:
     def _put_small(self, data: bytes) -> None:
         self.put_blob(digest_of(data), len(data), io.BytesIO(data))
 
-    def put_entry(self, entry: Entry) -> None:
+    def put_entry(self, entry: IndexEntry) -> None:
         """See Place."""
         with self._empty_lock:
             if not self._has_empty:
@@ -102,23 +102,23 @@ class InRegistry:
             if listed.issuperset(added):
                 return
             pause(random.uniform(0, longest))  # not again at the same time as those who have lost, too
-        raise PassingError("too many others write to it at the same time")
+        raise TransientError("too many others write to it at the same time")
 
     def _put_index(self, data: bytes) -> None:
         try:
             self._put(self._reference.tag, data, oci_layout.INDEX_TYPE)
         except BuildError as error:
-            if isinstance(error, PassingError) and not isinstance(error, LackingError):
+            if isinstance(error, TransientError) and not isinstance(error, MissingBlobError):
                 raise
             # It lists what was removed meanwhile: without that.
             there = [entry for entry in read_index(data) if self.has_entry(entry)]
             self._put(self._reference.tag, write_index(there), oci_layout.INDEX_TYPE)
 
-    def has_entry(self, entry: Entry) -> bool:
+    def has_entry(self, entry: IndexEntry) -> bool:
         """Is this entry's manifest there."""
         return self._try(lambda registry: registry.has_manifest(self._name, entry.digest))
 
-    def remove(self, entry: Entry) -> bool:
+    def remove(self, entry: IndexEntry) -> bool:
         """Delete an entry's manifest, and its signature's; False where the registry deletes nothing."""
         gone = self._try(lambda registry: registry.delete_manifest(self._name, entry.digest))
         if gone and entry.signature:

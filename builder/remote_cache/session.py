@@ -11,10 +11,10 @@ from typing import Any
 
 from blockdev.core.errors import BuildError
 from builder.remote_cache.build_images import BuildImages
-from builder.remote_cache.download import GONE, Candidate, Fetching
-from builder.remote_cache.index import Entry
-from builder.remote_cache.open import Asked, Cache
-from builder.remote_cache.upload import Fetch, Identity, Sending, entries_of
+from builder.remote_cache.download import GONE, Candidate, Download
+from builder.remote_cache.index import IndexEntry
+from builder.remote_cache.open import Cache, IndexFetch
+from builder.remote_cache.upload import Fetch, Identity, Upload, entries_of
 from stages.protocol.emit import Event
 
 Send = Callable[[str], None]
@@ -22,18 +22,18 @@ BEFORE = "cache/"  # a blob's digest, where the build container wants it
 
 
 @dataclass
-class Exchange:
+class CacheSession:
     """Caches to read from and to write to, for one build. ``fetch`` brings a folder of the store as a tar."""
 
     sources: list[Cache]
     targets: list[Cache]
     note: Callable[[str], None]
     fetch: Fetch = lambda _: ()
-    _asked: Asked | None = None
-    _listed: list[tuple[Cache, list[Entry]]] = field(default_factory=list)
+    _asked: IndexFetch | None = None
+    _listed: list[tuple[Cache, list[IndexEntry]]] = field(default_factory=list)
     _candidates: dict[str, list[Candidate]] = field(default_factory=dict)
-    _fetching: Fetching | None = None
-    _sending: Sending | None = None
+    _fetching: Download | None = None
+    _sending: Upload | None = None
     _thread: threading.Thread | None = None
     _read: threading.Event = field(default_factory=threading.Event)
     _keys: frozenset[str] = frozenset()
@@ -51,7 +51,7 @@ class Exchange:
 
     def begin(self) -> None:
         """Ask the caches for their indices; nobody waits for them yet."""
-        self._asked = self.images.asked = Asked([*self.sources, *self.targets])
+        self._asked = self.images.asked = IndexFetch([*self.sources, *self.targets])
 
     def handle(self, event: Event, send: Send) -> bool:
         """Answer an event if it is about caches; tells whether it was."""
@@ -60,7 +60,7 @@ class Exchange:
             send(json.dumps(self._look(frozenset(event["keys"]))))
         elif kind == "fetch":
             self._fetch_no_more()
-            self._fetching = Fetching(event["blobs"], self._candidates)
+            self._fetching = Download(event["blobs"], self._candidates)
         elif kind == "want" and event["path"].startswith(BEFORE):
             digest = event["path"].removeprefix(BEFORE)
             send(self._fetching.piece(digest, event["offset"]) if self._fetching else GONE)
@@ -108,11 +108,11 @@ class Exchange:
                 cache.warn(f"a layer was refused: {why}")
                 return
 
-    def _begun(self) -> Sending:
+    def _begun(self) -> Upload:
         """What sends, from the first layer on."""
         if self._sending is None:
             known = [entries for _, entries in self._listed[len(self.sources) :]]
-            self._sending = Sending(self.targets, known, self.fetch)
+            self._sending = Upload(self.targets, known, self.fetch)
         return self._sending
 
     def _share(self, path: str) -> None:
@@ -157,7 +157,7 @@ class Exchange:
             self._fetching = None
 
 
-def _offer(cache: Cache, entry: Entry) -> dict[str, Any]:
+def _offer(cache: Cache, entry: IndexEntry) -> dict[str, Any]:
     return {
         "key": entry.key,
         "below": entry.below,

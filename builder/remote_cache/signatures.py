@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from blockdev.core.errors import UsageError
-from builder.remote_cache.index import Entry, digest_of
+from builder.remote_cache.index import IndexEntry, digest_of
 from stages.outputs.formats import oci_layout
 
 PAYLOAD_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
@@ -67,7 +67,7 @@ def _read(file: Path) -> bytes:
         raise UsageError(f"the key {file} cannot be read: {error.strerror}", where=str(file)) from error
 
 
-def payload(entry: Entry) -> bytes:
+def payload(entry: IndexEntry) -> bytes:
     """What is signed for an entry."""
     signed = {
         "critical": {
@@ -80,12 +80,12 @@ def payload(entry: Entry) -> bytes:
     return json.dumps(signed, sort_keys=True, separators=(",", ":")).encode()
 
 
-def sign(entry: Entry, key: ec.EllipticCurvePrivateKey) -> str:
+def sign(entry: IndexEntry, key: ec.EllipticCurvePrivateKey) -> str:
     """The signature over an entry, in base64."""
     return base64.b64encode(key.sign(payload(entry), _ALGORITHM)).decode("ascii")
 
 
-def is_signed(entry: Entry, keys: Sequence[ec.EllipticCurvePublicKey], writers: Sequence[str]) -> bool:
+def is_signed(entry: IndexEntry, keys: Sequence[ec.EllipticCurvePublicKey], writers: Sequence[str]) -> bool:
     """Is the entry signed with one of these keys, by one of these writers (none: whoever has the key)."""
     if not entry.signature or (writers and entry.writer not in writers):
         return False
@@ -103,12 +103,12 @@ def is_signed(entry: Entry, keys: Sequence[ec.EllipticCurvePublicKey], writers: 
     return False
 
 
-def tag(entry: Entry) -> str:
+def tag(entry: IndexEntry) -> str:
     """Where cosign looks for an entry's signatures."""
     return entry.digest.replace(":", "-") + ".sig"
 
 
-def documents(entry: Entry) -> tuple[bytes, bytes, bytes]:
+def documents(entry: IndexEntry) -> tuple[bytes, bytes, bytes]:
     """Payload, config and manifest of a signature as cosign keeps it; the first two are blobs of the third."""
     text = payload(entry)
     config = oci_layout.encode(

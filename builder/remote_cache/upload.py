@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from blockdev.core.errors import BuildError
-from builder.registry.client import PassingError, persistently
+from builder.registry.client import TransientError, with_retries
 from builder.remote_cache.folder import Scratch
-from builder.remote_cache.index import Entry, merged, read_index, write_index
+from builder.remote_cache.index import IndexEntry, merged, read_index, write_index
 from builder.remote_cache.open import Cache, now
 from builder.remote_cache.signatures import sign
 from stages.protocol.events import PACKED
@@ -50,12 +50,12 @@ class _Stream:
         return data
 
 
-def entries_of(data: Iterable[Mapping[str, Any]]) -> list[Entry]:
+def entries_of(data: Iterable[Mapping[str, Any]]) -> list[IndexEntry]:
     """The entries that a build container has packed; raises ValueError for one that cannot be."""
-    return [Entry(**{**each, "parts": tuple(each["parts"])}) for each in map(PACKED, data)]
+    return [IndexEntry(**{**each, "parts": tuple(each["parts"])}) for each in map(PACKED, data)]
 
 
-def signed(cache: Cache, entries: Sequence[Entry]) -> list[Entry]:
+def signed(cache: Cache, entries: Sequence[IndexEntry]) -> list[IndexEntry]:
     """Entries as they are to lie in this cache."""
     if not cache.signing:
         return list(entries)
@@ -64,7 +64,7 @@ def signed(cache: Cache, entries: Sequence[Entry]) -> list[Entry]:
     return [replace(entry, signature=sign(entry, cache.signing)) for entry in named]
 
 
-def list_them(cache: Cache, new: Sequence[Entry], used: Sequence[Identity]) -> None:
+def list_them(cache: Cache, new: Sequence[IndexEntry], used: Sequence[Identity]) -> None:
     """Make entries, which are there with their blobs, part of the cache, and note the use of others."""
 
     def change(data: bytes) -> bytes | None:
@@ -75,10 +75,10 @@ def list_them(cache: Cache, new: Sequence[Entry], used: Sequence[Identity]) -> N
         changed = merged(listed, new, used, now())
         return None if changed is None else write_index(changed)
 
-    persistently(lambda: cache.place.change_index(change, [entry.digest for entry in new]), lambda _: None, (0.5,))
+    with_retries(lambda: cache.place.change_index(change, [entry.digest for entry in new]), lambda _: None, (0.5,))
 
 
-def add(cache: Cache, entries: Sequence[Entry], blobs: Mapping[str, Path], used: Sequence[Identity]) -> None:
+def add(cache: Cache, entries: Sequence[IndexEntry], blobs: Mapping[str, Path], used: Sequence[Identity]) -> None:
     """Give a cache entries with the blobs in these files, one after the other, and note the use of others."""
     new = signed(cache, entries)
     for entry in new:
@@ -102,14 +102,14 @@ class _UntilGivenUp(io.BufferedReader):
         return super().read(size)
 
 
-class Sending:
+class Upload:
     """Sends packed layers to ``caches``; ``known`` are the entries that each of them lists.
 
     ``fetch`` brings a folder of the store as a tar. Large layers go one by one while the build goes on (:meth:`begin`);
     the others, and what makes all of them part of the cache, when it has succeeded (:meth:`send`).
     """
 
-    def __init__(self, caches: Sequence[Cache], known: Sequence[Sequence[Entry]], fetch: Fetch) -> None:
+    def __init__(self, caches: Sequence[Cache], known: Sequence[Sequence[IndexEntry]], fetch: Fetch) -> None:
         self._caches = caches
         self._known = [{entry.identity for entry in entries} for entries in known]
         self._fetch = fetch
@@ -122,7 +122,7 @@ class Sending:
         self.sent = [0] * len(caches)
         self.bytes = [0] * len(caches)
 
-    def begin(self, path: str, entry: Entry) -> None:
+    def begin(self, path: str, entry: IndexEntry) -> None:
         """Begin to fetch a layer from its folder in the store and to give its blob to the caches that lack it."""
         lacking = [number for number, known in enumerate(self._known) if entry.identity not in known]
         if not lacking or entry.blob in self._fetched:
@@ -143,7 +143,7 @@ class Sending:
                 raise BuildError("the build has come to nothing")
             yield piece
 
-    def _put_early(self, cache: Cache, entry: Entry, fetched: Future[Path]) -> None:
+    def _put_early(self, cache: Cache, entry: IndexEntry, fetched: Future[Path]) -> None:
         self._put(cache, entry, fetched.result())
 
     def send(self, path: str, used: Iterable[Identity], on_read: Callable[[], None]) -> None:
@@ -180,7 +180,7 @@ class Sending:
         self,
         number: int,
         cache: Cache,
-        entries: Sequence[Entry],
+        entries: Sequence[IndexEntry],
         blobs: Mapping[str, Path],
         used: Sequence[Identity],
     ) -> None:
@@ -200,33 +200,33 @@ class Sending:
         self.sent[number] = len(new)
         self.bytes[number] = sum(entry.size for entry in new)
 
-    def _send_one(self, cache: Cache, entry: Entry, blobs: Mapping[str, Path], early: Future[None] | None) -> None:
+    def _send_one(self, cache: Cache, entry: IndexEntry, blobs: Mapping[str, Path], early: Future[None] | None) -> None:
         if early:
             early.result()
         else:
             self._put(cache, entry, blobs[entry.blob])
         if cache.why:
-            raise PassingError(cache.why)
+            raise TransientError(cache.why)
         try:
             cache.place.put_entry(entry)
-        except PassingError as error:
+        except TransientError as error:
             cache.give_up(error)
             raise
 
-    def _put(self, cache: Cache, entry: Entry, file: Path) -> None:
+    def _put(self, cache: Cache, entry: IndexEntry, file: Path) -> None:
         if cache.why:
-            raise PassingError(cache.why)
+            raise TransientError(cache.why)
         try:
             with _UntilGivenUp(file, self._given_up) as data:
                 cache.place.put_blob(entry.blob, entry.size, data)
-        except PassingError as error:
+        except TransientError as error:
             cache.give_up(error)
             raise
 
 
-def _received(pieces: Iterable[bytes], folder: Path) -> tuple[list[Entry], dict[str, Path]]:
+def _received(pieces: Iterable[bytes], folder: Path) -> tuple[list[IndexEntry], dict[str, Path]]:
     """The entries of a packed folder, and its blobs as files by digest."""
-    entries: list[Entry] = []
+    entries: list[IndexEntry] = []
     blobs: dict[str, Path] = {}
     stream: Any = _Stream(pieces)
     with tarfile.open(fileobj=stream, mode="r|") as members:

@@ -31,7 +31,7 @@ from stages.sandbox import foreign
 
 if TYPE_CHECKING:
     from stages.remote_cache.exporter import Packer
-    from stages.remote_cache.importer import Elsewhere
+    from stages.remote_cache.importer import RemoteCacheImporter
 
 
 REPLANS = 3  # how often a mirror may move while a build installs from it
@@ -161,7 +161,7 @@ class Built:
     plan: Plan
     builder: Builder
     chain: tuple[str, ...]
-    elsewhere: Elsewhere | None = None
+    elsewhere: RemoteCacheImporter | None = None
     only_looked: bool = False
 
 

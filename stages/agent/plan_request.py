@@ -17,7 +17,7 @@ from stages.lock import pins
 from stages.plan.plan import Plan, make_plan
 from stages.protocol.emit import emit, redact_with
 from stages.repositories import apt_sources, default_mirrors
-from stages.repositories.source_state import Question
+from stages.repositories.source_state import SourceQuery
 from stages.sandbox import sandbox, system
 from stages.sandbox.paths import BUILD_DIR, HOOKS_OUTSIDE
 from stages.sandbox.view import View
@@ -88,7 +88,7 @@ def plan_request(work: Work) -> Plan:
         return make_plan(work.request, work.elements, merged, environment, found, asked.result(), digests)
 
 
-def source_query(work: Work, environment: Mapping[str, str]) -> Question:
+def source_query(work: Work, environment: Mapping[str, str]) -> SourceQuery:
     folder = work.store.root / "repositories"
     given = work.digests.of_all_given(work.request.given)
-    return Question(dict(environment), folder, given, work.request.offline, system.hidden())
+    return SourceQuery(dict(environment), folder, given, work.request.offline, system.hidden())

@@ -16,7 +16,7 @@ from stages.element.hooks import PHASE_FOLDERS, SCRIPT_NAME, HookFile
 
 
 @dataclass(frozen=True)
-class Oddity:
+class HookProblem:
     """What is odd about one file of a phase folder; ``stops`` tells whether a build is refused for it."""
 
     code: str
@@ -31,22 +31,22 @@ def is_in_phase(path: str) -> bool:
     return folder in PHASE_FOLDERS and bool(name) and "/" not in name
 
 
-def _not_run(hook: HookFile, name: str) -> Oddity | None:
+def _not_run(hook: HookFile, name: str) -> HookProblem | None:
     numbered = name[0].isdigit()
     if not SCRIPT_NAME.match(name):
         if hook.mode & 0o111 == 0:
             return None
         text = "will not run: its name has more than letters, digits, - and _"
-        return Oddity("script-name", hook.path, f"{hook.path} {text}", numbered)
+        return HookProblem("script-name", hook.path, f"{hook.path} {text}", numbered)
     if hook.data.startswith(b"#!"):
-        return Oddity("not-executable", hook.path, f"{hook.path} will not run: it is not executable", numbered)
+        return HookProblem("not-executable", hook.path, f"{hook.path} will not run: it is not executable", numbered)
     if numbered:
         text = "never runs: it is not executable, and has no interpreter line"
-        return Oddity("not-a-script", hook.path, f"{hook.path} {text}", False)
+        return HookProblem("not-a-script", hook.path, f"{hook.path} {text}", False)
     return None
 
 
-def oddity(hook: HookFile) -> Oddity | None:
+def oddity(hook: HookFile) -> HookProblem | None:
     """What is odd about a file of the hooks tree, if anything; files elsewhere than in a phase folder never are."""
     if not is_in_phase(hook.path):
         return None
@@ -57,11 +57,11 @@ def oddity(hook: HookFile) -> Oddity | None:
         return None
     if line.endswith(b"\r"):
         text = f"{hook.path} cannot start: its lines end with carriage returns"
-        return Oddity("carriage-return", hook.path, text, True)
+        return HookProblem("carriage-return", hook.path, text, True)
     words = line[2:].decode("utf-8", "replace").split()
     if not words or not words[0].startswith("/"):
         text = f"{hook.path} cannot start: its first line names no interpreter by its whole path"
-        return Oddity("interpreter", hook.path, text, True)
+        return HookProblem("interpreter", hook.path, text, True)
     return None
 
 

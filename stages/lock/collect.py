@@ -28,7 +28,7 @@ ZIPPED = ".gz"
 
 
 @dataclass(frozen=True)
-class Account:
+class LockCollector:
     """What can be told of a build that has made its tree from these layers (lowest first)."""
 
     request: Request

@@ -10,7 +10,7 @@ from stages.element.source_repositories import Source
 from stages.protocol.request import Request
 from stages.repositories import source_state
 from stages.repositories import state as repositories
-from stages.repositories.source_state import Question, SourceState
+from stages.repositories.source_state import SourceQuery, SourceState
 from stages.repositories.state import State
 
 ADDRESSES = "DIB_CTR_SNAPSHOT_ADDRESSES"  # what stands for what during a build, for the element debootstrap
@@ -40,7 +40,7 @@ def states(request: Request, environment: dict[str, str], folder: Path) -> tuple
     return found
 
 
-def sources(request: Request, wanted: Sequence[Source], question: Question) -> tuple[SourceState, ...]:
+def sources(request: Request, wanted: Sequence[Source], question: SourceQuery) -> tuple[SourceState, ...]:
     """The state of each source repository: the present one, or a lock's. Raises BuildError or UsageError."""
     used = request.locking.used
     if used is not None:
@@ -48,7 +48,7 @@ def sources(request: Request, wanted: Sequence[Source], question: Question) -> t
     return source_state.states(wanted, question)
 
 
-def moved(request: Request, seen: Iterable[SourceState], question: Question) -> bool:
+def moved(request: Request, seen: Iterable[SourceState], question: SourceQuery) -> bool:
     """Has any of these source repositories moved; BuildError where that is not what the request's lock says."""
     found = source_state.moved(seen, question)
     if found and request.locking.used is not None:

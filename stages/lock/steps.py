@@ -38,9 +38,9 @@ def save_lists(request: Request, store: Store, plan: Plan, builder: Builder, cha
     if not request.locking.report and not any(stage.packages for stage in plan.stages if stage.key in new):
         return
     from stages.layers.package_lists import SavedLists
-    from stages.lock.collect import Account
+    from stages.lock.collect import LockCollector
 
-    SavedLists(store).save(Account(request, plan, store, chain).signed_indices())
+    SavedLists(store).save(LockCollector(request, plan, store, chain).signed_indices())
 
 
 def settle(request: Request, store: Store, plan: Plan, chain: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -52,9 +52,9 @@ def settle(request: Request, store: Store, plan: Plan, chain: tuple[str, ...]) -
     if not locking.report and locking.used is None:
         return
     from stages.lock import replay
-    from stages.lock.collect import Account
+    from stages.lock.collect import LockCollector
 
-    account = Account(request, plan, store, chain)
+    account = LockCollector(request, plan, store, chain)
     used = account.used()
     if locking.used is not None:
         replay.check(locking.used, used.packages)

@@ -38,7 +38,7 @@ class GoneError(BuildError):
 
 
 @dataclass
-class Elsewhere:
+class RemoteCacheImporter:
     """What the host's caches offer for one plan. ``held`` are the (key, layer) that each cache to write to has."""
 
     store: Store

@@ -18,23 +18,23 @@ from stages.redaction.keyed import KEYED, KeyDigests
 if TYPE_CHECKING:
     from stages.layers.builder import Builder
     from stages.remote_cache.exporter import Packer
-    from stages.remote_cache.importer import Elsewhere
+    from stages.remote_cache.importer import RemoteCacheImporter
 
 
 def look(
     request: Request, store: Store, control: Control, builder: Builder, stages: Sequence[Stage]
-) -> Elsewhere | None:
+) -> RemoteCacheImporter | None:
     """What the host's caches have of these stages; None where it has no caches."""
     if not request.caches:
         return None
-    from stages.remote_cache.importer import Elsewhere
+    from stages.remote_cache.importer import RemoteCacheImporter
 
-    elsewhere = Elsewhere(store, control, builder)
+    elsewhere = RemoteCacheImporter(store, control, builder)
     elsewhere.look(stages, read="read" in request.caches and not request.no_cache)
     return elsewhere
 
 
-def needs_no_tree(request: Request, store: Store, scratch: Path, plan: Plan, elsewhere: Elsewhere) -> bool:
+def needs_no_tree(request: Request, store: Store, scratch: Path, plan: Plan, elsewhere: RemoteCacheImporter) -> bool:
     """Can everything that is asked for be had without the tree: from its destination, the store, or a cache.
 
     Then no layer is fetched.
@@ -67,7 +67,12 @@ def _staying(stages: Sequence[Stage], count: int) -> str:
 
 
 def share(
-    request: Request, store: Store, packer: Packer, keys: Sequence[str], exporter: Exporter, elsewhere: Elsewhere
+    request: Request,
+    store: Store,
+    packer: Packer,
+    keys: Sequence[str],
+    exporter: Exporter,
+    elsewhere: RemoteCacheImporter,
 ) -> None:
     """Have the host fetch the layers of these keys, and the outputs, that its caches do not hold.
 

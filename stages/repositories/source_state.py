@@ -55,7 +55,7 @@ class SourceState:
 
 
 @dataclass(frozen=True)
-class Question:
+class SourceQuery:
     """How states are asked: with these variables (proxies), and where (``folder``) answers are recorded.
 
     ``given`` are the files of the user's machine that the build has, path to SHA-256; ``hidden`` the folders of the
@@ -69,7 +69,7 @@ class Question:
     hidden: tuple[str, ...] = ()
 
 
-def states(sources: Sequence[Source], question: Question) -> tuple[SourceState, ...]:
+def states(sources: Sequence[Source], question: SourceQuery) -> tuple[SourceState, ...]:
     """The present state of each, all asked at once; offline the one recorded.
 
     Raises BuildError where one does not answer, has no such reference, or was never seen and the build is offline.
@@ -97,7 +97,7 @@ def locked(sources: Iterable[Source], known: Iterable[Mapping[str, str]]) -> tup
     return tuple(found)
 
 
-def moved(seen: Iterable[SourceState], question: Question) -> tuple[SourceState, ...]:
+def moved(seen: Iterable[SourceState], question: SourceQuery) -> tuple[SourceState, ...]:
     """Which of these are something else now; those whose stage was told a commit cannot be."""
     asked = [state for state in seen if not state.commit]
     now = states([state.source for state in asked], question)
@@ -118,7 +118,7 @@ def without_conflicts(seen: Sequence[SourceState]) -> tuple[SourceState, ...]:
     return tuple(state if state.source.ref_variable in pinned else replace(state, commit="") for state in seen)
 
 
-def _state(source: Source, question: Question) -> SourceState:
+def _state(source: Source, question: SourceQuery) -> SourceState:
     path = local_path(source.location)
     if files := given_below(path, question.given):
         return SourceState(source, digest(json.dumps(files, sort_keys=True)))

@@ -187,7 +187,7 @@ def _become(argv: Sequence[str], environment: Mapping[str, str], channel: socket
     for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     if channel:
-        supervisor.hand_over(channel)
+        supervisor.send_listener(channel)
     os.closerange(3, _ALL_DESCRIPTORS)
     try:
         os.execve(argv[0], list(argv), dict(environment))

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from builder.remote_cache.index import Entry, read_index, write_index
+from builder.remote_cache.index import IndexEntry, read_index, write_index
 from tests.integration.command import ELEMENTS, Command, Outcome, script, stage_scripts, write_element
 from tests.integration.registry import PASSWORD, USER, Answer, Asked, Running, proxy, registry
 
@@ -216,7 +216,7 @@ def test_mode_max_sends_what_else_the_store_holds(machines: Machines, place: Pat
     assert titles["max"] - titles["min"] == {"install/greeting/50-greet"}
 
 
-def listed(folder: Path) -> list[Entry]:
+def listed(folder: Path) -> list[IndexEntry]:
     return read_index((folder / "index.json").read_bytes())
 
 

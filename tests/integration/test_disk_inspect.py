@@ -23,7 +23,7 @@ from blockdev.inspect.bytes_view import view
 from blockdev.inspect.model import Content, Inspection
 from blockdev.inspect.signatures import identify
 from blockdev.inspect.survey import inspect
-from blockdev.lvm.allocate import Wanted, allocate
+from blockdev.lvm.allocate import VolumeSpec, allocate
 from blockdev.lvm.model import places as lvm_places
 from blockdev.lvm.write import write
 from builder.disk_view.inspection import draw
@@ -315,7 +315,7 @@ def volumes(tmp_path: Path) -> Path:
     starts = (2 * MIB, 200 * MIB)
     table = "".join(f"start={start // SECTOR}, size={190 * MIB // SECTOR}, type={LVM}\n" for start in starts)
     run("sfdisk", "--quiet", disk, stdin=f"label: gpt\n{table}".encode())
-    wanted = [Wanted("root", size=100 * MIB), Wanted("data", size=200 * MIB)]
+    wanted = [VolumeSpec("root", size=100 * MIB), VolumeSpec("data", size=200 * MIB)]
     regions = {name: Region(disk, start, 190 * MIB) for name, start in zip(("one", "two"), starts, strict=True)}
     sizes = [(name, region.length) for name, region in regions.items()]
     group = allocate("system", sizes, wanted, seed="inspect", epoch=1)

@@ -17,9 +17,9 @@ import pytest
 
 from blockdev.core.errors import BuildError
 from blockdev.filesystems.region import Region, holds
-from blockdev.lvm.allocate import Wanted, allocate
+from blockdev.lvm.allocate import VolumeSpec, allocate
 from blockdev.lvm.model import LogicalVolume, PhysicalVolume, Segment, VolumeGroup, places
-from blockdev.lvm.read import Found, read
+from blockdev.lvm.read import GroupDescription, read
 from blockdev.lvm.write import write
 from tests.integration.engine_cases import missing
 
@@ -109,7 +109,7 @@ def blank(path: Path, size: int) -> Path:
 
 def one_volume(folder: Path) -> tuple[VolumeGroup, dict[str, Region]]:
     regions = {"pv": Region(blank(folder / "disk", 70 * MIB), 2 * MIB, 64 * MIB + 512)}
-    group = allocate("vg", [("pv", 64 * MIB + 512)], [Wanted("lv_root", 21 * MIB)], seed="s", epoch=EPOCH)
+    group = allocate("vg", [("pv", 64 * MIB + 512)], [VolumeSpec("lv_root", 21 * MIB)], seed="s", epoch=EPOCH)
     return group, regions
 
 
@@ -118,13 +118,13 @@ def spanning(folder: Path) -> tuple[VolumeGroup, dict[str, Region]]:
     disk = blank(folder / "disk", 200 * MIB)
     regions = {"main pv/1": Region(disk, MIB, 60 * MIB), "second": Region(disk, 70 * MIB, 100 * MIB)}
     sizes = [(name, region.length) for name, region in regions.items()]
-    wanted = [Wanted("a-b", extents="25%VG"), Wanted("both", 80 * MIB), Wanted("rest", extents="100%FREE")]
+    wanted = [VolumeSpec("a-b", extents="25%VG"), VolumeSpec("both", 80 * MIB), VolumeSpec("rest", extents="100%FREE")]
     return allocate("my-vg", sizes, wanted, seed="s", epoch=EPOCH), regions
 
 
 def twelve(folder: Path) -> tuple[VolumeGroup, dict[str, Region]]:
     regions = {"pv": Region(blank(folder / "disk", 300 * MIB), 0, 300 * MIB)}
-    wanted = [Wanted(f"lv.{number}+_x", number * 3 * MIB) for number in range(1, 13)]
+    wanted = [VolumeSpec(f"lv.{number}+_x", number * 3 * MIB) for number in range(1, 13)]
     return allocate("vg12", [("pv", 300 * MIB)], wanted, seed="s", epoch=EPOCH, extent_size=MIB), regions
 
 
@@ -223,7 +223,7 @@ def places_by_uuid(group: VolumeGroup, volume: LogicalVolume) -> list[tuple[str,
     return [(uuids[name], offset, length) for name, offset, length in places(group, volume)]
 
 
-def found(region: Region) -> Found:
+def found(region: Region) -> GroupDescription:
     answer = read(region.image, region.offset, region.length)
     assert answer is not None
     return answer
@@ -272,7 +272,7 @@ def ordered(group: VolumeGroup) -> VolumeGroup:
 CREATE = ("-an", "-Zn", "-Wn")
 
 
-def check_read(lvm: Lvm, name: str, regions: dict[str, Region]) -> Found:
+def check_read(lvm: Lvm, name: str, regions: dict[str, Region]) -> GroupDescription:
     """Every physical volume leads to the group that LVM reports; returns what the first of them says."""
     expected = ordered(reported(lvm, name))
     answers = [found(region) for region in regions.values()]
@@ -334,7 +334,7 @@ def test_a_physical_volume_without_a_group(lvm: Lvm, tmp_path: Path) -> None:
     with attached(lvm, {"pv": region}):
         lvm.run("pvcreate", *lvm.devices)
         (row,) = lvm.report("pvs", "pv_uuid")
-    assert read(region.image, 0, region.length) == Found(row["pv_uuid"], 20 * MIB)
+    assert read(region.image, 0, region.length) == GroupDescription(row["pv_uuid"], 20 * MIB)
 
 
 @pytest.mark.parametrize(
@@ -364,7 +364,7 @@ def test_extents_mean_what_lvcreate_makes_of_them(
 ) -> None:
     """The same number of extents, or a refusal by both."""
     region = Region(blank(tmp_path / "disk", 69 * MIB), 0, 69 * MIB)
-    wanted = [Wanted(f"lv{number}", extents=one) for number, one in enumerate((*before, extents))]
+    wanted = [VolumeSpec(f"lv{number}", extents=one) for number, one in enumerate((*before, extents))]
     try:
         group = allocate("group", [("pv", region.length)], wanted, seed="s", epoch=EPOCH)
     except BuildError:
@@ -389,7 +389,7 @@ def test_grub_finds_files_in_a_volume(tmp_path: Path) -> None:
         missing("there is no grub-fstest (package grub-common)")
     sizes = [("main-1", 33 * MIB), ("second", 33 * MIB)]
     disks = {name: Region(blank(tmp_path / name, size), 0, size) for name, size in sizes}
-    wanted = [Wanted("first", extents="5"), Wanted("root", extents="100%FREE")]
+    wanted = [VolumeSpec("first", extents="5"), VolumeSpec("root", extents="100%FREE")]
     group = allocate("boot", sizes, wanted, seed="s", epoch=EPOCH)
     write(group, disks)
     root = group.logical[1]

@@ -542,11 +542,11 @@ def test_a_device_that_is_another_file_s_now_is_not_touched(place: Path) -> None
     device = foreign_loop(place, "foreign.img")
     number = int(device.removeprefix("/dev/loop"))
     found = (place / "foreign.img").stat()
-    true = ledger.Loop(number, ledger.Image(str(place / "foreign.img"), found.st_dev, found.st_ino), 0, 0)
+    true = ledger.Loop(number, ledger.HeldImage(str(place / "foreign.img"), found.st_dev, found.st_ino), 0, 0)
     wrong = [
-        ledger.Loop(number, ledger.Image(true.image.path, found.st_dev, found.st_ino + 1), 0, 0),
-        ledger.Loop(number, ledger.Image(true.image.path, found.st_dev + 1, found.st_ino), 0, 0),
-        ledger.Loop(number, ledger.Image(str(place / "other.img"), found.st_dev, found.st_ino), 0, 0),
+        ledger.Loop(number, ledger.HeldImage(true.image.path, found.st_dev, found.st_ino + 1), 0, 0),
+        ledger.Loop(number, ledger.HeldImage(true.image.path, found.st_dev + 1, found.st_ino), 0, 0),
+        ledger.Loop(number, ledger.HeldImage(str(place / "other.img"), found.st_dev, found.st_ino), 0, 0),
         ledger.Loop(number, true.image, 512, 0),
         ledger.Loop(number, true.image, 0, 512),
         ledger.Loop(4321, true.image, 0, 0),

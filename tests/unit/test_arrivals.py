@@ -17,7 +17,7 @@ import pytest
 
 from blockdev.core.errors import BuildError
 from builder import destination
-from builder.build.delivery import Arrivals
+from builder.build.delivery import OutputDelivery
 from stages.protocol.request import Output
 from tests.unit.test_side_files import member, stream
 
@@ -62,7 +62,9 @@ def event(index: int, output: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def arrivals(agent: Any, place: Path, outputs: list[Output], text: bytes = b"", *, replace: bool = False) -> Arrivals:
+def arrivals(
+    agent: Any, place: Path, outputs: list[Output], text: bytes = b"", *, replace: bool = False
+) -> OutputDelivery:
     targets = [destination.target_of(output, "x", place) for output in outputs]
 
     def beside(folder: Path, event: dict[str, Any]) -> dict[Path, bytes]:
@@ -70,7 +72,7 @@ def arrivals(agent: Any, place: Path, outputs: list[Output], text: bytes = b"", 
         return {target.with_name(f"{target.name}.spdx.json"): text}
 
     describer: Any = SimpleNamespace(prepared=SimpleNamespace(request=SimpleNamespace(outputs=outputs)), beside=beside)
-    return Arrivals(agent, targets, describer, replace=replace)
+    return OutputDelivery(agent, targets, describer, replace=replace)
 
 
 def run(place: Path, text: bytes, *, replace: bool = False) -> None:

@@ -38,7 +38,7 @@ def test_what_names_no_image_is_refused(text: str) -> None:
         parse(text)
 
 
-def _told(os_release: str, *programs: str, arch: str = "amd64", **files: str) -> inspect.Facts:
+def _told(os_release: str, *programs: str, arch: str = "amd64", **files: str) -> inspect.BaseImageInfo:
     contents = {"/usr/lib/os-release": os_release, **{path.replace("|", "/"): text for path, text in files.items()}}
     return inspect.told_by(contents, frozenset(programs), {}, arch)
 

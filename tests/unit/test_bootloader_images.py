@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blockdev.bootloader.grub import Found, embed_bios, embed_prep, find, patched
+from blockdev.bootloader.grub import LoaderFiles, embed_bios, embed_prep, find, patched
 from blockdev.core.errors import BuildError
 
 SECTOR = 512
@@ -102,7 +102,7 @@ def files(tree: Path, *names: str) -> None:
 
 
 def test_find(tmp_path: Path) -> None:
-    assert find(tmp_path) == Found()
+    assert find(tmp_path) == LoaderFiles()
     assert not find(tmp_path)
     files(tmp_path, "boot/grub2/i386-pc/core.img")
     assert not find(tmp_path), "one half of it does not boot"

@@ -26,8 +26,8 @@ from builder.build.client import BuildContainer
 from builder.build.run import BuildSession, FailedError
 from builder.engines.protocol import Container, EngineError, OnLine
 from builder.progress.report import Log, Plain
-from builder.remote_cache.index import Entry
-from builder.remote_cache.session import Exchange
+from builder.remote_cache.index import IndexEntry
+from builder.remote_cache.session import CacheSession
 from builder.remote_cache.upload import entries_of
 from stages.protocol.events import KINDS, PACKED, parse
 from stages.protocol.lock_record import Locking
@@ -66,7 +66,7 @@ JOB = {
 ERROR = {"type": "error", "what": "no", "where": "", "hint": "", "status": 1, "trace": ""}
 END = {"type": "end", "seconds": 1.0, "hits": 1, "misses": 1, "tree": KEY}
 DIGEST = f"sha256:{KEY}"
-ENTRY = Entry(KEY, KEY[:32], KEY[:10], DIGEST, 1, 1, ("tree",), "install/x/50-y", 1.0, DIGEST)
+ENTRY = IndexEntry(KEY, KEY[:32], KEY[:10], DIGEST, 1, 1, ("tree",), "install/x/50-y", 1.0, DIGEST)
 REQUEST = Request("build", outputs=(Output("tar"), Output("raw")))
 
 
@@ -185,7 +185,7 @@ def test_every_event_that_is_emitted_is_known() -> None:
 
 
 def test_what_is_packed_for_caches_is_known() -> None:
-    entry = {field.name: getattr(ENTRY, field.name) for field in fields(Entry)}
+    entry = {field.name: getattr(ENTRY, field.name) for field in fields(IndexEntry)}
     for name in ("writer", "signed_as", "used", "signature"):  # of the host's own making
         del entry[name]
     assert PACKED(json.loads(json.dumps(entry))) == {**entry, "parts": ["tree"]}
@@ -409,7 +409,7 @@ def test_whatever_a_container_sends(
         caches={"read": "yes", "write": "min"} if caches else {},
         locking=Locking(report=locks, vendor=locks, offered={"packages/a.deb": OTHER, "packages/link": OTHER}),
     )
-    exchange = Exchange([], [], lambda _: None) if caches else None
+    exchange = CacheSession([], [], lambda _: None) if caches else None
     more = {"beside": folder / "lock", "large": {KEY: folder / "large"}, "exchange": exchange}
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     host = Host(folder, [json.dumps(PLAN), *lines], request, **more)

@@ -18,7 +18,7 @@ from builder.build_image import ensure
 from builder.remote_cache.build_images import BuildImages, check_archive, key_of
 from builder.remote_cache.folder import Folder
 from builder.remote_cache.index import digest_of, read_index, write_index
-from builder.remote_cache.open import Asked, Cache
+from builder.remote_cache.open import Cache, IndexFetch
 from builder.remote_cache.spec import parse
 
 NAME = "localhost/dib-ctr-build-debian:0123456789ab"
@@ -67,7 +67,7 @@ def _cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def images(place: Folder, said: list[str], *, reads: bool = False) -> BuildImages:
     cache = Cache(parse("type=dir,path=/somewhere", writing=not reads), place, said.append)
     found = BuildImages([cache] if reads else [], [] if reads else [cache], said.append)
-    found.asked = Asked([cache])
+    found.asked = IndexFetch([cache])
     return found
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from blockdev.core.errors import BuildError, UsageError
 from builder.base_image import build_context, choose, recipe
-from builder.base_image.containerfile import Image, instructions, read
+from builder.base_image.containerfile import StageImage, instructions, read
 from builder.base_image.fetch import Base
-from builder.base_image.inspect import Facts
+from builder.base_image.inspect import BaseImageInfo
 from builder.request.elements import resolve_elements
 from builder.request.options import BuildOptions
 from stages.element.resolve import BUILTIN, Element, find_elements
@@ -123,7 +123,7 @@ def test_the_context_is_what_counts_and_nothing_else(folder: Path, tmp_path_fact
 
 def test_the_result_hangs_on_all_that_goes_in(folder: Path) -> None:
     variables = {"DIB_CONTAINERFILE_RUNTIME": ""}
-    digests = {Image("a"): "sha256:1"}
+    digests = {StageImage("a"): "sha256:1"}
 
     def key(arch: str = "amd64", **more: str) -> str:
         return recipe.read(folder, {**variables, **more}).key(digests, arch)
@@ -135,7 +135,7 @@ def test_the_result_hangs_on_all_that_goes_in(folder: Path) -> None:
     assert key() == first
     keys = {first, key("arm64"), key(DIB_CONTAINERFILE_BUILDOPTS="--build-arg=A=1")}
     keys.add(key(DIB_CONTAINERFILE_NETWORK_DRIVER="none"))
-    digests = {Image("a"): "sha256:2"}
+    digests = {StageImage("a"): "sha256:2"}
     keys.add(key())
     (folder / "one").write_text("changed")
     keys.add(key())
@@ -229,5 +229,5 @@ def test_a_containerfile_element_that_calls_an_engine_is_stood_in_for(tmp_path: 
     ],
 )
 def test_the_name_of_what_a_containerfile_gives(name: str, title: str) -> None:
-    found = Base(name, "0" * 64, Path("/nowhere"), "1" * 64, Facts("", "", "", ""))
+    found = Base(name, "0" * 64, Path("/nowhere"), "1" * 64, BaseImageInfo("", "", "", ""))
     assert (found.title, found.pinned) == (title, f"containerfile:{Path(name).name}")

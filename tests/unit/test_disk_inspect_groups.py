@@ -9,25 +9,27 @@ import pytest
 from blockdev.core.errors import BuildError
 from blockdev.inspect import lvm
 from blockdev.inspect.bytes_view import view
-from blockdev.inspect.model import Content, Place
+from blockdev.inspect.model import Content, Region
 from blockdev.lvm.interpret import Volume
 from blockdev.lvm.model import LogicalVolume, PhysicalVolume, Segment, VolumeGroup
-from blockdev.lvm.read import Found
+from blockdev.lvm.read import GroupDescription
 
 EXTENT = 4096
 PHYSICAL = (PhysicalVolume("pv0", "one", 65536, 10, 8192), PhysicalVolume("pv1", "two", 65536, 10, 8192))
-PLACES = [Place(None, start, 65536, Content("lvm")) for start in (65536, 131072)]
+PLACES = [Region(None, start, 65536, Content("lvm")) for start in (65536, 131072)]
 
 
-def found(uuid: str, version: int, *volumes: tuple[str, str, bool, tuple[Segment, ...]]) -> Found:
+def found(uuid: str, version: int, *volumes: tuple[str, str, bool, tuple[Segment, ...]]) -> GroupDescription:
     logical = tuple(LogicalVolume(name, name, 2, segments) for name, _, _, segments in volumes)
     group = VolumeGroup("vg", "group", EXTENT, PHYSICAL, logical, 0)
     kinds = tuple(Volume(name, kind, visible) for name, kind, visible, _ in volumes)
-    return Found(uuid, 65536, group, "", version, kinds)
+    return GroupDescription(uuid, 65536, group, "", version, kinds)
 
 
-def told(monkeypatch: pytest.MonkeyPatch, answers: dict[int, Found | None], content: bytes = b"") -> list[Place]:
-    def read(image: Path, offset: int, length: int) -> Found | None:
+def told(
+    monkeypatch: pytest.MonkeyPatch, answers: dict[int, GroupDescription | None], content: bytes = b""
+) -> list[Region]:
+    def read(image: Path, offset: int, length: int) -> GroupDescription | None:
         assert (image, length) == (Path("disk"), 65536)
         return answers[offset]
 
@@ -57,7 +59,7 @@ def test_newest_metadata_and_inner_volumes(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_part_that_is_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     volume = ("data", "linear", True, (Segment(0, 1, "pv1", 3), Segment(1, 1, "pv0", 0)))
-    first, second = told(monkeypatch, {65536: found("one", 1, volume), 131072: Found("free", 65536)})
+    first, second = told(monkeypatch, {65536: found("one", 1, volume), 131072: GroupDescription("free", 65536)})
     assert first.group is not None
     assert first.group.remarks == ("the group vg has 1 of its 2 physical volumes elsewhere",)
     assert first.group.volumes[0].content.remarks == (
@@ -74,7 +76,7 @@ def test_place_of_a_volume(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_damage_is_a_remark(monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(image: Path, offset: int, length: int) -> Found | None:
+    def read(image: Path, offset: int, length: int) -> GroupDescription | None:
         raise BuildError("the LVM physical volume is damaged")
 
     monkeypatch.setattr("blockdev.lvm.read.read", read)

@@ -16,7 +16,7 @@ from blockdev.core.errors import BuildError, UsageError
 from blockdev.inspect import bootloaders, image, survey
 from blockdev.inspect.bytes_view import view
 from blockdev.inspect.json import to_data
-from blockdev.inspect.model import Boot, Content, Inspection, Loader, Partition, Place, System
+from blockdev.inspect.model import Boot, Content, Inspection, Loader, Partition, Region, System
 from builder.commands.disk import disk as command
 from builder.disk_view import inspection as diskreport
 from builder.disk_view.layout import bar
@@ -178,13 +178,13 @@ def test_file_system_on_a_whole_disk() -> None:
 # -- drawing and JSON -----------------------------------------------------------------------
 
 
-def inspection(*places: Place, size: int = 1 << 30) -> Inspection:
+def inspection(*places: Region, size: int = 1 << 30) -> Inspection:
     found, _ = survey.survey(view(PARTED))
     return Inspection("disk.raw", "raw", size, 4096, found, places, boot(PARTED))
 
 
-def place(number: int, start: int, length: int, content: Content = EXT4) -> Place:
-    return Place(Partition(number, "", LINUX, "Linux", "", start, length), start, length, content)
+def place(number: int, start: int, length: int, content: Content = EXT4) -> Region:
+    return Region(Partition(number, "", LINUX, "Linux", "", start, length), start, length, content)
 
 
 @given(

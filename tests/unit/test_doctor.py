@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from builder.doctor.diagnosis import Facts, diagnose
+from builder.doctor.diagnosis import HostFacts, diagnose
 from builder.doctor.doctor import Check, EngineReport, Report, render
 
-USER = Facts(user="alice")
-ROOT = Facts(user="root", uid=0)
+USER = HostFacts(user="alice")
+ROOT = HostFacts(user="root", uid=0)
 
 # (what was said, facts, a word of the explanation, a word of the command)
 SAID = [
@@ -37,7 +37,7 @@ SAID = [
     ("namespace: newuidmap is not there", USER, "newuidmap", "apt-get install uidmap"),
     (
         "Error: cannot set up namespace using newuidmap: exec: newuidmap: executable file not found in $PATH",
-        Facts(newuidmap=False),
+        HostFacts(newuidmap=False),
         "newuidmap",
         "apt-get install uidmap",
     ),
@@ -55,7 +55,7 @@ SAID = [
     ),
     (
         "Error: crun: cgroups in hybrid mode not supported, drop all controllers from cgroupv2: OCI runtime error",
-        Facts(has_runc=False, cgroup_version=1),
+        HostFacts(has_runc=False, cgroup_version=1),
         "version 1",
         "apt-get install runc",
     ),
@@ -65,26 +65,31 @@ SAID = [
         "limits",
         "ulimit",
     ),
-    ("namespace: unshare: Operation not permitted", Facts(namespaces_off=True), "switched off", "sysctl"),
-    ("namespace: write uid_map: Operation not permitted", Facts(uid=0, namespaces_off=True), "switched off", "sysctl"),
+    ("namespace: unshare: Operation not permitted", HostFacts(namespaces_off=True), "switched off", "sysctl"),
+    (
+        "namespace: write uid_map: Operation not permitted",
+        HostFacts(uid=0, namespaces_off=True),
+        "switched off",
+        "sysctl",
+    ),
     (
         "namespace: mount proc on /proc: Permission denied",
-        Facts(apparmor_restricts=True),
+        HostFacts(apparmor_restricts=True),
         "AppArmor",
         "apparmor_restrict_unprivileged_userns=0",
     ),
     ("root of the container is root of the host", USER, "the host's own", "--engine podman"),
     ("Error: could not find slirp4netns, the network namespace can't be configured", USER, "network", "slirp4netns"),
     ("write /var/lib/x: no space left on device", USER, "full", "cache prune"),
-    ("mount: unknown filesystem type 'binfmt_misc'", Facts(kernel=(6, 1)), "before Linux 6.7", "qemu-user-static"),
-    ("mount: /store/m: wrong fs type, bad option, bad superblock on overlay", Facts(kernel=(5, 4)), "5.11", ""),
+    ("mount: unknown filesystem type 'binfmt_misc'", HostFacts(kernel=(6, 1)), "before Linux 6.7", "qemu-user-static"),
+    ("mount: /store/m: wrong fs type, bad option, bad superblock on overlay", HostFacts(kernel=(5, 4)), "5.11", ""),
     ("mount: /store/m: wrong fs type, bad option, bad superblock on overlay", USER, "extended attributes", "DIB_CTR_S"),
     ("<urlopen error [Errno -3] Temporary failure in name resolution>", USER, "mirror", "DIB_CTR_DEBIAN_MIRROR"),
 ]
 
 
 @pytest.mark.parametrize(("text", "facts", "explanation", "command"), SAID)
-def test_known_errors(text: str, facts: Facts, explanation: str, command: str) -> None:
+def test_known_errors(text: str, facts: HostFacts, explanation: str, command: str) -> None:
     """Each leads to its cause and the command that mends it on such a machine."""
     found = diagnose(text, facts)
     assert explanation in found.explanation

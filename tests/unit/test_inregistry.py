@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from builder.registry.client import PassingError
+from builder.registry.client import TransientError
 from builder.registry.push import Reference
 from builder.remote_cache import registry
-from builder.remote_cache.index import Entry, read_index, write_index
+from builder.remote_cache.index import IndexEntry, read_index, write_index
 from builder.remote_cache.registry import InRegistry
 from tests.unit.test_layercache import entry
 
@@ -23,7 +23,7 @@ class Slow(InRegistry):
     def __init__(self) -> None:
         super().__init__(Reference("localhost:1", "cache", "x"), insecure=True, authfile=None)
         self.now = 0.0
-        self.listed: list[Entry] = []
+        self.listed: list[IndexEntry] = []
         self.others: list[tuple[float, Callable[[], None]]] = []
         self.writes = 0
 
@@ -47,7 +47,7 @@ class Slow(InRegistry):
         self.writes += 1
         self.listed = read_index(data)
 
-    def overwrite(self, seconds: float, listed: list[Entry]) -> None:
+    def overwrite(self, seconds: float, listed: list[IndexEntry]) -> None:
         """Somebody who has read the index before will have written it without what came meanwhile."""
 
         def act() -> None:
@@ -64,7 +64,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
     return made
 
 
-def add(place: Slow, new: Entry) -> None:
+def add(place: Slow, new: IndexEntry) -> None:
     place.change_index(lambda data: write_index([*read_index(data), new]), [new.digest])
 
 
@@ -99,5 +99,5 @@ def test_it_is_given_up_where_others_always_come_between(slow: Slow, monkeypatch
         slow.listed = [replace(each, used=0.0) for each in read_index(data) if each.key != entry(2).key]
 
     monkeypatch.setattr(slow, "_put_index", lose)
-    with pytest.raises(PassingError, match="too many others"):
+    with pytest.raises(TransientError, match="too many others"):
         add(slow, entry(2))

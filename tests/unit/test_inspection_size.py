@@ -14,7 +14,7 @@ from builder.inspection import render
 from builder.inspection.image import open_image
 from builder.inspection.packages import is_database, ownership
 from builder.inspection.size import NO_PACKAGE, Share, Size, by_directory, compare, largest, measure
-from builder.inspection.tree import FILE, FOLDER, Entry, Tree
+from builder.inspection.tree import FILE, FOLDER, Tree, TreeEntry
 from tests.unit import handmade_images as made
 from tests.unit.handmade_images import Item, folder, hard, link
 
@@ -197,10 +197,10 @@ PATHS = st.lists(NAMES, min_size=1, max_size=5).map(lambda names: "/" + "/".join
 def test_directories_sum_up_to_the_whole(files: dict[str, int], depth: int) -> None:
     """Each file counts in one directory, which is above it and no deeper than asked."""
     entries = {
-        path: Entry(FILE, 0o644, 0, 0, 0, length=length, member=number)
+        path: TreeEntry(FILE, 0o644, 0, 0, 0, length=length, member=number)
         for number, (path, length) in enumerate(sorted(files.items()))
     }
-    found = by_directory(Tree({"/": Entry(FOLDER, 0o755, 0, 0, 0, layer=9), **entries}), depth)
+    found = by_directory(Tree({"/": TreeEntry(FOLDER, 0o755, 0, 0, 0, layer=9), **entries}), depth)
     assert sum(share.bytes for share in found) == sum(files.values())
     assert sum(share.files for share in found) == len(files)
     assert [share.bytes for share in found] == sorted((share.bytes for share in found), reverse=True)
@@ -213,7 +213,7 @@ def test_directories_sum_up_to_the_whole(files: dict[str, int], depth: int) -> N
 def test_files_above_the_depth_are_their_directorys_own() -> None:
     """A row of `/usr` beside one of `/usr/bin` has what is in neither of its folders."""
     sizes = {"/a": 1, "/usr/b": 2, "/usr/bin/c": 4, "/usr/bin/d/e": 8}
-    entries = {path: Entry(FILE, 0, 0, 0, 0, length=length, member=length) for path, length in sizes.items()}
+    entries = {path: TreeEntry(FILE, 0, 0, 0, 0, length=length, member=length) for path, length in sizes.items()}
     assert by_directory(Tree(entries)) == (Share("/usr/bin", 12, 2), Share("/usr", 2, 1), Share("/", 1, 1))
     assert by_directory(Tree(entries), 0) == (Share("/", 15, 4),)
 
@@ -345,5 +345,5 @@ def test_a_damaged_image_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 def test_ownership_of_a_tree_without_databases() -> None:
     """Nothing is owned."""
-    found = ownership(Tree({"/": Entry(FOLDER, 0o755, 0, 0, 0)}))
+    found = ownership(Tree({"/": TreeEntry(FOLDER, 0o755, 0, 0, 0)}))
     assert (found.packages, dict(found.owners), found.unread) == ((), {}, ())

@@ -20,7 +20,7 @@ from builder.remote_cache import download, signatures
 from builder.remote_cache import index as entries
 from builder.remote_cache.folder import Folder
 from builder.remote_cache.fork_guard import is_from_fork
-from builder.remote_cache.index import MOST, Entry, digest_of, merged, read_index, write_index
+from builder.remote_cache.index import MOST, IndexEntry, digest_of, merged, read_index, write_index
 from builder.remote_cache.open import Cache
 from builder.remote_cache.prune import prune, to_go
 from builder.remote_cache.spec import parse
@@ -30,8 +30,8 @@ NOW = 1_800_000_000.0
 DAY = 86400.0
 
 
-def entry(number: int, below: str = "", **more: object) -> Entry:
-    made = Entry(
+def entry(number: int, below: str = "", **more: object) -> IndexEntry:
+    made = IndexEntry(
         key=f"{number:064x}",
         below=below or f"{number:032x}",
         layer=f"{number:010x}",
@@ -141,7 +141,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def signed(keys: Path, name: str, **more: object) -> Entry:
+def signed(keys: Path, name: str, **more: object) -> IndexEntry:
     made = replace(entry(1, signed_as="localhost:5000/team/cache"), **more)  # type: ignore[arg-type]
     return replace(made, signature=signatures.sign(made, signatures.private_key(keys / f"{name}.pem")))
 
@@ -221,9 +221,9 @@ def test_a_pull_request_from_a_fork_is_known(tmp_path: Path) -> None:
 # -- what goes -----------------------------------------------------------------------------------------------------
 
 
-def chain(numbers: range, used: float) -> list[Entry]:
+def chain(numbers: range, used: float) -> list[IndexEntry]:
     """Stages on top of each other; all but the last were noted as used long ago."""
-    found: list[Entry] = []
+    found: list[IndexEntry] = []
     layers: list[str] = []
     for number in numbers:
         made = entry(number, used=used if number == numbers[-1] else used - 90 * DAY)
@@ -291,7 +291,7 @@ def test_a_blob_that_trickles_is_given_up(tmp_path: Path, monkeypatch: pytest.Mo
     slow = Cache(parse(f"type=dir,path={tmp_path}", writing=False), Trickling(tmp_path), said.append)
     wanted = [entry(1).blob, entry(2).blob]
     both = {blob: [download.Candidate(slow, entry(number))] for number, blob in enumerate(wanted, 1)}
-    found = download.Fetching(wanted, both)
+    found = download.Download(wanted, both)
     assert [found.piece(blob, 0) for blob in wanted] == [download.GONE] * 2
     assert len(said) == 1
     assert "too slow" in said[0]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blockdev.core.errors import BuildError, UsageError
-from blockdev.lvm.allocate import Wanted, allocate, identifier
+from blockdev.lvm.allocate import VolumeSpec, allocate, identifier
 from blockdev.lvm.model import LogicalVolume, PhysicalVolume, Segment, VolumeGroup, places
 from blockdev.lvm.names import refused, refused_group, refused_pair
 
@@ -18,7 +18,7 @@ MIB = 1 << 20
 UUID = re.compile(r"[0-9A-Za-z]{6}(-[0-9A-Za-z]{4}){5}-[0-9A-Za-z]{6}\Z")
 
 
-def group_of(wanted: list[Wanted], *sizes: int, extent_size: int = 4 * MIB) -> VolumeGroup:
+def group_of(wanted: list[VolumeSpec], *sizes: int, extent_size: int = 4 * MIB) -> VolumeGroup:
     physical = [(f"pv{number}", size) for number, size in enumerate(sizes)]
     return allocate("vg", physical, wanted, seed="seed", epoch=7, extent_size=extent_size)
 
@@ -35,7 +35,7 @@ WANTED = st.lists(
 
 @given(SIZES, WANTED, st.sampled_from([MIB, 4 * MIB]))
 def test_no_two_volumes_share_an_extent(sizes: list[int], wanted: list[tuple[int | None, str]], extent: int) -> None:
-    asked = [Wanted(f"lv{number}", size, extents) for number, (size, extents) in enumerate(wanted)]
+    asked = [VolumeSpec(f"lv{number}", size, extents) for number, (size, extents) in enumerate(wanted)]
     try:
         group = group_of(asked, *sizes, extent_size=extent)
     except BuildError as error:
@@ -61,7 +61,9 @@ def test_no_two_volumes_share_an_extent(sizes: list[int], wanted: list[tuple[int
 
 def test_the_rest_of_one_and_the_begin_of_the_next() -> None:
     group = group_of(
-        [Wanted("a", 8 * MIB), Wanted("b", extents="50%FREE"), Wanted("c", extents="100%FREE")], 21 * MIB, 25 * MIB
+        [VolumeSpec("a", 8 * MIB), VolumeSpec("b", extents="50%FREE"), VolumeSpec("c", extents="100%FREE")],
+        21 * MIB,
+        25 * MIB,
     )
     a, b, c = group.logical
     assert a.segments == (Segment(0, 2, "pv0", 0),)
@@ -81,31 +83,31 @@ def test_neighbours_are_one_piece() -> None:
 @pytest.mark.parametrize(
     ("wanted", "extents"),
     [
-        (Wanted("x", 8 * MIB, "100%FREE"), 2),
-        (Wanted("x", 8 * MIB - 1), 1),
-        (Wanted("x", 1), 1),
-        (Wanted("x", extents="7"), 7),
-        (Wanted("x", extents="30%VG"), 7),
-        (Wanted("x", extents="30%vg"), 7),
-        (Wanted("x", extents="999%FREE"), 25),
+        (VolumeSpec("x", 8 * MIB, "100%FREE"), 2),
+        (VolumeSpec("x", 8 * MIB - 1), 1),
+        (VolumeSpec("x", 1), 1),
+        (VolumeSpec("x", extents="7"), 7),
+        (VolumeSpec("x", extents="30%VG"), 7),
+        (VolumeSpec("x", extents="30%vg"), 7),
+        (VolumeSpec("x", extents="999%FREE"), 25),
     ],
 )
-def test_how_many_extents(wanted: Wanted, extents: int) -> None:
+def test_how_many_extents(wanted: VolumeSpec, extents: int) -> None:
     (volume,) = group_of([wanted], 101 * MIB).logical
     assert volume.extents == extents
 
 
 def test_what_does_not_fit_is_told_in_units() -> None:
     with pytest.raises(BuildError) as caught:
-        group_of([Wanted("first", 40 * MIB), Wanted("second", 3 << 30)], 2049 * MIB)
+        group_of([VolumeSpec("first", 40 * MIB), VolumeSpec("second", 3 << 30)], 2049 * MIB)
     assert caught.value.what == (
         "the logical volume second wants 3 GiB, which is not in the group: 1.96 GiB of 2 GiB are left"
     )
     assert caught.value.where == "volume group vg"
     with pytest.raises(BuildError, match=r"x wants 26 extents \(104 MiB\), which is not in .* 100 MiB of 100 MiB"):
-        group_of([Wanted("x", extents="26")], 101 * MIB)
+        group_of([VolumeSpec("x", extents="26")], 101 * MIB)
     with pytest.raises(BuildError, match=r"x wants 1%VG \(0 bytes\), which is less than one extent: 100 MiB of"):
-        group_of([Wanted("x", extents="1%VG")], 101 * MIB)
+        group_of([VolumeSpec("x", extents="1%VG")], 101 * MIB)
     with pytest.raises(BuildError, match="the physical volume pv1 has 4 MiB, too little for one extent") as small:
         group_of([], 101 * MIB, 4 * MIB)
     assert small.value.hint == "give it at least 5 MiB"
@@ -116,7 +118,7 @@ def test_what_does_not_fit_is_told_in_units() -> None:
 )
 def test_no_number_of_extents(extents: str) -> None:
     with pytest.raises(UsageError, match="logical volume x wants"):
-        group_of([Wanted("x", extents=extents)], 101 * MIB)
+        group_of([VolumeSpec("x", extents=extents)], 101 * MIB)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,7 @@ def test_names_of_volumes(name: str) -> None:
 def test_names_that_lvm_refuses(name: str, reason: str) -> None:
     assert refused(name).startswith(reason)
     with pytest.raises(UsageError, match="of a logical volume"):
-        group_of([Wanted(name, MIB)], 101 * MIB)
+        group_of([VolumeSpec(name, MIB)], 101 * MIB)
 
 
 def test_names_of_groups() -> None:
@@ -165,12 +167,12 @@ def test_names_that_are_too_long_together() -> None:
     assert refused_pair("vg", "-x" * 41) == ""
     assert refused_pair("vg", "-x" * 42).endswith("129 characters of 127")
     with pytest.raises(UsageError, match="too long together with that of its group vg"):
-        group_of([Wanted("x" * 124, MIB)], 101 * MIB)
+        group_of([VolumeSpec("x" * 124, MIB)], 101 * MIB)
 
 
 def test_what_is_refused_before_anything_else() -> None:
     with pytest.raises(UsageError, match="two logical volumes are called a"):
-        group_of([Wanted("a", MIB), Wanted("a", MIB)], 101 * MIB)
+        group_of([VolumeSpec("a", MIB), VolumeSpec("a", MIB)], 101 * MIB)
     with pytest.raises(UsageError, match="two physical volumes are called pv"):
         allocate("vg", [("pv", 101 * MIB), ("pv", 101 * MIB)], [], seed="", epoch=0)
     with pytest.raises(UsageError, match="has no physical volume"):
@@ -178,7 +180,7 @@ def test_what_is_refused_before_anything_else() -> None:
     with pytest.raises(UsageError, match="no power of two"):
         group_of([], 101 * MIB, extent_size=3 * MIB)
     with pytest.raises(UsageError, match="has no size"):
-        group_of([Wanted("a", 0)], 101 * MIB)
+        group_of([VolumeSpec("a", 0)], 101 * MIB)
 
 
 @given(st.text(), st.lists(st.text(), max_size=3))
@@ -188,7 +190,7 @@ def test_identifiers_have_lvms_form(seed: str, path: list[str]) -> None:
 
 def test_identifiers_differ_for_each_thing_and_seed_only() -> None:
     def ids(seed: str) -> list[str]:
-        group = allocate("same", [("same", 50 * MIB), ("b", 50 * MIB)], [Wanted("same", MIB)], seed=seed, epoch=1)
+        group = allocate("same", [("same", 50 * MIB), ("b", 50 * MIB)], [VolumeSpec("same", MIB)], seed=seed, epoch=1)
         return [group.uuid, *(one.uuid for one in group.physical), *(one.uuid for one in group.logical)]
 
     assert ids("one") == ids("one")

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from blockdev.core.errors import BuildError
 from blockdev.filesystems.region import Region, holds
 from blockdev.lvm import layout
-from blockdev.lvm.allocate import Wanted, allocate
+from blockdev.lvm.allocate import VolumeSpec, allocate
 from blockdev.lvm.config import DamagedError, parse
 from blockdev.lvm.interpret import interpret
 from blockdev.lvm.model import VolumeGroup
-from blockdev.lvm.read import Found, examine, read
+from blockdev.lvm.read import GroupDescription, examine, read
 from blockdev.lvm.render import render
 from blockdev.lvm.write import label, metadata_header, write
 from tests.examples import examples
@@ -40,7 +40,7 @@ GROUPS = st.builds(
         allocate(
             "g" + name,
             [(f"pv-{number}", size) for number, size in enumerate(sizes)],
-            [Wanted(one, extents="20%FREE") for one in logical],
+            [VolumeSpec(one, extents="20%FREE") for one in logical],
             seed=name,
             epoch=epoch,
             extent_size=MIB,
@@ -80,8 +80,8 @@ def test_what_is_written_is_read_back(folder: Path, group: VolumeGroup) -> None:
         ]
 
 
-def example(*logical: Wanted, physical: tuple[str, ...] = ("pv",)) -> VolumeGroup:
-    asked = logical or (Wanted("root", 8 * MIB),)
+def example(*logical: VolumeSpec, physical: tuple[str, ...] = ("pv",)) -> VolumeGroup:
+    asked = logical or (VolumeSpec("root", 8 * MIB),)
     return allocate("vg", [(name, 32 * MIB) for name in physical], asked, seed="s", epoch=5)
 
 
@@ -94,7 +94,7 @@ def test_the_same_bytes_twice_and_only_few(folder: Path) -> None:
 
 
 def test_names_that_are_no_words_are_numbered_in_the_text(folder: Path) -> None:
-    group = example(Wanted("root", 48 * MIB), physical=("a disk", 'b"'))
+    group = example(VolumeSpec("root", 48 * MIB), physical=("a disk", 'b"'))
     regions = written(group, folder)
     found = read(regions['b"'].image, regions['b"'].offset, regions['b"'].length)
     assert found is not None
@@ -130,7 +130,7 @@ def test_writing_is_refused_before_it_begins(folder: Path) -> None:
     with pytest.raises(BuildError, match="the place of a physical volume is not blank"):
         write(group, {"a": good, "b": Region(old, 0, 32 * MIB)})
     assert not any(image.read_bytes())
-    many = allocate("vg", [("a", 9 << 30)], [Wanted(f"lv{n}", 1) for n in range(2000)], seed="", epoch=0)
+    many = allocate("vg", [("a", 9 << 30)], [VolumeSpec(f"lv{n}", 1) for n in range(2000)], seed="", epoch=0)
     with pytest.raises(BuildError, match=r"metadata of 2000 logical volumes takes .* KiB of at most 509.25 KiB"):
         write(many, {"a": Region(image, 0, 9 << 30)})
 
@@ -146,7 +146,7 @@ def raw() -> tuple[VolumeGroup, bytearray]:
     return group, content
 
 
-def seen(content: bytes | bytearray) -> Found | None:
+def seen(content: bytes | bytearray) -> GroupDescription | None:
     return examine(lambda offset, length: bytes(content[offset : offset + length]), "here")
 
 

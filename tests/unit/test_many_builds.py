@@ -15,7 +15,7 @@ from rich.console import Console
 from builder.fleet import report, shared_stages
 from builder.fleet.image import ImageBuild, Needs
 from builder.fleet.outcome import BUILT, FAILED, Outcome
-from builder.fleet.run import Way, command_of
+from builder.fleet.run import RunOptions, command_of
 from builder.fleet.schedule import Limits, Schedule, is_network
 from builder.fleet.view import Live, Prefixed, summary
 from builder.request.options import BuildOptions, EngineOptions, PushOptions
@@ -109,7 +109,7 @@ def test_other_failures_are_not_taken_for_it(text: str) -> None:
 
 def test_options_of_pushes_go_to_images_that_are_pushed() -> None:
     push = PushOptions(insecure=True, authfile=Path("f"), sign=True)
-    way = Way(Limits(1, 1), EngineOptions("host"), push, Path("/logs"))
+    way = RunOptions(Limits(1, 1), EngineOptions("host"), push, Path("/logs"))
     plain = replace(image("a"), options=BuildOptions(("vm",), name="a"))
     words = command_of(plain, way, 1)[5:]
     assert words == [

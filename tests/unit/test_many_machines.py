@@ -131,8 +131,8 @@ def test_the_matrix_is_one_line_of_json(folder: Path, capsys: pytest.CaptureFixt
 # -- Kubernetes --------------------------------------------------------------------------------------
 
 
-def wanted(folder: Path, **more: Any) -> kubernetes.Wanted:
-    return kubernetes.Wanted(image="registry.example.org/dib-ctr:1", files=(folder / "images.yaml",), **more)
+def wanted(folder: Path, **more: Any) -> kubernetes.KubernetesOptions:
+    return kubernetes.KubernetesOptions(image="registry.example.org/dib-ctr:1", files=(folder / "images.yaml",), **more)
 
 
 def test_manifests_are_what_kubernetes_takes(folder: Path) -> None:
@@ -187,7 +187,7 @@ def test_what_makes_no_sense_is_refused(folder: Path, more: dict[str, Any], what
         (folder / name / "images.yaml").write_text(FILE)
     files = tuple(folder / name for name in more.pop("files", ("images.yaml",)))
     with pytest.raises(UsageError, match=what):
-        kubernetes.manifests(planned(folder), kubernetes.Wanted("i", files, **more))
+        kubernetes.manifests(planned(folder), kubernetes.KubernetesOptions("i", files, **more))
 
 
 def test_large_elements_are_refused_before_the_cluster_refuses_them(folder: Path) -> None:

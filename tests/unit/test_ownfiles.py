@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builder.build.source_paths import named
+from builder.build.source_paths import paths_for_user
 
 
 def test_the_folders_of_elements_are_the_users() -> None:
@@ -16,7 +16,7 @@ def test_the_folders_of_elements_are_the_users() -> None:
         "hint": f"look at {there}/one",
         "status": 2,
     }
-    found = named(event, {"one": Path("/home/me/my elements/one")})
+    found = paths_for_user(event, {"one": Path("/home/me/my elements/one")})
     assert found == {
         "type": "error",
         "what": "no",

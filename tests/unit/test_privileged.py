@@ -27,7 +27,7 @@ from blockdev.privileged import device_mapper, filesystems, ledger, loops, relea
 from stages.outputs.disk import scripts
 
 MIB = 1 << 20
-IMAGE = ledger.Image("/x/.image0-1.part", 7, 8)
+IMAGE = ledger.HeldImage("/x/.image0-1.part", 7, 8)
 LVM = """
 - local_loop: {name: image0, size: 2GiB}
 - partitioning:
@@ -204,7 +204,7 @@ def test_the_ledger_of_another_boot_is_removed_and_nothing_else(tmp_path: Path) 
     image.write_text("still here")
     found = image.stat()
     book = ledger.open_ledger(tmp_path)
-    book.add(ledger.Image(str(image), found.st_dev, found.st_ino))
+    book.add(ledger.HeldImage(str(image), found.st_dev, found.st_ino))
     os.close(book._file)
     first, rest = book.path.read_text().split("\n", 1)
     book.path.write_text(first.replace(boot_id(), "another") + "\n" + rest)
@@ -223,9 +223,9 @@ def test_an_image_that_is_another_file_now_stays(tmp_path: Path) -> None:
     image = tmp_path / "image"
     image.write_text("mine")
     found = image.stat()
-    assert release.release([ledger.Image(str(image), found.st_dev, found.st_ino + 1)], print) == ()
+    assert release.release([ledger.HeldImage(str(image), found.st_dev, found.st_ino + 1)], print) == ()
     assert image.exists()
-    assert release.release([ledger.Image(str(image), found.st_dev, found.st_ino)], print) == ()
+    assert release.release([ledger.HeldImage(str(image), found.st_dev, found.st_ino)], print) == ()
     assert not image.exists()
 
 

@@ -15,10 +15,10 @@ import pytest
 
 from blockdev.core.errors import BuildError
 from builder.remote_cache.folder import Folder
-from builder.remote_cache.index import Entry, digest_of, read_index
+from builder.remote_cache.index import IndexEntry, digest_of, read_index
 from builder.remote_cache.open import Cache
 from builder.remote_cache.spec import parse
-from builder.remote_cache.upload import Sending
+from builder.remote_cache.upload import Upload
 from stages.remote_cache.exporter import ENTRIES
 from stages.remote_cache.offers import chain_digest
 
@@ -30,8 +30,8 @@ def _scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
-def entry(number: int, data: bytes) -> Entry:
-    return Entry(
+def entry(number: int, data: bytes) -> IndexEntry:
+    return IndexEntry(
         key=f"{number:064x}",
         below=chain_digest(()),
         layer=f"{number:010x}",
@@ -58,7 +58,7 @@ def archive(**files: bytes) -> bytes:
     return out.getvalue()
 
 
-def listed(*entries: Entry) -> bytes:
+def listed(*entries: IndexEntry) -> bytes:
     fields = ("key", "below", "layer", "blob", "size", "unpacked", "parts", "title", "created")
     return json.dumps([{name: asdict(each)[name] for name in fields} for each in entries]).encode()
 
@@ -98,7 +98,7 @@ def cache(place: Folder, said: list[str]) -> Cache:
 
 def test_a_large_layer_comes_while_the_build_goes_on_and_counts_at_its_end(tmp_path: Path) -> None:
     place, said = Noted(tmp_path / "cache"), list[str]()
-    sends = Sending([cache(place, said)], [[]], fetch)
+    sends = Upload([cache(place, said)], [[]], fetch)
     sends.begin("own", FIRST)
     assert place.first.wait(20)
     assert place.index() == b"", "nothing is listed before the build has succeeded"
@@ -113,7 +113,7 @@ def test_a_large_layer_comes_while_the_build_goes_on_and_counts_at_its_end(tmp_p
 
 def test_what_a_cache_has_is_not_even_fetched(tmp_path: Path) -> None:
     place = Noted(tmp_path / "cache")
-    sends = Sending([cache(place, [])], [[FIRST]], lambda path: pytest.fail(path))
+    sends = Upload([cache(place, [])], [[FIRST]], lambda path: pytest.fail(path))
     sends.begin("own", FIRST)
     sends.close()
     assert place.came == []
@@ -121,7 +121,7 @@ def test_what_a_cache_has_is_not_even_fetched(tmp_path: Path) -> None:
 
 def test_of_a_build_that_fails_nothing_counts_and_nothing_is_left(tmp_path: Path) -> None:
     place = Noted(tmp_path / "cache")
-    sends = Sending([cache(place, [])], [[]], fetch)
+    sends = Upload([cache(place, [])], [[]], fetch)
     sends.begin("own", FIRST)
     sends.close()
     assert place.index() == b""
@@ -130,7 +130,7 @@ def test_of_a_build_that_fails_nothing_counts_and_nothing_is_left(tmp_path: Path
 
 def test_one_cache_that_fails_leaves_the_others_theirs(tmp_path: Path) -> None:
     place, said = Noted(tmp_path / "cache"), list[str]()
-    sends = Sending([cache(Cut(tmp_path / "cut"), said), cache(place, said)], [[], []], fetch)
+    sends = Upload([cache(Cut(tmp_path / "cut"), said), cache(place, said)], [[], []], fetch)
     sends.begin("own", FIRST)
     sends.send("rest", [], lambda: None)
     assert sends.sent == [0, 2]
@@ -139,7 +139,7 @@ def test_one_cache_that_fails_leaves_the_others_theirs(tmp_path: Path) -> None:
 
 
 def test_a_layer_that_is_not_in_its_folder_is_said(tmp_path: Path) -> None:
-    sends = Sending([cache(Noted(tmp_path / "cache"), [])], [[]], fetch)
+    sends = Upload([cache(Noted(tmp_path / "cache"), [])], [[]], fetch)
     sends.begin("empty", FIRST)
     read = threading.Event()
     with pytest.raises(BuildError, match="is not there"):

@@ -16,7 +16,7 @@ from blockdev.core.errors import BuildError, UsageError
 from stages.element.source_repositories import Source
 from stages.layers import source_cache
 from stages.repositories import source_state
-from stages.repositories.source_state import Question, SourceState, locked, moved, pins, states
+from stages.repositories.source_state import SourceQuery, SourceState, locked, moved, pins, states
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -25,8 +25,8 @@ def source(name: str = "x", kind: str = "git", location: str = "u", ref: str = "
     return Source(name, kind, f"/{name}", location, ref, "source-repository-x", "element e, source-repository-x:1")
 
 
-def question(folder: Path, given: Mapping[str, str] | None = None, *, offline: bool = False) -> Question:
-    return Question({}, folder, given or {}, offline)
+def question(folder: Path, given: Mapping[str, str] | None = None, *, offline: bool = False) -> SourceQuery:
+    return SourceQuery({}, folder, given or {}, offline)
 
 
 @pytest.fixture
@@ -178,11 +178,11 @@ def test_a_file_that_is_gone_is_named(server: str, tmp_path: Path) -> None:
 def test_the_builds_proxies_are_asked(server: str, tmp_path: Path) -> None:
     wanted = [source(kind="file", location="http://nowhere.invalid/etag")]
     proxies = {"http_proxy": f"http://{server}"}
-    (found,) = states(wanted, Question(proxies, tmp_path, {}))
+    (found,) = states(wanted, SourceQuery(proxies, tmp_path, {}))
     assert found.state.startswith("sha256:"), "the proxy sees the whole address and knows no such file"
     own = [source(kind="file", location=f"http://{server}/etag")]
     proxies = {"http_proxy": "http://127.0.0.1:1", "no_proxy": "localhost, 127.0.0.1"}
-    (found,) = states(own, Question(proxies, tmp_path, {}))
+    (found,) = states(own, SourceQuery(proxies, tmp_path, {}))
     assert found.state.startswith("ETag")
 
 
@@ -212,7 +212,7 @@ def test_what_scripts_cannot_see_is_said_before_they_run(repository: Path, tmp_p
     assert states(wanted, question(tmp_path))
     for hidden, folder in ((("tmp", "var", "home"), repository), ((), tmp_path / "none")):
         with pytest.raises(BuildError, match="which scripts cannot see") as caught:
-            states([source("my-x", location=f"file://{folder}")], Question({}, tmp_path, {}, False, hidden))
+            states([source("my-x", location=f"file://{folder}")], SourceQuery({}, tmp_path, {}, False, hidden))
         assert "DIB_REPOLOCATION_my_x" in caught.value.hint
 
 

@@ -59,11 +59,11 @@ def job(
         described = writer.described(merged / "tree", request.outputs[missing[0][0]])
         more: dict[str, Any] = {}
         if request.disk.get("privileged"):
-            from stages.outputs.disk.privileged import hand_over
+            from stages.outputs.disk.privileged import export_tree
 
             policy = _policy(request, described, outputs[0]["slim"])
             changed = finish(merged / "tree", policy, {MANIFEST: manifest(described)})
-            more = hand_over(store, tree, merged / "tree", changed)
+            more = export_tree(store, tree, merged / "tree", changed)
             more["used"], more["least"] = measured(request, merged / "tree")
     lent = store.lend(*needed(tree.chain, more))
     given = {"chain": list(tree.chain), "epoch": tree.epoch, "described": described, "outputs": outputs, "lent": lent}
@@ -181,7 +181,7 @@ class Disks:
             if "tree" in given:
                 from stages.outputs.disk import privileged
 
-                with privileged.given_back(self.store, Path(given["tree"])):
+                with privileged.restore_owner(self.store, Path(given["tree"])):
                     layout = layout_of(self.request, given["used"], given["least"])
                     made = privileged.assemble(
                         self.request, self.store, self.elements, given, layout, place.path, plain

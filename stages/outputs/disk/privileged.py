@@ -34,7 +34,7 @@ _TREE = "tree.tar"
 _LAST = "cleanup.d/99999-seal-tree"  # after all of cleanup.d
 
 
-def hand_over(store: Store, tree: FinishedTree, source: Path, changed: Finish) -> dict[str, Any]:
+def export_tree(store: Store, tree: FinishedTree, source: Path, changed: Finish) -> dict[str, Any]:
     """Write the mounted tree ``source`` as a tar into the store; returns what goes into the job."""
     folder = store.root / "outputs" / f"tree-{tree.plan.tree_key[:32]}"
     store.pin(f"outputs/{folder.name}")
@@ -104,7 +104,7 @@ def assemble(
 
 
 @contextlib.contextmanager
-def given_back(store: Store, tree: Path) -> Iterator[None]:
+def restore_owner(store: Store, tree: Path) -> Iterator[None]:
     """In the end the tar is gone, and what root has left in the store belongs to the store's owner."""
     try:
         yield

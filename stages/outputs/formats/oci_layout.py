@@ -18,7 +18,7 @@ MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 
 
 @dataclass(frozen=True)
-class Image:
+class StoredImage:
     """The one image of a layout: the documents and where they lie. ``digest`` is the manifest's (``sha256:...``)."""
 
     index: dict[str, Any]
@@ -48,12 +48,12 @@ def blob(layout: Path, digest: str) -> Path:
     return layout / "blobs" / Path(*digest.split(":"))
 
 
-def read_image(layout: Path) -> Image:
+def read_image(layout: Path) -> StoredImage:
     """Read the layout's one image."""
     index = json.loads((layout / "index.json").read_bytes())
     manifest = json.loads(blob(layout, index["manifests"][0]["digest"]).read_bytes())
     config = json.loads(blob(layout, manifest["config"]["digest"]).read_bytes())
-    return Image(index, manifest, config)
+    return StoredImage(index, manifest, config)
 
 
 def date(epoch: int) -> str:

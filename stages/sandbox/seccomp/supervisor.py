@@ -42,7 +42,7 @@ def ids() -> int:
     return found if bpf.program(os.uname().machine, found, short=False) else 0
 
 
-def hand_over(channel: socket.socket) -> None:
+def send_listener(channel: socket.socket) -> None:
     """In the process that is to become the stage's own: install the filter, if that can be, and send its descriptor."""
     with contextlib.suppress(OSError, KeyError), channel:
         given, short = told(channel)
