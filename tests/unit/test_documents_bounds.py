@@ -63,8 +63,16 @@ DOORS: dict[str, Callable[[Path], Any]] = {
 }
 
 
-@pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize("bomb", BOMBS)
+# Every bomb at the first two doors, and the first bomb at every door: behind all of them stands the one reader of YAML.
+AGAIN = pytest.mark.thorough("five seconds of a processor: the same reader at another door")
+BOMBS_AT_DOORS = [
+    pytest.param(bomb, door, marks=() if door in tuple(DOORS)[:2] or bomb == next(iter(BOMBS)) else AGAIN)
+    for bomb in BOMBS
+    for door in DOORS
+]
+
+
+@pytest.mark.parametrize(("bomb", "door"), BOMBS_AT_DOORS)
 def test_bombs_are_refused_in_no_time(tmp_path: Path, bomb: str, door: str) -> None:
     file = tmp_path / door
     file.write_text(BOMBS[bomb])

@@ -58,8 +58,16 @@ DOORS = {
 REACHED = "a container would have been started"
 
 
-@pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize("hostile", HOSTILE)
+# Every word at the first two doors and every third one at the others.
+AGAIN = pytest.mark.thorough("five seconds of a processor: a word that other doors have seen")
+WORDS_AT_DOORS = [
+    pytest.param(hostile, door, marks=() if place < 2 or (place + number) % 3 == 0 else AGAIN)
+    for number, hostile in enumerate(HOSTILE)
+    for place, door in enumerate(DOORS)
+]
+
+
+@pytest.mark.parametrize(("hostile", "door"), WORDS_AT_DOORS)
 def test_every_door(
     door: str, hostile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
