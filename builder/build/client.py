@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import stages
 from blockdev.core.errors import BuildError
 from builder.build_image.ensure import DISK
-from builder.request import limits
 from stages.protocol.emit import Event
 from stages.protocol.events import parse
 
@@ -38,6 +37,7 @@ class BuildContainer:
     privileged: bool = False
     device_mapper: bool = False
     network: bool = False  # of the block-device stage
+    limits: Mapping[str, str] = field(default_factory=dict)  # of stages, as variables of the container
     images: BuildImages | None = None  # where build images come from and go to, with caches
     _image: str | None = None
 
@@ -55,7 +55,7 @@ class BuildContainer:
         return Container(
             reference,
             self._argv(*arguments),
-            limits.settings(),
+            self.limits,
             network=network,
             privileged=self.privileged,
             device_mapper=self.device_mapper,

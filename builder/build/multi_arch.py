@@ -49,7 +49,7 @@ def _with(output: Output, kind: str, place: Path) -> str:
     return ",".join([kind, *(f"{name}={value}" for name, value in options.items())])
 
 
-def _part(options: BuildOptions, arch: str, name: str, folder: Path) -> Part:
+def _part(options: BuildOptions, environment: Mapping[str, str], arch: str, name: str, folder: Path) -> Part:
     """The build for one architecture, all of whose outputs land in ``folder`` first."""
     texts, layouts, rest = [], {}, {}
     for number, text in enumerate(options.outputs):
@@ -62,14 +62,15 @@ def _part(options: BuildOptions, arch: str, name: str, folder: Path) -> Part:
             made = folder / f"{number}-{arch}" / target.name  # what lies beside it, checksums say, is named after it
             rest[made] = target
             texts.append(_with(output, output.type, made))
-    return Part(arch, prepare("build", replace(options, arch=arch, outputs=tuple(texts), name=name)), layouts, rest)
+    own = replace(options, arch=arch, outputs=tuple(texts), name=name)
+    return Part(arch, prepare("build", own, environment), layouts, rest)
 
 
 def _target(output: Output, arch: str, name: str, options: BuildOptions) -> Path:
     return destination.target_of(output, f"{name}-{arch}", options.destination)
 
 
-def check(options: BuildOptions, arches: Sequence[str]) -> PreparedBuild:
+def check(options: BuildOptions, arches: Sequence[str], environment: Mapping[str, str]) -> PreparedBuild:
     """Refuse what cannot be, before any build; the request for the first architecture, with the final targets."""
     if len(set(arches)) != len(arches) or not all(arches):
         raise UsageError(f"--arch {','.join(arches)} names one twice, or none", hint="--arch amd64,arm64")
@@ -77,7 +78,7 @@ def check(options: BuildOptions, arches: Sequence[str]) -> PreparedBuild:
         raise UsageError(
             f"the output {FILES} has one place for each file, whatever the architecture", hint="name one with --arch"
         )
-    found = [prepare("build", replace(options, arch=arch)) for arch in arches]
+    found = [prepare("build", replace(options, arch=arch), environment) for arch in arches]
     names = [prepared.request.arch for prepared in found]
     if len(set(names)) != len(names):
         raise UsageError(f"--arch {','.join(arches)} names one architecture twice", hint="--arch amd64,arm64")
@@ -96,6 +97,7 @@ def check(options: BuildOptions, arches: Sequence[str]) -> PreparedBuild:
 def build(
     options: BuildOptions,
     arches: Sequence[str],
+    environment: Mapping[str, str],
     open_session: Callable[[PreparedBuild], BuildSession],
     *,
     say: Callable[[str], None],
@@ -105,11 +107,11 @@ def build(
     Outputs that cannot hold several are written for each, with the architecture in their names. Nothing appears before
     the last build has succeeded.
     """
-    first = check(options, arches)
+    first = check(options, arches, environment)
     name = first.request.name
     destination.sweep(options.destination.absolute())
     with destination.partial(options.destination.absolute() / name) as folder:
-        parts = [_part(options, parse_arch(arch), name, folder) for arch in arches]
+        parts = [_part(options, environment, parse_arch(arch), name, folder) for arch in arches]
         done = []
         for part in parts:
             session = open_session(part.prepared)

@@ -63,6 +63,7 @@ class BuildSession:
     on_written: Callable[[Callable[[str], None]], None] = lambda send: send("[]")
     exchange: CacheSession | None = None  # the caches elsewhere, where there are any
     redaction: Redaction = field(default_factory=Redaction)
+    environment: Mapping[str, str] = field(default_factory=dict)  # the caller's
     _boundary: Boundary | None = None
     _offered: Offered | None = None
 
@@ -193,7 +194,7 @@ def produce(
         outputs=tuple(wanted),
         image=container.digest(),
         caches=session.caches,
-        arguments={**request.arguments, **bounds()},
+        arguments={**request.arguments, **bounds(session.environment)},
     )
     for sentence in prepared.notes:
         container.note(sentence)
@@ -266,7 +267,7 @@ def _in_order(events: Sequence[Event]) -> list[Event]:
 
 def shell(prepared: PreparedBuild, session: BuildSession, at: str, command: Sequence[str]) -> int:
     """Build up to a stage, then open a shell or run a command there; returns its exit status."""
-    arguments = {**({"command": json.dumps(list(command))} if command else {}), **bounds()}
+    arguments = {**({"command": json.dumps(list(command))} if command else {}), **bounds(session.environment)}
     request = dataclasses.replace(
         prepared.request,
         stop_at=at,

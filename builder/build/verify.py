@@ -132,7 +132,13 @@ def moved(then: Provenance, now: Provenance) -> list[str]:
     return said
 
 
-def report(image: Path, arch: str, options: BuildOptions, open_session: Callable[[PreparedBuild], BuildSession]) -> str:
+def report(
+    image: Path,
+    arch: str,
+    options: BuildOptions,
+    environment: Mapping[str, str],
+    open_session: Callable[[PreparedBuild], BuildSession],
+) -> str:
     """Rebuild and compare; returns a sentence where the same came out, raises BuildError with the difference else."""
     from builder.build.run import build
     from builder.inspection import compare
@@ -149,7 +155,7 @@ def report(image: Path, arch: str, options: BuildOptions, open_session: Callable
             elements_path=options.elements_path,
             offline=options.offline,
         )
-        prepared = prepare("build", again)
+        prepared = prepare("build", again, environment)
         build(prepared, open_session(prepared), load=False, folder=folder / "beside", say=lambda _: None)
         rebuilt = folder / REBUILT
         now = find(rebuilt, manifest_digest(rebuilt, ""))

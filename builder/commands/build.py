@@ -15,6 +15,7 @@ from blockdev.core.errors import UsageError
 from builder.commands import images_file
 from builder.commands.image import pushing_of
 from builder.commands.options import note, open_session, options_of_command
+from builder.host_state.environment import of_caller
 from builder.request.option_values import options_of, with_elements
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def build_one(options: BuildOptions) -> None:
     if "," in options.arch:
         places = _build_several(options, say)
     else:
-        prepared = prepare("build", options)
+        prepared = prepare("build", options, of_caller())
         _check_boot_test(options, prepared)
         _check_load(options.engine.engine, load=options.load)
         session = open_session(prepared, options)
@@ -112,7 +113,7 @@ def _build_several(options: BuildOptions, say: Callable[[str], None]) -> list[Pa
     def open_for(prepared: PreparedBuild) -> BuildSession:
         return open_session(prepared, replace(options, arch=prepared.request.arch))
 
-    return run(options, options.arches, open_for, say=say)
+    return run(options, options.arches, of_caller(), open_for, say=say)
 
 
 @click.command()
@@ -127,7 +128,7 @@ def plan(**values: Any) -> None:
     from builder.progress.report import plan_table
     from builder.request.prepare import prepare
 
-    prepared = prepare("plan", with_elements(options))
+    prepared = prepare("plan", with_elements(options), of_caller())
     stages = ask(prepared, open_session(prepared, options, quiet=True))
     click.echo(json.dumps(stages, indent=1) if options.shown.as_json else plan_table(stages))
 
@@ -141,6 +142,6 @@ def shell(context: click.Context, /, **values: Any) -> NoReturn:
     from builder.request.prepare import prepare
 
     options = with_elements(options_of(values))
-    prepared = prepare("shell", options)
+    prepared = prepare("shell", options, of_caller())
     command = context.meta.get("command", ())
     sys.exit(enter(prepared, open_session(prepared, options, quiet=True), options.at, command))

@@ -19,6 +19,7 @@ import click
 from blockdev.core.errors import BuildError, UsageError
 from builder.commands.build import build_one
 from builder.commands.options import note
+from builder.host_state.environment import of_caller
 from builder.request.option_values import check_folders, from_environment, options_of
 from builder.request.options import ReportOptions
 
@@ -87,6 +88,7 @@ def _run(command: str, argv: tuple[str, ...], *, ramdisk: bool) -> None:
     from builder.host_state.probe_results import cache_folder
     from qemu.architecture import native
 
+    environment = of_caller()
     asked = parse(command, argv)
     if asked.help:
         click.echo(_ABOUT.format(command=command), nl=False)
@@ -97,32 +99,31 @@ def _run(command: str, argv: tuple[str, ...], *, ramdisk: bool) -> None:
         click.echo(version("dib-ctr"))
         return
     if asked.clear:
-        kept = {name: value for name, value in os.environ.items() if _KEPT.match(name)}
-        os.environ.clear()
-        os.environ.update(kept)
+        for name in [name for name in environment if not _KEPT.match(name)]:
+            del environment[name]
     cache_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="dib-ctr-", dir=cache_folder()) as scratch:
-        told = translate(asked, argv, os.environ, native(), Path(scratch), ramdisk=ramdisk)
+        told = translate(asked, argv, environment, native(), Path(scratch), ramdisk=ramdisk)
         for sentence in told.notes:
             note(sentence)
-        os.environ.update(told.variables)
+        environment.update(told.variables)
         with logged(told.logfile or (os.devnull if told.quiet else ""), quiet=told.quiet):
-            _build(told)
+            _build(told, environment)
 
 
-def _build(told: Translation) -> None:
+def _build(told: Translation, environment: Mapping[str, str]) -> None:
     from builder.frontends.dib.aci_image import application_image
     from builder.frontends.dib.environment import named
 
     try:
-        settings = named(_texts(told.options.elements), os.environ)
+        settings = named(_texts(told.options.elements, environment), environment)
         options = replace(
             told.options,
             settings=tuple(f"{name}={value}" for name, value in settings.items()),
-            engine=options_of(from_environment(os.environ)).engine,
+            engine=options_of(from_environment(environment)).engine,
         )
         check_folders(options)
-        with _aside(set_aside(told.results, os.environ, datetime.now())):
+        with _aside(set_aside(told.results, environment, datetime.now())):
             build_one(options)
             if told.application:
                 application_image(*told.application)
@@ -130,13 +131,13 @@ def _build(told: Translation) -> None:
         raise BuildError(error.what, where=error.where, hint=error.hint) from error
 
 
-def _texts(elements: Sequence[str]) -> Iterator[str]:
+def _texts(elements: Sequence[str], environment: Mapping[str, str]) -> Iterator[str]:
     """The texts of all files of these elements and of what they need."""
     from builder.request.elements import elements_path
     from stages.element.hooks import read_folder
     from stages.element.resolve import find_elements, resolve
 
-    for element in resolve(elements, find_elements(elements_path("", os.environ))).elements:
+    for element in resolve(elements, find_elements(elements_path("", environment))).elements:
         for hook in read_folder(element.name, element.path).values():
             yield hook.text
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import click
 
 from blockdev.core.errors import UsageError
 from builder.commands.options import disk_options
+from builder.host_state.environment import of_caller
 from builder.request.option_values import options_of
 from builder.request.options import BuildOptions
 
@@ -68,7 +68,7 @@ def _layout(options: BuildOptions, tree: int) -> Any:
     from builder.request.outputs import parse_output
     from builder.request.variables import variables
 
-    environment = os.environ
+    environment = of_caller()
     arch = parse_arch(options.arch)
     named = variables(options.settings, "", environment, {})
     if options.disk.configuration:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import click
 
 from blockdev.core.errors import UsageError
+from builder.host_state.environment import of_caller
 from builder.request.option_table.image import ENGINES
 
 FORMATS = ("text", "json", "dib-lint", "element-info", "github")
@@ -72,7 +72,7 @@ def _refuse_options(
 def _describe(elements_path: str, names: Sequence[str], as_json: bool) -> None:
     from builder.elements import catalogue
 
-    universe = catalogue.universe(elements_path)
+    universe = catalogue.universe(elements_path, of_caller())
     if not names:
         rows = catalogue.rows(universe)
         click.echo(
@@ -94,7 +94,7 @@ def _check(elements_path: str, names: Sequence[str], strict: bool, form: str) ->
     from builder.request.elements import elements_path as folders
     from stages.element.resolve import BUILTIN
 
-    paths = folders(elements_path, os.environ)
+    paths = folders(elements_path, of_caller())
     report = run.check(paths, names, hidden=[BUILTIN] if len(paths) > 1 else [])
     render = {"text": formats.text, "json": formats.as_json, "github": formats.github}[form]
     if output := render(report):
@@ -109,7 +109,7 @@ def _lint(elements_path: str, names: Sequence[str]) -> None:
     from builder.request.elements import elements_path as folders
     from stages.element.resolve import find_elements
 
-    paths = folders(elements_path, os.environ)
+    paths = folders(elements_path, of_caller())
     universe = find_elements(paths, read_leniently)
     for name in names:
         catalogue.known(name, universe)
@@ -124,7 +124,7 @@ def _element_info(elements_path: str, names: Sequence[str], as_bash: bool) -> No
     from builder.elements.check import element_info
     from stages.element.resolve import resolve
 
-    found = resolve(names, catalogue.universe(elements_path)).elements
+    found = resolve(names, catalogue.universe(elements_path, of_caller())).elements
     click.echo(element_info.bash(found) if as_bash else element_info.names(found))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 import click
 
 from blockdev.core.errors import UsageError
+from builder.host_state.environment import of_caller
 
 
 @click.command("github-action", hidden=True)
@@ -20,13 +20,14 @@ def github_action(main: Callable[[Sequence[str]], int]) -> None:
     """Build as the variables INPUT_* say; write GITHUB_OUTPUT and GITHUB_STEP_SUMMARY."""
     from builder.frontends import github_action as github
 
-    if "GITHUB_OUTPUT" not in os.environ:
+    environment = of_caller()
+    if "GITHUB_OUTPUT" not in environment:
         raise UsageError(
             "this command is for the GitHub Action, and GITHUB_OUTPUT is not set",
             hint="dib-ctr build, or uses: in a workflow",
         )
-    inputs = github.inputs_of(os.environ)
-    kept = Path(os.environ.get("RUNNER_TEMP") or tempfile.gettempdir())
+    inputs = github.inputs_of(environment)
+    kept = Path(environment.get("RUNNER_TEMP") or tempfile.gettempdir())
     report = Path(tempfile.mkdtemp(prefix="dib-ctr-report-", dir=kept)) / "report.json"
     words = github.words(inputs, report)
     with_summary = github.wants_summary(inputs)
@@ -38,9 +39,9 @@ def github_action(main: Callable[[Sequence[str]], int]) -> None:
             "report": str(report),
             "dest": str(Path(inputs.get("dest", ".")).absolute()),
         }
-        with Path(os.environ["GITHUB_OUTPUT"]).open("a", encoding="utf-8") as file:
+        with Path(environment["GITHUB_OUTPUT"]).open("a", encoding="utf-8") as file:
             file.write(github.written(found))
-        if with_summary and "GITHUB_STEP_SUMMARY" in os.environ:
-            with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as file:
+        if with_summary and "GITHUB_STEP_SUMMARY" in environment:
+            with Path(environment["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as file:
                 file.write(github.summary(told))
     sys.exit(status)

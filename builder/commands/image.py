@@ -10,6 +10,7 @@ import click
 
 from blockdev.core.errors import UsageError
 from builder.commands.options import engine_options, note, open_session, push_options
+from builder.host_state.environment import of_caller
 from builder.request.option_values import options_of
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def verify_image(*, image: Path, arch: str, **values: Any) -> None:
     from builder.build.verify import report
 
     options = options_of(values)
-    click.echo(report(image, arch, options, lambda prepared: open_session(prepared, options, quiet=True)))
+    click.echo(report(image, arch, options, of_caller(), lambda prepared: open_session(prepared, options, quiet=True)))
 
 
 @click.command("size")

@@ -17,6 +17,7 @@ from click.core import ParameterSource
 
 from blockdev.core.errors import BuildError, UsageError
 from builder.commands.options import exchange_of, note, open_session, set_store
+from builder.host_state.environment import of_caller
 from builder.request.option_table import BY_NAME
 from builder.request.option_table.option import Here
 from stages.protocol.request import DISK_TYPES
@@ -53,7 +54,7 @@ def planned_of(options: BuildOptions) -> list[PlannedBuild]:
     """The images that are asked for, checked."""
     from builder.frontends.images_file.load import checked
 
-    return checked(images_of(options))
+    return checked(images_of(options), of_caller())
 
 
 def images_of(options: BuildOptions) -> list[ImageBuild]:
@@ -61,7 +62,7 @@ def images_of(options: BuildOptions) -> list[ImageBuild]:
     from builder.frontends.images_file.image import chosen
     from builder.frontends.images_file.load import load
 
-    folders = options.elements_path or os.environ.get("ELEMENTS_PATH", "")
+    folders = options.elements_path or of_caller().get("ELEMENTS_PATH", "")
     images = chosen(load(options.files, options.destination, folders), options.elements)
     images = [_as_told(image, options) for image in images]
     return [pushed_below(image, options.push.reference) for image in images] if options.push.reference else images

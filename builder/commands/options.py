@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from builder.host_state.environment import of_caller
 from builder.request.option_table import BY_NAME, of_command
 from builder.request.option_table.delivery import PUSH_OPTIONS
 from builder.request.option_table.image import ENGINE_OPTIONS
@@ -36,7 +36,8 @@ def note(text: str, end: str = "\n") -> None:
 def _with_settings(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
     from builder.fleet import variables
 
-    return (*variables.taken(), *given) if variables.VARIABLE in os.environ else given
+    environment = of_caller()
+    return (*variables.taken(environment), *given) if variables.VARIABLE in environment else given
 
 
 _CALLBACKS = {"settings": _with_settings}
@@ -114,7 +115,7 @@ def exchange_of(options: BuildOptions) -> CacheSession | None:
 def set_store(options: BuildOptions) -> None:
     """Have the engine of the host, here and in processes that are started, keep its store where the options say."""
     if options.engine.store:
-        os.environ["DIB_CTR_STORE"] = options.engine.store
+        of_caller()["DIB_CTR_STORE"] = options.engine.store
 
 
 def open_session(prepared: PreparedBuild | None, options: BuildOptions, *, quiet: bool = False) -> BuildSession:
@@ -129,11 +130,11 @@ def open_session(prepared: PreparedBuild | None, options: BuildOptions, *, quiet
     from qemu.architecture import native, runs
 
     set_store(options)
-    limits.settings()
+    bounds = limits.settings(of_caller())
     engine = engines.select(options.engine.engine, options.engine.host)
     foreign = prepared is not None and not runs(native(), prepared.request.arch)
     purpose = purpose_of(prepared.build_image if prepared else "", foreign=foreign)
-    container = BuildContainer(engine, purpose, note, options.engine.debug)
+    container = BuildContainer(engine, purpose, note, options.engine.debug, limits=bounds)
     log = Log.open(options.shown.log, prepared.request.name if prepared else "cache")
     tell(type="log-file", path=str(log.path))
     shown = Plain(out=sys.stderr, github=False) if quiet else forward_events(reporter(options.shown.progress))
@@ -150,4 +151,5 @@ def open_session(prepared: PreparedBuild | None, options: BuildOptions, *, quiet
         prepared.large,
         exchange=exchange_of(options),
         redaction=prepared.redaction,
+        environment=of_caller(),
     )

@@ -11,6 +11,7 @@ import click
 from blockdev.core.errors import UsageError
 from builder.commands.images_file import images_of, put
 from builder.commands.options import file_options
+from builder.host_state.environment import of_caller
 from builder.request.option_values import options_of
 
 _Folder = click.Path(file_okay=False, path_type=Path)
@@ -21,7 +22,8 @@ def _planned(options: dict[str, Any]) -> Any:
 
     if not options["files"]:
         raise UsageError("no images file is named", hint="-f images.yaml")
-    return checked(images_of(options_of({name: options.get(name) for name in ("files", "elements", "elements_path")})))
+    named = {name: options.get(name) for name in ("files", "elements", "elements_path")}
+    return checked(images_of(options_of(named)), of_caller())
 
 
 @click.command("matrix")

@@ -15,7 +15,9 @@ from builder.build import run as build
 from builder.build.client import BuildContainer
 from builder.build_image.ensure import DEBIAN
 from builder.engines.protocol import Engine
+from builder.host_state.environment import of_caller
 from builder.progress.report import Log
+from builder.request import limits
 from builder.request.options import BuildOptions
 from builder.request.prepare import prepare
 from stages.protocol.emit import Event
@@ -127,9 +129,9 @@ def _build(engine: Engine) -> list[tuple[str, bool, str]]:
             no_documents=True,
         )
         prepared = prepare("build", wish, {}, lambda _: None)
-        events = Events()
-        container = BuildContainer(engine, DEBIAN, lambda _: None)
-        session = build.BuildSession(container, events, Log.open(folder / "log", ELEMENT), ())
+        events, environment = Events(), of_caller()
+        container = BuildContainer(engine, DEBIAN, lambda _: None, limits=limits.settings(environment))
+        session = build.BuildSession(container, events, Log.open(folder / "log", ELEMENT), (), environment=environment)
         try:
             build.produce(prepared, session, load=False, folder=folder, say=lambda _: None)
             said = _missing(output)

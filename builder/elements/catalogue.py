@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,9 +18,9 @@ from stages.element.resolve import BUILTIN, Element, find_elements
 VARIABLE = re.compile(r"\bDIB_[A-Z0-9_]+\b")
 
 
-def universe(path: str) -> dict[str, Element]:
+def universe(path: str, environment: Mapping[str, str]) -> dict[str, Element]:
     """Every element on the elements path."""
-    return find_elements(elements_path(path, os.environ))
+    return find_elements(elements_path(path, environment))
 
 
 def _readme(element: Element) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import MutableMapping, Sequence
 
 VARIABLE = "DIB_CTR_SETTINGS"  # a JSON list of NAME=VALUE
@@ -24,7 +23,7 @@ def apart(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     return kept, {VARIABLE: json.dumps(settings)} if settings else {}
 
 
-def taken(environment: MutableMapping[str, str] = os.environ) -> tuple[str, ...]:
+def taken(environment: MutableMapping[str, str]) -> tuple[str, ...]:
     """What :func:`apart` took away, in the process that it is for; no other one gets it."""
     text = environment.pop(VARIABLE, "")
     return tuple(str(setting) for setting in json.loads(text)) if text else ()

@@ -26,6 +26,11 @@ def is_taken_out(name: str) -> bool:
     return _TAKEN_OUT.fullmatch(name) is not None
 
 
+def of_caller() -> MutableMapping[str, str]:
+    """The environment of this process. Commands ask for it, and hand it on to what they call."""
+    return os.environ
+
+
 def clean(environment: MutableMapping[str, str] = os.environ) -> None:
     """Take out of this process's environment what no program that it starts is to see."""
     for name in [name for name in environment if is_taken_out(name)]:

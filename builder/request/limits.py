@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 from blockdev.core.errors import UsageError
 
 
-def settings(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+def settings(environment: Mapping[str, str]) -> dict[str, str]:
     """The settings that are there, for the build container; raises UsageError for one that says nothing."""
     found = {name: environment[name] for name in ("DIB_CTR_PROCESSES", "DIB_CTR_MEMORY") if environment.get(name)}
     if not found:

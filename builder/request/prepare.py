@@ -5,7 +5,6 @@ A row of steps, each with a value: options, variables, base and elements, output
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -84,12 +83,13 @@ class _Outputs:
 def prepare(
     command: str,
     options: BuildOptions,
-    environment: Mapping[str, str] = os.environ,
+    environment: Mapping[str, str],
     on_note: Callable[[str], None] = _tell,
 ) -> PreparedBuild:
     """Check everything that can be checked before a container runs; raises UsageError.
 
-    ``on_note`` hears at once what takes a while: fetching or building the image that the build begins with.
+    ``environment`` is the caller's. ``on_note`` hears at once what takes a while: fetching or building the image that
+    the build begins with.
     """
     parsed = [parse_output(text) for text in options.outputs if not is_files(text)]
     secrets = check_names(options.secrets)

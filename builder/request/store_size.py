@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 
 from blockdev.core.errors import UsageError
 
@@ -24,9 +24,9 @@ def bytes_of(text: str) -> int:
         raise UsageError(f"{text!r} is not a size", hint="--max-size 500M, --max-size 20G") from error
 
 
-def bounds() -> dict[str, str]:
+def bounds(environment: Mapping[str, str]) -> dict[str, str]:
     """What a request's arguments say of it: nothing where the variable is not set; raises UsageError."""
-    given = os.environ.get(VARIABLE, "")
+    given = environment.get(VARIABLE, "")
     if not given or given == UNLIMITED:
         return {"store_size": given} if given else {}
     try:

@@ -33,16 +33,13 @@ def test_the_limit_is_a_share_of_the_disk_of_which_a_part_stays_free(disk: Disk,
     assert limit(disk, "123", held) == 123
 
 
-def test_a_setting_that_is_no_size_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(VARIABLE, raising=False)
-    assert bounds() == {}
+def test_a_setting_that_is_no_size_is_refused_before_any_work() -> None:
+    assert bounds({}) == {}
     for text, expected in (("20G", str(20 * GB)), ("unlimited", "unlimited")):
-        monkeypatch.setenv(VARIABLE, text)
-        assert bounds() == {"store_size": expected}
+        assert bounds({VARIABLE: text}) == {"store_size": expected}
     for text in ("much", "-1", "20 GiB"):
-        monkeypatch.setenv(VARIABLE, text)
         with pytest.raises(UsageError, match="not the size of a store"):
-            bounds()
+            bounds({VARIABLE: text})
 
 
 def test_a_build_that_made_the_store_too_large_lets_the_oldest_go_and_keeps_its_own(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import builder
 from builder.host_state import environment
 
 ROOT = Path(__file__).parents[2]
@@ -79,3 +81,39 @@ def test_an_engine_sees_none_of_it(engine: Path) -> None:
     assert "DOCKER_HOST" in seen
     assert not seen & set(HOSTILE)
     assert not (engine / "ran").exists()
+
+
+# What reads the environment where it is used, beside the one place that commands hand it on from.
+READERS = {
+    "host_state/environment.py": "the one place",
+    "host_state/probe_results.py": "XDG_CACHE_HOME: where this user's cache is",
+    "doctor/container_checks.py": "it runs in a container, as text",
+    **dict.fromkeys(
+        [f"engines/{name}.py" for name in ("docker", "podman", "podman_socket", "socket_engine", "remote_address")],
+        "what the engines' own clients read of it, and are told by it",
+    ),
+    **dict.fromkeys(
+        [f"engines/{name}.py" for name in ("protocol", "host", "command_engine")],
+        "DIB_CTR_STORE, and what programs that are started get of it",
+    ),
+    "build_image/ensure.py": "DIB_CTR_BASE_IMAGE and TMPDIR: this machine's, not a build's",
+    "destination/place.py": "what tar gets of it",
+    "inspection/limits.py": "the bounds of this machine's user for images that are looked at",
+    "registry/client.py": "where credentials are, as other clients of registries look for them",
+    "remote_cache/github_actions.py": "the token of a runner of GitHub's",
+    "remote_cache/open.py": "whether this is a runner of GitHub's",
+    "progress/report.py": "TERM and GITHUB_ACTIONS: the terminal",
+    "fleet/view.py": "TERM: the terminal",
+    "progress/event_channel.py": "the descriptor of who started this process",
+    "fleet/single_report.py": "the same",
+}
+
+
+def test_the_environment_is_read_in_one_place_and_where_it_says_so() -> None:
+    package = Path(builder.__file__).parent
+    readers = {
+        str(file.relative_to(package))
+        for file in package.rglob("*.py")
+        if re.search(r"\bos\.(environ|getenv|putenv)\b|import environ\b", file.read_text(encoding="utf-8"))
+    }
+    assert readers == set(READERS)

@@ -17,7 +17,7 @@ def own(tmp_path: Path) -> Path:
 
 
 def described(own: Path) -> dict[str, object]:
-    return catalogue.describe("web", catalogue.universe(str(own.parent)))
+    return catalogue.describe("web", catalogue.universe(str(own.parent), {}))
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_readme_in_another_encoding_is_no_error(own: Path) -> None:
 
 
 def test_every_built_in_element_is_described_by_its_own_page() -> None:
-    universe = catalogue.universe("")
+    universe = catalogue.universe("", {})
     assert {"base", "debian-minimal", "ubuntu-minimal", "vm", "openssh-server", "cloud-init", "devuser"} <= set(
         universe
     )
@@ -65,7 +65,7 @@ def test_scripts_are_listed_by_phase_in_the_order_in_which_they_run(own: Path) -
 
 def test_an_unknown_element_names_the_nearest() -> None:
     with pytest.raises(UsageError, match="'debian-minmal'") as raised:
-        catalogue.describe("debian-minmal", catalogue.universe(""))
+        catalogue.describe("debian-minmal", catalogue.universe("", {}))
     assert "'debian-minimal'" in raised.value.hint
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +206,7 @@ def test_what_a_build_would_refuse_is_refused_before_any(
 ) -> None:
     found = images(tmp_path, f"images:\n  a: {{{text}}}\n", tmp_path)
     with pytest.raises(UsageError) as caught:
-        checked(found)
+        checked(found, os.environ)
     assert what in caught.value.what
     assert caught.value.where == f"{tmp_path}/images.yaml:2:{column}"
     assert hint in caught.value.hint
@@ -215,7 +216,7 @@ def test_two_images_in_one_place_are_refused(tmp_path: Path) -> None:
     text = "images:\n  a: {elements: [debian-minimal], outputs: ['oci,dest=x']}\n"
     text += "  b: {elements: [debian-minimal], outputs: ['oci,dest=x']}\n"
     with pytest.raises(UsageError, match="a and b would both be written to"):
-        checked(images(tmp_path, text, tmp_path))
+        checked(images(tmp_path, text, tmp_path), os.environ)
 
 
 def test_both_forms_in_one_request(tmp_path: Path) -> None:
@@ -224,7 +225,7 @@ def test_both_forms_in_one_request(tmp_path: Path) -> None:
     dib.write_text("- imagename: b\n  types: [tar]\n  arch: amd64\n  elements: [debian-minimal]\n")
     found = load([own, dib], tmp_path)
     assert {image.name: image.command for image in found} == {"a": "build", "b": "disk-image-create"}
-    assert [one.prepared.request.name for one in checked(found)] == [image.name for image in found]
+    assert [one.prepared.request.name for one in checked(found, os.environ)] == [image.name for image in found]
     dib.write_text("- imagename: a\n  elements: [debian-minimal]\n")
     with pytest.raises(UsageError, match="two images have the name 'a'"):
         load([own, dib], tmp_path)

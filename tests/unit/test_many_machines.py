@@ -59,7 +59,7 @@ def validate(manifest: dict[str, Any]) -> None:
 
 
 def planned(folder: Path) -> list[PlannedBuild]:
-    return checked(load([folder / "images.yaml"], folder))
+    return checked(load([folder / "images.yaml"], folder), os.environ)
 
 
 # -- runners -----------------------------------------------------------------------------------------

@@ -201,7 +201,7 @@ def test_a_mirror_of_ones_own_has_what_it_has() -> None:
 
 
 def test_the_page_of_an_element_names_the_releases() -> None:
-    page = catalogue.page(catalogue.describe("fedora-minimal", catalogue.universe("")))
+    page = catalogue.page(catalogue.describe("fedora-minimal", catalogue.universe("", {})))
     assert "releases: rawhide, 45, 44, 43 (until 2026-12-09), " in page
     assert "architectures: amd64, arm64, ppc64el, s390x" in page
-    assert catalogue.describe("vm", catalogue.universe(""))["releases"] == []
+    assert catalogue.describe("vm", catalogue.universe("", {}))["releases"] == []

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -63,16 +62,19 @@ def told(image: ImageBuild) -> str:
     return " ".join([*settings, image.command, shlex.join(image.words)]).strip()
 
 
-def checked(images: Sequence[ImageBuild]) -> list[PlannedBuild]:
-    """Check every image as its build would; UsageError, at its place in the file, for the first that cannot be."""
-    found = [_located(image) for image in images]
+def checked(images: Sequence[ImageBuild], environment: Mapping[str, str]) -> list[PlannedBuild]:
+    """Check every image as its build would in the caller's ``environment``.
+
+    UsageError, at its place in the file, for the first that cannot be.
+    """
+    found = [_located(image, environment) for image in images]
     _check_targets(found)
     return found
 
 
-def _located(image: ImageBuild) -> PlannedBuild:
+def _located(image: ImageBuild, environment: Mapping[str, str]) -> PlannedBuild:
     try:
-        return _planned(image)
+        return _planned(image, environment)
     except BuildError as error:
         quoted = next((place for text, place in image.places.items() if text and repr(text) in error.what), "")
         where = quoted or image.where
@@ -80,8 +82,8 @@ def _located(image: ImageBuild) -> PlannedBuild:
         raise UsageError(f"the image {image.name}: {error.what}{beside}", where=where, hint=error.hint) from error
 
 
-def _planned(image: ImageBuild) -> PlannedBuild:
-    options, environment = asked_of(image)
+def _planned(image: ImageBuild, environment: Mapping[str, str]) -> PlannedBuild:
+    options, environment = asked_of(image, environment)
     _check_push(image)
     return PlannedBuild(image, _requests(options, environment))
 
@@ -103,9 +105,9 @@ def is_pushable(image: ImageBuild) -> bool:
     return not outputs or any(output.partition(",")[0] == "oci" for output in outputs)
 
 
-def asked_of(image: ImageBuild) -> tuple[BuildOptions, dict[str, str]]:
+def asked_of(image: ImageBuild, environment: Mapping[str, str]) -> tuple[BuildOptions, dict[str, str]]:
     """What ``dib-ctr build`` is asked for an image, and in which environment."""
-    environment = {**os.environ, **image.environment}
+    environment = {**environment, **image.environment}
     if image.command == "build":
         return image.options, environment
     from builder.frontends.dib.arguments import parse
@@ -133,7 +135,7 @@ def _requests(options: BuildOptions, environment: Mapping[str, str]) -> tuple[Pr
     arches = options.arch.split(",")
     if len(arches) == 1:
         return (prepare("plan", options, environment),)
-    multi_arch.check(options, arches)
+    multi_arch.check(options, arches, environment)
     return tuple(prepare("plan", replace(options, arch=arch), environment) for arch in arches)
 
 
