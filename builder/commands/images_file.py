@@ -218,7 +218,7 @@ def reported(options: BuildOptions) -> AbstractContextManager[None]:
     if not options.shown.report and not options.shown.junit:
         return nullcontext()
     from builder.fleet.image import ImageBuild
-    from builder.fleet.single_report import reported
+    from builder.fleet.report import reported
 
     image = ImageBuild(options.name, "", "", options=options)
     return reported(image, lambda outcome, seconds: write_reports([outcome], seconds, options.shown))

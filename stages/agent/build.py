@@ -16,7 +16,6 @@ from stages.agent.work import Work
 from stages.element.cache_rules import read_cache_rules
 from stages.layers.builder import Builder
 from stages.layers.layer_digests import DamagedError
-from stages.lock import pins
 from stages.lock import steps as locked
 from stages.outputs.delivery import deliver
 from stages.outputs.exporter import Exporter
@@ -72,7 +71,7 @@ def builder_of(work: Work, plan: Plan) -> Builder:
 def _check_sources(work: Work, plan: Plan, builder: Builder) -> None:
     """After stages that fetched source repositories have run: these must be what the plan saw."""
     fetched = {state for stage in plan.stages if stage.key in builder.ran for state in stage.sources}
-    if work.request.offline or not pins.moved(work.request, fetched, source_query(work, plan.environment)):
+    if work.request.offline or not locked.moved(work.request, fetched, source_query(work, plan.environment)):
         return
     for key in builder.ran:
         work.store.forget(key)
@@ -85,7 +84,7 @@ def _check_mirrors(work: Work, plan: Plan, builder: Builder) -> None:
         return
     now = {}
     if not work.request.offline:  # (a lock's states are where they are)
-        present = pins.states(work.request, dict(plan.environment), work.store.root / "repositories")
+        present = locked.states(work.request, dict(plan.environment), work.store.root / "repositories")
         now = {state.shown: state.digest for state in present}
     for stage in plan.stages:
         if any(stage.inputs.get(f"repository {index}", value) != value for index, value in now.items()):

@@ -13,7 +13,7 @@ from stages.element.environment import PATH, capture_argv, initial, parse_captur
 from stages.element.hook_checks import refuse_odd
 from stages.element.hooks import HooksTree, merge
 from stages.layers.hooks_folder import write_hooks
-from stages.lock import pins
+from stages.lock import steps as locked
 from stages.plan.plan import Plan, make_plan
 from stages.protocol.emit import emit, redact_with
 from stages.repositories import apt_sources, default_mirrors
@@ -82,8 +82,8 @@ def plan_request(work: Work) -> Plan:
     files = dib_runtime.repository_files(work.elements) if source_repositories.are_fetched(merged) else {}
     with ThreadPoolExecutor(1) as pool:
         question = source_query(work, environment)
-        asked = pool.submit(pins.sources, work.request, source_repositories.read(files, environment), question)
-        found = pins.states(work.request, environment, work.store.root / "repositories")
+        asked = pool.submit(locked.sources, work.request, source_repositories.read(files, environment), question)
+        found = locked.states(work.request, environment, work.store.root / "repositories")
         digests = work.digests_with(redaction)
         return make_plan(work.request, work.elements, merged, environment, found, asked.result(), digests)
 

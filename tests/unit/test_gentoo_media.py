@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 from stages.element.resolve import BUILTIN
-from stages.repositories.openpgp_time import signature_time
+from stages.repositories.index_date import signature_time
 from tests.mirrors.keys import Key
 
 SCRIPT = BUILTIN / "gentoo/gentoo.d/release_media.py"

@@ -19,9 +19,8 @@ from blockdev.core.errors import UsageError
 from builder.remote_cache import download, signatures
 from builder.remote_cache import index as entries
 from builder.remote_cache.folder import Folder
-from builder.remote_cache.fork_guard import is_from_fork
 from builder.remote_cache.index import MOST, IndexEntry, digest_of, merged, read_index, write_index
-from builder.remote_cache.open import Cache
+from builder.remote_cache.open import Cache, is_from_fork
 from builder.remote_cache.prune import prune, to_go
 from builder.remote_cache.spec import parse
 from stages.remote_cache.offers import chain_digest

@@ -22,7 +22,7 @@ from builder.request.options import LockOptions
 from stages.layers.package_lists import SavedLists, delivered
 from stages.layers.prune import prune
 from stages.layers.store import Store
-from stages.lock import pins, replay
+from stages.lock import replay, steps
 from stages.protocol.lock_record import Locking, Used, UsedPackage, UsedRepository
 from stages.protocol.request import Request
 from stages.repositories import snapshot
@@ -220,11 +220,11 @@ def test_packages_that_differ_are_named() -> None:
 def test_the_states_of_a_lock_are_those_of_its_repositories() -> None:
     environment = {"DIB_APT_SOURCES_CONF": "default:deb http://mirror.localhost/debian trixie main"}
     request = dataclasses.replace(REQUEST, locking=Locking(locked=USED.to_json()))
-    assert pins.states(request, environment, Path("/nowhere")) == (State(INDEX, SUM, 1789199741),)
+    assert steps.states(request, environment, Path("/nowhere")) == (State(INDEX, SUM, 1789199741),)
     assert environment["SOURCE_DATE_EPOCH"] == "1789199741"
     other = {"DIB_APT_SOURCES_CONF": "default:deb http://mirror.localhost/debian sid main"}
     with pytest.raises(UsageError, match="does not know the repository 'default'"):
-        pins.states(request, other, Path("/nowhere"))
+        steps.states(request, other, Path("/nowhere"))
 
 
 # -- files beside a lock --------------------------------------------------------------------------------------------

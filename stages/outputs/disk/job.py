@@ -26,8 +26,7 @@ from stages.outputs.artifact import Writer
 from stages.outputs.delivery import Sent
 from stages.outputs.finished import read_done, write_done
 from stages.outputs.finished_tree import DESCRIBED, MANIFEST, FinishedTree, manifest
-from stages.outputs.slim.apply import apply
-from stages.outputs.slim.changes import finish
+from stages.outputs.slim.changes import apply, finish
 from stages.outputs.slim.policy import Policy, find, parse
 from stages.protocol.emit import emit
 from stages.protocol.request import Request

@@ -6,6 +6,7 @@ Made once from a policy and a mounted tree; exporters only apply it. The tree it
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -100,3 +101,38 @@ def finish(tree: Path, policy: Policy, more: Mapping[str, bytes]) -> Finish:
         if _free(_inside(tree, name)):
             contents[os.fsencode(name.lstrip("/"))] = data
     return Finish(selection, contents, labels_of(tree))
+
+
+def apply(tree: Path, changed: Finish) -> None:
+    """Make of ``tree`` what exporters would make of it; a folder on the way to something kept stays."""
+    if not changed.selection.empty:
+        _remove(tree, b"", changed.selection)
+    for path, data in changed.contents.items():
+        place = tree / os.fsdecode(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.is_file():  # owner and mode stay
+            place.write_bytes(data)
+        else:
+            place.write_bytes(data)
+            place.chmod(0o644)
+
+
+def _remove(folder: Path, prefix: bytes, selection: Selection) -> bool:
+    """Remove what is left out of ``folder``, whose own name ends ``prefix``. Returns whether anything is left in it."""
+    left = False
+    for path in sorted(folder.iterdir()):
+        name = prefix + os.fsencode(path.name)
+        mode = path.lstat().st_mode
+        dropped = selection.drops(name, mode)
+        if stat.S_ISDIR(mode):
+            if dropped and not selection.leads_to_kept(name):
+                shutil.rmtree(path)
+            elif not _remove(path, name + b"/", selection) and dropped:
+                path.rmdir()
+            else:
+                left = True
+        elif dropped:
+            path.unlink()
+        else:
+            left = True
+    return left
