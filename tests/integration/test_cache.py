@@ -523,7 +523,7 @@ def make_keys(folder: Path, name: str) -> None:
     )
 
 
-@pytest.mark.thorough("eight builds; tests/unit/test_layercache.py has the decisions")
+@pytest.mark.thorough("eight builds; tests/unit/builder/remote_cache/test_layercache.py has the decisions")
 def test_only_what_the_right_ones_signed_counts(running: Running, machines: Machines, place: Path) -> None:
     for name in ("good", "other"):
         make_keys(place, name)

@@ -10,7 +10,7 @@ from blockdev.filesystems import Spec
 from blockdev.tree.selinux import labels_of
 from tests.integration.command import has
 from tests.integration.engine_cases import missing
-from tests.unit.test_selinux import tree_with
+from tests.unit.blockdev.tree.test_selinux import tree_with
 
 MIB = 1 << 20
 LABEL = b"system_u:object_r:shadow_t:s0\0"

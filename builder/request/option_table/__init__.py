@@ -2,7 +2,7 @@
 
 The order is that of the commands' help. Rows are read by ``builder.request.option_values`` (values to and from command
 lines), by ``builder.commands.options`` (the commands) and by ``builder.frontends`` (images files, the action);
-``tests/unit/test_option_table.py`` holds every front door against them.
+``tests/unit/builder/request/test_option_table.py`` holds every front door against them.
 """
 
 from __future__ import annotations
