@@ -105,7 +105,7 @@ READERS = {
     "progress/report.py": "TERM and GITHUB_ACTIONS: the terminal",
     "fleet/view.py": "TERM: the terminal",
     "progress/event_channel.py": "the descriptor of who started this process",
-    "fleet/single_report.py": "the same",
+    "fleet/report.py": "the same",
 }
 
 
