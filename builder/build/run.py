@@ -47,7 +47,7 @@ class BuildSession:
     container: BuildContainer
     reporter: Reporter
     log: Log
-    again: Sequence[str]  # the command line of a shell with the same request, for the report of a failure
+    shell_command: Sequence[str]  # the command line of a shell with the same request, for the report of a failure
     beside: Path = Path()  # the folder of the request's lock, whose files the build may ask for
     folders: Mapping[str, Path] = field(default_factory=dict)  # of the request's elements, by name
     large: Mapping[str, Path] = field(default_factory=dict)  # files that the build may ask for, by digest
@@ -146,7 +146,7 @@ class BuildSession:
             if self.exchange:
                 self.exchange.close()
         if self.failed:
-            self.container.note(failure(self.failed, self.log.path, self.again))
+            self.container.note(failure(self.failed, self.log.path, self.shell_command))
         if self.error:
             if self.container.debug:
                 self.container.note(self.error["trace"])

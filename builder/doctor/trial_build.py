@@ -121,14 +121,14 @@ def _build(engine: Engine) -> list[tuple[str, bool, str]]:
         folder = Path(name)
         write_element(folder / "elements" / ELEMENT)
         output = folder / "tree.tar"
-        wish = BuildOptions(
+        options = BuildOptions(
             (ELEMENT,),
             outputs=(f"tar,dest={output}",),
             destination=folder,
             elements_path=str(folder / "elements"),
             no_documents=True,
         )
-        prepared = prepare("build", wish, {}, lambda _: None)
+        prepared = prepare("build", options, {}, lambda _: None)
         events, environment = Events(), of_caller()
         container = BuildContainer(engine, DEBIAN, lambda _: None, limits=limits.settings(environment))
         session = build.BuildSession(container, events, Log.open(folder / "log", ELEMENT), (), environment=environment)

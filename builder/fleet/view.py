@@ -151,10 +151,10 @@ class Live:
         self._live.stop()
 
 
-def view_of(wish: str, total: int) -> View:
+def view_of(choice: str, total: int) -> View:
     """The view for ``--progress``: auto is live on a terminal and lines elsewhere."""
-    if wish == "json":
+    if choice == "json":
         return Json()
-    if wish == "live" or (wish == "auto" and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"):
+    if choice == "live" or (choice == "auto" and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"):
         return Live(total)
     return Prefixed()

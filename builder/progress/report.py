@@ -268,11 +268,11 @@ class Live:
         self._live.stop()
 
 
-def reporter(wish: str) -> Reporter:
+def reporter(choice: str) -> Reporter:
     """The reporter for ``--progress``: auto is live on a terminal and plain elsewhere."""
-    if wish == "json":
+    if choice == "json":
         return Json()
-    if wish == "live" or (wish == "auto" and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"):
+    if choice == "live" or (choice == "auto" and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"):
         return Live()
     return Plain()
 

@@ -76,19 +76,19 @@ def describe(
     arch: str,
     elements: Sequence[Element],
     variables: Mapping[str, str],
-    wish: DiskOptions,
+    asked: DiskOptions,
     outputs: Sequence[Output],
     environment: Mapping[str, str],
 ) -> Disk:
     """The disk of a request; an empty one where nothing asks for any. Raises UsageError for all that is wrong."""
     layouts = any(BLOCK_DEVICE in element.provides for element in elements)
-    if wish.configuration:
-        variables = {**variables, source.VARIABLE: f"file://{Path(wish.configuration).absolute()}"}
+    if asked.configuration:
+        variables = {**variables, source.VARIABLE: f"file://{Path(asked.configuration).absolute()}"}
     if not (layouts or wanted(outputs) or variables.get(source.VARIABLE)):
         return Disk()
     found = source.find([(element.name, element.path) for element in elements], variables, arch)
     seed = f"{name}/{arch}/{hashlib.sha256(found.text.encode()).hexdigest()[:16]}"
-    options = options_of(wish, variables, environment, seed)
+    options = options_of(asked, variables, environment, seed)
     configuration = read(found.text, found.file)
     layout = plan(configuration, options, _NO_TREE)
     if arch in ZIPL and wanted(outputs) and any(element.name == LOADER for element in elements):
@@ -98,7 +98,7 @@ def describe(
     passphrases = _passphrases(configuration, environment, own)
     reasons = _reasons(layout, elements) if wanted(outputs) else ()
     if reasons:
-        _check_privileged(reasons, wish, outputs)
+        _check_privileged(reasons, asked, outputs)
     data: dict[str, Any] = {
         "text": found.text,
         "file": found.file,
@@ -144,8 +144,8 @@ def _with_network(elements: Sequence[Element]) -> Iterator[str]:
                 yield f"element {script.element}: {script.path} names a downloader or a package tool"
 
 
-def _check_privileged(reasons: Sequence[str], wish: DiskOptions, outputs: Sequence[Output]) -> None:
-    if not wish.privileged:
+def _check_privileged(reasons: Sequence[str], asked: DiskOptions, outputs: Sequence[Output]) -> None:
+    if not asked.privileged:
         raise UsageError(
             f"this disk cannot be made without privileges: {'; '.join(reasons)}",
             hint="leave that out, or allow a container with the host's root and loop devices: --privileged",
@@ -163,29 +163,29 @@ def _check_privileged(reasons: Sequence[str], wish: DiskOptions, outputs: Sequen
         )
 
 
-def options_of(wish: DiskOptions, variables: Mapping[str, str], environment: Mapping[str, str], seed: str) -> Options:
+def options_of(asked: DiskOptions, variables: Mapping[str, str], environment: Mapping[str, str], seed: str) -> Options:
     """The options of a layout from the command line, else from diskimage-builder's variables."""
 
     def given(option: str, *names: str) -> str:
         values = [option, *(variables.get(one) or environment.get(one, "") for one in names)]
         return next((value for value in values if value), "")
 
-    size = given(wish.image_size, "DIB_IMAGE_SIZE")
-    extra = given(wish.extra_size, "DIB_IMAGE_EXTRA_SIZE")
-    journal = given(wish.journal_size, "DIB_JOURNAL_SIZE")
+    size = given(asked.image_size, "DIB_IMAGE_SIZE")
+    extra = given(asked.extra_size, "DIB_IMAGE_EXTRA_SIZE")
+    journal = given(asked.journal_size, "DIB_JOURNAL_SIZE")
     sector = given("", "DIB_BLOCK_SIZE")
     if journal and not journal.isdecimal():
         raise UsageError(f"the journal's size is {journal!r}", hint="a number of MiB, such as 64")
     if sector and sector not in {"512", "4096"}:
         raise UsageError(f"DIB_BLOCK_SIZE is {sector!r}", hint="512 or 4096 (bytes)")
     return Options(
-        root_type=given(wish.root_fs, "FS_TYPE") or Options.root_type,
-        root_label=given(wish.root_label, "ROOT_LABEL"),
-        root_options=tuple(wish.mkfs_options.split()),
+        root_type=given(asked.root_fs, "FS_TYPE") or Options.root_type,
+        root_label=given(asked.root_label, "ROOT_LABEL"),
+        root_options=tuple(asked.mkfs_options.split()),
         size=_size(size, "--image-size", _GIB) if size else None,
         extra=_size(extra, "--image-extra-size", _MIB) if extra else None,
         journal=int(journal) if journal else Options.journal,
-        max_resize=given(wish.max_online_resize, "MAX_ONLINE_RESIZE"),
+        max_resize=given(asked.max_online_resize, "MAX_ONLINE_RESIZE"),
         block_size=int(sector) if sector else None,
         seed=seed,
     )

@@ -143,22 +143,22 @@ def _was(before: str | None, now: str | None) -> str:
     return f"is {now!r}, and was not set" if before is None else f"is {now!r}, and was {before!r}"
 
 
-def with_locks(request: Request, wish: LockOptions, environment: Mapping[str, str]) -> Request:
+def with_locks(request: Request, options: LockOptions, environment: Mapping[str, str]) -> Request:
     """The request with what the user asked of locks; raises UsageError for what cannot be, before anything runs."""
-    for target in (wish.lock, wish.vendor and wish.vendor / FILE):
+    for target in (options.lock, options.vendor and options.vendor / FILE):
         if target is not None:
             _check_target(target)
-    locking = Locking(report=bool(wish.lock or wish.vendor), vendor=wish.vendor is not None)
-    if wish.vendor is not None:
-        locking = replace(locking, held=contents(wish.vendor))
-    if wish.snapshot:
+    locking = Locking(report=bool(options.lock or options.vendor), vendor=options.vendor is not None)
+    if options.vendor is not None:
+        locking = replace(locking, held=contents(options.vendor))
+    if options.snapshot:
         from stages.repositories import snapshot
 
-        locking = replace(locking, snapshot=snapshot.timestamp(wish.snapshot))
+        locking = replace(locking, snapshot=snapshot.timestamp(options.snapshot))
     locking = replace(locking, scheme=_scheme(environment))
-    if wish.locked is None:
+    if options.locked is None:
         return replace(request, locking=locking)
-    return _locked(request, locking, wish.locked)
+    return _locked(request, locking, options.locked)
 
 
 def _scheme(environment: Mapping[str, str]) -> str:
@@ -278,7 +278,7 @@ def _vendor(stream: Iterable[bytes], folder: Path, named: Collection[str]) -> No
 
 
 def keep(
-    wish: LockOptions, request: Request, used: Mapping[str, Any], vendored: Sequence[Iterable[bytes]]
+    options: LockOptions, request: Request, used: Mapping[str, Any], vendored: Sequence[Iterable[bytes]]
 ) -> list[str]:
     """Write the lock of a build that has succeeded, and beside it what it used; returns lines that say where.
 
@@ -288,17 +288,17 @@ def keep(
     lock = LockFile.of(request, {arch: Used.from_json(part) for arch, part in used.items()})
     said = []
     try:
-        if wish.vendor is not None:
-            wish.vendor.mkdir(parents=True, exist_ok=True)
+        if options.vendor is not None:
+            options.vendor.mkdir(parents=True, exist_ok=True)
             named = {path for each in lock.used.values() for path in _named(each, {})}
             for stream in vendored:
-                _vendor(stream, wish.vendor, named)
-            write_file(wish.vendor / FILE, lock.text())
-            said.append(f"vendor: {wish.vendor}")
-        if wish.lock is not None:
-            wish.lock.parent.mkdir(parents=True, exist_ok=True)
-            write_file(wish.lock, lock.text())
-            said.append(f"lock: {wish.lock}")
+                _vendor(stream, options.vendor, named)
+            write_file(options.vendor / FILE, lock.text())
+            said.append(f"vendor: {options.vendor}")
+        if options.lock is not None:
+            options.lock.parent.mkdir(parents=True, exist_ok=True)
+            write_file(options.lock, lock.text())
+            said.append(f"lock: {options.lock}")
     except OSError as error:
         raise BuildError(f"the lock cannot be written: {error.strerror}", where=str(error.filename)) from error
     return said

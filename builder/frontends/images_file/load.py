@@ -131,7 +131,14 @@ def _requests(options: BuildOptions, environment: Mapping[str, str]) -> tuple[Pr
     check_folders(options)
     parse_all(options.cache_from, writing=False)
     parse_all(options.cache_to, writing=True)
-    options = replace(with_elements(options), outputs=options.outputs or ("oci",))
+    options = replace(
+        with_elements(options),
+        outputs=options.outputs or ("oci",),
+        no_documents=False,  # a plan writes none, and stops nowhere
+        breaks=(),
+        break_command="",
+        break_outside=False,
+    )
     arches = options.arch.split(",")
     if len(arches) == 1:
         return (prepare("plan", options, environment),)
