@@ -32,7 +32,7 @@ COMMANDS = {
     "launchers": "launchers:launchers",
     "matrix": "spread:matrix",
     "k8s": "spread:k8s",
-    "github": "github:github_action",
+    "github-action": "github:github_action",
     "boot": "boot:boot",
     "disk": "disk:disk",
     "elements": "elements:elements",

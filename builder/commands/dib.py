@@ -115,14 +115,15 @@ def _build(told: Translation, environment: Mapping[str, str]) -> None:
     from builder.frontends.dib.aci_image import application_image
     from builder.frontends.dib.environment import named
 
+    engine = options_of(from_environment(environment)).engine
+    check_folders(told.options)
     try:
         settings = named(_texts(told.options.elements, environment), environment)
         options = replace(
             told.options,
             settings=tuple(f"{name}={value}" for name, value in settings.items()),
-            engine=options_of(from_environment(environment)).engine,
+            engine=engine,
         )
-        check_folders(options)
         with _aside(set_aside(told.results, environment, datetime.now())):
             build_one(options)
             if told.application:

@@ -65,6 +65,15 @@ def test_steps_are_given_the_build_inputs_that_become_options() -> None:
     assert "password" not in given
 
 
+def test_the_command_that_the_action_runs_is_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GITHUB_OUTPUT", raising=False)
+    (build,) = (step for step in ACTION["runs"]["steps"] if step.get("id") == "build")
+    assert main(build["run"].partition(" dib-ctr ")[2].split()) == 2
+    assert "this command is for the GitHub Action" in capsys.readouterr().err
+
+
 def test_what_is_given_to_nobody_is_refused() -> None:
     with pytest.raises(ValueError, match="no input elemnts"):
         defaults(ACTION, {"elemnts": "x"})
