@@ -118,7 +118,8 @@ _TEST: Final = re.compile(r"\btest_\w+\.py\b")
 def missing_sources(page: Path) -> Iterator[str]:
     """Files of the code, tests and tasks of the justfile that a page names, and that are not there."""
     text = page.read_text(encoding="utf-8")
-    yield from sorted({name for name in _SOURCE.findall(text) if not (ROOT / name).exists()})
+    named = {*_SOURCE.findall(text), *re.findall(r"\btests/[\w/]+\.py\b", text)}
+    yield from sorted(name for name in named if not (ROOT / name).exists())
     tests = {file.name for file in (ROOT / "tests").rglob("test_*.py")}
     yield from sorted(set(_TEST.findall(text)) - tests)
     tasks = set(re.findall(r"^([a-z][\w-]*)", (ROOT / "justfile").read_text(encoding="utf-8"), re.MULTILINE))
