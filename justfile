@@ -96,6 +96,11 @@ matrix *WORDS:
 faults *ARGS:
     cd '{{justfile_directory()}}' && python -m tests.faults {{ARGS}}
 
+# change the modules that decide in one place after another, and print what no unit test notices (hours); WORDS choose modules
+mutants *WORDS:
+    python -m pip install --quiet 'cosmic-ray>=8.4'
+    cd '{{justfile_directory()}}' && python -m tests.mutants {{WORDS}}
+
 # build and boot one distribution from its own mirrors (this takes a network that reaches them) and write a report
 verify-distro *ARGS:
     python -m tests.matrix.verify {{ARGS}}

@@ -234,6 +234,7 @@ def test_an_offline_build_takes_layers_made_with_a_network_and_gives_none_as_suc
     assert changed(plan, offline) == {stage.title for stage in plan.stages[place:]}
     assert offline.stages[place].inputs["network"] == CUT
     assert [stage.key for stage in offline.stages] == [key_of(stage.inputs) for stage in offline.stages]
+    assert [stage.inputs["below"] for stage in offline.stages] == ["", *(stage.key for stage in offline.stages[:-1])]
     # A stage without a network is the same online and offline, until one with a network has run before it.
     assert changed(plan, offline_plan(plan, [False] * len(plan.stages))) == changed(plan, offline)
 
@@ -345,6 +346,26 @@ def test_reasons_name_the_input_that_changed() -> None:
     assert why_missed(inputs, {**inputs, "below": "c"}) == "a stage before it changed"
     assert why_missed(inputs, {"below": "b", "script": "s", "file f": "1"}) == "new: variable X; gone: file f"
     assert why_missed(inputs, inputs) == "no longer in the store"
+
+
+def test_a_key_is_the_same_in_whatever_order_its_inputs_come() -> None:
+    inputs = {"below": "b", "script": "s", "variable X": "1"}
+    assert key_of(dict(reversed(inputs.items()))) == key_of(inputs) != key_of({**inputs, "script": "t"})
+
+
+def test_reasons_name_what_changed_in_either_direction() -> None:
+    inputs = {"below": "b", "file f": "5", "variable X": "5"}
+    assert why_missed({**inputs, "file f": "4", "variable X": "6"}, inputs) == "changed: file f, variable X"
+    assert why_missed(inputs, {**inputs, "build image": "i", "variable Y": "1"}) == "gone: build image, variable Y"
+    assert why_missed(inputs, {**inputs, "format": "5"}) == "no longer in the store"
+
+
+def test_reasons_name_three_inputs_and_count_the_rest() -> None:
+    last = {f"variable {letter}": "1" for letter in "abcdefg"}
+    now = dict.fromkeys(last, "2")
+    assert why_missed(now, last) == "changed: variable a, variable b, variable c and 4 more"
+    three = dict(list(now.items())[:3])
+    assert why_missed(three, dict(list(last.items())[:3])) == "changed: variable a, variable b, variable c"
 
 
 def test_a_request_survives_its_json() -> None:
