@@ -87,6 +87,27 @@ def test_a_half_finished_environment_is_made_again(venv: Path) -> None:
     assert "making a virtual environment" in done.stderr
 
 
+@pytest.mark.parametrize("kind", ["named", "in the checkout", "link"])
+def test_an_environment_of_something_else_is_left_alone(tmp_path: Path, kind: str) -> None:
+    own = tmp_path / "own"
+    (own / "bin").mkdir(parents=True)
+    for file in (own / "pyvenv.cfg", own / "bin/python"):
+        file.write_text("mine")
+    if kind == "named":
+        done = run("dib-ctr", "--version", DIB_CTR_VENV=str(own))
+        assert f"{own} is an environment of something else's" in done.stderr
+    else:
+        checkout = checkout_copy(tmp_path)
+        if kind == "link":
+            (checkout / ".venv").symlink_to(own)
+        else:
+            own = own.rename(checkout / ".venv")
+        done = run("dib-ctr", "--version", script=checkout / "run", XDG_CACHE_HOME="/proc/nowhere")
+        assert "cannot write /proc/nowhere/dib-ctr/venv" in done.stderr  # it goes there instead
+    assert done.returncode == 1
+    assert sorted(path.name for path in own.rglob("*")) == ["bin", "python", "pyvenv.cfg"]
+
+
 @pytest.mark.thorough("installs the environment twice")
 def test_a_failed_step_shows_its_log_and_the_next_run_goes_on(tmp_path: Path) -> None:
     venv = tmp_path / "venv"
