@@ -53,9 +53,9 @@ def temporary(tmp_path: Path) -> Iterator[Path]:
 def machines(folder: Path) -> list[str]:
     """The command lines of all QEMU processes whose image lies in ``folder``."""
     found = []
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
+    for folder_of_process in Path("/proc").glob("[0-9]*"):
         try:
-            line = file.read_text().replace("\0", " ")
+            line = (folder_of_process / "cmdline").read_text().replace("\0", " ")
         except OSError:  # it has just ended
             continue
         if "qemu-system" in line and str(folder) in line:

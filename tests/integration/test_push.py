@@ -303,11 +303,11 @@ def test_a_registry_that_stays_broken_is_given_up(
 def living(group: int) -> list[str]:
     """The processes of a group but those that only wait for someone to hear of their end."""
     found = []
-    for file in Path("/proc").glob("[0-9]*/stat"):
+    for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            state, _, its_group = file.read_text().rpartition(")")[2].split()[:3]
+            state, _, its_group = (process / "stat").read_text().rpartition(")")[2].split()[:3]
             if int(its_group) == group and state not in "ZX":
-                found.append(file.parent.name)
+                found.append(process.name)
     return found
 
 
