@@ -118,6 +118,7 @@ def test_the_store_keeps_within_a_bound_that_was_set_and_the_build_says_so(comma
         went.append(next(event for event in outcome.events if event["type"] == "end").get("pruned", 0))
         last = outcome.stderr.splitlines()[-1]
         assert ("the store let go of" in last) == bool(went[-1]), last
-    assert went[0] == 0 and went[2] > 4_000_000, went
+    # (What others write to the disk meanwhile has the store counted, and cleaned, one build earlier.)
+    assert went[0] == 0 and max(went[1:]) > 4_000_000, went
     assert json.loads(command("cache", "du", "--json").stdout)["usage"]["layers"] < 18_000_000
     assert command.build("-o", "tar", "tiny-os", "fat", variables=bound).titles("start") == []

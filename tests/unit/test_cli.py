@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user does."""
+    """Run the command as a user does, in an empty folder: a checkout may have an image of its own."""
     command = [sys.executable, "-m", "builder.cli", *arguments]
-    return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, **variables}
-    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    with tempfile.TemporaryDirectory() as folder:
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,8 @@ def engine(tmp_path: Path) -> Path:
 def test_an_engine_sees_none_of_it(engine: Path) -> None:
     hostile = {name: value.replace("{folder}", str(engine)) for name, value in HOSTILE.items()}
     mine = {"PATH": f"{engine}/bin:{os.environ['PATH']}", "XDG_CACHE_HOME": str(engine / "cache"), "DOCKER_HOST": "x"}
-    command = [sys.executable, "-m", "builder.cli", "build", "--engine", "podman", "debian-minimal"]
+    command = [sys.executable, "-m", "builder.cli", "build", "--engine", "podman", "--dest", str(engine / "out")]
+    command.append("debian-minimal")
     done = subprocess.run(
         command,
         cwd=ROOT,
