@@ -5,35 +5,22 @@ What the program is in the packages here is a few bytes: nothing of it is run, a
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import random
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from stages.element.resolve import BUILTIN
 from tests.mirrors.apk import Key, Package, archive, write_repository
+from tests.unit.stages.elements.element_program import load
 
 PROGRAM = bytes(range(256)) * 8
 REPOSITORY = "v3.22/main"
 SCRIPT = BUILTIN / "apk/apk.d/apk_static.py"
 
 
-def load() -> ModuleType:
-    """The element's program as a module."""
-    spec = importlib.util.spec_from_file_location("apk_static", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-apk_static = load()
+apk_static = load(SCRIPT)
 
 
 @pytest.fixture(scope="session")

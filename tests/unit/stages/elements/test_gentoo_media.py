@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import shutil
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from stages.element.resolve import BUILTIN
 from stages.repositories.index_date import signature_time
 from tests.mirrors.keys import Key
+from tests.unit.stages.elements.element_program import load
 
 SCRIPT = BUILTIN / "gentoo/gentoo.d/release_media.py"
 STAMP = "20251009T085320Z"
@@ -27,18 +25,7 @@ SIGNED = int(datetime(2099, 11, 9, 8, 53, 20, tzinfo=UTC).timestamp())
 pytestmark = pytest.mark.skipif(shutil.which("gpg") is None, reason="gpg is not there")
 
 
-def load() -> ModuleType:
-    """The element's program as a module."""
-    spec = importlib.util.spec_from_file_location("release_media", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-media = load()
+media = load(SCRIPT)
 
 
 @pytest.fixture(scope="module")
