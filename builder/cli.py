@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import importlib
 import io
 import os
@@ -103,6 +104,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if _is_broken(stream):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
         return 128 + signal.SIGPIPE
+    finally:
+        if argv is None:  # this is the program's end: garbage need not be looked for once more on the way out
+            gc.freeze()
     return status
 
 

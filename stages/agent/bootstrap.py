@@ -16,6 +16,7 @@ A bundle of files is a line of JSON, {magic, files: [[path, mode, length], ...]}
 """
 
 import base64
+import contextlib
 import ctypes
 import errno
 import importlib.machinery
@@ -30,7 +31,7 @@ import types
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 SCRATCH = Path("/tmp/dib-ctr")  # a tmpfs of the container's own, gone with it
 MAGIC = importlib.util.MAGIC_NUMBER.hex()  # which bytecode this Python runs
@@ -264,5 +265,13 @@ def main() -> int:
         return 1
 
 
+def leave(status: int) -> NoReturn:
+    """End at once: what Python takes down otherwise, the kernel does in a fraction of the time."""
+    with contextlib.suppress(OSError):  # (the host has gone)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -97,7 +97,7 @@ def events_of(tmp_path: Path, bytecode: bytes) -> list[dict[str, str]]:
     call += "print(json.dumps({'type': 'from', 'path': errors.__file__}))"
     (tmp_path / "a").write_bytes(agent_code.code())
     (tmp_path / "b").write_bytes(bytecode)
-    out = python(text.replace("sys.exit(main())", "pass") + call, tmp_path / "a", tmp_path / "b")
+    out = python(text.replace("leave(main())", "pass") + call, tmp_path / "a", tmp_path / "b")
     return [json.loads(line) for line in out.splitlines()]
 
 
@@ -126,7 +126,7 @@ def test_bytecode_of_another_python_is_made_anew(tmp_path: Path, cache: Path) ->
     keep_something("one")
     text = Path(bootstrap.__file__).read_text().replace('Path("/tmp/dib-ctr")', f"Path({str(tmp_path)!r})")
     out = python(
-        text.replace("sys.exit(main())", "pass")
+        text.replace("leave(main())", "pass")
         + """
 sys.exit(ready_code(b'{"files": []}\\n', b'{"magic": "00000000", "files": []}\\n'))"""
     )
@@ -142,7 +142,7 @@ def test_a_process_of_its_own_finds_all_code_in_files(tmp_path: Path) -> None:
     text = Path(bootstrap.__file__).read_text().replace('Path("/tmp/dib-ctr")', f"Path({str(tmp_path)!r})")
     (tmp_path / "a").write_bytes(agent_code.code())
     call = "\nready_code(Path(sys.argv[1]).read_bytes(), b'')\nfrom blockdev.core import own_code\nown_code.folder()"
-    python(text.replace("sys.exit(main())", "pass") + call, tmp_path / "a")
+    python(text.replace("leave(main())", "pass") + call, tmp_path / "a")
     said = python(
         "import sys; sys.path.insert(0, sys.argv[1]); from blockdev.core import own_code; print(own_code.folder())",
         tmp_path / "code",
