@@ -1,7 +1,8 @@
 """Measure what docs/figures.md tells: medians in seconds, a peer's figure from the same run beside each.
 
-``python -m tests.bench [--repeat N] [--only NAME] [--json FILE]``. Takes ten minutes; needs podman, mmdebstrap and
-the machine's Debian mirror. Figures depend on the machine and the mirror: compare columns, not runs.
+``python -m tests.bench [--repeat N] [--only NAME] [--against COMMIT] [--json FILE]``. With a commit, that and this
+checkout alone are measured, in turns. All takes ten minutes, and needs podman, mmdebstrap and the machine's Debian
+mirror. Figures depend on the machine and the mirror: compare columns, not runs.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from qemu.architecture import native
 from stages.repositories import apt_sources
+from tests.bench.against import against
 from tests.bench.cache import cache
 from tests.bench.disks import disks, peak
 from tests.bench.figures import Bench, Figure, run, spent
@@ -303,6 +305,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--only", choices=sorted([*PARTS, *ON_WISH, "sizes"]), action="append")
+    parser.add_argument("--against", metavar="COMMIT", default="")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     figures: list[Figure] = []
@@ -311,12 +314,16 @@ def main() -> int:
         bench.folder.chmod(0o755)
         (bench.folder / "elements").mkdir()
         parts = {**PARTS, **ON_WISH}
+        if options.against:
+            options.only = ["against"]
+            parts["against"] = functools.partial(against, commit=options.against)
         for part in (part for part in options.only or PARTS if part in parts):
             figures += parts[part](bench)
             print(table(figures[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
         sizes = image_sizes(bench) if "sizes" in (options.only or ["sizes"]) else []
         extra = peak(bench) if "disks" in (options.only or ["disks"]) else {}
-        extra |= memory_and_store(bench) if not options.only or set(options.only) - set(ON_WISH) else {}
+        if not options.against and (not options.only or set(options.only) - set(ON_WISH)):
+            extra |= memory_and_store(bench)
         print(table(figures))
         if sizes:
             print(f"\n{size_table(sizes)}")
