@@ -19,7 +19,7 @@ from blockdev.core.open_beneath import open_beneath
 from stages.protocol.emit import Event
 from stages.protocol.events import STAGES, wrong
 from stages.protocol.readers import record, text
-from stages.protocol.request import DISK_TYPES, Request
+from stages.protocol.request import DISK_TYPES, OFFERED, Request
 
 FILES = "files"  # the type of the output that scripts wrote beside the image
 PIECE = 3 << 18  # bytes of a file that travel in one line: a multiple of three, so that base64 pads the last one only
@@ -76,8 +76,6 @@ class Offered:
 
 def offered(request: Request, lock_folder: Path, large: Mapping[str, Path]) -> Offered:
     """What a request offers: the files beside its lock that the lock names, and files too ``large`` to travel."""
-    from stages.layers.host_files import OFFERED
-
     files = {path: (lock_folder, path) for path in request.locking.offered}
     for digest in {*large} & {*request.given.values()}:
         file = large[digest].resolve()

@@ -58,9 +58,9 @@ def with_base(request: Request, base: Base) -> Request:
 
 def check_locked_base(request: Request) -> None:
     """Raise UsageError where a lock says that the build begins with another image."""
-    used = request.locking.used
-    if used is not None and dict(request.base) not in [dict(each) for each in used.base_images]:
-        known = ", ".join(each["name"] for each in used.base_images) or "none"
+    locked = request.locking.locked
+    if locked and dict(request.base) not in locked["base_images"]:
+        known = ", ".join(each["name"] for each in locked["base_images"]) or "none"
         raise UsageError(
             f"the lock does not begin with the image {request.base['name']}, but with {known}",
             where="--from",

@@ -28,7 +28,8 @@ from builder.request.options import LockOptions
 from builder.request.redact import redaction_of
 from stages.element.environment import SERVICES
 from stages.layers.package_lists import CHUNK, INDEX, saved_name
-from stages.protocol.lock_record import Locking, Used
+from stages.protocol.lock_record import Used
+from stages.protocol.locking import Locking
 from stages.protocol.request import Request
 from stages.redaction.patterns import without_credentials
 from stages.repositories.apt_lists import hashes

@@ -106,7 +106,7 @@ def _remembering(work: Work, plan: Plan, builder: Builder) -> Iterator[None]:
     finally:
         kept = {name.partition(".")[0] for name in builder.kept}
         installed = any(stage.packages and stage.key in kept for stage in plan.stages)
-        if (finished or installed) and not work.request.offline and work.request.locking.used is None:
+        if (finished or installed) and not work.request.offline and not work.request.locking.locked:
             repositories.remember(plan.repositories, work.store.root / "repositories")
 
 

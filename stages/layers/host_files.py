@@ -11,9 +11,9 @@ from blockdev.core.errors import BuildError
 from stages.layers.store import Store
 from stages.protocol.control import Control
 from stages.protocol.emit import emit
+from stages.protocol.request import OFFERED
 
 FOLDER = "given"  # in the store's cache: files by their digest
-OFFERED = "given/"  # before the digest, where the host is asked for it
 REFUSED = b"!"
 
 

@@ -50,14 +50,14 @@ class LockCollector:
             state.index: UsedRepository(state.index, state.digest, state.date) for state in self.plan.repositories
         }
         repositories |= {index.repository.index: index.repository for index in indices}
-        locked = self.request.locking.used
+        snapshot = self.request.locking.locked.get("snapshot", self.request.locking.snapshot)
         found = Used(
             epoch=int(self.plan.environment["SOURCE_DATE_EPOCH"]),
             build_image=self.request.image,
             mirrors=_mirrors(self.plan.environment, repositories),
             repositories=tuple(sorted(repositories.values())),
             packages=installed(self._trees(), indices),
-            snapshot=locked.snapshot if locked else self.request.locking.snapshot,
+            snapshot=snapshot,
             sources=_sources(self.plan.sources),
             base_images=(self.request.base,) if self.request.base else (),
         )

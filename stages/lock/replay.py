@@ -31,7 +31,8 @@ from stages.layers.package_lists import (
 )
 from stages.layers.store import Store
 from stages.protocol.control import Control
-from stages.protocol.lock_record import Locking, Used, UsedPackage, UsedRepository
+from stages.protocol.lock_record import Used, UsedPackage, UsedRepository
+from stages.protocol.locking import Locking
 from stages.repositories import snapshot
 from stages.repositories.apt_lists import archive_of, folder_of
 from stages.repositories.index_date import index_date

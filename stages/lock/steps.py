@@ -20,11 +20,21 @@ from stages.repositories.state import SAVED_LISTS, State
 
 if TYPE_CHECKING:
     from stages.layers.builder import Builder
+    from stages.protocol.lock_record import Used
+
+
+def _used(request: Request) -> Used | None:
+    """What a request says must be used, or None where it locks nothing."""
+    if not request.locking.locked:
+        return None
+    from stages.protocol.lock_record import Used
+
+    return Used.from_json(dict(request.locking.locked))
 
 
 def prepare(request: Request, store: Store, control: Control, builder: Builder) -> None:
     """Before the first stage of a locked build: bring together what it needs; raises BuildError for what is gone."""
-    used = request.locking.used
+    used = _used(request)
     if request.locking.report or used is not None:
         store.pin(f"cache/apt/{request.arch}", SAVED_LISTS)
     if used is None:
@@ -55,15 +65,16 @@ def settle(request: Request, store: Store, plan: Plan, chain: tuple[str, ...]) -
     Raises BuildError for packages that are not the lock's.
     """
     locking = request.locking
-    if not locking.report and locking.used is None:
+    locked = _used(request)
+    if not locking.report and locked is None:
         return
     from stages.lock import replay
     from stages.lock.collect import LockCollector
 
     account = LockCollector(request, plan, store, chain)
     used = account.used()
-    if locking.used is not None:
-        replay.check(locking.used, used.packages)
+    if locked is not None:
+        replay.check(locked, used.packages)
     if locking.report:
         yield "used", {"used": used.to_json()}
     if locking.vendor:
@@ -80,7 +91,7 @@ def states(request: Request, environment: dict[str, str], folder: Path) -> tuple
     """
     known = repositories.from_environment(environment)
     locking = request.locking
-    used = locking.used
+    used = _used(request)
     if used is not None:
         from stages.lock import replay
 
@@ -99,7 +110,7 @@ def states(request: Request, environment: dict[str, str], folder: Path) -> tuple
 
 def sources(request: Request, wanted: Sequence[Source], question: SourceQuery) -> tuple[SourceState, ...]:
     """The state of each source repository: the present one, or a lock's. Raises BuildError or UsageError."""
-    used = request.locking.used
+    used = _used(request)
     if used is not None:
         return source_state.locked(wanted, used.sources)
     return source_state.states(wanted, question)
@@ -108,7 +119,7 @@ def sources(request: Request, wanted: Sequence[Source], question: SourceQuery) -
 def moved(request: Request, seen: Iterable[SourceState], question: SourceQuery) -> bool:
     """Has any of these source repositories moved; BuildError where that is not what the request's lock says."""
     found = source_state.moved(seen, question)
-    if found and request.locking.used is not None:
+    if found and request.locking.locked:
         state = min(found, key=lambda state: state.source.where)
         raise BuildError(
             f"the source repository {state.source} is not what the lock says",

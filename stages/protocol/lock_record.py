@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from stages.protocol.locking import COMMIT
 from stages.redaction.patterns import without_credentials
 
 SHA256 = re.compile(r"[0-9a-f]{64}\Z")
-COMMIT = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~:_-]*\Z")
 
 
@@ -133,30 +133,6 @@ class Used:
             elif ours[identity] != theirs[identity]:
                 found.append(f"{name} is another file than the lock's")
         return found
-
-
-@dataclass(frozen=True)
-class Locking:
-    """What a request says of locks; all empty where it says nothing.
-
-    ``report`` asks for what was used, ``vendor`` for the files too, but those in ``held``. ``locked`` is what must be
-    used (:meth:`Used.to_json`), ``offered`` are files that the host has for it. Both map a path (``lists/SHA256/NAME``,
-    ``packages/NAME``) to the SHA-256 of the content, unpacked. ``snapshot`` is a time stamp (``20261101T000000Z``),
-    ``scheme`` how addresses of snapshots are made.
-    """
-
-    report: bool = False
-    vendor: bool = False
-    held: Mapping[str, str] = field(default_factory=dict)
-    locked: Mapping[str, Any] = field(default_factory=dict)
-    offered: Mapping[str, str] = field(default_factory=dict)
-    snapshot: str = ""
-    scheme: str = ""
-
-    @property
-    def used(self) -> Used | None:
-        """What must be used, or None where nothing is locked."""
-        return Used.from_json(dict(self.locked)) if self.locked else None
 
 
 def _quoted(text: str, more: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from stages.protocol.lock_record import Locking
+from stages.protocol.locking import Locking
 
 CHECKSUMS = ("sha256", "md5")  # the files that may lie beside an output
 COMPRESSION_LEVELS = {"gzip": (1, 9), "zstd": (1, 19)}  # lowest and highest
@@ -19,6 +19,7 @@ DISK_TYPES = (
     *("vmdk", "vmdk-sparse", "vdi", "vhd", "vhd-fixed", "vhdx"),
 )
 OUTPUT_TYPES = (*TREE_TYPES, *DISK_TYPES)
+OFFERED = "given/"  # before the digest of a given file, where the container wants it from the host
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def needs_no_tree(request: Request, store: Store, scratch: Path, plan: Plan, els
     """
     if len(elsewhere.steps) < len(plan.stages) or not elsewhere.offered:
         return False
-    if request.locking.report or request.locking.used or request.breaks or request.stop_at:
+    if request.locking.report or request.locking.locked or request.breaks or request.stop_at:
         return False
     if any("cwd" in step.parts for step in elsewhere.steps):  # what scripts leave beside the image is fetched anew
         return False

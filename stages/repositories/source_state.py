@@ -23,7 +23,7 @@ from blockdev.core.errors import BuildError, UsageError
 from blockdev.core.suggest import nearest
 from stages.element.environment import SERVICES
 from stages.element.source_repositories import ALL_REFS, Source, given_below, local_path
-from stages.protocol.lock_record import COMMIT
+from stages.protocol.locking import COMMIT
 from stages.repositories import http_validators
 from stages.repositories.http_validators import TIMEOUT
 

@@ -30,7 +30,7 @@ from builder.remote_cache.index import IndexEntry
 from builder.remote_cache.session import CacheSession
 from builder.remote_cache.upload import entries_of
 from stages.protocol.events import KINDS, PACKED, parse
-from stages.protocol.lock_record import Locking
+from stages.protocol.locking import Locking
 from stages.protocol.request import Output, Request
 from tests.examples import examples
 

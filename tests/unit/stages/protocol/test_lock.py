@@ -23,7 +23,8 @@ from stages.layers.package_lists import SavedLists, delivered
 from stages.layers.prune import prune
 from stages.layers.store import Store
 from stages.lock import replay, steps
-from stages.protocol.lock_record import Locking, Used, UsedPackage, UsedRepository
+from stages.protocol.lock_record import Used, UsedPackage, UsedRepository
+from stages.protocol.locking import Locking
 from stages.protocol.request import Request
 from stages.repositories import snapshot
 from stages.repositories.apt_lists import archive_of, hashes, list_name, look_up
@@ -193,8 +194,8 @@ def test_a_locked_request_takes_the_locks_mirrors_and_not_this_machines(tmp_path
         "DIB_CTR_DEBIAN_MIRROR": "http://mirror.localhost/debian",
         "DIB_CTR_APT_OPTIONS": "Acquire::Retries 5;",
     }
-    assert request.locking.used == USED
-    assert Request.from_json(request.to_json()).locking.used == USED
+    assert Used.from_json(dict(request.locking.locked)) == USED
+    assert Request.from_json(request.to_json()).locking == request.locking
 
 
 def test_where_nothing_can_be_written_is_refused_at_once(tmp_path: Path) -> None:
