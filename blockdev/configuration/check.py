@@ -99,22 +99,17 @@ def _bases(configuration: Configuration) -> None:
     known = {node.name: node for node in configuration.nodes}
     for node in configuration.nodes:
         for place, base in enumerate(node.bases):
-            if base not in known:
-                wanted = " or ".join(_WORDS[kind] for kind in _ON[type(node)])
-                refuse(
-                    node,
-                    f"its base {base!r} is not there",
-                    nearest(base, sorted(known)) or f"expected: the name of a {wanted}",
-                    "base",
-                )
             allowed = _ON[type(node)]
             if isinstance(node, Verity) and place:
                 allowed = (Partition, Logical)
             if isinstance(node, Logical):
                 allowed = (Logical,) if place else (Group,)
+            expected = f"expected: the name of a {' or '.join(_WORDS[kind] for kind in allowed)}"
+            if base not in known:
+                fitting = [other.name for other in configuration.nodes if isinstance(other, allowed) and other != node]
+                refuse(node, f"its base {base!r} is not there", nearest(base, fitting) or expected, "base")
             if not isinstance(known[base], allowed):
-                wanted = " or ".join(_WORDS[kind] for kind in allowed)
-                refuse(node, f"its base {base!r} is a {word(known[base])}", f"expected: the name of a {wanted}", "base")
+                refuse(node, f"its base {base!r} is a {word(known[base])}", expected, "base")
 
 
 def _cycles(configuration: Configuration) -> None:

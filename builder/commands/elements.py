@@ -105,12 +105,11 @@ def _check(elements_path: str, names: Sequence[str], strict: bool, form: str) ->
 def _lint(elements_path: str, names: Sequence[str]) -> None:
     from builder.elements import catalogue
     from builder.elements.check import dib_lint
-    from builder.elements.check.dependencies import read_leniently
     from builder.request.elements import elements_path as folders
     from stages.element.resolve import find_elements
 
     paths = folders(elements_path, of_caller())
-    universe = find_elements(paths, read_leniently)
+    universe = find_elements(paths)
     for name in names:
         catalogue.known(name, universe)
     looked_at = dib_lint.element_folders(paths if names else paths[:-1] or paths, names)

@@ -62,4 +62,4 @@ def resolve_elements(
     if instead:
         found = resolve(asked, with_stand_ins(universe, instead))
         check_links(found.elements)
-    return found, kept, (*notes, *instead.values())
+    return found, kept, (*notes, *found.notes, *instead.values())

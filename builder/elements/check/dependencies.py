@@ -8,7 +8,7 @@ from pathlib import Path
 
 from blockdev.core.suggest import nearest
 from builder.elements.check.finding import ERROR, NOTE, WARNING, Finding
-from stages.element.resolve import Element
+from stages.element.resolve import Element, expand, is_bad_name
 
 FILES = ("element-deps", "element-provides")
 
@@ -19,11 +19,6 @@ class Name:
 
     line: int
     name: str
-
-    @property
-    def is_bad(self) -> bool:
-        """Can this be no element's name?"""
-        return any(character in self.name for character in "#/ \t")
 
 
 def read_names(file: Path) -> list[Name]:
@@ -39,13 +34,6 @@ def kind_of(file: Path) -> str:
     return "a file" if file.exists() else "a link to nothing"
 
 
-def read_leniently(folder: Path) -> Element:
-    """An element of a folder, without the names that cannot be any (:func:`check` names them)."""
-    real = folder.resolve()
-    deps, provides = (tuple(name.name for name in read_names(real / file) if not name.is_bad) for file in FILES)
-    return Element(real.name, real, deps, provides)
-
-
 def check(
     element: Element, universe: Mapping[str, Element], files: Mapping[str, Path], used: bool
 ) -> Iterator[Finding]:
@@ -59,7 +47,7 @@ def check(
         seen: set[str] = set()
         for name in read_names(element.path / kind):
             file = element.path / kind
-            if name.is_bad:
+            if is_bad_name(name.name):
                 text = f"{name.name!r} is not an element's name; this file has one name a line, and no comments"
                 yield Finding(ERROR, "bad-name", element.name, file, name.line, text)
                 continue
@@ -86,15 +74,7 @@ def _unknown(
 
 def closure(names: Collection[str], universe: Mapping[str, Element]) -> set[str]:
     """The elements that a build of ``names`` has: with what they need, without what one of them stands for."""
-    reached: set[str] = set()
-    pending = list(names)
-    while pending:
-        name = pending.pop()
-        if name in universe and name not in reached:
-            reached.add(name)
-            pending.extend(universe[name].deps)
-    virtual = {name for element in reached for name in universe[element].provides}
-    return reached - virtual
+    return set(expand(names, universe).kept)
 
 
 def cycles(universe: Mapping[str, Element]) -> list[tuple[str, ...]]:

@@ -84,7 +84,7 @@ def check(paths: Sequence[Path], names: Sequence[str] = (), hidden: Sequence[Pat
     the element. Elements below ``hidden`` are known but not looked at where no names are given. Raises UsageError for
     a path that is no folder and for a name that is no element.
     """
-    universe = find_elements(paths, dependencies.read_leniently)
+    universe = find_elements(paths)
     plain = plain_files(paths)
     findings: list[Finding] = []
     for name in names:

@@ -39,7 +39,8 @@ def _resolve(file: File, name: str, path: tuple[str, ...], found: dict[str, Mapp
     below: list[Mapping[str, Any]] = []
     for base in entry.values.get("extends", ()):
         if base.text not in file.images:
-            base.refuse(f"there is no image {base.text!r} to extend", hint=nearest(base.text, file.images))
+            hint = nearest(base.text, file.images.keys() - {*path, name})
+            base.refuse(f"there is no image {base.text!r} to extend", hint=hint)
         if base.text in (*path, name):
             circle = [*(*path, name)[(*path, name).index(base.text) :], base.text]
             base.refuse(f"images extend each other: {' -> '.join(circle)}", hint="take one of these out")

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from blockdev.core.errors import UsageError
-from stages.element.resolve import find_elements, resolve
+from stages.element.resolve import Element, expand, find_elements, resolve
 
 
 def make(root: Path, elements: Mapping[str, Mapping[str, str]]) -> Path:
@@ -56,6 +58,7 @@ def test_a_provider_replaces_what_it_provides_whatever_the_order(tmp_path: Path)
     ("asked", "what", "hint"),
     [
         (["os", "fedora-minmal"], "no element 'fedora-minmal'", "did you mean 'fedora-minimal'?"),
+        (["os", "qqqq"], "no element 'qqqqs'", "`dib-ctr elements` lists all there are"),  # itself is not meant
         (["a"], "no element here is an operating system", "fedora-minimal, os"),
         (["os", "fedora-minimal"], "two operating systems in one image: fedora-minimal and os", "just one"),
         (["os", "needy"], "no element 'missing'", ""),
@@ -72,6 +75,7 @@ def test_what_cannot_be_resolved_is_refused(tmp_path: Path, asked: list[str], wh
             "fedora-minimal": SYSTEM,
             "a": {},
             "needy": {"element-deps": "missing"},
+            "qqqq": {"element-deps": "qqqqs"},
             "vm": {"element-deps": "block-device"},
             "gpt": {"element-provides": "block-device"},
             "mbr": {"element-provides": "block-device"},
@@ -85,13 +89,86 @@ def test_what_cannot_be_resolved_is_refused(tmp_path: Path, asked: list[str], wh
     assert hint in caught.value.hint
 
 
-def test_a_comment_in_element_deps_is_refused_with_its_line(tmp_path: Path) -> None:
-    make(tmp_path, {"a": {"element-deps": "b\n# why\n"}})
-    with pytest.raises(UsageError) as caught:
-        find_elements([tmp_path])
-    assert caught.value.where.endswith("element-deps:2")
+def test_a_comment_in_element_deps_stops_the_images_that_the_element_is_in_and_no_other(tmp_path: Path) -> None:
+    make(tmp_path, {"os": SYSTEM, "a": {"element-deps": "b\n# why\n"}, "b": {}, "c": {"element-deps": "a"}})
+    found = find_elements([tmp_path])
+    assert resolve(["os", "b"], found).names == ("b", "os")
+    for asked in ("a", "c"):
+        with pytest.raises(UsageError, match="'# why' is not an element's name") as caught:
+            resolve(["os", asked], found)
+        assert caught.value.where.endswith("element-deps:2")
+
+
+def test_names_that_cannot_be_read_stop_the_images_that_the_element_is_in_and_no_other(tmp_path: Path) -> None:
+    make(tmp_path, {"os": SYSTEM, "a": {}, "b": {"build-image": "one\ntwo\n"}})
+    (tmp_path / "a" / "element-deps").mkdir()
+    found = find_elements([tmp_path])
+    assert resolve(["os"], found).names == ("os",)
+    with pytest.raises(UsageError, match="cannot be read"):
+        resolve(["os", "a"], found)
+    with pytest.raises(UsageError, match="one build image at most"):
+        resolve(["os", "b"], found)
 
 
 def test_a_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a folder"):
         find_elements([tmp_path / "nothing"])
+
+
+def graph(text: str) -> dict[str, Element]:
+    """Elements of lines ``NAME: NEEDS... > PROVIDES...``; os is the operating system."""
+    found = {"os": Element("os", Path("/e/os"), provides=("operating-system",))}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, _, rest = line.partition(":")
+        needs, _, provides = rest.partition(">")
+        found[name] = Element(name, Path("/e") / name, tuple(needs.split()), tuple(provides.split()))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "asked", "names"),
+    [
+        # d stands for v, and is not in the image, for c stands for b: w's v comes along itself.
+        ("a: b\n c: > b\n b: d\n d: > v\n w: v\n v:", "a c w", "a c v w"),
+        # d was looked at before c, which stands for it, came: what d needs is in the image all the same.
+        ("a: d\n b: x\n x: c\n c: > d\n d: e\n e:", "a b", "a b c e x"),
+        # ... but d does not stand for v any more.
+        ("a: d w\n b: x\n x: c\n c: > d\n d: > v\n w: v\n v: u\n u:", "a b", "a b c u v w x"),
+        # Of what one element needs, the one that stands for another goes first: e, which d needs, is not needed.
+        ("a: d z\n z: > d\n d: e\n e:", "a", "a z"),
+        # What provides is found after what is provided was asked for.
+        ("a: v\n b: c\n c: > v", "a b", "a b c"),
+        # An element that provides its own name is there.
+        ("a: b\n b: > b", "a", "a b"),
+    ],
+)
+def test_only_what_is_in_the_image_provides(text: str, asked: str, names: str) -> None:
+    assert resolve(["os", *asked.split()], graph(text)).names == tuple(sorted(("os", *names.split())))
+
+
+def test_what_only_an_element_provides_that_is_not_in_the_image_is_missing() -> None:
+    with pytest.raises(UsageError, match="nothing in this build provides 'v'") as caught:
+        resolve(["os", "a", "c", "w"], graph("a: b\n c: > b\n b: d\n d: > v\n w: v"))
+    assert caught.value.where == "/e/w/element-deps"
+
+
+def test_an_element_that_diskimage_builder_loses_is_told_about() -> None:
+    found = resolve(["os", "a", "b"], graph("a: d w\n b: x\n x: c\n c: > d\n d: > v\n w: v\n v:"))
+    (note,) = found.notes
+    assert note.startswith("the element v is in the image; diskimage-builder would leave it out, for d provides it")
+
+
+NAMES = st.sampled_from("abcdefgh")
+ELEMENTS = st.dictionaries(NAMES, st.tuples(st.lists(NAMES, max_size=3), st.lists(NAMES, max_size=2)), min_size=2)
+
+
+@given(ELEMENTS, st.lists(NAMES, min_size=1, max_size=3))
+def test_each_need_of_an_image_is_in_it_or_provided_by_what_is(
+    elements: dict[str, tuple[list[str], list[str]]], asked: list[str]
+) -> None:
+    universe = {name: Element(name, Path("/e") / name, tuple(d), tuple(p)) for name, (d, p) in elements.items()}
+    found = expand(asked, universe)
+    provided = {virtual for element in found.kept.values() for virtual in element.provides}
+    needed = {*asked}.union(*(element.deps for element in found.kept.values()))
+    assert needed - found.kept.keys() - provided == needed & found.missing.keys()
+    assert not found.missing.keys() & (found.kept.keys() | universe.keys())
