@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stages.element.files import SKIPPED, files_of, is_kept, read_file
+from stages.element.files import SKIPPED, files_of, is_kept, merged_target, read_file
+from stages.element.hooks import is_dangling
 from stages.element.resolve import Element
 from stages.protocol.request import Request
 
@@ -23,7 +24,7 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes, mode: int) -> None:
     archive.addfile(member, io.BytesIO(data))
 
 
-def request_archive(request: Request, elements: Iterable[Element], given: Mapping[str, Path] | None = None) -> bytes:
+def request_archive(request: Request, elements: Sequence[Element], given: Mapping[str, Path] | None = None) -> bytes:
     """The archive of a request with its elements' files and the ``given`` ones (``builder.request.host_files``).
 
     Raises UsageError for a file that cannot be read.
@@ -32,14 +33,14 @@ def request_archive(request: Request, elements: Iterable[Element], given: Mappin
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         _add(archive, "request.json", request.to_json().encode(), 0o644)
         for element in elements:
-            _add_element(archive, element)
+            _add_element(archive, element, elements)
         for digest, place in {digest: place for place, digest in request.given.items()}.items():
             if place in (given or {}):  # the others travel when a stage needs them
                 _add(archive, f"given/{digest}", (given or {})[place].read_bytes(), 0o644)
     return buffer.getvalue()
 
 
-def _add_element(archive: tarfile.TarFile, element: Element) -> None:
+def _add_element(archive: tarfile.TarFile, element: Element, elements: Sequence[Element]) -> None:
     folder = tarfile.TarInfo(f"elements/{element.name}")  # it may have no file at all
     folder.type, folder.mode = tarfile.DIRTYPE, 0o755
     archive.addfile(folder)
@@ -50,5 +51,11 @@ def _add_element(archive: tarfile.TarFile, element: Element) -> None:
             link.type, link.linkname = tarfile.SYMTYPE, str(file.readlink())
             archive.addfile(link)
             continue
-        data, mode = read_file(element, file)
+        owner = element
+        if is_dangling(file):
+            target = merged_target(element, file, elements)
+            if target is None:
+                continue  # left out, and told of (check_links)
+            owner, file = target
+        data, mode = read_file(owner, file)
         _add(archive, name, data, 0o755 if mode & 0o111 else 0o644)

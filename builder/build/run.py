@@ -19,6 +19,7 @@ from builder.build.request_archive import request_archive
 from builder.build.source_paths import paths_for_user
 from builder.describe import documents
 from builder.destination import FILES
+from builder.elements.check.image import remarks
 from builder.progress.report import Log, Reporter, closing, failure
 from builder.request.prepared_build import PreparedBuild
 from builder.request.store_size import bounds
@@ -196,7 +197,7 @@ def produce(
         caches=session.caches,
         arguments={**request.arguments, **bounds(session.environment)},
     )
-    for sentence in prepared.notes:
+    for sentence in (*prepared.notes, *remarks(prepared.elements)):
         container.note(sentence)
     if reasons := request.disk.get("privileged"):
         container.require_privilege(reasons)
@@ -294,7 +295,7 @@ def privileges(request: Request) -> Iterator[str]:
 def plan(prepared: PreparedBuild, session: BuildSession) -> list[Event]:
     """The plan's stages, with hits, misses and reasons."""
     request = dataclasses.replace(prepared.request, image=session.container.digest(), caches=session.caches)
-    for sentence in privileges(request):
+    for sentence in (*prepared.notes, *remarks(prepared.elements), *privileges(request)):
         session.container.note(sentence)
     session.ask(request, request_archive(request, prepared.elements, prepared.given))
     found: list[Event] = session.result["stages"]

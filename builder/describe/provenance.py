@@ -16,6 +16,7 @@ from blockdev.core.errors import UsageError
 from builder.describe import purl
 from builder.describe.image import Described, hex_of, rfc3339
 from stages.element.files import SKIPPED, files_of, is_kept
+from stages.element.hooks import is_dangling
 from stages.outputs.formats.oci_layout import encode
 from stages.redaction.patterns import without_credentials
 from stages.redaction.redaction import Redaction
@@ -139,7 +140,7 @@ def _files(folder: Path) -> Iterator[Path]:
 def _content(file: Path, folder: Path) -> tuple[bytes, bytes]:
     where = f"element {folder.name}"
     try:
-        if is_kept(file, folder):
+        if is_kept(file, folder) or is_dangling(file):
             return b"link", str(file.readlink()).encode("utf-8", "surrogateescape")
         mode = file.stat().st_mode
         if not stat.S_ISREG(mode):

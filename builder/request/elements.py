@@ -43,7 +43,7 @@ def resolve_elements(
     """
     universe = find_elements(elements_path(options.elements_path, environment))
     found = resolve(options.elements, universe)
-    check_links(found.elements)
+    links = check_links(found.elements)
     asked = list(options.elements)
     without = next((name for name in found.names if NO_FINAL_IMAGE in name), "") if is_for_disk(outputs) else ""
     kept = [output for output in outputs if not without or output.type not in DISK_TYPES]
@@ -55,11 +55,11 @@ def resolve_elements(
         asked += more
         if more:
             found = resolve(asked, universe)
-            check_links(found.elements)
+            links = check_links(found.elements)
     instead = for_engines(found.elements)
     if not options.disk.privileged:
         instead |= stand_ins(found.elements)
     if instead:
         found = resolve(asked, with_stand_ins(universe, instead))
-        check_links(found.elements)
-    return found, kept, (*notes, *found.notes, *instead.values())
+        links = check_links(found.elements)
+    return found, kept, (*notes, *found.notes, *links, *instead.values())

@@ -15,7 +15,7 @@ from stages.element.hooks import HooksTree, merge
 from stages.layers.hooks_folder import write_hooks
 from stages.lock import steps as locked
 from stages.plan.plan import Plan, make_plan
-from stages.protocol.emit import emit, redact_with
+from stages.protocol.emit import redact_with
 from stages.repositories import apt_sources, default_mirrors
 from stages.repositories.source_state import SourceQuery
 from stages.sandbox import sandbox, system
@@ -74,8 +74,7 @@ def capture_environment(work: Work, merged: HooksTree) -> dict[str, str]:
 def plan_request(work: Work) -> Plan:
     """The plan of the work's request at the present state of its repositories."""
     merged = merge(work.elements)
-    for sentence in refuse_odd(merged.values(), dict(work.elements)):
-        emit("note", text=sentence)
+    refuse_odd(merged.values(), dict(work.elements))
     environment = capture_environment(work, merged)
     redaction = work.redaction(environment)
     redact_with(redaction.event)

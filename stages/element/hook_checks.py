@@ -1,8 +1,7 @@
 """Files in phase folders that are no script for their phase although they look like one, and scripts that cannot start.
 
-diskimage-builder leaves out, without a word, what has no run bit or a dot in its name. Whoever numbers a file wants it
-to run: such a file stops a build here before anything has run. A file without a number, as the data files that some
-elements keep beside their scripts, only gets a remark.
+What has no run bit or a dot in its name is left out, as diskimage-builder leaves it out, but not without a word. What
+cannot start stops a build before anything has run.
 """
 
 from __future__ import annotations
@@ -32,15 +31,14 @@ def is_in_phase(path: str) -> bool:
 
 
 def _not_run(hook: HookFile, name: str) -> HookProblem | None:
-    numbered = name[0].isdigit()
     if not SCRIPT_NAME.match(name):
         if hook.mode & 0o111 == 0:
             return None
         text = "will not run: its name has more than letters, digits, - and _"
-        return HookProblem("script-name", hook.path, f"{hook.path} {text}", numbered)
+        return HookProblem("script-name", hook.path, f"{hook.path} {text}", False)
     if hook.data.startswith(b"#!"):
-        return HookProblem("not-executable", hook.path, f"{hook.path} will not run: it is not executable", numbered)
-    if numbered:
+        return HookProblem("not-executable", hook.path, f"{hook.path} will not run: it is not executable", False)
+    if name[0].isdigit():
         text = "never runs: it is not executable, and has no interpreter line"
         return HookProblem("not-a-script", hook.path, f"{hook.path} {text}", False)
     return None
@@ -65,17 +63,12 @@ def oddity(hook: HookFile) -> HookProblem | None:
     return None
 
 
-def refuse_odd(hooks: Iterable[HookFile], folders: Mapping[str, Path]) -> list[str]:
-    """Refuse the files that stop a build, naming all of them; else say what else is odd, one sentence each.
-
-    ``folders`` are those of the elements by name.
-    """
-    found = [(hook, odd) for hook in hooks if (odd := oddity(hook)) is not None]
-    stopping = [(hook, odd) for hook, odd in found if odd.stops]
+def refuse_odd(hooks: Iterable[HookFile], folders: Mapping[str, Path]) -> None:
+    """Refuse the files that stop a build, naming all of them; ``folders`` are those of the elements by name."""
+    stopping = [(hook, odd) for hook in hooks if (odd := oddity(hook)) is not None and odd.stops]
     if stopping:
         raise UsageError(
             "\n".join(f"element {hook.element}: {odd.text}" for hook, odd in stopping),
             where=", ".join(str(folders[hook.element] / odd.path) for hook, odd in stopping),
-            hint="make each executable, rename or remove it; `dib-ctr elements --check` says more",
+            hint="correct the first line of each; `dib-ctr elements --check` says more",
         )
-    return [f"element {hook.element}: {odd.text}" for hook, odd in found]

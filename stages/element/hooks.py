@@ -6,6 +6,7 @@ Top-level files of elements are not merged (the plan reads them from each elemen
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -85,13 +86,25 @@ class HookFile:
 HooksTree = Mapping[str, HookFile]
 
 
+def is_dangling(path: Path) -> bool:
+    """Is this a symbolic link that leads to nothing, or in a circle?"""
+    if not path.is_symlink():
+        return False
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+    return False
+
+
 def _walk(folder: Path) -> Iterable[Path]:
     skipped, suffixes = (SKIPPED, ".pyc") if folder.name != "static" else ((), ())  # that is for the image, all of it
     for directory, folders, files in os.walk(folder):
         links = [name for name in folders if Path(directory, name).is_symlink()]
         folders[:] = sorted(name for name in folders if name not in skipped)
         files += links
-        yield from (Path(directory, name) for name in sorted(files) if not name.endswith(suffixes))
+        found = (Path(directory, name) for name in sorted(files) if not name.endswith(suffixes))
+        yield from (file for file in found if folder.name == "static" or not is_dangling(file))
 
 
 def _read(element: str, root: Path, file: Path) -> HookFile:
@@ -116,9 +129,11 @@ def read_folder(element: str, folder: Path) -> dict[str, HookFile]:
     found = {}
     for directory, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if name not in SKIPPED and not name.startswith("."))
+        image = Path(directory).relative_to(folder).parts[:1] == ("static",)
         for name in sorted(names):
-            if not name.startswith(".") and not name.endswith(".pyc"):
-                hook = _read(element, folder, Path(directory, name))
+            file = Path(directory, name)
+            if not name.startswith(".") and not name.endswith(".pyc") and (image or not is_dangling(file)):
+                hook = _read(element, folder, file)
                 found[hook.path] = hook
     return found
 

@@ -20,6 +20,7 @@ from blockdev.core.yaml_document import Document
 _CONDITION = re.compile(r"\s*(\w+)\s*(!?=)(.*)\Z", re.DOTALL)
 SECTIONS = ("default", "family", "distro", "release")
 PHASES = ("pre-install.d", "install.d", "post-install.d")
+OLD_LIST = "package-installs-"
 FAMILIES = {
     "almalinux": "redhat",
     "centos": "redhat",
@@ -96,10 +97,13 @@ class Rule:
 
 
 def rules(document: Document) -> Iterator[Rule]:
-    """All rules of a ``package-installs`` file; UsageError for one that is not a mapping."""
+    """All rules of a ``package-installs`` file; UsageError for one that is not a mapping.
+
+    A package with nothing behind it, however that is written (``[]``, ``''``, ``false``, ``0``), has one rule.
+    """
     for package, given in document.data.items():
-        several = isinstance(given, list)
-        for index, keys in enumerate(given if several else [given]):
+        several = isinstance(given, list) and bool(given)
+        for index, keys in enumerate(given if several else [given or {}]):
             path = (package, index) if several else (package,)
             if keys is not None and not isinstance(keys, dict):
                 document.refuse(f"expected a mapping, found {keys!r}", *path)
@@ -227,6 +231,32 @@ def read_pkg_maps(elements: Sequence[tuple[str, Path]]) -> dict[str, dict[str, A
     return maps
 
 
+@dataclass(frozen=True)
+class OldList:
+    """A file ``PHASE.d/package-installs-NAME``, the form that diskimage-builder deprecates: a package a line.
+
+    ``name`` is the element whose pkg-map counts. What begins with - is installed and removed at the phase's end.
+    """
+
+    phase: str
+    name: str
+    install: tuple[str, ...]
+    uninstall: tuple[str, ...]
+
+
+def old_lists(folder: Path) -> Iterator[OldList]:
+    """The lists of the old form in an element's folder."""
+    for phase in PHASES:
+        for file in sorted((folder / phase).glob(f"{OLD_LIST}*")):
+            if file.is_file():
+                lines = [line.strip() for line in file.read_text(encoding="utf-8", errors="replace").splitlines()]
+                lines = [line for line in lines if line and not line.startswith("#")]
+                removed = [line[1:] for line in lines if line.startswith("-")]
+                words = [word for line in lines for word in line.removeprefix("-").split()]
+                gone = [word for line in removed for word in line.split()]
+                yield OldList(phase, file.name.removeprefix(OLD_LIST), tuple(words), tuple(gone))
+
+
 def _all_rules(elements: Sequence[tuple[str, Path]]) -> Iterator[tuple[str, Rule]]:
     """All rules of the elements' ``package-installs`` files, each with its element's name."""
     for element, folder in elements:
@@ -246,6 +276,7 @@ def asked_variables(elements: Sequence[tuple[str, Path]]) -> set[str]:
 def package_installs(elements: Sequence[tuple[str, Path]], environment: Mapping[str, str]) -> dict[str, PhasePackages]:
     """What ``package-installs.yaml``/``.json`` of the elements ask for, by phase folder, under the tree's own names.
 
+    With the lists of the old form (:class:`OldList`).
     Raises UsageError naming the file for what cannot be understood.
     """
     installs: dict[str, list[tuple[str, str]]] = {phase: [] for phase in PHASES}
@@ -263,9 +294,13 @@ def package_installs(elements: Sequence[tuple[str, Path]], environment: Mapping[
         else:
             plain[phase].add(rule.package)
     maps = read_pkg_maps(elements)
+    listed = [each for _, folder in elements for each in old_lists(folder)]
+    for each in listed:
+        installs[each.phase] += [(package, each.name) for package in each.install]
     plan = {}
     for phase in PHASES:
         gone = [(name, element) for name, element in removals[phase] if name not in plain[phase]]
+        gone += [(package, each.name) for each in listed if each.phase == phase for package in each.uninstall]
         plan[phase] = PhasePackages(
             _resolve_names(installs[phase], maps, environment), _resolve_names(gone, maps, environment)
         )

@@ -225,11 +225,11 @@ def _not_provided(seen: Mapping[str, Element]) -> dict[str, Element]:
     is in the image itself."""
     kept: dict[str, Element] = {}
     provided: set[str] = set()
-    for name, element in reversed(seen.items()):
+    for name, element in reversed(list(seen.items())):
         if name not in provided:
             kept[name] = element
             provided.update(element.provides)
-    return dict(reversed(kept.items()))
+    return dict(reversed(list(kept.items())))
 
 
 def _refuse_doubles(kept: Mapping[str, Element], asked: Iterable[str]) -> None:

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 
 from blockdev.core.errors import UsageError
 from blockdev.core.suggest import nearest
+from blockdev.core.yaml_document import Document
 from builder.elements.check.finding import ERROR, WARNING, Finding, refused
-from stages.element.package_installs import PHASES, Rule, check_pkg_map, check_rule, conditions, read_document, rules
+from qemu.architecture import ARCHITECTURES, canonical
+from stages.element.package_installs import (
+    FAMILIES,
+    PHASES,
+    Rule,
+    check_pkg_map,
+    check_rule,
+    conditions,
+    read_document,
+    rules,
+)
 from stages.element.resolve import Element
 
+MACHINES = (*ARCHITECTURES, "armel", "loong64", "mips64el", "mipsel", "ppc64", "ppc64le", "powerpc", "x32")  # for ARCH
 INSTALLS = ("package-installs.json", "package-installs.yaml")
 KEYS = ("phase", "uninstall", "build-only", "installtype", "arch", "not-arch", "dib_python_version", "when")
 _TWICE = re.compile(r".*?:([0-9]+): (.*)\Z", re.DOTALL)
@@ -54,10 +67,19 @@ def _rule(element: str, file: Path, rule: Rule) -> Iterator[Finding]:
         if "==" in condition:
             yield warn("when", "when", f"the condition {condition!r} compares with a value that begins with =")
     for key in ("arch", "not-arch"):
-        entries = str(rule.keys.get(key, "")).split(",")
+        entries = str(rule.keys[key]).split(",") if key in rule.keys else []
         if any(entry != entry.strip() for entry in entries):
             text = f"{key} of {rule.package} has blanks after its commas; diskimage-builder matches no such entry"
             yield warn("arch-blanks", key, text)
+        for entry in (entry.strip() for entry in entries):
+            if entry not in MACHINES:
+                meant = canonical(entry)
+                hint = f"did you mean {meant!r}?" if meant else nearest(entry, MACHINES)
+                text = f"{key} of {rule.package} names {entry!r}, which no machine's ARCH is"
+                yield warn("arch", key, text + (f"; {hint}" if hint else ""))
+    if str(rule.keys.get("dib_python_version", 3)) not in ("2", "3"):
+        text = f"{rule.package} is for Python {rule.keys['dib_python_version']}: dib_python_version is 2 or 3"
+        yield warn("python-version", "dib_python_version", text)
 
 
 def check_installs(element: Element) -> Iterator[Finding]:
@@ -93,6 +115,16 @@ def check_old_installs(element: Element, paths: Mapping[str, Path]) -> Iterator[
         yield Finding(WARNING, "old-package-installs", element.name, file, 0, text)
 
 
+def _mistyped(
+    element: str, file: Path, document: Document, name: object, known: set[str], *path: Hashable
+) -> Iterator[Finding]:
+    """A warning where a distribution's or family's name is nearly a known one: what is mapped there has no effect."""
+    near = get_close_matches(str(name), sorted(known), n=1, cutoff=0.8)
+    if near and name not in known:
+        text = f"{name!r} is no distribution and no family; did you mean {near[0]!r}?"
+        yield Finding(WARNING, "distribution", element, file, _line(document.where(*path)), text)
+
+
 def check_map(element: Element) -> Iterator[Finding]:
     """What is wrong in the element's pkg-map: builds read YAML there, too; diskimage-builder only reads JSON."""
     file = element.path / "pkg-map"
@@ -100,11 +132,16 @@ def check_map(element: Element) -> Iterator[Finding]:
         return
     twice: list[str] = []
     try:
-        check_pkg_map(read_document(file, twice))
+        document = read_document(file, twice)
+        check_pkg_map(document)
     except UsageError as error:
         yield refused(error, "pkg-map", element.name, file)
         return
     yield from _repeated(element.name, file, twice)
+    data = document.data
+    for section, known in (("family", set(FAMILIES.values())), ("distro", set(FAMILIES)), ("release", set(FAMILIES))):
+        for name in data.get(section) or {}:
+            yield from _mistyped(element.name, file, document, name, known, section, name)
     try:
         json.loads(file.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
@@ -128,3 +165,7 @@ def check_services(element: Element) -> Iterator[Finding]:
         if choices is not None and not isinstance(choices, dict):
             line = _line(document.where(service))
             yield Finding(ERROR, "svc-map", element.name, file, line, f"expected a mapping, found {choices!r}")
+            continue
+        for name in choices or {}:
+            known = {"default", *FAMILIES, *FAMILIES.values()}
+            yield from _mistyped(element.name, file, document, name, known, service, name)

@@ -11,6 +11,7 @@ from blockdev.core.suggest import nearest
 from builder.elements.check import (
     conflicts,
     dependencies,
+    file_names,
     package_files,
     scripts,
     secret_names,
@@ -52,7 +53,7 @@ def _readme(element: Element) -> Iterator[Finding]:
         yield Finding(WARNING, "no-readme", element.name, element.path, 0, "there is no README.rst that describes it")
 
 
-def _alone(
+def alone(
     element: Element, universe: Mapping[str, Element], plain: Mapping[str, Path], files: Mapping[str, Path], used: bool
 ) -> Iterator[Finding]:
     """What is wrong with one element, whatever it is used with."""
@@ -65,6 +66,7 @@ def _alone(
     yield from source_repositories.check(element)
     yield from secret_names.check(element)
     yield from yaml_files.check(element, files)
+    yield from file_names.check(element, files)
     yield from scripts.check(element, files)
     yield from _readme(element)
 
@@ -99,7 +101,7 @@ def check(paths: Sequence[Path], names: Sequence[str] = (), hidden: Sequence[Pat
     ]
     files = {name: scripts.files(element) for name, element in universe.items()}
     for name in looked_at:
-        findings += _alone(universe[name], universe, plain, files[name], used=bool(names))
+        findings += alone(universe[name], universe, plain, files[name], used=bool(names))
     if names:
         needed = sorted(dependencies.closure(names, universe) - set(looked_at))
         for name in needed:  # a build of the names needs these, too

@@ -101,7 +101,7 @@ def path(case: str) -> str:
 
 
 def test_the_status_is_1_for_errors_and_if_wished_for_warnings() -> None:
-    assert run("--check", path("script-name")).exit_code == 1
+    assert run("--check", path("script-interpreter")).exit_code == 1
     assert run("--check", path("no-readme")).exit_code == 0
     assert run("--check", "--strict", path("no-readme")).exit_code == 1
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +13,13 @@ import pytest
 
 from blockdev.core.errors import UsageError
 from builder.base_image import choose
+from builder.build.request_archive import request_archive
 from builder.request.options import BuildOptions
 from builder.request.prepare import prepare
 from stages.element.files import check_links, read_file
+from stages.element.hooks import merge, read_folder
 from stages.element.resolve import Element, find_elements
+from stages.protocol.request import Request
 
 
 @pytest.fixture
@@ -142,14 +147,55 @@ def test_circles_end(evil: Path, target: str) -> None:
         check_links([element(evil)])
 
 
-def test_a_link_to_itself_and_to_nothing_is_refused(evil: Path) -> None:
-    (evil / "self").symlink_to("self")
-    with pytest.raises(UsageError, match="self cannot be read"):
-        check_links([element(evil)])
-    (evil / "self").unlink()
-    (evil / "self").symlink_to("nothing")
-    with pytest.raises(UsageError, match="self cannot be read"):
-        check_links([element(evil)])
+@pytest.mark.parametrize("target", ["50-self", "../nothing", "/nowhere/nothing", "../static/none"])
+def test_a_link_to_nothing_is_left_out_with_a_word(evil: Path, target: str) -> None:
+    (evil / "root.d/50-self").symlink_to(target)
+    said = f"element evil: root.d/50-self is a link to {target}, which is not there: it is left out"
+    assert check_links([element(evil)]) == (said,)
+    assert {*members(element(evil))} == {"request.json", "elements/evil", *own_members(evil)}
+    assert set(merge([("evil", evil)])) == {"root.d/10-os"}
+    assert "root.d/50-self" not in read_folder("evil", evil)
+
+
+def members(*found: Element) -> dict[str, bytes]:
+    """What travels of these elements, by name."""
+    with tarfile.open(fileobj=io.BytesIO(request_archive(Request("build"), found))) as archive:
+        return {each.name: (archive.extractfile(each) or io.BytesIO()).read() for each in archive}
+
+
+def own_members(evil: Path) -> set[str]:
+    return {f"elements/evil/{file.relative_to(evil)}" for file in evil.rglob("*") if file.is_file()}
+
+
+def test_a_link_to_what_another_element_merges_there_is_that_file(evil: Path) -> None:
+    """In the merged folder ../bin/it is anybody's bin/it."""
+    other = evil.parent / "other"
+    (other / "bin").mkdir(parents=True)
+    (other / "bin/it").write_text("#!/bin/sh\necho it\n")
+    (evil / "root.d/50-it").symlink_to("../bin/it")
+    found = (element(evil), element(other))
+    assert check_links(found) == ()
+    assert members(*found)["elements/evil/root.d/50-it"] == b"#!/bin/sh\necho it\n"
+    assert "elements/evil/root.d/50-it" not in members(element(evil))
+
+
+def test_a_script_that_diskimage_builder_would_not_find_is_run_with_a_word(evil: Path) -> None:
+    other = evil.parent / "other"
+    (other / "bin").mkdir(parents=True)
+    (other / "bin/it").write_text("#!/bin/sh\n")
+    (other / "bin/it").chmod(0o755)
+    (evil / "install.d").mkdir()
+    for place, target in {
+        "root.d/50-out": "../../other/bin/it",
+        "root.d/51-whole": str(other / "bin/it"),
+        "install.d/52-whole": str(other / "bin/it"),
+        "root.d/53-own": "10-os",
+        "root.d/data": "../element-provides",
+    }.items():
+        (evil / place).symlink_to(target)
+    first, second = check_links([element(evil)])
+    assert first.startswith(f"element evil: install.d/52-whole is a link to {other}/bin/it: it is run")
+    assert second.startswith("element evil: root.d/50-out is a link to ../../other/bin/it: it is run")
 
 
 def test_what_was_looked_at_is_looked_at_again_when_it_is_read(evil: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,6 +64,31 @@ tool:
     assert "by-type" in chosen["install.d"].install
 
 
+@pytest.mark.parametrize("nothing", ["", "[]", "{}", "''", '""', "false", "0", "null"])
+def test_a_package_with_nothing_behind_it_is_installed(tmp_path: Path, nothing: str) -> None:
+    a = element(tmp_path, "a", package_installs__yaml=f"vim: {nothing}\n")
+    assert package_installs([a], ENVIRONMENT)["install.d"].install == ("vim",)
+    if nothing not in ("", "''"):  # (as JSON has it)
+        b = element(tmp_path, "b", package_installs__json=f'{{"nano": {nothing}}}')
+        assert package_installs([b], ENVIRONMENT)["install.d"].install == ("nano",)
+
+
+def test_lists_of_the_old_form_install_and_remove(tmp_path: Path) -> None:
+    a = element(tmp_path, "a", pkg_map='{"default": {"ssh": "openssh-server"}}')
+    for phase, text in {
+        "pre-install.d": "early\n",
+        "install.d": "# these\nssh\n\n-tool\none two\n",
+        "root.d": "no",
+    }.items():
+        (a[1] / phase).mkdir()
+        (a[1] / phase / "package-installs-a").write_text(text)
+    (a[1] / "install.d/package-installs-b").write_text("ssh\n")  # b's map counts, and there is none
+    plan = package_installs([a], ENVIRONMENT)
+    assert plan["pre-install.d"] == PhasePackages(("early",))
+    assert plan["install.d"] == PhasePackages(("one", "openssh-server", "ssh", "tool", "two"), ("tool",))
+    assert plan["post-install.d"] == PhasePackages()
+
+
 def test_a_plain_install_of_another_element_keeps_a_package(tmp_path: Path) -> None:
     a = element(tmp_path, "a", package_installs__yaml="gcc:\n  build-only: true\n")
     b = element(tmp_path, "b", package_installs__json='{"gcc": null}')

@@ -16,7 +16,7 @@ import yaml
 from blockdev.configuration.read import read as read_configuration
 from blockdev.configuration.source import find as find_configuration
 from blockdev.core.errors import UsageError
-from stages.element.hook_checks import refuse_odd
+from stages.element.hook_checks import oddity
 from stages.element.hooks import PHASE_FOLDERS, SCRIPT_NAME, merge
 from stages.element.package_installs import FAMILIES, package_installs, read_pkg_maps, render_pkg_map
 from stages.element.resolve import BUILTIN, OPERATING_SYSTEM, find_elements, resolve
@@ -117,7 +117,7 @@ def test_all_elements_fit_into_one_image(system: str, layout: str) -> None:
     elsewhere = set().union(*NEEDED.values()) - NEEDED[system]
     others = [name for name in NAMES if name not in elsewhere and (name not in LAYOUTS or name == layout)]
     elements = [(element.name, element.path) for element in resolve([system, *others], ELEMENTS).elements]
-    assert refuse_odd(merge(elements).values(), dict(elements)) == []
+    assert [odd for hook in merge(elements).values() if (odd := oddity(hook))] == []
     distribution = system.removesuffix("-minimal").removesuffix("-container")
     environment = {"ARCH": "amd64", "DISTRO_NAME": distribution, "DIB_RELEASE": "any", "DIB_INIT_SYSTEM": "any"}
     environment["DIB_SOURCE_GIT"] = "full"  # (source-repositories/environment.d sets it)

@@ -1,0 +1,81 @@
+"""What is odd about the elements of one image, a sentence each, for who builds it: the check's warnings.
+
+What is an error stops a build where it is read. Elements change less often than images are built: what was found is
+kept with the digest of all that was looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blockdev.core.atomic_file import write_file
+from builder.describe.provenance import element_digest
+from builder.host_state.probe_results import cache_folder
+from stages.element.resolve import BUILTIN, Element
+
+if TYPE_CHECKING:
+    from builder.elements.check.finding import Finding
+
+FORMAT = 1  # raise it when the check says more, or other things
+KEPT = 100  # sets of elements
+# A matter of style, or said where it is met.
+UNSAID = frozenset({"no-readme", "cycle", "own-name", "snippet-executable", "broken-link", "unknown-element"})
+
+
+def remarks(elements: Sequence[Element]) -> tuple[str, ...]:
+    """A sentence for each warning about the elements of one image; the built-in ones are without any."""
+    given = [element for element in elements if not element.path.is_relative_to(BUILTIN)]
+    if not given:
+        return ()
+    whole = hashlib.sha256(f"{FORMAT} {' '.join(element.name for element in elements)}".encode())
+    for element in given:
+        whole.update(f"{element.path} {element_digest(element.path)} {element.shadows}".encode())
+    file, key = cache_folder() / "remarks.json", whole.hexdigest()
+    kept = _kept(file)
+    if key not in kept:
+        kept = {**kept, key: list(_found(given, elements))}
+        with suppress(OSError):  # then the next build looks again
+            write_file(file, json.dumps(dict([*kept.items()][-KEPT:])))
+    return tuple(map(str, kept[key]))
+
+
+def _kept(file: Path) -> dict[str, list[str]]:
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) and all(isinstance(each, list) for each in data.values()) else {}
+
+
+def _found(given: Sequence[Element], elements: Sequence[Element]) -> Iterator[str]:
+    from builder.elements.check import file_names, run, scripts
+    from builder.elements.check.finding import WARNING, order
+
+    universe = {element.name: element for element in elements}
+    for element in given:
+        files = scripts.files(element)
+        findings = [*run.alone(element, universe, {}, files, used=True)]
+        findings += file_names.without_effect(element, files, universe)
+        for found in sorted(dict.fromkeys(findings), key=order):
+            if found.code not in UNSAID and (found.severity == WARNING or found.code == "syntax"):
+                yield _sentence(found, element)
+        yield from _hidden_installs(element)
+
+
+def _sentence(found: Finding, element: Element) -> str:
+    path = found.file.relative_to(element.path).as_posix() if found.file.is_relative_to(element.path) else ""
+    where = "" if path in ("", ".") or path in found.text else f" {path}{f':{found.line}' if found.line else ''}:"
+    return f"element {element.name}:{where} {found.text}"
+
+
+def _hidden_installs(element: Element) -> Iterator[str]:
+    """Packages of an element of the same name later on the path: diskimage-builder installs them as well."""
+    for other in element.shadows:
+        if not other.is_relative_to(BUILTIN):
+            for file in sorted(other.glob("package-installs.*")):
+                yield f"element {element.name}: {file} is not used; diskimage-builder installs what it names, too"
