@@ -154,9 +154,8 @@ def _table(table: Table) -> None:
         try:
             convert(partition.type)
         except ValueError:
-            expected = (
-                f"a GUID, or one of {types.codes()}" if table.label == "gpt" else "two hexadecimal digits, such as 83"
-            )
+            gpt = table.label == "gpt"
+            expected = types.expected_of_gpt(partition.type) if gpt else "two hexadecimal digits, such as 83"
             refuse(partition, f"its type is {partition.type!r}", f"expected: {expected}", "type")
         if partition.uuid and (table.label == "mbr" or not labels.is_uuid(partition.uuid)):
             expected = "a UUID" if table.label == "gpt" else "none: partitions of an mbr have no UUID"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from blockdev.configuration import types
 from blockdev.configuration.node_reader import NodeEntry, found
 from blockdev.configuration.nodes import (
     Configuration,
@@ -111,9 +112,11 @@ class _Reader:
         _NODES[kind](self, entry, self._base(entry, kind, base))
 
     def _base(self, entry: NodeEntry, kind: str, enclosing: str) -> str:
-        if kind in _WITHOUT_BASE:
+        if kind == "local_loop":
             return ""
-        return entry.text("base", "the name of the node that it is built on", enclosing or None)
+        # (volume groups lie on what their pvs name; the base of lvm is for its name alone)
+        default = enclosing if kind == "lvm" else enclosing or None
+        return entry.text("base", "the name of the node that it is built on", default)
 
     def _nested(self, entry: NodeEntry, kind: str, name: str, kinds: tuple[str, ...]) -> None:
         """Nodes inside the entry of the node ``name``, and keys that nobody knows."""
@@ -130,8 +133,10 @@ class _Reader:
                         key,
                         hint=nearest(str(key), known) or f"expected: one of {', '.join(known)}",
                     )
-                where = self.document.where(*entry.at, key)
-                self.remarks.append(f"{where}: {entry.named()}: nobody looks at the key {key!r}")
+                self._remark(entry, str(key), f"nobody looks at the key {key!r}")
+
+    def _remark(self, entry: NodeEntry, key: str, what: str) -> None:
+        self.remarks.append(f"{self.document.where(*entry.at, key)}: {entry.named()}: {what}")
 
     def disk(self, entry: NodeEntry, _base: str) -> None:
         name = entry.name_given()
@@ -139,6 +144,8 @@ class _Reader:
         if sector not in {512, 4096}:
             entry.refuse("block_size", "512 or 4096 (bytes)")
         self.nodes.append(Disk(name, "", entry.where, entry.bytes("size"), sector))
+        if "directory" in entry.data:
+            self._remark(entry, "directory", "its directory has no effect: images are written where the outputs go")
         self._nested(entry, "local_loop", name, ("partitioning", "mkfs", "luks", "lvm", "verity"))
 
     def table(self, entry: NodeEntry, base: str) -> None:
@@ -147,6 +154,8 @@ class _Reader:
         align = entry.converted("align", EXPECTED, parse_bytes, "1MiB")
         if align < 512 or align % 512:
             entry.refuse("align", "a multiple of 512 bytes, at least one")
+        if label == "gpt" and "align" in entry.data and self.version < STRICT:
+            self._remark(entry, "align", "align has no effect in a gpt (as in diskimage-builder; version: 2 heeds it)")
         parts = [(part, self._partition(part, label, base)) for part in entry.entries("partitions", "partition")]
         partitions = tuple(node for _, node in parts)
         self.nodes.append(Table(name, base, entry.where, label, align, partitions, entry.text("id", "an id", "")))
@@ -162,20 +171,35 @@ class _Reader:
                 entry.refuse("flags", "a list of boot and primary")
         if label == "gpt" and "primary" in flags:
             entry.refuse("flags", "no primary in a gpt, whose partitions are all alike")
+        if label == "gpt" and flags:
+            self._remark(
+                entry, "flags", "the flag boot has no effect in a gpt: what is started there has the type ef00"
+            )
+        kind = entry.text("type", "a partition type", "83" if label == "mbr" else "8300")
+        if label == "gpt" and types.is_unknown_code(kind):
+            expected = types.expected_of_gpt(kind)
+            if self.version >= STRICT:
+                entry.refuse("type", expected)
+            what = f"sgdisk has no type {kind!r} and takes it for Linux's (8300)"
+            self._remark(entry, "type", f"{what}; expected: {expected}")
         return Partition(
             name=entry.name_given(),
             base=disk,
             where=entry.where,
             size=entry.converted("size", _SIZE, parse_size, ""),
-            type=entry.text("type", "a partition type", "83" if label == "mbr" else "8300"),
+            type=kind,
             boot="boot" in flags,
             primary="primary" in flags,
             uuid=entry.text("uuid", "a UUID", ""),
             label=entry.text("label", "a name", ""),
         )
 
-    def lvm(self, entry: NodeEntry, _base: str) -> None:
-        entry.name_given()
+    def lvm(self, entry: NodeEntry, base: str) -> None:
+        # Nothing is built on it by its name; without one it has diskimage-builder's, lvm_BASE.
+        if base:
+            entry.name(f"lvm_{base}")
+        else:
+            entry.name_given()
         self._nested(entry, "lvm", "", ())
         for part in entry.entries("pvs", "pv"):
             name = part.name_given()
@@ -290,7 +314,6 @@ def _count(text: str) -> int:
     return int(text)
 
 
-_WITHOUT_BASE = frozenset({"local_loop", "lvm"})
 _NODES: dict[str, Callable[[_Reader, NodeEntry, str], Any]] = {
     "local_loop": _Reader.disk,
     "partitioning": _Reader.table,

@@ -1,12 +1,15 @@
 """Partition types: sgdisk's four-digit codes and GUIDs for GPT, two hexadecimal digits for MBR.
 
-The GUIDs are those of the UEFI specification 2.10 (table 5.7), the Discoverable Partitions Specification, and for boot
-loaders their own documentation.
+The GUIDs named here are those of the UEFI specification 2.10 (table 5.7), the Discoverable Partitions Specification,
+and for boot loaders their own documentation.
 """
 
 from __future__ import annotations
 
 import re
+import uuid
+
+from blockdev.configuration.sgdisk_codes import GUIDS
 
 BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"
 ESP = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
@@ -17,50 +20,24 @@ LVM = "E6D6D379-F507-44C2-A23C-238F2A3DF928"
 MBR_PREP = "41"
 MBR_ZIPL = "da"
 MBR_EXTENDED = "0f"
-_GUIDS = {
-    "0700": "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7",
-    "4100": PREP,
-    "8200": "0657FD6D-A4AB-43C4-84E5-0933C84B4F4F",
-    "8300": "0FC63DAF-8483-4772-8E79-3D69D8477DE4",
-    "8301": "8DA63339-0007-60C0-C436-083AC8230908",
-    "8302": "933AC7E1-2EB4-4F13-B844-0E14E2AEF915",
-    "8303": "44479540-F297-41B2-9AF7-D131D5F0458A",
-    "8304": "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709",
-    "8305": "B921B045-1DF0-41C3-AF44-4C6F280D3FAE",
-    "8306": "3B8F8425-20E0-4F3B-907F-1A25A76F98E8",
-    "8307": "69DAD710-2CE4-4E3C-B16C-21A1D49ABED3",
-    "8308": "7FFEC5C9-2D00-49B7-8941-3EA10A5586B7",
-    "8309": "CA7D7CCB-63ED-4C53-861C-1742536059CC",
-    "830a": "993D8D3D-F80E-4225-855A-9DAF8ED7EA97",
-    "830b": "D13C5D3B-B5D1-422A-B29F-9454FDC89D76",
-    "830c": "2C7357ED-EBD2-46D9-AEC1-23D437EC2BF5",
-    "8310": "4D21B016-B534-45C2-A9FB-5C16E091FD2D",
-    "8314": "77055800-792C-4F94-B39A-98C91B762BB6",
-    "8315": "E9434544-6E2C-47CC-BAE2-12D6DEAFB44C",
-    "8e00": LVM,
-    "ea00": "BC13C2FF-59E6-4262-A352-B275FD6F7172",
-    "ef00": ESP,
-    "ef02": BIOS_BOOT,
-    "fd00": "A19D880F-05FC-4D3B-A006-743F0F84911E",
-}
 _NAMES = {
-    _GUIDS["0700"]: "Microsoft basic data",
+    GUIDS["0700"]: "Microsoft basic data",
     PREP: "PReP boot",
-    _GUIDS["8200"]: "swap",
-    _GUIDS["8300"]: "Linux",
-    _GUIDS["8302"]: "home",
-    _GUIDS["8303"]: "root i386",
-    _GUIDS["8304"]: "root amd64",
-    _GUIDS["8305"]: "root arm64",
-    _GUIDS["8307"]: "root armhf",
-    _GUIDS["8309"]: "LUKS",
-    _GUIDS["830c"]: "verity amd64",
+    GUIDS["8200"]: "swap",
+    GUIDS["8300"]: "Linux",
+    GUIDS["8302"]: "home",
+    GUIDS["8303"]: "root i386",
+    GUIDS["8304"]: "root amd64",
+    GUIDS["8305"]: "root arm64",
+    GUIDS["8307"]: "root armhf",
+    GUIDS["8309"]: "LUKS",
+    GUIDS["830c"]: "verity amd64",
     LVM: "LVM",
     ZIPL: "zIPL boot",
-    _GUIDS["ea00"]: "extended boot",
+    GUIDS["ea00"]: "extended boot",
     ESP: "EFI system",
     BIOS_BOOT: "BIOS boot",
-    _GUIDS["fd00"]: "RAID",
+    GUIDS["fd00"]: "RAID",
     "05": "extended",
     "07": "NTFS",
     "0b": "FAT32",
@@ -75,19 +52,33 @@ _NAMES = {
     "ef": "EFI system",
     "fd": "RAID",
 }
-_GUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\Z")
-_CODE = re.compile(r"(?:0[xX])?([0-9A-Fa-f]{4})\Z")
+_GUID = re.compile(r"(\{)?[0-9A-Fa-f]{8}(?:(-)?[0-9A-Fa-f]{4}){3}(?(2)-)[0-9A-Fa-f]{12}(?(1)\})\Z")
+_CODE = re.compile(r"(?:0[xX])?([0-9A-Fa-f]{1,4})\Z")
+_COMMON = ("8300", "8200", "8e00", "8309", "fd00", "ef00", "ef02", "4100", "0700")
 _BYTE = re.compile(r"(?:0[xX])?([0-9A-Fa-f]{1,2})\Z")
 
 
 def of_gpt(text: str) -> str:
-    """The GUID, in capitals, of a code of sgdisk's or of a GUID; ValueError for one that is not known."""
+    """The GUID, in capitals, of a code of sgdisk's or of a GUID; ValueError for what is neither.
+
+    A code that sgdisk does not know (:func:`is_unknown_code`) is to it one of Linux's file systems.
+    """
     if _GUID.match(text):
-        return text.upper()
-    match = _CODE.match(text)
-    if not match or match[1].lower() not in _GUIDS:
+        return str(uuid.UUID(text)).upper()
+    if not _code(text).strip("0"):
         raise ValueError(text)
-    return _GUIDS[match[1].lower()]
+    return GUIDS.get(_code(text), GUIDS["8300"])
+
+
+def is_unknown_code(text: str) -> bool:
+    """Is it a code as sgdisk's are, and none that it has."""
+    return bool(_code(text)) and _code(text) not in GUIDS
+
+
+def _code(text: str) -> str:
+    """A code's four small hexadecimal digits; "" for what is no code."""
+    match = _CODE.match(text)
+    return match[1].lower().zfill(4) if match else ""
 
 
 def of_mbr(text: str) -> str:
@@ -98,9 +89,12 @@ def of_mbr(text: str) -> str:
     return f"{int(match[1], 16):02x}"
 
 
-def codes() -> str:
-    """The codes that :func:`of_gpt` knows, for a message."""
-    return ", ".join(_GUIDS)
+def expected_of_gpt(text: str) -> str:
+    """What a message says that :func:`of_gpt` takes in the place of ``text``."""
+    longer = f"{_code(text)[2:]}00"
+    if is_unknown_code(text) and longer in GUIDS:  # a type of MBR's
+        return f"{longer}, if the MBR's {text} is meant: codes of a gpt have four digits"
+    return f"a GUID, or a code of sgdisk -L, such as {', '.join(_COMMON)}"
 
 
 def name(kind: str) -> str:

@@ -4,7 +4,7 @@
   partition begins at the next unit. Logical partitions lie in an extended one that takes the rest of the disk, each
   after one unit for its table. A percentage is one of the disk less what is taken and less one unit.
 * GPT: the first partition begins at 1 MiB, sizes are whole MiB; a percentage is one of the disk less 2 MiB and less
-  what is taken.
+  what was asked for before it, not yet cut to whole MiB.
 * In configurations of version 2 a percentage is one of the whole usable space, ``rest`` what is left, and partitions
   of a GPT begin at multiples of ``align``.
 """
@@ -21,7 +21,7 @@ from blockdev.layout import ids
 from blockdev.layout.model import Slot
 
 MIB = 1 << 20
-MBR_SECTOR = 512
+SECTOR = 512
 _GPT_ENTRIES = 128 * 128
 FIRST_LOGICAL = 5
 STRICT = 2
@@ -74,12 +74,13 @@ def _no_room(partition: Partition, size: int, wanted: int, free: int) -> None:
 def _gpt(disk: Disk, table: Table, size: int, version: int, seed: str) -> tuple[Slot, ...]:
     _sum_of_percents(table, version)
     align = max(table.align, MIB) if version >= STRICT else MIB
-    end = size - gpt_tail(disk.block_size)
+    end = size // disk.block_size * disk.block_size - gpt_tail(disk.block_size)
     slots: list[Slot] = []
-    at, taken = align, 0
+    at, taken = align, 0  # taken: as it was asked for
     for number, partition in enumerate(table.partitions, 1):
         free = size - 2 * MIB - taken
-        length = _wanted(partition, version, size - 2 * MIB, free, end - at) // MIB * MIB
+        wanted = _wanted(partition, version, size - 2 * MIB, free, end - at)
+        length = wanted // MIB * MIB
         if length <= 0 or at + length > end:
             _no_room(partition, size, max(length, MIB), end - at)
         slots.append(
@@ -94,7 +95,7 @@ def _gpt(disk: Disk, table: Table, size: int, version: int, seed: str) -> tuple[
                 label=partition.label or partition.name,
             )
         )
-        at, taken = up(at + length, align), taken + length
+        at, taken = up(at + length, align), taken + wanted
     return tuple(slots)
 
 
@@ -106,7 +107,7 @@ def _mbr(table: Table, size: int, version: int) -> tuple[Slot, ...]:
     for partition in table.partitions:
         free = size - (at + align)
         left = size - at - (0 if partition.primary else align)
-        length = _wanted(partition, version, size - 2 * align, free, left) // MBR_SECTOR * MBR_SECTOR
+        length = _wanted(partition, version, size - 2 * align, free, left) // SECTOR * SECTOR
         if partition.primary:
             start, number, kind = at, len(slots) + 1, "primary"
         else:
@@ -115,7 +116,7 @@ def _mbr(table: Table, size: int, version: int) -> tuple[Slot, ...]:
             start, number, kind = at + align, FIRST_LOGICAL + logical, "logical"
             logical += 1
         if length <= 0 or start + length > size:
-            _no_room(partition, size, max(length, MBR_SECTOR), size - start)
+            _no_room(partition, size, max(length, SECTOR), size - start)
         slots.append(
             Slot(number, partition.name, kind, types.of_mbr(partition.type), start, length, bootable=partition.boot)
         )
@@ -124,4 +125,4 @@ def _mbr(table: Table, size: int, version: int) -> tuple[Slot, ...]:
 
 
 def _extended(slots: Sequence[Slot], at: int, size: int) -> Slot:
-    return Slot(len(slots) + 1, "", "extended", types.MBR_EXTENDED, at, (size - at) // MBR_SECTOR * MBR_SECTOR)
+    return Slot(len(slots) + 1, "", "extended", types.MBR_EXTENDED, at, (size - at) // SECTOR * SECTOR)

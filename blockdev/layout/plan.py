@@ -40,7 +40,7 @@ from blockdev.layout.options import ROOT_NODE, Options
 
 SWAP = "swap"
 LUKS_HEADER = 16 << 20
-_ROUND = 64 << 10  # diskimage-builder's images are multiples of it
+_ROUND = 64 << 10  # diskimage-builder's images are multiples of it where no configuration says their size
 _ROUND_COMPUTED = 1 << 20  # of which every format of a disk makes the same size
 _LEAST = 1 << 20
 _GROWTHS = 200
@@ -57,7 +57,15 @@ def with_options(configuration: Configuration, options: Options) -> Configuratio
             nodes.append(_file_system(node, options, root=node.name in roots))
         elif isinstance(node, Disk):
             sector = options.block_size or node.block_size
-            nodes.append(dataclasses.replace(node, block_size=sector, size=node.size or options.size))
+            if node.size and node.size % partitions.SECTOR:
+                refuse(
+                    node,
+                    f"its size is {node.size} bytes, no whole number of sectors of {partitions.SECTOR} bytes",
+                    f"{node.size // partitions.SECTOR * partitions.SECTOR} are",
+                    "size",
+                )
+            asked = partitions.up(options.size, _ROUND) if options.size else None
+            nodes.append(dataclasses.replace(node, block_size=sector, size=node.size or asked))
         else:
             nodes.append(node)
     return dataclasses.replace(configuration, nodes=tuple(nodes))
@@ -94,9 +102,7 @@ def plan(configuration: Configuration, options: Options, tree: int, least: int =
     filled = with_options(configuration, options)
     check(filled)
     need = max(options.root_needs(tree), least)
-    sizes = {
-        disk.name: partitions.up(disk.size, _ROUND) if disk.size else _fixed(filled, disk) for disk in filled.of(Disk)
-    }
+    sizes = {disk.name: disk.size or _fixed(filled, disk) for disk in filled.of(Disk)}
     computed = {disk.name for disk in filled.of(Disk) if not disk.size}
     for _ in range(_GROWTHS):
         layout = _lay_out(filled, sizes, options.seed, lenient=bool(computed))
@@ -227,7 +233,7 @@ def _disk(configuration: Configuration, disk: Disk, size: int, seed: str) -> Dis
     if not tables:
         return DiskLayout(disk.name, size, disk.block_size)
     table = tables[0]
-    if table.label == "mbr" and disk.block_size != partitions.MBR_SECTOR:
+    if table.label == "mbr" and disk.block_size != partitions.SECTOR:
         refuse(table, f"an mbr on a disk with sectors of {disk.block_size} bytes", "expected: label: gpt")
     slots = partitions.place(disk, table, size, version=configuration.version, seed=seed)
     identifier = table.id or (ids.guid if table.label == "gpt" else ids.mbr_id)(seed, disk.name, "table")

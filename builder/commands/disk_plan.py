@@ -63,7 +63,7 @@ def _layout(options: BuildOptions, tree: int) -> Any:
     from blockdev.configuration.read import read
     from blockdev.layout.plan import plan as lay_out
     from builder.request.choices import parse_arch
-    from builder.request.disk import options_of as layout_options
+    from builder.request.disk_options import options_of as layout_options
     from builder.request.elements import resolve_elements
     from builder.request.outputs import parse_output
     from builder.request.variables import variables
@@ -82,4 +82,5 @@ def _layout(options: BuildOptions, tree: int) -> Any:
         raise UsageError("nothing says what the disk is to be", hint="name elements, or: --block-device FILE")
     text = source.find(elements, named, arch)
     configuration = read(text.text, text.file)
-    return lay_out(configuration, layout_options(options.disk, named, environment, "plan"), tree)
+    names = [name for name, _ in elements]
+    return lay_out(configuration, layout_options(options.disk, named, environment, "plan", names), tree)

@@ -16,18 +16,17 @@ from blockdev.bootloader.embed import check_zipl
 from blockdev.configuration import source
 from blockdev.configuration.nodes import Configuration, Luks
 from blockdev.configuration.read import read
-from blockdev.configuration.sizes import parse_bytes
 from blockdev.core.errors import UsageError
 from blockdev.core.suggest import nearest
 from blockdev.filesystems import KINDS
 from blockdev.layout import fstab
 from blockdev.layout.model import Layout
-from blockdev.layout.options import Options
 from blockdev.layout.plan import plan
 from blockdev.privileged.filesystems import BY_KERNEL
 from blockdev.privileged.reasons import PHASES as ON_DISK
 from blockdev.privileged.reasons import needs_device_mapper
 from blockdev.privileged.reasons import reasons as reasons_for
+from builder.request.disk_options import options_of
 from builder.request.options import DiskOptions
 from stages.element import references
 from stages.element.hooks import PHASES, merge, scripts
@@ -39,7 +38,6 @@ MACHINE, LOADER = "vm", "bootloader"
 HYBRID, MBR = "block-device-hybrid", "block-device-mbr"
 ZIPL = ("s390x",)  # architectures that start from a partition with kernel and ram disk
 _WITH_EFI = ("amd64", "i386", "arm64", "armhf", "riscv64")
-_GIB, _MIB = 1 << 30, 1 << 20
 # Block sizes are compared with what a tree of this many bytes needs, to find what cannot fit before anything runs.
 _NO_TREE = 0
 
@@ -65,10 +63,14 @@ def wanted(outputs: Sequence[Output]) -> bool:
 
 @dataclass(frozen=True)
 class Disk:
-    """A checked description: ``data`` for ``stages.outputs.disk.job``, passphrases by container for the last step."""
+    """A checked description: ``data`` for ``stages.outputs.disk.job``, passphrases by container for the last step.
+
+    ``notes`` are sentences for the user.
+    """
 
     data: Mapping[str, Any] = field(default_factory=dict)
     passphrases: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def describe(
@@ -88,7 +90,7 @@ def describe(
         return Disk()
     found = source.find([(element.name, element.path) for element in elements], variables, arch)
     seed = f"{name}/{arch}/{hashlib.sha256(found.text.encode()).hexdigest()[:16]}"
-    options = options_of(asked, variables, environment, seed)
+    options = options_of(asked, variables, environment, seed, [element.name for element in elements])
     configuration = read(found.text, found.file)
     layout = plan(configuration, options, _NO_TREE)
     if arch in ZIPL and wanted(outputs) and any(element.name == LOADER for element in elements):
@@ -111,7 +113,7 @@ def describe(
         data["device_mapper"] = needs_device_mapper(layout)
     if passphrases or reasons:
         data["nonce"] = secrets.token_hex(8)
-    return Disk(data, passphrases)
+    return Disk(data, passphrases, layout.remarks if wanted(outputs) else ())
 
 
 def _check_kinds(layout: Layout) -> None:
@@ -161,50 +163,6 @@ def _check_privileged(reasons: Sequence[str], asked: DiskOptions, outputs: Seque
             "disks whose last phases run on the disk itself are made of one tree, and two policies were asked for",
             hint="name one with --slim",
         )
-
-
-def options_of(asked: DiskOptions, variables: Mapping[str, str], environment: Mapping[str, str], seed: str) -> Options:
-    """The options of a layout from the command line, else from diskimage-builder's variables."""
-
-    def given(option: str, *names: str) -> str:
-        values = [option, *(variables.get(one) or environment.get(one, "") for one in names)]
-        return next((value for value in values if value), "")
-
-    size = given(asked.image_size, "DIB_IMAGE_SIZE")
-    extra = given(asked.extra_size, "DIB_IMAGE_EXTRA_SIZE")
-    journal = given(asked.journal_size, "DIB_JOURNAL_SIZE")
-    sector = given("", "DIB_BLOCK_SIZE")
-    if journal and not journal.isdecimal():
-        raise UsageError(f"the journal's size is {journal!r}", hint="a number of MiB, such as 64")
-    if sector and sector not in {"512", "4096"}:
-        raise UsageError(f"DIB_BLOCK_SIZE is {sector!r}", hint="512 or 4096 (bytes)")
-    return Options(
-        root_type=given(asked.root_fs, "FS_TYPE") or Options.root_type,
-        root_label=given(asked.root_label, "ROOT_LABEL"),
-        root_options=tuple(asked.mkfs_options.split()),
-        size=_size(size, "--image-size", _GIB) if size else None,
-        extra=_size(extra, "--image-extra-size", _MIB) if extra else None,
-        journal=int(journal) if journal else Options.journal,
-        max_resize=given(asked.max_online_resize, "MAX_ONLINE_RESIZE"),
-        block_size=int(sector) if sector else None,
-        seed=seed,
-    )
-
-
-def _size(text: str, option: str, unit: int) -> int:
-    """Bytes of a size; a plain number counts in ``unit``, as diskimage-builder's options do."""
-    try:
-        plain = float(text)
-    except ValueError:
-        try:
-            return parse_bytes(text)
-        except ValueError:
-            plain = 0
-    if not 0 < plain < float("inf"):
-        raise UsageError(
-            f"{option} is {text!r}", hint=f"a number of {'GiB' if unit == _GIB else 'MiB'}, or with a unit: 2500MiB"
-        )
-    return int(plain * unit)
 
 
 def _variables(layout: Layout) -> dict[str, str]:

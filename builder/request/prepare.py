@@ -113,7 +113,7 @@ def prepare(
         locks=options.locks,
         passphrases=disk.passphrases if disk else {},
         given=files,
-        notes=(*selection.notes, *notes),
+        notes=(*selection.notes, *(disk.notes if disk else ()), *notes),
         files=any(is_files(text) for text in options.outputs),
         build_image=selection.found.build_image,
         large={base.content: base.archive} if base else {},

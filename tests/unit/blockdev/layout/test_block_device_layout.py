@@ -117,6 +117,60 @@ def test_sizes() -> None:
         of(GPT, size=200 * MIB)
 
 
+def test_a_percentage_of_a_gpt_is_one_of_what_was_not_asked_for() -> None:
+    """Not of what the partitions before it were cut to: 200 MB are 190 MiB on the disk, and count as 200000000."""
+    text = GPT.replace("size: 64MiB", "size: 200MB").replace("size: 1MiB", "size: 1500000")
+    slots = of(text, size=2048 * MIB).disks[0].slots
+    left = 2048 * MIB - 2 * MIB - 200_000_000 - 1_500_000
+    assert [slot.length // MIB for slot in slots] == [190, 1, left // MIB]
+    assert slots[2].length % MIB == 0
+
+
+def test_a_disk_is_as_large_as_its_configuration_says_to_the_byte() -> None:
+    assert of(MBR.replace("1000MiB", "1G")).disks[0].size == 10**9
+    assert of(MBR.replace("\n    size: 1000MiB", ""), size=10**9).disks[0].size == 10**9 // 65536 * 65536 + 65536
+    exact = of(MBR.replace("1000MiB", "1G").replace("label: mbr", "label: gpt").replace("flags: [boot, primary], ", "")
+               .replace("type: 0x82", "type: 8200"), block_size=4096)  # fmt: skip
+    assert exact.disks[0].size == 10**9
+    assert all(slot.end <= 10**9 // 4096 * 4096 - 5 * 4096 for slot in exact.disks[0].slots)
+    with pytest.raises(UsageError, match="no whole number of sectors") as refused:
+        of(MBR.replace("1000MiB", "1000000001"))
+    assert "1000000000 are" in str(refused.value)
+
+
+def test_what_has_no_effect_is_remarked_upon() -> None:
+    gpt = GPT.replace("label: gpt", "label: gpt\n    align: 4MiB").replace(
+        "size: 1MiB", "size: 1MiB\n        flags: [boot]"
+    )
+    remarks = " ".join(of(gpt.replace("name: image0", "name: image0\n    directory: /srv")).remarks)
+    for line, key in ((4, "directory"), (8, "align"), (21, "boot")):
+        assert f"layout.yaml:{line}: " in remarks, remarks
+        assert f"{key} has no effect" in remarks
+
+
+LVM = """
+- local_loop: {name: image0, size: 1GiB}
+- mkfs: {name: fs, base: volume, type: ext4, mount: {mount_point: /}}
+- partitioning: {base: image0, label: mbr, partitions: [{name: one, size: 100%}]}
+- lvm:
+    base: image0
+    pvs: [{name: disk, base: one}]
+    vgs: [{name: group, base: [disk]}]
+    lvs: [{name: volume, base: group, size: 600MiB}]
+"""
+
+
+def test_lvm_without_a_name_of_its_own() -> None:
+    assert of(LVM).storages["volume"].size == 600 * MIB
+    (nested,) = yaml.safe_load(LVM)[3:]
+    del nested["lvm"]["base"]  # it is the partition
+    configuration = yaml.safe_load(LVM)[:3]
+    configuration[2]["partitioning"]["partitions"][0].update(nested)
+    assert of(yaml.safe_dump(configuration)).storages["volume"].size == 600 * MIB
+    with pytest.raises(UsageError, match="lvm: the key 'name' is missing"):
+        of(LVM.replace("    base: image0\n", ""))
+
+
 def test_fstab_in_the_order_of_mounting() -> None:
     assert fstab(of(GPT)).splitlines() == [
         "LABEL=cloudimg-rootfs / ext4 defaults,noatime 0 1",

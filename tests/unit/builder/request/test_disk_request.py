@@ -9,7 +9,7 @@ import pytest
 
 from blockdev.core.errors import UsageError
 from builder.build import boot_test
-from builder.request.disk import options_of
+from builder.request.disk_options import options_of
 from builder.request.options import BuildOptions, DiskOptions
 from builder.request.outputs import parse_output
 from builder.request.prepare import prepare
@@ -71,8 +71,11 @@ def test_a_configuration_of_ones_own_inline_and_in_a_file(tmp_path: Path) -> Non
         ({"DIB_BLOCK_DEVICE_CONFIG": "file:///not/there"}, "/not/there cannot be read"),
         ({"DIB_BLOCK_DEVICE_CONFIG": "- mkfs: {type: ext4}"}, "DIB_BLOCK_DEVICE_CONFIG:1"),
         ({"DIB_BLOCK_DEVICE_CONFIG": LAYOUT.replace("2GiB", "100MiB")}, "partition 'BOOT': it wants 200 MiB"),
-        ({"DIB_IMAGE_SIZE": "large"}, "--image-size is 'large'"),
-        ({"DIB_IMAGE_SIZE": "-1"}, "--image-size is '-1'"),
+        ({"DIB_IMAGE_SIZE": "large"}, "DIB_IMAGE_SIZE is 'large'"),
+        ({"DIB_IMAGE_SIZE": "-1"}, "DIB_IMAGE_SIZE is '-1'"),
+        ({"DIB_IMAGE_SIZE": "2500MiB"}, "takes for 2500 GiB"),
+        ({"DIB_IMAGE_SIZE": "1T"}, "takes for 1 GiB"),
+        ({"DIB_IMAGE_EXTRA_SIZE": "1G"}, "takes for 1 MiB"),
         ({"DIB_JOURNAL_SIZE": "1GiB"}, "the journal's size is '1GiB'"),
         ({"DIB_BLOCK_SIZE": "1000"}, "DIB_BLOCK_SIZE is '1000'"),
     ],
@@ -91,6 +94,42 @@ def test_options_go_before_variables() -> None:
     found = options_of(DiskOptions(extra_size="500", mkfs_options="-m 1  -O ^64bit"), {}, {}, "")
     assert (found.extra, found.root_options) == (500 << 20, ("-m", "1", "-O", "^64bit"))
     assert options_of(DiskOptions(image_size="2500MiB"), {}, {}, "").size == 2500 << 20
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("5", 5 << 30),
+        ("5G", 5 << 30),
+        ("8Gb", 8 << 30),
+        ("6GiB", 6 << 30),
+        (" 2.5 GB", 5 << 29),
+        (".5", 1 << 29),
+        ("1e1", 10 << 30),
+        ("3 or so", 3 << 30),
+        ("0.3333333", 349525 << 10),  # whole KiB
+        ("", None),
+    ],
+)
+def test_the_number_that_a_variable_begins_with_counts_in_gib(text: str, size: int | None) -> None:
+    assert options_of(DiskOptions(), {"DIB_IMAGE_SIZE": text}, {}, "").size == size
+
+
+def test_a_size_of_the_variable_grows_for_an_efi_partition_as_in_diskimage_builder() -> None:
+    efi, size = ["base", "block-device-efi-lvm"], {"DIB_IMAGE_SIZE": "4"}
+    assert options_of(DiskOptions(), size, {}, "", efi).size == (4 << 30) + (525 << 20)
+    assert options_of(DiskOptions(image_size="4"), size, {}, "", efi).size == 4 << 30
+    assert options_of(DiskOptions(), {"DIB_IMAGE_EXTRA_SIZE": "7M"}, {}, "", efi).size is None
+    assert options_of(DiskOptions(), {"DIB_IMAGE_EXTRA_SIZE": "7M"}, {}, "", efi).extra == 7 << 20
+
+
+def test_what_has_no_effect_in_a_configuration_is_for_the_user() -> None:
+    text = LAYOUT.replace("name: image0,", "name: image0, directory: /srv,").replace("200MiB,", "200MiB, colour: red,")
+    notes = prepared("debian-minimal", environment={"DIB_BLOCK_DEVICE_CONFIG": text}).notes
+    assert any("directory has no effect" in note for note in notes)
+    assert any("nobody looks at the key 'colour'" in note for note in notes)
+    tree = prepared("debian-minimal", outputs=("tar",), environment={"DIB_BLOCK_DEVICE_CONFIG": text})
+    assert not any("directory" in note for note in tree.notes)
 
 
 @pytest.mark.parametrize("kind", DISK_TYPES)
