@@ -9,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from blockdev.core.errors import BuildError
 from stages.agent.work import Work
 from stages.element import dib_runtime, source_repositories
-from stages.element.environment import PATH, capture_argv, initial, parse_capture, snippets
+from stages.element.environment import PATH, RELEASE, as_functions, capture_argv, initial, parse_capture, snippets
 from stages.element.hook_checks import refuse_odd
 from stages.element.hooks import HooksTree, merge
 from stages.layers.hooks_folder import write_hooks
 from stages.lock import steps as locked
 from stages.plan.plan import Plan, make_plan
-from stages.protocol.emit import redact_with
+from stages.protocol.emit import emit, redact_with
 from stages.repositories import apt_sources, default_mirrors
 from stages.repositories.source_state import SourceQuery
 from stages.sandbox import sandbox, system
@@ -41,8 +41,12 @@ def capture_environment(work: Work, merged: HooksTree) -> dict[str, str]:
         **initial(work.request, 0),
         "PATH": PATH,
         "HOME": "/root",
+        "USER": "root",
+        "LOGNAME": "root",
         "TMP_HOOKS_PATH": HOOKS_OUTSIDE,
     }
+    functions = as_functions(dib_runtime.functions(work.elements, HOOKS_OUTSIDE))
+    variables |= functions
     if "SOURCE_DATE_EPOCH" not in work.request.variables:
         del variables["SOURCE_DATE_EPOCH"]
     variables["DIB_CTR_CAPTURE"] = f"{BUILD_DIR}/cwd/capture"
@@ -68,7 +72,13 @@ def capture_environment(work: Work, merged: HooksTree) -> dict[str, str]:
         )
     captured = parse_capture((scratch / "cwd" / "capture").read_bytes())
     shutil.rmtree(scratch)
-    return captured
+    _tell_of_release(work.request.variables.get(RELEASE, ""), captured.get(RELEASE, ""))
+    return {name: value for name, value in captured.items() if name not in functions}
+
+
+def _tell_of_release(asked: str, captured: str) -> None:
+    if asked and captured != asked:
+        emit("note", text=f"an element's environment.d sets {RELEASE} to {captured!r}, though {asked!r} was asked for")
 
 
 def plan_request(work: Work) -> Plan:

@@ -28,18 +28,32 @@ SERVICES = (
     "FTP_PROXY",
     "NO_PROXY",
 )
-SHELL_OWN = frozenset({"_", "PWD", "OLDPWD", "SHLVL", "PATH", "HOME", "TERM"})
+SHELL_OWN = frozenset({"_", "PWD", "OLDPWD", "SHLVL", "PATH", "HOME", "USER", "LOGNAME", "TERM"})
+SNIPPET_NAME = re.compile(r"[0-9A-Za-z_\\-][0-9A-Za-z_.\\-]*\Z")  # DIB copies no hidden file, and sources no other name
+RELEASE = "DIB_RELEASE"
 
-# Sources each snippet under the rules that DIB's dib-run-parts gives it, and hands over the exported variables on
-# descriptor 9; a snippet that fails is named in the last line of the output.
+# Sources each snippet under the rules that DIB's dib-run-parts gives it, and writes what is exported; a snippet that
+# fails is named in the last line of the output. An operating system's snippet derives much from the release. Where a
+# later one names another release, all are sourced once more, beginning with that.
 CAPTURE = """
 set -u -e -o pipefail
-trap 'status=$?; [ "$status" -eq 0 ] || echo "dib-ctr: $snippet ended with status $status" >&2' EXIT
-for snippet in "$@"; do
-    source "$snippet"
-done
-snippet=environment
-env -0 > "$DIB_CTR_CAPTURE"
+dib_ctr_capture() {
+    trap 'status=$?; [ "$status" -eq 0 ] || echo "dib-ctr: $dib_ctr_snippet ended with status $status" >&2' EXIT
+    dib_ctr_release=
+    for dib_ctr_snippet in "$@"; do
+        source "$dib_ctr_snippet"
+        dib_ctr_release="${dib_ctr_release:-${DIB_RELEASE:-}}"
+    done
+    dib_ctr_snippet=environment
+    unset -f dib_ctr_capture
+    env -0 > "$DIB_CTR_CAPTURE"
+    [ "$dib_ctr_release" = "${DIB_RELEASE:-}" ] || printf %s "${DIB_RELEASE:-}" > "$DIB_CTR_CAPTURE.release"
+}
+(dib_ctr_capture "$@")
+if [ -e "$DIB_CTR_CAPTURE.release" ]; then
+    export DIB_RELEASE="$(cat "$DIB_CTR_CAPTURE.release")"
+    (dib_ctr_capture "$@")
+fi
 """
 
 
@@ -98,17 +112,31 @@ def declared(variables: Mapping[str, str]) -> str:
 def snippets(tree: HooksTree) -> list[HookFile]:
     """The ``environment.d`` snippets in the order in which DIB sources them: bytewise by path."""
     found = [hook for path, hook in tree.items() if path.startswith("environment.d/") and path.count("/") == 1]
-    return sorted(found, key=lambda hook: hook.path.encode())
+    return sorted(
+        (hook for hook in found if SNIPPET_NAME.match(hook.path.partition("/")[2])), key=lambda hook: hook.path.encode()
+    )
 
 
 def parse_capture(data: bytes) -> dict[str, str]:
-    """What ``env -0`` wrote, without the shell's own variables and without exported functions."""
+    """What ``env -0`` wrote, without the shell's own variables; exported functions are among it."""
     captured = {}
     for entry in data.split(b"\0"):
         name, separator, value = entry.decode("utf-8", "surrogateescape").partition("=")
-        if separator and name not in SHELL_OWN and not name.startswith(("BASH_FUNC_", "DIB_CTR_CAPTURE")):
+        if separator and name not in SHELL_OWN and not name.startswith("DIB_CTR_CAPTURE"):
             captured[name] = value
     return captured
+
+
+def as_functions(bodies: Mapping[str, str]) -> dict[str, str]:
+    """Bash functions, by name, as an environment holds exported ones."""
+    return {f"BASH_FUNC_{name}%%": body for name, body in bodies.items()}
+
+
+def parted(captured: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The variables, and the bodies of the exported functions by name."""
+    functions = {name: value for name, value in captured.items() if name.startswith("BASH_FUNC_")}
+    bodies = {name.removeprefix("BASH_FUNC_").removesuffix("%%"): value for name, value in functions.items()}
+    return {name: value for name, value in captured.items() if name not in functions}, bodies
 
 
 def without_services(environment: Mapping[str, str]) -> dict[str, str]:

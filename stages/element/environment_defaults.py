@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from stages.element.environment import SNIPPET_NAME
 from stages.element.resolve import Element
 
 _LINE = re.compile(r'(?:export\s+|:\s+)?"?(?:\$\{)?(?P<name>\w+)(?P<rest>:?=.*?)(?:\s+#.*)?\s*\Z')
@@ -23,8 +24,8 @@ def declared(elements: Iterable[Element], variables: Mapping[str, str], wanted: 
     names = set(wanted)
     found = {name: variables[name] for name in names if name in variables}
     snippets = {path.name: path for element in elements for path in sorted((element.path / "environment.d").glob("*"))}
-    for _, path in sorted(snippets.items(), key=lambda pair: pair[0].encode()):
-        if path.is_file():
+    for name, path in sorted(snippets.items(), key=lambda pair: pair[0].encode()):
+        if SNIPPET_NAME.match(name) and path.is_file():
             for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
                 _take(line, names, found)
     return found

@@ -147,6 +147,18 @@ def visible_variables(texts: Iterable[str], environment: Mapping[str, str], alwa
     }
 
 
+def visible_functions(texts: Iterable[str], functions: Mapping[str, str]) -> dict[str, str]:
+    """The bodies of those functions, by name, that these texts name, or that those name."""
+    found: dict[str, str] = {}
+    pending = named(texts, functions)
+    while pending:
+        name = pending.pop()
+        if name not in found:
+            found[name] = functions[name]
+            pending += named([functions[name]], functions)
+    return dict(sorted(found.items()))
+
+
 def ask_for_all(texts: Iterable[str]) -> bool:
     """Does one of these texts ask for its whole environment."""
     return any(WHOLE_ENVIRONMENT.search(text) for text in texts)
@@ -157,6 +169,7 @@ def named(texts: Iterable[str], names: Iterable[str]) -> list[str]:
     found: set[str] = set()
     for text in texts:
         found.update(VARIABLE.findall(text))
+        found.update(WORD.findall(text))  # (a function's name may have a - in it)
     return [name for name in names if name in found]
 
 

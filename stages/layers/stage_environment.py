@@ -31,4 +31,4 @@ def stage_environment(stage: Stage, plan: Plan) -> dict[str, str]:
     )
     if not stage.phase.inside:
         where.update(TARGET_ROOT=TARGET_ROOT, DIB_CTR_CACHE=CACHES)
-    return {**stage.environment, **services, **where}
+    return {"DIB_OFFLINE": "", **stage.environment, **services, **where}

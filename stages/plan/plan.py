@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from blockdev.core.digest import digest
 from blockdev.core.errors import UsageError
 from blockdev.core.suggest import nearest
 from stages.element import dib_runtime, references
-from stages.element.environment import SERVICES, without_services
+from stages.element.environment import SERVICES, as_functions, parted, without_services
 from stages.element.hooks import GENERATED, PHASE_FOLDERS, PHASES, SCRIPT_NAME, HookFile, HooksTree, Phase, scripts
 from stages.element.package_installs import package_installs, read_pkg_maps, render_pkg_map, render_svc_map
 from stages.plan.key import key_of
@@ -66,12 +66,13 @@ class Stage:
 
 @dataclass(frozen=True)
 class Plan:
-    """All stages of one build, in order."""
+    """All stages of one build, in order; ``functions`` are the bodies of those that environment.d exports."""
 
     stages: tuple[Stage, ...]
     environment: Mapping[str, str]
     repositories: tuple[State, ...] = ()
     sources: tuple[SourceState, ...] = ()
+    functions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def tree_key(self) -> str:
@@ -212,6 +213,7 @@ def make_plan(
     variables and given files: of secrets they are keyed ones.
     """
     digests = digests or KeyDigests()
+    environment, exported = parted(environment)
     tree = {**merged, **generated(elements, merged, environment, request.packages, request.builtin)}
     keyed = {**without_services(environment), **dib_runtime.variables(elements, HOOKS_OUTSIDE)}
     functions = dib_runtime.functions(elements, HOOKS_OUTSIDE)
@@ -225,9 +227,12 @@ def make_plan(
             continue
         code = [hook.text for hook in files.values() if hook is script or hook.path.startswith("bin/")]
         texts = [hook.text for hook in files.values()]
+        bodies = references.visible_functions(texts, exported)
+        code, texts = [*code, *bodies.values()], [*texts, *bodies.values()]
         variables = references.visible_variables(texts, keyed, ALWAYS)
         if not phase.inside:  # on its way into the tree the environment loses all functions, in diskimage-builder too
-            variables.update({f"BASH_FUNC_{name}%%": functions[name] for name in references.named(texts, functions)})
+            variables.update(as_functions({name: functions[name] for name in references.named(texts, functions)}))
+        variables.update(as_functions(bodies))
         fetched = () if phase.inside else _fetched(code, files, sources)
         variables.update(pins(fetched))
         packages = references.uses_packages(code)
@@ -260,7 +265,7 @@ def make_plan(
         stages.append(
             Stage(number, phase, script, files, variables, network, packages, inputs, below, cache, given, fetched)
         )
-    return Plan(tuple(stages), environment, tuple(repositories), tuple(sources))
+    return Plan(tuple(stages), environment, tuple(repositories), tuple(sources), exported)
 
 
 def _named_services(
@@ -269,7 +274,8 @@ def _named_services(
     """How the machine reaches the network, as far as the texts of a stage name it: then it is an input like others.
 
     Built-in elements hand it to the package tools alone, so it changes nothing of theirs. ``DIB_OFFLINE`` goes with
-    the network itself (``stages.plan.offline``), unless somebody has set it otherwise.
+    the network itself (``stages.plan.offline``), unless somebody has set it otherwise; without a network it counts
+    where it says that the build is offline.
     """
     hooks = list(files)
     services = {name: environment[name] for name in SERVICES if name in environment}
@@ -278,7 +284,7 @@ def _named_services(
     named = references.visible_variables(texts, services, frozenset())
     if network and references.ask_for_all(texts):
         named = services
-    if network and offline["DIB_OFFLINE"] != ("1" if request.offline else ""):
+    if offline["DIB_OFFLINE"] != ("1" if request.offline and network else ""):
         named = {**named, **references.visible_variables([hook.text for hook in hooks], offline, frozenset())}
     return named
 

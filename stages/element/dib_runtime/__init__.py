@@ -27,6 +27,7 @@ RUN_PARTS = "dib-run-parts"
 REPOSITORIES = "source-repository-"
 # Words by which a script comes to the elements' folders.
 LISTS = frozenset({"IMAGE_ELEMENT_YAML", "ELEMENTS_PATH", "get_image_element_array", "get_elements"})
+FUNCTIONS = ("die", "get_image_element_array")
 _HERE = Path(__file__).parent
 
 
@@ -63,12 +64,14 @@ def places(hooks: str, *, inside: bool) -> dict[str, str]:
     """The variables that say where a script finds what is provided, with the merged hooks tree at ``hooks``."""
     where = {
         "HOME": "/root",
+        "USER": "root",
+        "LOGNAME": "root",
         "PATH": f"{hooks}/bin:{PATH}" if inside else f"{hooks}/bin:{hooks}/{COMMANDS}:{PATH}",
         "TMP_HOOKS_PATH": hooks,
         "ELEMENTS_PATH": f"{hooks}/{ELEMENTS}",
         "_LIB": f"{hooks}/{LIB}",
     }
-    return where if inside else {**where, "PYTHONPATH": f"{hooks}/{PYTHON}", "USER": "root"}
+    return where if inside else {**where, "PYTHONPATH": f"{hooks}/{PYTHON}"}
 
 
 def variables(elements: Sequence[tuple[str, Path]], hooks: str) -> dict[str, str]:
@@ -78,7 +81,7 @@ def variables(elements: Sequence[tuple[str, Path]], hooks: str) -> dict[str, str
 
 def functions(elements: Sequence[tuple[str, Path]], hooks: str) -> dict[str, str]:
     """The exported bash functions, by name, each as an environment holds it."""
-    return {"die": die(), "get_image_element_array": element_array(elements, hooks)}
+    return dict(zip(FUNCTIONS, (die(), element_array(elements, hooks)), strict=True))
 
 
 def elements_map(elements: Sequence[tuple[str, Path]], hooks: str) -> dict[str, str]:

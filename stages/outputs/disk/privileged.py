@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from blockdev.core.atomic_file import remove_tree
 from stages.element import dib_runtime
+from stages.element.environment import as_functions
 from stages.element.hooks import HookFile, merge
 from stages.layers.hooks_folder import write_hooks
 from stages.layers.store import Store
@@ -42,7 +43,7 @@ def export_tree(store: Store, tree: FinishedTree, source: Path, changed: Finish)
         remove_tree(folder)
     folder.mkdir()
     write_tar(source, folder / _TREE, epoch=tree.epoch, compress="none", finish=changed)
-    return {"tree": str(folder / _TREE), "environment": dict(tree.plan.environment)}
+    return {"tree": str(folder / _TREE), "environment": {**tree.plan.environment, **as_functions(tree.plan.functions)}}
 
 
 def hooks_of(
@@ -58,7 +59,7 @@ def hooks_of(
 def _lists(elements: Sequence[tuple[str, Path]], hooks: str) -> dict[str, str]:
     """What lists the elements to scripts that see the hooks tree at ``hooks``, and the functions of all."""
     functions = dib_runtime.functions(elements, hooks)
-    exported = {f"BASH_FUNC_{name}%%": text for name, text in functions.items()}
+    exported = as_functions(functions)
     return {**dib_runtime.variables(elements, hooks), **exported}
 
 

@@ -23,6 +23,7 @@ from blockdev.core.errors import BuildError
 from blockdev.filesystems.tools import find
 from blockdev.privileged.run import Job, Mounted
 from stages.element import dib_runtime
+from stages.element.environment import as_functions
 from stages.element.hooks import PHASES, SCRIPT_NAME, Phase, script_order
 from stages.sandbox.paths import HOOKS_INSIDE
 
@@ -57,6 +58,9 @@ def listed(folder: Path) -> list[str]:
         if SCRIPT_NAME.match(path.name) and path.is_file() and path.stat().st_mode & 0o111
     ]
     return sorted(found, key=script_order)
+
+
+_OUTSIDE_ONLY = as_functions(dict.fromkeys(dib_runtime.FUNCTIONS, "")).keys()
 
 
 @dataclass(frozen=True)
@@ -100,8 +104,8 @@ class Scripts:
         self.show(f"{where}:")
         places = dib_runtime.places(HOOKS_INSIDE if phase.inside else str(self.hooks), inside=phase.inside)
         environment = {**self.environment, **variables, **places}
-        if phase.inside:  # on its way into the tree the environment loses all functions, in diskimage-builder too
-            environment = {name: value for name, value in environment.items() if not name.startswith("BASH_FUNC_")}
+        if phase.inside:  # on its way into the tree the environment loses these, in diskimage-builder too
+            environment = {name: value for name, value in environment.items() if name not in _OUTSIDE_ONLY}
         status, tail = self._wait(command, environment)
         if status:
             how = f"was killed by signal {status - 128}" if status > 128 else f"ended with status {status}"

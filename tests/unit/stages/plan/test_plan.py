@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from blockdev.core.errors import UsageError
+from stages.element.environment import as_functions
 from stages.element.hook_checks import refuse_odd
 from stages.element.hooks import HookFile, merge, script_order
 from stages.element.source_repositories import Source
@@ -244,6 +245,49 @@ def test_an_offline_variable_that_somebody_has_set_is_an_input(tmp_path: Path) -
     before = plan_of(tmp_path, files, variables={**VARIABLES, "DIB_OFFLINE": ""})
     after = plan_of(tmp_path, variables={**VARIABLES, "DIB_OFFLINE": "1"})
     assert "install/a/55-pkg" in changed(before, after)
+
+
+@pytest.mark.parametrize("told", ["echo $DIB_OFFLINE", "echo hello", "env | sort"])
+def test_whether_a_build_is_offline_is_said_to_scripts_without_a_network(tmp_path: Path, told: str) -> None:
+    files = {**BASE, "a/install.d/55-off": f"#!/bin/bash\n{told}\n"}
+    before = plan_of(tmp_path, files, variables={**VARIABLES, "DIB_OFFLINE": ""})
+    assert stage_environment(before.find("55-off"), before)["DIB_OFFLINE"] == ""
+    offline = dataclasses.replace(REQUEST, offline=True)
+    after = plan_of(tmp_path, variables={**VARIABLES, "DIB_OFFLINE": "1"}, request=offline)
+    stage = after.find("55-off")
+    assert (stage_environment(stage, after)["DIB_OFFLINE"] == "1") == (stage.key != before.find("55-off").key)
+    assert (stage.key != before.find("55-off").key) == (told != "echo hello")
+    assert after.find("50-see").key == before.find("50-see").key
+
+
+def test_exported_functions_go_to_the_scripts_that_name_them(tmp_path: Path) -> None:
+    """With what they name themselves: other functions, variables, the network."""
+    files = {
+        **BASE,
+        "a/install.d/55-fn": "#!/bin/bash\none\n",
+        "a/root.d/55-fn": "#!/bin/bash\none\n",
+        "a/install.d/56-fn": "#!/bin/bash\necho ones\n",
+    }
+    functions = as_functions({"one": "() {  two\n}", "two": "() {  curl $DIB_SEEN\n}", "three": "() {  :\n}"})
+    plan = plan_of(tmp_path, files, variables={**VARIABLES, **functions, "DIB_SEEN": "1"})
+    for name in ("install/a/55-fn", "root/a/55-fn"):
+        stage = plan.find(name)
+        given = stage_environment(stage, plan)
+        assert {"BASH_FUNC_one%%", "BASH_FUNC_two%%", "DIB_SEEN"} <= given.keys()
+        assert "BASH_FUNC_three%%" not in given
+        assert stage.network
+    assert not any(name.startswith("BASH_FUNC_") for name in stage_environment(plan.find("56-fn"), plan))
+    assert not any(name.startswith("BASH_FUNC_") for name in plan.environment)
+    other = plan_of(tmp_path, variables={**VARIABLES, **functions, "BASH_FUNC_two%%": "() {  :\n}", "DIB_SEEN": "1"})
+    assert other.find("install/a/55-fn").inputs != plan.find("install/a/55-fn").inputs
+    assert other.find("install/a/50-see").inputs["variable DIB_SEEN"] == plan.find("50-see").inputs["variable DIB_SEEN"]
+
+
+def test_who_builds_is_root_for_scripts_in_and_outside(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, BASE)
+    for name in ("10-os", "50-see"):
+        given = stage_environment(plan.find(name), plan)
+        assert (given["USER"], given["LOGNAME"], given["HOME"]) == ("root", "root", "/root")
 
 
 def test_named_packages_are_a_stage_after_install(tmp_path: Path) -> None:
