@@ -1,20 +1,24 @@
-"""A hostile element under every engine: nothing of the store, the request, the home or the machine is within reach."""
+"""The walls under every engine, as every user: what a hostile element reaches, and what is answered for its calls."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
+import pwd
 import shutil
 import socket
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from builder.engines.protocol import Container, Engine
 from tests.integration.command import ELEMENTS, script, write_element
-from tests.integration.engine_cases import Case
+from tests.integration.engine_cases import CASES, MORE_CASES, ROOT, Case
 
 SCENARIO = (Path(__file__).parent / "attack_scenario.py").read_text()
 MARK = "mark-of-the-test"  # as the scenario makes it, which must not hold it
@@ -23,7 +27,8 @@ LAY = (
     "import sys; n = int(sys.stdin.buffer.readline()); sys.stdin.buffer.read(n); open(sys.argv[1], 'w').write('words')"
 )
 PYTHON_INSIDE = script(
-    'cp -a /usr/lib/python3* "$TARGET_ROOT/usr/lib/"',
+    "left_out=$(printf -- '--exclude=%s ' dist-packages __pycache__ test idlelib lib2to3)",
+    'tar -C /usr/lib $left_out -c $(cd /usr/lib && echo python3.*) | tar -C "$TARGET_ROOT/usr/lib" -x',
     'python=$(readlink -f /usr/bin/python3); cp "$python" "$TARGET_ROOT/usr/bin/python3"',
     'ldd "$python" /usr/lib/python3*/lib-dynload/_ctypes*.so | grep -oE "/[^ :]+ " | sort -u | while read -r file; do',
     '  mkdir -p "$TARGET_ROOT/$(dirname "$file")"; cp -L -n "$file" "$TARGET_ROOT/$file" 2> /dev/null || true',
@@ -35,6 +40,41 @@ export DIB_ATTACK_SAID="$(/usr/bin/python3 - 2>&1 <<'THE_END'
 THE_END
 )"
 """
+ANSWERED = """
+import ctypes, io, json, os, subprocess, sys, tarfile, tempfile
+ctypes.CDLL(None).umount2(b"/sys/kernel", 2)  # as stages.agent.bootstrap
+request = sys.stdin.buffer.read(int(sys.stdin.buffer.readline()))
+code = tempfile.mkdtemp()
+tarfile.open(fileobj=io.BytesIO(request)).extractall(code)
+os.chmod(code, 0o755)
+for scenario in json.loads(sys.argv[2]):
+    work = tempfile.mkdtemp(dir=sys.argv[1])
+    command = ["/usr/bin/python3", f"{code}/supervise_scenario.py", work, *scenario]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": code}, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        sys.exit(done.returncode)
+"""
+CALLS_OUTSIDE = """set -eu -o pipefail
+cd $T
+mknod -m 640 null c 1 3; mknod disk b 8 17; mkfifo pipe
+touch file; chattr +i file; lsattr file | grep -q '^....i'; chattr -i file
+setfattr -n trusted.overlay.thing -v 1 file; setfattr -n security.other -v 2 file
+chown 99999:88888 file
+mkdir p s d; mount -t proc proc p; mount -t sysfs -o ro sysfs s; mount --bind /dev d
+test -e p/self -a -d s/kernel -a -c d/null
+umount d s p
+! mount -t ext4 /dev/sda1 d 2> /dev/null
+hostname another
+"""
+CALLS_INSIDE = """set -eu
+mkdir -p p s; mount -t proc proc p; mount -t sysfs -o ro sysfs s; mountpoint -q p; mountpoint -q s; umount p; umount s
+"""
+CALLS = [
+    (where, network, "yes", script)
+    for where, script in (("outside", CALLS_OUTSIDE), ("inside", CALLS_INSIDE))
+    for network in ("own", "shared")
+]
+EVERY_ENGINE = pytest.mark.parametrize("case", [*CASES, *MORE_CASES], indirect=True)
 NETWORKED = SCENARIO.replace("\n", "\n# curl\n", 1)
 
 
@@ -71,6 +111,7 @@ def marks(case: Case, place: Path) -> Iterator[list[Path]]:
         path.unlink(missing_ok=True)
 
 
+@EVERY_ENGINE
 def test_a_hostile_element_reaches_nothing(
     case: Case, open_code: dict[str, str], place: Path, marks: list[Path], listener: str
 ) -> None:
@@ -101,6 +142,51 @@ def test_a_hostile_element_reaches_nothing(
     assert [line for line in said if line.startswith("TRIED")] == [f"TRIED {ATTEMPTS} 0"] * 6, "\n".join(said)
     assert all(path.read_text() == "words" for path in marks)
     assert not Path("/usr/made-by-an-attack").exists()
+
+
+def packed() -> bytes:
+    """The code of the stages and the scenario, as a tar."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+
+        def kept(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+            return None if "__pycache__" in entry.name or "/elements" in entry.name else entry
+
+        for name in ("stages", "blockdev"):
+            archive.add(ROOT / name, name, filter=kept)
+        archive.add(Path(__file__).with_name("supervise_scenario.py"), "supervise_scenario.py")
+    return buffer.getvalue()
+
+
+def answers(engine: Engine, image: str, code: bytes) -> list[dict[str, Any]]:
+    """Run the scripts of CALLS in one build container, each in a sandbox of its own; what each found."""
+    lines: list[str] = []
+    argv = ("/usr/bin/python3", "-I", "-c", ANSWERED, engine.store, json.dumps(CALLS))
+    status = engine.run(Container(image, argv), code, lambda line, _: lines.append(line))
+    assert status == 0, lines
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+@pytest.fixture(scope="module")
+def host_answers(open_folder: Path) -> list[dict[str, Any]]:
+    """The same on this machine without a container engine."""
+    folder = open_folder / "supervise-host"
+    folder.mkdir()
+    environment = {"XDG_CACHE_HOME": f"{folder}/cache", "DIB_CTR_STORE": f"{folder}/store"}
+    case = Case("host", "host", "", pwd.getpwuid(os.getuid()), environment)
+    return list(case.call(answers, "", packed()))
+
+
+@EVERY_ENGINE
+def test_answers_are_the_same(case: Case, host_answers: list[dict[str, Any]]) -> None:
+    """What a script gets in place of a refusal, outside and inside, with the network and without."""
+    found = case.call(answers, case.image, packed())
+    assert [each["said"] for each in found if each["status"]] == []
+    assert [each["answers"] for each in found] == [each["answers"] for each in host_answers]
+    assert [bool(each["answers"]) for each, (where, *_) in zip(found, CALLS, strict=True) if where == "outside"] == [
+        True,
+        True,
+    ]
 
 
 def open_elements(place: Path) -> Path:
