@@ -22,10 +22,12 @@ SERVICES = (
     "http_proxy",
     "https_proxy",
     "ftp_proxy",
+    "all_proxy",
     "no_proxy",
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "FTP_PROXY",
+    "ALL_PROXY",
     "NO_PROXY",
 )
 SHELL_OWN = frozenset({"_", "PWD", "OLDPWD", "SHLVL", "PATH", "HOME", "USER", "LOGNAME", "TERM"})

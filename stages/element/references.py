@@ -21,6 +21,8 @@ WHOLE_ENVIRONMENT = re.compile(
     r"(?:^|[;&|(`]|\b(?:then|do|else)\b)\s*(?:env|set|export|declare)\s*(?:$|[|;&>)`])",
     re.MULTILINE,
 )
+# A proxy's variable whose name the script puts together: ``${scheme}_proxy``, ``f"{scheme}_proxy"``, ``% + "_proxy"``.
+BUILT_PROXY = re.compile(r"(?:[}\"'`]|%s|\$\w+)(_proxy|_PROXY)\b")
 # The merged folder of commands as a whole: ``$(dirname $0)/../bin/*``, ``$TMP_HOOKS_PATH/bin``.
 ALL_COMMANDS = re.compile(r"(?:\.\.|in_target\.d|TMP_HOOKS_PATH\}?[\"']?)/bin/?(?:[*\s\"')]|$)", re.MULTILINE)
 # A file or folder beside the script, which other elements may have put there: ``$(dirname $0)/scripts``.
@@ -162,6 +164,12 @@ def visible_functions(texts: Iterable[str], functions: Mapping[str, str]) -> dic
 def ask_for_all(texts: Iterable[str]) -> bool:
     """Does one of these texts ask for its whole environment."""
     return any(WHOLE_ENVIRONMENT.search(text) for text in texts)
+
+
+def built_proxies(texts: Iterable[str], names: Iterable[str]) -> set[str]:
+    """Which of these variables' names the texts may put together: all that end in a way in which one of them does."""
+    ends = {end for text in texts for end in BUILT_PROXY.findall(text)}
+    return {name for name in names if name.endswith(tuple(ends))}
 
 
 def named(texts: Iterable[str], names: Iterable[str]) -> list[str]:

@@ -282,7 +282,8 @@ def _named_services(
     offline = {"DIB_OFFLINE": services.pop("DIB_OFFLINE", "")}
     texts = [hook.text for hook in hooks if _element_of(hook) not in {*request.builtin, GENERATED, OWN}]
     named = references.visible_variables(texts, services, frozenset())
-    if network and references.ask_for_all(texts):
+    named |= {name: services[name] for name in references.built_proxies(texts, services)}
+    if references.ask_for_all(texts):
         named = services
     if offline["DIB_OFFLINE"] != ("1" if request.offline and network else ""):
         named = {**named, **references.visible_variables([hook.text for hook in hooks], offline, frozenset())}

@@ -190,14 +190,34 @@ def test_the_build_image_counts_from_the_first_outside_stage(tmp_path: Path) -> 
 @pytest.mark.parametrize("name", ["http_proxy", "NO_PROXY", "DIB_MIRROR_TIMEOUT", "DIB_MIRROR_MIN_RATE"])
 @pytest.mark.parametrize("told", ["echo ${}", "env | sort", "curl --proxy ${} http://x", "printenv; curl http://x"])
 def test_how_the_network_is_reached_is_an_input_of_what_names_it(tmp_path: Path, name: str, told: str) -> None:
-    """A script that asks for everything sees it where it has a network; without one it is not given it."""
+    """Whether the script has a network itself or not: it may write this into the image."""
     files = {**BASE, "a/install.d/55-see": f"#!/bin/bash\n{told.replace('{}', name)}\n"}
     before = plan_of(tmp_path, files)
     after = plan_of(tmp_path, variables={**VARIABLES, name: "7"})
     stage = after.find("55-see")
     sees = name in stage_environment(stage, after)
-    assert sees == (stage.key != before.find("55-see").key)
-    assert sees or told == "env | sort"
+    assert sees
+    assert stage.key != before.find("55-see").key
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "no_proxy", "all_proxy"])
+@pytest.mark.parametrize(
+    "told",
+    [
+        'for p in http all no; do v="${p}_proxy"; echo "${!v-}"; done',
+        "for p in http all no; do eval echo \\$${p}_proxy; done",
+        'python3 -c \'import os; [os.getenv(f"{p}_proxy") for p in ("http", "all", "no")]\'',
+        'python3 -c \'import os; [os.getenv(p + "_proxy") for p in ("http", "all", "no")]\'',
+    ],
+)
+def test_a_proxy_whose_name_a_script_puts_together_is_given_and_keyed(tmp_path: Path, name: str, told: str) -> None:
+    files = {**BASE, "a/install.d/55-see": f"#!/bin/bash\n{told}\n"}
+    before = plan_of(tmp_path, files)
+    after = plan_of(tmp_path, variables={**VARIABLES, name: "7", "HTTP_PROXY": "8"})
+    stage = after.find("55-see")
+    assert stage_environment(stage, after)[name] == "7"
+    assert stage.key != before.find("55-see").key
+    assert ("HTTP_PROXY" in stage_environment(stage, after)) == ("!v" in told), "which no text puts together"
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "DIB_MIRROR_TIMEOUT"])
