@@ -171,6 +171,8 @@ class Builder:
             self._count_hit(stage)
 
     def _run(self, stage: Stage, chain: tuple[str, ...]) -> Record:
+        from stages.layers.hard_links import run_and_join  # a build that runs no stage does without
+
         emit("start", number=stage.number)
         self.store.digests.check(chain)  # what lies below is compared while stages run
         self.misses += 1
@@ -178,7 +180,10 @@ class Builder:
         started = time.monotonic()
         self.store.watch.mark()
         with self.store.workplace() as place:
-            status, lines = self._execute(stage, chain, place)
+            lines = Lines(stage.number)
+            status = run_and_join(
+                self.store, chain, place, lambda: self._execute(stage, chain, place, lines), lines.remark
+            )
             if self.control.gone():
                 raise StoppedError
             if status != 0:
@@ -201,8 +206,7 @@ class Builder:
     def _environment(self, stage: Stage) -> dict[str, str]:
         return {**stage_environment(stage, self.plan), **foreign.settings(self.request.arch)}
 
-    def _execute(self, stage: Stage, chain: tuple[str, ...], place: Workplace) -> tuple[int, Lines]:
-        lines = Lines(stage.number)
+    def _execute(self, stage: Stage, chain: tuple[str, ...], place: Workplace, lines: Lines) -> int:
         with self._stage_caches.fetching(stage), self._stage_view(stage, chain, place) as (view, cached):
             argv = [f"{HOOKS_INSIDE if stage.phase.inside else HOOKS_OUTSIDE}/{stage.script.path}"]
             environment = self._environment(stage)
@@ -220,14 +224,14 @@ class Builder:
             )
             lines.end()
             for note in supervised_notes(answers):
-                lines.add(f"dib-ctr: {note}\n".encode())
+                lines.remark(note)
             if not stage.phase.inside:
                 remove_stand_ins(view.tree / "dev")
             if status == 0:
                 self._keep_hooks(stage, view, place)
                 persistent_mounts.write(set(left) - set(persistent_mounts.read(view.tree.parent)), place.upper)
                 self._stage_caches.keep(stage, cached, view.tree)
-        return status, lines
+        return status
 
     def _refuse_full(self, stage: Stage, lines: Lines) -> None:
         """Do not keep what a stage left that met a full disk, though its script ended with 0. Raises BuildError."""

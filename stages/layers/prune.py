@@ -18,6 +18,7 @@ from blockdev.core import locks
 from blockdev.core.atomic_file import remove_tree
 from stages.layers import pins, size_note
 from stages.layers.extent import occupied
+from stages.layers.link_groups import FOLDER as LINKS
 from stages.layers.retention import Item, Records, Wish, choose, layers_of, list_items, list_records
 from stages.layers.store import BASE, Store
 from stages.layers.sweep import sweep
@@ -43,7 +44,7 @@ def prune(store: Store, *, older_than: float | None, max_bytes: int | None, ever
         layers = _unnamed(store, records, needed)
         for layer in layers:
             trash.throw(layer)
-        _remove_digests(store, needed)
+        _remove_lists(store, needed)
         if (store.root / "agent").is_dir():  # earlier versions ran code from there
             trash.throw(store.root / "agent")
         if everything and not needed:
@@ -121,9 +122,9 @@ def _unnamed(store: Store, seen: Records, needed: Collection[str]) -> list[Path]
     return [folder for folder in folders if folder.name not in kept and f"layers/{folder.name}" not in needed]
 
 
-def _remove_digests(store: Store, needed: Collection[str]) -> None:
-    """Let go of lists of digests whose layers have gone, and of what nobody writes any more; within the gate."""
-    for file in list((store.root / "digests").iterdir()):
+def _remove_lists(store: Store, needed: Collection[str]) -> None:
+    """Let go of what is kept beside layers that have gone, and of what nobody writes any more; within the gate."""
+    for file in [file for name in ("digests", LINKS) for file in (store.root / name).iterdir()]:
         if file.name.startswith("."):
             locks.sweep(file)
         elif f"layers/{file.name}" not in needed and not (store.root / "layers" / file.name).is_dir():

@@ -36,6 +36,11 @@ class Lines:
             self._line()
         self._extend(rest)
 
+    def remark(self, sentence: str) -> None:
+        """Say something in the stage's log."""
+        self.end()
+        self.add(f"dib-ctr: {sentence}\n".encode())
+
     def end(self) -> None:
         """The stage has ended: pass on a last line without an end."""
         if self._begun:

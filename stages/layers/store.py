@@ -4,6 +4,7 @@
 
     layers/<id>/{tree,cwd,hooks}   what one stage changed: overlay upper folders ('hooks' and 'cwd' only where used)
     digests/<layer>                the digests of all files of a layer (``stages.layers.layer_digests``)
+    links/<layer>                  which names in a layer are one file (``stages.layers.link_groups``)
     keys/<key>.json                the record of a stage: which layer, on top of which, from which inputs
     last/<place>.json              the inputs that a stage's place in a plan had last, to say why a miss missed
     synced/<key>                   this record and its layer were on the disk before this file was made
@@ -37,6 +38,8 @@ from stages.layers import pins
 from stages.layers.digest_list import list_folder
 from stages.layers.extent import measure, occupied
 from stages.layers.layer_digests import LayerDigests, put
+from stages.layers.link_groups import FOLDER as LINKS
+from stages.layers.link_groups import LayerLinks
 from stages.layers.pins import Pins
 
 BASE = "base"  # the layer below all others: an empty tree and an empty caller's folder
@@ -44,6 +47,7 @@ BASE = "base"  # the layer below all others: an empty tree and an empty caller's
 FOLDERS = (
     "layers",
     "digests",
+    LINKS,
     "keys",
     "last",
     "synced",
@@ -104,6 +108,12 @@ class Workplace:
         """The future layer."""
         return self.path / "layer"
 
+    def clear(self) -> None:
+        """Empty it, for another run of the stage."""
+        for folder in (self.upper, self.path / "work"):
+            remove_tree(folder)
+            folder.mkdir()
+
     def close(self) -> None:
         """Give the place up: whatever is left in it goes."""
         remove_tree(self.path)
@@ -116,6 +126,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.digests = LayerDigests(root)
+        self.links = LayerLinks(root)
         self.watch = DiskWatch(root)
         self.pins: Pins | None = None  # of the build that this process is
         self._boot = boot_id()
@@ -193,6 +204,7 @@ class Store:
         if parts:
             layer = secrets.token_hex(_ID_BYTES)
             extent = measure(place.upper)
+            self.links.keep(layer, place.upper, extent.links, place.path)
             digests = list_folder(str(place.upper)) if extent.is_small else None
             record = dataclasses.replace(record, bytes=extent.bytes, fingerprint=extent.fingerprint)
         record = dataclasses.replace(record, layer=layer, parts=tuple(parts), boot=self._boot)
@@ -226,6 +238,7 @@ class Store:
         with pins.gate(self.root):
             if record.layer:
                 if not folder.exists():
+                    self.links.keep(record.layer, place.upper, extent.links, place.path)
                     place.upper.rename(folder)
                 self.digests.write(record.layer, found, place.path)
             self._note(kept, plan_place, place)

@@ -26,6 +26,7 @@ from tests.bench.against import against
 from tests.bench.cache import cache
 from tests.bench.disks import disks, peak
 from tests.bench.figures import Bench, Figure, run, spent
+from tests.bench.links import links
 from tests.bench.upstream import upstream_elements
 from tests.integration.command import Command, stage_scripts, write_element
 
@@ -284,6 +285,7 @@ PARTS: dict[str, Callable[[Bench], list[Figure]]] = {
     "disks": disks,
     "cache": cache,
     "weighing": weighing,
+    "links": links,
 }
 ON_WISH = {"upstream": upstream_elements}  # needs root and diskimage-builder: tests/compat/setup
 
