@@ -12,6 +12,7 @@ from stages.element import dib_runtime, source_repositories
 from stages.element.environment import PATH, RELEASE, as_functions, capture_argv, initial, parse_capture, snippets
 from stages.element.hook_checks import refuse_odd
 from stages.element.hooks import HooksTree, merge
+from stages.element.tree_snippets import Sourcing, sourcing
 from stages.layers.hooks_folder import write_hooks
 from stages.lock import steps as locked
 from stages.plan.plan import Plan, make_plan
@@ -33,8 +34,11 @@ def own_mirror() -> dict[str, str]:
     return {name: address for name, address in found.items() if address}
 
 
-def capture_environment(work: Work, merged: HooksTree) -> dict[str, str]:
-    """Source the elements' environment.d snippets in a sandbox without network and return what they export."""
+def capture_environment(work: Work, merged: HooksTree) -> tuple[dict[str, str], Sourcing]:
+    """Source the elements' environment.d snippets in a sandbox without network and return what they export.
+
+    And what of it hangs on the root that they are sourced in.
+    """
     variables = {
         **own_mirror(),
         **default_mirrors.fallbacks((folder for _, folder in work.elements), work.request.arch),
@@ -49,6 +53,7 @@ def capture_environment(work: Work, merged: HooksTree) -> dict[str, str]:
     variables |= functions
     if "SOURCE_DATE_EPOCH" not in work.request.variables:
         del variables["SOURCE_DATE_EPOCH"]
+    found = sourcing(snippets(merged), dict(variables), work.request.builtin)
     variables["DIB_CTR_CAPTURE"] = f"{BUILD_DIR}/cwd/capture"
     scratch = work.scratch / "environment"
     for name in ("tree", "cwd", "stage"):
@@ -73,7 +78,7 @@ def capture_environment(work: Work, merged: HooksTree) -> dict[str, str]:
     captured = parse_capture((scratch / "cwd" / "capture").read_bytes())
     shutil.rmtree(scratch)
     _tell_of_release(work.request.variables.get(RELEASE, ""), captured.get(RELEASE, ""))
-    return {name: value for name, value in captured.items() if name not in functions}
+    return {name: value for name, value in captured.items() if name not in functions}, found
 
 
 def _tell_of_release(asked: str, captured: str) -> None:
@@ -85,7 +90,7 @@ def plan_request(work: Work) -> Plan:
     """The plan of the work's request at the present state of its repositories."""
     merged = merge(work.elements)
     refuse_odd(merged.values(), dict(work.elements))
-    environment = capture_environment(work, merged)
+    environment, late = capture_environment(work, merged)
     redaction = work.redaction(environment)
     redact_with(redaction.event)
     files = dib_runtime.repository_files(work.elements) if source_repositories.are_fetched(merged) else {}
@@ -94,7 +99,10 @@ def plan_request(work: Work) -> Plan:
         asked = pool.submit(locked.sources, work.request, source_repositories.read(files, environment), question)
         found = locked.states(work.request, environment, work.store.root / "repositories")
         digests = work.digests_with(redaction)
-        return make_plan(work.request, work.elements, merged, environment, found, asked.result(), digests)
+        plan = make_plan(work.request, work.elements, merged, environment, found, asked.result(), digests, late)
+    for sentence in plan.remarks:
+        emit("note", text=sentence)
+    return plan
 
 
 def source_query(work: Work, environment: Mapping[str, str]) -> SourceQuery:

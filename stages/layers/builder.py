@@ -210,6 +210,14 @@ class Builder:
         with self._stage_caches.fetching(stage), self._stage_view(stage, chain, place) as (view, cached):
             argv = [f"{HOOKS_INSIDE if stage.phase.inside else HOOKS_OUTSIDE}/{stage.script.path}"]
             environment = self._environment(stage)
+            if stage.late:
+                from stages.layers.late_environment import late_variables
+
+                scratch = self.scratch / str(self._place) / "late"
+                status, late = late_variables(self.plan, stage, view, scratch, lines, self.control.gone)
+                if status != 0:
+                    return status
+                environment |= late
             left: list[persistent_mounts.KeptMount] = []
             keep = left.extend if stage.image_cache else None
             answers: dict[str, int] = {}

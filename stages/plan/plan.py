@@ -17,6 +17,8 @@ from stages.element import dib_runtime, references
 from stages.element.environment import SERVICES, as_functions, parted, without_services
 from stages.element.hooks import GENERATED, PHASE_FOLDERS, PHASES, SCRIPT_NAME, HookFile, HooksTree, Phase, scripts
 from stages.element.package_installs import package_installs, read_pkg_maps, render_pkg_map, render_svc_map
+from stages.element.tree_snippets import NOTHING, Sourcing
+from stages.plan import late_variables
 from stages.plan.key import key_of
 from stages.protocol.request import Request
 from stages.redaction.keyed import KEYED, SEEN, KeyDigests
@@ -37,7 +39,8 @@ class Stage:
     ``files`` are the hooks it sees (itself among them), ``environment`` the variables; ``network`` tells whether it has
     any, ``packages`` whether it installs from repositories, ``image_cache`` whether it uses the scripts' own cache.
     ``inputs`` are the parts that ``key`` covers. ``number`` counts from 1. ``given`` are the paths of the files of the
-    user's machine that it sees, ``sources`` the source repositories that it fetches.
+    user's machine that it sees, ``sources`` the source repositories that it fetches, ``late`` the variables that it is
+    given just before it runs (``stages.plan.late_variables``).
     """
 
     number: int
@@ -52,6 +55,7 @@ class Stage:
     image_cache: bool = False
     given: tuple[str, ...] = ()
     sources: tuple[SourceState, ...] = ()
+    late: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -66,13 +70,18 @@ class Stage:
 
 @dataclass(frozen=True)
 class Plan:
-    """All stages of one build, in order; ``functions`` are the bodies of those that environment.d exports."""
+    """All stages of one build, in order; ``functions`` are the bodies of those that environment.d exports.
+
+    ``remarks`` are sentences for who builds.
+    """
 
     stages: tuple[Stage, ...]
     environment: Mapping[str, str]
     repositories: tuple[State, ...] = ()
     sources: tuple[SourceState, ...] = ()
     functions: Mapping[str, str] = field(default_factory=dict)
+    sourcing: Sourcing = NOTHING
+    remarks: tuple[str, ...] = ()
 
     @property
     def tree_key(self) -> str:
@@ -206,11 +215,12 @@ def make_plan(
     repositories: Sequence[State],
     sources: Sequence[SourceState] = (),
     digests: KeyDigests | None = None,
+    sourcing: Sourcing = NOTHING,
 ) -> Plan:
     """The plan: ``elements`` as (name, folder), ``merged`` their hooks tree, ``environment`` as captured.
 
     ``repositories`` and ``sources`` are the states of package and source repositories. ``digests`` makes the digests of
-    variables and given files: of secrets they are keyed ones.
+    variables and given files: of secrets they are keyed ones. ``sourcing`` is what of environment.d hangs on the tree.
     """
     digests = digests or KeyDigests()
     environment, exported = parted(environment)
@@ -220,6 +230,7 @@ def make_plan(
     stages: list[Stage] = []
     below = ""
     seen = False
+    remarks = [late_variables.remark_on_packages(sourcing, elements)]
     on_disk = bool(request.disk.get("privileged"))
     for phase, script in _in_order(tree, bool(request.packages), bool(request.disk), on_disk):
         files = references.visible_files(script, tree)
@@ -238,6 +249,9 @@ def make_plan(
         packages = references.uses_packages(code)
         network = references.uses_network(code)
         variables.update(_named_services(request, files.values(), environment, network=network))
+        late = late_variables.of_stage(sourcing, phase, texts, variables)
+        remarks.append(late_variables.remark(sourcing, phase, script, texts, late))
+        variables = {name: value for name, value in variables.items() if name not in late}
         inputs = {
             "below": below,
             "phase": phase.folder,
@@ -245,6 +259,7 @@ def make_plan(
             "network": "yes" if network else "no",
             **{f"file {path}": hook.digest for path, hook in files.items() if path != script.path},
             **{f"variable {name}": digests.of_variable(name, value) for name, value in variables.items()},
+            **late_variables.inputs(sourcing, late, keyed, digests),
         }
         if not phase.inside:
             inputs["build image"] = request.image
@@ -263,9 +278,12 @@ def make_plan(
         cache = not phase.inside and bool(references.named(code, ("DIB_IMAGE_CACHE", "DIB_LOCKFILES")))
         number = len(stages) + 1
         stages.append(
-            Stage(number, phase, script, files, variables, network, packages, inputs, below, cache, given, fetched)
+            Stage(
+                number, phase, script, files, variables, network, packages, inputs, below, cache, given, fetched, late
+            )
         )
-    return Plan(tuple(stages), environment, tuple(repositories), tuple(sources), exported)
+    said = tuple(filter(None, remarks))
+    return Plan(tuple(stages), environment, tuple(repositories), tuple(sources), exported, sourcing, said)
 
 
 def _named_services(
