@@ -25,6 +25,7 @@ from builder.request.redact import check_names, secrets_of
 from builder.request.releases import check as releases
 from builder.request.releases.support import ended
 from builder.request.substitutes import CONTAINERFILE
+from builder.request.unread_variables import remarks as unread
 from builder.request.variables import mirrors, variables
 from stages.element.resolve import BUILTIN, Resolution
 from stages.plan.breakpoints import WANTED, is_point
@@ -113,7 +114,7 @@ def prepare(
         locks=options.locks,
         passphrases=disk.passphrases if disk else {},
         given=files,
-        notes=(*selection.notes, *(disk.notes if disk else ()), *notes),
+        notes=(*selection.notes, *(disk.notes if disk else ()), *notes, *unread(settings, selection.found.elements)),
         files=any(is_files(text) for text in options.outputs),
         build_image=selection.found.build_image,
         large={base.content: base.archive} if base else {},

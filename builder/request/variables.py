@@ -37,6 +37,7 @@ def variables(
     found = {name: environment[name] for name in wanted if not name.startswith("DIB_CTR_")}
     found.update(machine)
     if release:
+        _refuse_other_release(release, settings, found.get("DIB_RELEASE"))
         found["DIB_RELEASE"] = release
     for setting in settings:
         name, separator, value = setting.partition("=")
@@ -53,6 +54,16 @@ def variables(
     if EPOCH in found and not found[EPOCH].isdecimal():
         raise UsageError(f"{EPOCH} is {found[EPOCH]!r}, not a number", hint="give it in seconds since 1970")
     return found
+
+
+def _refuse_other_release(release: str, settings: Sequence[str], exported: str | None) -> None:
+    """UsageError where somebody says another release than the option."""
+    said = [value for name, _, value in (setting.partition("=") for setting in settings) if name == "DIB_RELEASE"]
+    for other, where in ((said[-1] if said else None, "--set"), (exported, "the environment")):
+        if other not in (None, "", release):
+            raise UsageError(
+                f"--release {release} and DIB_RELEASE={other} of {where} are two releases", hint="leave one of them out"
+            )
 
 
 def mirrors(environment: Mapping[str, str], etc: Path = apt_sources.ETC) -> dict[str, str]:

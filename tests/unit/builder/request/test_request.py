@@ -108,7 +108,7 @@ def test_an_unknown_architecture_names_the_nearest() -> None:
 
 def test_the_environment_gives_variables_and_options_win() -> None:
     environment = {
-        "DIB_RELEASE": "bookworm",
+        "DIB_RELEASE": "",
         "DIB_PASSWORD": "a",
         "DIB_CTR_STORE": "/secret",
         "http_proxy": "http://proxy.example",
@@ -121,6 +121,22 @@ def test_the_environment_gives_variables_and_options_win() -> None:
         "DIB_CTR_UBUNTU_MIRROR": "u",
         "http_proxy": "http://proxy.example",
     }
+
+
+@pytest.mark.parametrize(
+    ("settings", "environment"),
+    [
+        (("DIB_RELEASE=bookworm",), {}),
+        ((), {"DIB_RELEASE": "bookworm"}),
+        (("DIB_RELEASE=x", "DIB_RELEASE=bookworm"), {}),
+    ],
+)
+def test_two_releases_are_refused_and_the_same_one_twice_is_not(
+    settings: tuple[str, ...], environment: dict[str, str]
+) -> None:
+    with pytest.raises(UsageError, match=r"--release trixie and DIB_RELEASE=bookworm of .* are two releases"):
+        variables(settings, "trixie", environment, {})
+    assert variables(settings, "bookworm", environment, {}) == {"DIB_RELEASE": "bookworm"}
 
 
 @pytest.mark.parametrize("setting", ["NAME", "=value", "A-B=c", "1A=b"])
@@ -260,6 +276,6 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     element = tmp_path / "elements" / "mine"
     element.mkdir(parents=True)
     (element / "element-deps").write_text("debian-minimal\n")
-    (element / "dangling").symlink_to("nowhere")
-    with pytest.raises(UsageError, match="dangling"):
+    (element / "pipe").symlink_to("/dev/null")
+    with pytest.raises(UsageError, match="pipe"):
         prepare("build", wish(tmp_path, "mine", elements_path=str(element.parent)), {})
