@@ -105,7 +105,7 @@ def read(text: str, file: str, *, texts: bool = False, twice: list[str] | None =
 
     ``texts`` leaves all scalars as the texts they are written as: ``0x83`` and ``8300`` are no numbers then.
     With a list ``twice`` a repeated key is no error: the last one counts and the list gets ``file:line: ...``
-    (the files of DIB's elements are read so by DIB); merge keys (``<<``) are followed, too.
+    (the files of DIB's elements are read so by DIB). Merge keys (``<<``) are followed.
     """
     lines: dict[Path, int] = {}
     columns: dict[Path, int] = {}
@@ -143,13 +143,9 @@ def _value(loader: Any, node: Any, path: Path, places: _Places, file: str, twice
     if not isinstance(node, yaml.MappingNode):
         return _scalar(loader, node, file)
     found: dict[Any, Any] = {}
-    merged: set[int] = set()  # what a merge key brought may be overridden
-    if twice is not None and any(name.tag == _MERGE for name, _ in node.value):
-        own = {id(name) for name, _ in node.value}
-        loader.flatten_mapping(node)
-        merged = {id(name) for name, _ in node.value} - own
+    own = {id(name) for name, _ in node.value}  # what a merge key brought may be overridden
     given = set()
-    for name, item in node.value:
+    for name, item in _flattened(node, file):
         key = _scalar(loader, name, file)
         if not isinstance(key, Hashable):
             raise UsageError(f"{key!r} cannot be a key", where=f"{file}:{name.start_mark.line + 1}")
@@ -157,11 +153,33 @@ def _value(loader: Any, node: Any, path: Path, places: _Places, file: str, twice
             if twice is None:
                 raise UsageError(f"{key!r} is there twice", where=f"{file}:{name.start_mark.line + 1}")
             twice.append(f"{file}:{name.start_mark.line + 1}: {key!r} is there twice")
-        if id(name) not in merged:
+        if id(name) in own:
             given.add(key)
         found[key] = _value(loader, item, (*path, key), places, file, twice)
         _note(places, (*path, key), name)
     return found
+
+
+def _flattened(node: Any, file: str) -> list[tuple[Any, Any]]:
+    """The keys and values of a map, those that its merge keys bring first, and of these the least important first."""
+    brought: list[tuple[Any, Any]] = []
+    own = []
+    for name, item in node.value:
+        if not _is_merge(name):
+            own.append((name, item))
+            continue
+        maps = item.value if isinstance(item, yaml.SequenceNode) else [item]
+        for each in reversed(maps):
+            if not isinstance(each, yaml.MappingNode):
+                where = f"{file}:{name.start_mark.line + 1}"
+                raise UsageError("<< takes a map, or a list of maps", where=where, hint="<<: *NAME, an anchor of a map")
+            brought += _flattened(each, file)
+    return [*brought, *own]
+
+
+def _is_merge(name: Any) -> bool:
+    # (a loader that leaves scalars as texts knows no such tag)
+    return name.tag == _MERGE or (isinstance(name, yaml.ScalarNode) and name.value == "<<" and name.style is None)
 
 
 def _scalar(loader: Any, node: Any, file: str) -> Any:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from stages.element.hooks import HookFile, HooksTree
 from stages.protocol.request import Request
 
+PYTHON = "/usr/bin/python3"  # of the build container
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # How the machine that builds reaches the network, if at all. It is handed to every stage with a network, for package
 # tools and downloaders; in a key it is only where a script names it.
@@ -70,7 +71,7 @@ def initial(request: Request, epoch: int) -> dict[str, str]:
         "DIB_DEFAULT_INSTALLTYPE": "source",
         "DIB_CHECKSUM": "0",
         "DIB_NO_TMPFS": "1",
-        "DIB_PYTHON_EXEC": "/usr/bin/python3",
+        "DIB_PYTHON_EXEC": PYTHON,
         "FS_TYPE": "ext4",
         "IMAGE_TYPE": "qcow2",
         "SOURCE_DATE_EPOCH": str(epoch),

@@ -38,12 +38,13 @@ DEFAULT_TYPE = "qcow2"
 class Asked:
     """What a command line asks for. ``values`` has the options with a value by their long name.
 
-    ``trace`` is how often -x was given; ``types`` are as typed, ``packages`` in order.
+    ``trace`` is how often -x was given; ``types`` are as typed, ``packages`` in order. ``arch`` and ``name`` are None
+    where nothing was said: an empty text sets the environment's aside.
     """
 
     elements: tuple[str, ...] = ()
-    arch: str = ""
-    name: str = ""
+    arch: str | None = None
+    name: str | None = None
     types: tuple[str, ...] = (DEFAULT_TYPE,)
     packages: tuple[str, ...] = ()
     trace: int = 0
@@ -67,13 +68,14 @@ def parse(command: str, argv: Sequence[str]) -> Asked:
         options, elements = getopt.gnu_getopt(list(argv), _SHORT, longs)
     except getopt.GetoptError as error:
         raise BuildError(f"{command}: {error}", hint=f"{command} --help lists its options") from error
-    single = {name.lstrip("-"): value for name, value in options if value or name.lstrip("-") in VALUES}
+    single = {name.lstrip("-"): value for name, value in options}
     given = {name for name, _ in options}
     packages = [word for name, value in options if name == "-p" for word in value.split(",") if word]
     return Asked(
-        elements=tuple(elements),
-        arch=single.get("a", ""),
-        name=single.get("o", ""),
+        # An argument may have several elements in it, or none: callers put a variable's text there.
+        elements=tuple(word for argument in elements for word in argument.split()),
+        arch=single.get("a"),
+        name=single.get("o"),
         types=tuple(word for word in single.get("t", DEFAULT_TYPE).split(",") if word),
         packages=tuple(packages),
         trace=sum(name == "-x" for name, _ in options),

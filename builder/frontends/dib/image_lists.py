@@ -1,7 +1,8 @@
 """The files of the command ``diskimage-builder``: lists of images, each told as a command line of disk-image-create.
 
 Entries with one ``imagename`` are one image: later lists are appended, maps updated, all else replaced. An entry
-without a name goes with the one before it.
+without a name goes with the one before it; where none has a name, the variable IMAGE_NAME says it. An empty text is as
+good as none.
 """
 
 from __future__ import annotations
@@ -17,19 +18,22 @@ from blockdev.core.suggest import nearest
 from blockdev.core.yaml_document import Document
 
 ARCHITECTURES = ("aarch64", "amd64", "arm64", "armhf", "powerpc", "ppc64", "ppc64el", "ppc64le", "s390x", "x86_64")
+DEFAULT_NAME = "image"
 TYPES = ("qcow2", "tar", "tgz", "squashfs", "vhd", "docker", "aci", "raw")
 # In the order in which they come on the command line.
 _FLAGS = {"uncompressed": "-u", "clear": "-c", "skip-base": "-n"}
 _LONG_FLAGS = ("checksum", "no-tmpfs", "offline")
 _TEXTS = ("logfile", "image-cache", "mkfs-options", "root-label", "ramdisk-element", "docker-target")
 _NUMBERS = ("image-size", "image-extra-size", "max-online-resize", "min-tmpfs", "mkfs-journal-size")
+_QEMU = "qemu-img-options"
 _TRACE = 2
 _KINDS: dict[str, str] = {
     **dict.fromkeys((*_FLAGS, *_LONG_FLAGS, "ramdisk"), "true or false"),
     **dict.fromkeys((*_TEXTS, "imagename", "arch", "install-type"), "a text"),
     **dict.fromkeys((*_NUMBERS,), "a whole number of 1 or more"),
     **dict.fromkeys(("types", "packages", "elements"), "a list of texts"),
-    **dict.fromkeys(("environment", "qemu-img-options"), "a map of texts"),
+    "environment": "a map of texts",
+    _QEMU: "a map of texts, or one text",
     "debug-trace": "0, 1 or 2",
 }
 _CHOICES = {"arch": ARCHITECTURES, "install-type": ("source", "package")}
@@ -57,7 +61,7 @@ def read(files: Sequence[Path]) -> list[Image]:
     """
     merged: dict[str, dict[str, Any]] = {}
     places: dict[str, str] = {}
-    name = "image"
+    name = DEFAULT_NAME
     for file in files:
         try:
             document = yaml_document.read(file.read_text(encoding="utf-8"), str(file))
@@ -69,8 +73,8 @@ def read(files: Sequence[Path]) -> list[Image]:
             _check(document, number, entry)
             name = entry.get("imagename", name)
             places.setdefault(name, document.exact(number))
-            _merge(merged.setdefault(name, {"imagename": name}), entry)
-    return [_image(entry, places[name]) for name, entry in merged.items()]
+            _merge(merged.setdefault(name, {}), entry)
+    return [_image(name or DEFAULT_NAME, entry, places[name]) for name, entry in merged.items()]
 
 
 def _refuse(document: Document, what: str, *path: Hashable, hint: str = "") -> NoReturn:
@@ -94,7 +98,9 @@ def _fits(value: object, kind: str) -> bool:
         return isinstance(value, bool)
     if kind == "a list of texts":
         return isinstance(value, list) and all(isinstance(word, str) for word in value)
-    if kind == "a map of texts":
+    if kind == _KINDS[_QEMU] and isinstance(value, str):
+        return True
+    if kind.startswith("a map of texts"):
         return isinstance(value, dict) and all(isinstance(word, str) for pair in value.items() for word in pair)
     if kind == "a text":
         return isinstance(value, str)
@@ -130,8 +136,10 @@ def _merge(image: dict[str, Any], entry: Mapping[str, Any]) -> None:
             image[key] = value
 
 
-def _image(entry: Mapping[str, Any], where: str) -> Image:
-    words: list[str] = ["-o", entry["imagename"]]
+def _image(name: str, entry: Mapping[str, Any], where: str) -> Image:
+    words: list[str] = []
+    if entry.get("imagename"):
+        words += ["-o", entry["imagename"]]
     if "arch" in entry:
         words += ["-a", entry["arch"]]
     if entry.get("types"):
@@ -140,12 +148,13 @@ def _image(entry: Mapping[str, Any], where: str) -> Image:
     words += [flag for key, flag in _FLAGS.items() if entry.get(key)]
     words += [f"--{key}" for key in _LONG_FLAGS if entry.get(key)]
     for key in (*_TEXTS, *_NUMBERS, "install-type"):
-        if key in entry:
+        if key in entry and entry[key] != "":
             words += [f"--{key}", str(entry[key])]
-    if entry.get("qemu-img-options"):
-        words += ["--qemu-img-options", ",".join(f"{key}={value}" for key, value in entry["qemu-img-options"].items())]
+    if options := entry.get(_QEMU):
+        pairs = [f"{key}={value}" for key, value in options.items()] if isinstance(options, dict) else [options]
+        words += [f"--{_QEMU}", ",".join(pairs)]
     if entry.get("packages"):
         words += ["-p", ",".join(entry["packages"])]
     words += entry.get("elements", [])
     command = "ramdisk-image-create" if entry.get("ramdisk") else "disk-image-create"
-    return Image(entry["imagename"], command, tuple(words), entry.get("environment", {}), where, entry.get("arch", ""))
+    return Image(name, command, tuple(words), entry.get("environment", {}), where, entry.get("arch", ""))

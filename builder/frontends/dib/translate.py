@@ -14,7 +14,9 @@ from typing import Any
 from blockdev.core.errors import BuildError
 from builder.frontends.dib.aci_image import manifest_of
 from builder.frontends.dib.arguments import VALUES, Asked
+from builder.frontends.dib.remarks import remarks
 from builder.request.options import BuildOptions, DiskOptions
+from stages.element.environment import PYTHON
 from stages.element.hooks import PHASES
 from stages.plan.breakpoints import is_point
 
@@ -53,15 +55,23 @@ class Translation:
 
 
 def elements_of(asked: Asked, environment: Mapping[str, str], arch: str, *, ramdisk: bool) -> tuple[str, ...]:
-    """The elements with those that diskimage-builder adds: a layout for ``vm``, ``base``, a ramdisk's."""
-    elements = list(asked.elements)
+    """The elements with those that diskimage-builder adds: a layout for ``vm``, ``base``, a ramdisk's.
+
+    Its driver puts those of the command line after what the variable IMAGE_ELEMENT has, and heeds SKIP_BASE.
+    """
+    elements = [*environment.get("IMAGE_ELEMENT", "").split(), *asked.elements]
     if "vm" in elements and not any(name.startswith("block-device-") for name in elements):
         elements.append("block-device-efi" if arch and arch in "arm64 aarch64" else "block-device-mbr")
-    if not asked.skip_base:
+    if not asked.skip_base and environment.get("SKIP_BASE") != "1":
         elements.insert(0, "base")
     if ramdisk:
-        elements.insert(0, asked.values.get("ramdisk-element") or environment.get("RAMDISK_ELEMENT") or "ramdisk")
+        elements[:0] = (_said(asked, "ramdisk-element", environment, "RAMDISK_ELEMENT") or "ramdisk").split()
     return tuple(dict.fromkeys(elements))
+
+
+def _said(asked: Asked, option: str, environment: Mapping[str, str], variable: str) -> str:
+    """An option's value, an empty one too; without it the variable's."""
+    return asked.values.get(option, environment.get(variable, ""))
 
 
 def checksums_of(asked: Asked, environment: Mapping[str, str]) -> tuple[str, ...]:
@@ -93,7 +103,7 @@ def _output(kind: str, file: Path, asked: Asked, environment: Mapping[str, str],
     if kind == "qcow2":
         words.append(f"compress={'none' if asked.uncompressed else 'zlib'}")
     if kind in DISKS and kind != "raw":
-        text = asked.values.get("qemu-img-options") or environment.get("QEMU_IMG_OPTIONS", "")
+        text = _said(asked, "qemu-img-options", environment, "QEMU_IMG_OPTIONS")
         words += [f"qemu.{word}" for word in text.split(",") if word]
     if kind == "tgz":
         words.append("compress=gzip")
@@ -111,10 +121,10 @@ def translate(
     if not asked.elements:
         raise BuildError("no element is named", hint="at least one that is a distribution: debian-minimal vm")
     types = types_of(asked)
-    name = asked.name or environment.get("IMAGE_NAME", "") or "image"
+    name = (environment.get("IMAGE_NAME", "") if asked.name is None else asked.name) or "image"
     if len(types) == 1:
         name = name.removesuffix(f".{types[0]}")
-    wanted_arch = asked.arch or environment.get("ARCH", "") or arch
+    wanted_arch = (environment.get("ARCH", "") if asked.arch is None else asked.arch) or arch
     places = {
         kind: Path(f"{name}.{_SUFFIXES.get(kind, kind)}").absolute()
         for kind in types
@@ -151,7 +161,7 @@ def translate(
             for kind, file in places.items()
             for end in (*(f".{name}" for name in sums if kind in SUMMED), "")
         ),
-        notes=tuple(_notes(asked, environment, types)),
+        notes=tuple(remarks(asked, environment, types)),
         logfile=asked.values.get("logfile", ""),
         quiet=environment.get("DIB_QUIET", "1" if asked.values.get("logfile") else "0") == "1",
         application=(scratch / _ROOTFS, manifest_of(environment.get("ACI_MANIFEST", "")), places["aci"])
@@ -198,19 +208,6 @@ def _variables(asked: Asked, argv: Sequence[str], environment: Mapping[str, str]
         found["DIB_DEBUG_TRACE"] = str(asked.trace + (int(started) if started.isdigit() else 0))
     if asked.checksum:
         found["DIB_CHECKSUM"] = "1"
+    if environment.get("DIB_PYTHON_EXEC"):
+        found["DIB_PYTHON_EXEC"] = PYTHON  # scripts would not find this machine's
     return found
-
-
-def _notes(asked: Asked, environment: Mapping[str, str], types: Sequence[str]) -> list[str]:
-    notes = []
-    if "aci" in types and not environment.get("ACI_MANIFEST"):
-        notes.append("an application container image is of no use without a manifest: ACI_MANIFEST names one")
-    if "vm" in asked.elements and not any(name.startswith("block-device-") for name in asked.elements):
-        notes.append("vm brings a block-device element, as in diskimage-builder; block-device-hybrid boots both ways")
-    if asked.no_tmpfs or "min-tmpfs" in asked.values:
-        notes.append("builds take no memory for a tmpfs: --no-tmpfs and --min-tmpfs change nothing")
-    if "image-cache" in asked.values:
-        notes.append("what scripts keep in DIB_IMAGE_CACHE lies in the store: --image-cache changes nothing")
-    if _break_points(environment):
-        notes.append("what is changed at a break point is thrown away")
-    return notes

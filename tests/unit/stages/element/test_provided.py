@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stages.element import dib_runtime
 from stages.element.environment import declared
 from stages.element.hooks import HookFile, merge
 from stages.element.references import visible_files
 from stages.sandbox.persistent_mounts import KeptMount, kept_mounts, read, write
+from tests.examples import examples
 
 FOLDER = Path(dib_runtime.__file__).parent
 
@@ -120,7 +124,14 @@ def test_die_ends_with_the_status_before(before: str, status: int) -> None:
         (["--preserve-env=A,B", "-H", "sh", "-c", "echo $HOME"], "/root"),
         (["-u", "root", "echo", "a"], "a"),
         (["-s", "echo", "a"], "a"),
+        (["-Hiu", "root", "pwd"], "/root"),
+        (["-nEuroot", "-D/tmp", "pwd"], "/tmp"),
+        (["-i", "echo", "a  b;", "$HOME"], "a  b; /root"),
+        (["--us", "root", "--chd=/tmp", "--", "pwd"], "/tmp"),
+        (["A=1", "-E", "B=2", "sh", "-c", "echo $A$B"], "12"),
         (["-v"], ""),
+        (["-nv"], ""),
+        (["-kn", "echo", "a"], "a"),
     ],
 )
 def test_sudo(words: list[str], said: str) -> None:
@@ -130,7 +141,29 @@ def test_sudo(words: list[str], said: str) -> None:
 
 def test_sudo_ends_with_the_commands_status() -> None:
     assert subprocess.run([FOLDER / "commands/sudo", "sh", "-c", "exit 5"], check=False).returncode == 5
-    assert subprocess.run([FOLDER / "commands/sudo"], check=False, capture_output=True).returncode == 1
+    for wrong in ([], ["-z", "true"], ["-u"], ["-nu"], ["--user"], ["--colour", "true"], ["-u", "nobody-here", "true"]):
+        done = subprocess.run([FOLDER / "commands/sudo", *wrong], check=False, capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr[:6]) == (1, "", "sudo: "), wrong
+
+
+SUDO_WORDS = st.sampled_from(
+    ["-H", "-n", "-E", "-nE", "-HE", "-S", "-P", "-k", "-u", "-nu", "-HEu", "-unobody", "-uroot", "-u#65534", "-gdaemon"]
+    + ["-ng", "--user", "--user=nobody", "--use", "--group=daemon", "--non-interactive", "--set-home", "-D/tmp", "-nD/"]
+    + ["-pprompt", "-np", "-Hp", "--prompt=x", "--stdin", "A=1", "--", "nobody", "daemon", "root"]
+)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("sudo"), reason="needs root, and sudo itself to compare with")
+@settings(max_examples=examples(40), deadline=None)
+@given(st.lists(SUDO_WORDS, max_size=5))
+def test_sudo_reads_options_as_sudo_itself_does(words: list[str]) -> None:
+    command = [*words, "/bin/sh", "-c", 'id -un; id -gn; pwd; echo "${A-}"']
+    real = subprocess.run(["sudo", *command], check=False, capture_output=True, text=True, cwd="/", timeout=60)
+    ours = subprocess.run(
+        [FOLDER / "commands/sudo", *command], check=False, capture_output=True, text=True, cwd="/", timeout=60
+    )
+    if not real.returncode:  # (it refuses some that mean something all the same, as an option twice)
+        assert (ours.returncode, ours.stdout) == (0, real.stdout), ours.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")

@@ -200,9 +200,9 @@ def test_what_changes_nothing_is_said() -> None:
         "--no-tmpfs", "--min-tmpfs", "3", "--image-cache", "/c", "a", **{"break": "before-install,after-error"}
     )
     assert notes.options.breaks == ("before-install", "error")
-    assert [note.partition(":")[0] for note in notes.notes] == [
-        "builds take no memory for a tmpfs",
-        "what scripts keep in DIB_IMAGE_CACHE lies in the store",
+    assert list(notes.notes) == [
+        "builds take no memory for a tmpfs: --no-tmpfs and --min-tmpfs change nothing",
+        "what scripts keep there lies in the store (--store): --image-cache changes nothing",
         "what is changed at a break point is thrown away",
     ]
 
