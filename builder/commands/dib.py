@@ -81,6 +81,16 @@ def set_aside(results: tuple[Path, ...], environment: Mapping[str, str], at: dat
     return moves
 
 
+@contextlib.contextmanager
+def _one_status() -> Iterator[None]:
+    """diskimage-builder knows one status for all failures: 1, a wrong option or file counted in."""
+    try:
+        yield
+    except UsageError as error:
+        raise BuildError(error.what, where=error.where, hint=error.hint) from error
+
+
+@_one_status()
 def _run(command: str, argv: tuple[str, ...], *, ramdisk: bool) -> None:
     from builder.frontends.dib.arguments import parse
     from builder.frontends.dib.log_output import logged
@@ -98,7 +108,7 @@ def _run(command: str, argv: tuple[str, ...], *, ramdisk: bool) -> None:
 
         click.echo(version("dib-ctr"))
         return
-    if asked.clear:
+    if asked.clear or environment.get("CLEAR_ENV") == "1":
         for name in [name for name in environment if not _KEPT.match(name)]:
             del environment[name]
     cache_folder().mkdir(parents=True, exist_ok=True)
@@ -117,19 +127,16 @@ def _build(told: Translation, environment: Mapping[str, str]) -> None:
 
     engine = options_of(from_environment(environment)).engine
     check_folders(told.options)
-    try:
-        settings = named(_texts(told.options.elements, environment), environment)
-        options = replace(
-            told.options,
-            settings=tuple(f"{name}={value}" for name, value in settings.items()),
-            engine=engine,
-        )
-        with _aside(set_aside(told.results, environment, datetime.now())):
-            build_one(options)
-            if told.application:
-                application_image(*told.application)
-    except UsageError as error:  # diskimage-builder knows one status for all failures
-        raise BuildError(error.what, where=error.where, hint=error.hint) from error
+    settings = named(_texts(told.options.elements, environment), environment)
+    options = replace(
+        told.options,
+        settings=tuple(f"{name}={value}" for name, value in settings.items()),
+        engine=engine,
+    )
+    with _aside(set_aside(told.results, environment, datetime.now())):
+        build_one(options)
+        if told.application:
+            application_image(*told.application)
 
 
 def _texts(elements: Sequence[str], environment: Mapping[str, str]) -> Iterator[str]:
@@ -204,7 +211,8 @@ def diskimage_builder(files: tuple[Path, ...], *, dry_run: bool, stop_on_failure
     from builder.fleet.view import Prefixed
     from builder.frontends.images_file.load import dib_images, told
 
-    found = dib_images(files)
+    with _one_status():
+        found = dib_images(files)
     for image in found:
         note(told(image))
     if dry_run:

@@ -24,13 +24,13 @@ TYPES = ("qcow2", "tar", "tgz", "squashfs", "vhd", "docker", "aci", "raw")
 _FLAGS = {"uncompressed": "-u", "clear": "-c", "skip-base": "-n"}
 _LONG_FLAGS = ("checksum", "no-tmpfs", "offline")
 _TEXTS = ("logfile", "image-cache", "mkfs-options", "root-label", "ramdisk-element", "docker-target")
-_NUMBERS = ("image-size", "image-extra-size", "max-online-resize", "min-tmpfs", "mkfs-journal-size")
+NUMBERS = ("image-size", "image-extra-size", "max-online-resize", "min-tmpfs", "mkfs-journal-size")
 _QEMU = "qemu-img-options"
 _TRACE = 2
-_KINDS: dict[str, str] = {
+KINDS: dict[str, str] = {
     **dict.fromkeys((*_FLAGS, *_LONG_FLAGS, "ramdisk"), "true or false"),
     **dict.fromkeys((*_TEXTS, "imagename", "arch", "install-type"), "a text"),
-    **dict.fromkeys((*_NUMBERS,), "a whole number of 1 or more"),
+    **dict.fromkeys((*NUMBERS,), "a whole number of 1 or more"),
     **dict.fromkeys(("types", "packages", "elements"), "a list of texts"),
     "environment": "a map of texts",
     _QEMU: "a map of texts, or one text",
@@ -98,7 +98,7 @@ def _fits(value: object, kind: str) -> bool:
         return isinstance(value, bool)
     if kind == "a list of texts":
         return isinstance(value, list) and all(isinstance(word, str) for word in value)
-    if kind == _KINDS[_QEMU] and isinstance(value, str):
+    if kind == KINDS[_QEMU] and isinstance(value, str):
         return True
     if kind.startswith("a map of texts"):
         return isinstance(value, dict) and all(isinstance(word, str) for pair in value.items() for word in pair)
@@ -112,11 +112,11 @@ def _check(document: Document, number: int, entry: Any) -> None:
     if not isinstance(entry, dict):
         _refuse(document, f"expected a map for each image, found {_told(entry)}", number)
     for key, value in entry.items():
-        if key not in _KINDS:
-            hint = nearest(str(key), _KINDS) or f"keys: {', '.join(sorted(_KINDS))}"
+        if key not in KINDS:
+            hint = nearest(str(key), KINDS) or f"keys: {', '.join(sorted(KINDS))}"
             _refuse(document, f"there is no key {key!r}", number, key, hint=hint)
-        if not _fits(value, _KINDS[key]):
-            _refuse(document, f"{key} is {_told(value)}, expected {_KINDS[key]}", number, key)
+        if not _fits(value, KINDS[key]):
+            _refuse(document, f"{key} is {_told(value)}, expected {KINDS[key]}", number, key)
         if value not in _CHOICES.get(key, (value,)):
             _refuse(document, f"{key} is {value!r}, expected one of {', '.join(_CHOICES[key])}", number, key)
         for place, word in enumerate(value if key == "types" else ()):
@@ -147,7 +147,7 @@ def _image(name: str, entry: Mapping[str, Any], where: str) -> Image:
     words += ["-x"] * entry.get("debug-trace", 0)
     words += [flag for key, flag in _FLAGS.items() if entry.get(key)]
     words += [f"--{key}" for key in _LONG_FLAGS if entry.get(key)]
-    for key in (*_TEXTS, *_NUMBERS, "install-type"):
+    for key in (*_TEXTS, *NUMBERS, "install-type"):
         if key in entry and entry[key] != "":
             words += [f"--{key}", str(entry[key])]
     if options := entry.get(_QEMU):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from builder.frontends.dib.arguments import Asked
 
 # Variables of diskimage-builder's driver that change nothing, in groups, and what there is to say of each group.
-_NO_EFFECT: tuple[tuple[tuple[str, ...], str], ...] = (
+NO_EFFECT: tuple[tuple[tuple[str, ...], str], ...] = (
     (("DIB_NO_TMPFS", "DIB_MIN_TMPFS"), "builds take no memory for a tmpfs: {} nothing"),
     (("DIB_IMAGE_CACHE", "DIB_LOCKFILES"), "what scripts keep there lies in the store (--store): {} nothing"),
     (("TMP_DIR",), "a build's folders lie in the store (--store): {} nothing"),
@@ -26,7 +26,7 @@ def remarks(asked: Asked, environment: Mapping[str, str], types: Sequence[str]) 
         yield "vm brings a block-device element, as in diskimage-builder; block-device-hybrid boots both ways"
     if environment.get("IMAGE_ELEMENT", "").split():
         yield f"IMAGE_ELEMENT adds elements, as in diskimage-builder: {environment['IMAGE_ELEMENT']}"
-    for names, sentence in _NO_EFFECT:
+    for names, sentence in NO_EFFECT:
         if said := [word for name in names if (word := _said(name, asked, environment))]:
             yield sentence.format(f"{' and '.join(said)} {'change' if len(said) > 1 else 'changes'}")
     if "tgz" in types and environment.get("DIB_GZIP_BIN", "gzip") not in ("", "gzip"):
