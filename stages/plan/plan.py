@@ -13,7 +13,7 @@ from pathlib import Path
 from blockdev.core.digest import digest
 from blockdev.core.errors import UsageError
 from blockdev.core.suggest import nearest
-from stages.element import dib_runtime, references
+from stages.element import dib_runtime, references, tracing
 from stages.element.environment import SERVICES, as_functions, parted, without_services
 from stages.element.hooks import GENERATED, PHASE_FOLDERS, PHASES, SCRIPT_NAME, HookFile, HooksTree, Phase, scripts
 from stages.element.package_installs import package_installs, read_pkg_maps, render_pkg_map, render_svc_map
@@ -24,7 +24,7 @@ from stages.protocol.request import Request
 from stages.redaction.keyed import KEYED, SEEN, KeyDigests
 from stages.repositories.source_state import SourceState, pins
 from stages.repositories.state import State
-from stages.sandbox.paths import HOOKS_OUTSIDE
+from stages.sandbox.paths import HOOKS_INSIDE, HOOKS_OUTSIDE
 
 OWN = "dib-ctr"  # the element of the stages that the build itself adds
 OWN_FOLDER = "dib-ctr.d"
@@ -234,6 +234,9 @@ def make_plan(
     on_disk = bool(request.disk.get("privileged"))
     for phase, script in _in_order(tree, bool(request.packages), bool(request.disk), on_disk):
         files = references.visible_files(script, tree)
+        traced = tracing.is_traced(script.text, environment)
+        if traced:
+            files[tracing.FILE] = tracing.file()
         if script.element in request.builtin and _has_empty_lists_only(files):
             continue
         code = [hook.text for hook in files.values() if hook is script or hook.path.startswith("bin/")]
@@ -244,6 +247,8 @@ def make_plan(
         if not phase.inside:  # on its way into the tree the environment loses all functions, in diskimage-builder too
             variables.update(as_functions({name: functions[name] for name in references.named(texts, functions)}))
         variables.update(as_functions(bodies))
+        if traced:
+            variables.update(tracing.variables(HOOKS_INSIDE if phase.inside else HOOKS_OUTSIDE))
         fetched = () if phase.inside else _fetched(code, files, sources)
         variables.update(pins(fetched))
         packages = references.uses_packages(code)

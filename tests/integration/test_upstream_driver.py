@@ -8,6 +8,7 @@ from pathlib import Path
 from builder.frontends.dib import image_lists, remarks
 from builder.frontends.dib.arguments import VALUES, parse
 from builder.frontends.dib.translate import translate
+from builder.request import unread_variables
 from tests import upstream
 
 # Variables that the driver takes from its caller, and where that has its effect.
@@ -72,6 +73,8 @@ def test_each_variable_is_heeded_or_remarked_on() -> None:
     told = {name for names, _ in remarks.NO_EFFECT for name in names}
     told |= {"DIB_GZIP_BIN", "DIB_SHOW_IMAGE_USAGE", "DIB_SHOW_IMAGE_USAGE_FULL"}
     assert read - set(ITS_OWN.split()) - HEEDED.keys() - told == set()
+    own = {name for name in HEEDED.keys() | told if name.startswith("DIB_")}
+    assert own <= unread_variables.KNOWN, "these would be said to be mistyped"
     for name in told:
         argv = ["-t", "tgz", "os"]
         notes = translate(parse("c", argv), argv, {name: "1"}, "amd64", Path("/scratch"), ramdisk=False).notes
