@@ -114,9 +114,10 @@ class _Reader:
     def _base(self, entry: NodeEntry, kind: str, enclosing: str) -> str:
         if kind == "local_loop":
             return ""
-        # (volume groups lie on what their pvs name; the base of lvm is for its name alone)
-        default = enclosing if kind == "lvm" else enclosing or None
-        return entry.text("base", "the name of the node that it is built on", default)
+        if kind == "lvm":  # volume groups lie on what their pvs name: a name or a list, it is of use for the own name
+            base = entry.data.get("base", enclosing)
+            return base if isinstance(base, str) else "_".join(entry.texts("base", "a node's name, or a list of them"))
+        return entry.text("base", "the name of the node that it is built on", enclosing or None)
 
     def _nested(self, entry: NodeEntry, kind: str, name: str, kinds: tuple[str, ...]) -> None:
         """Nodes inside the entry of the node ``name``, and keys that nobody knows."""

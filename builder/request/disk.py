@@ -29,13 +29,15 @@ from blockdev.privileged.reasons import reasons as reasons_for
 from builder.request.disk_options import options_of
 from builder.request.options import DiskOptions
 from stages.element import references
-from stages.element.hooks import PHASES, merge, scripts
+from stages.element.hooks import PHASES, SCRIPT_NAME, merge, scripts
 from stages.element.resolve import Element
 from stages.protocol.request import DISK_TYPES, Output
 
 BLOCK_DEVICE = "block-device"  # what elements with a configuration provide
 MACHINE, LOADER = "vm", "bootloader"
 HYBRID, MBR = "block-device-hybrid", "block-device-mbr"
+OWN_DISK = "block-device.d"  # a phase of diskimage-builder's, whose scripts may say which device the image is on
+_DEVICE = b"IMAGE_BLOCK_DEVICE"
 ZIPL = ("s390x",)  # architectures that start from a partition with kernel and ram disk
 _WITH_EFI = ("amd64", "i386", "arm64", "armhf", "riscv64")
 # Block sizes are compared with what a tree of this many bytes needs, to find what cannot fit before anything runs.
@@ -96,6 +98,8 @@ def describe(
     if arch in ZIPL and wanted(outputs) and any(element.name == LOADER for element in elements):
         check_zipl(layout)
     _check_kinds(layout)
+    if wanted(outputs):
+        _check_own_disks(elements)
     own = [element for element in elements if found.file.startswith(f"{element.path}/")]
     passphrases = _passphrases(configuration, environment, own)
     reasons = _reasons(layout, elements) if wanted(outputs) else ()
@@ -113,7 +117,8 @@ def describe(
         data["device_mapper"] = needs_device_mapper(layout)
     if passphrases or reasons:
         data["nonce"] = secrets.token_hex(8)
-    return Disk(data, passphrases, layout.remarks if wanted(outputs) else ())
+    # (what is odd in an element's own configuration is said with all that is odd in elements)
+    return Disk(data, passphrases, layout.remarks if wanted(outputs) and not own else ())
 
 
 def _check_kinds(layout: Layout) -> None:
@@ -124,6 +129,18 @@ def _check_kinds(layout: Layout) -> None:
                 f"there is no file system type {system.kind!r} (mkfs node {system.name!r})",
                 hint=nearest(system.kind, (*KINDS, *BY_KERNEL)) or f"one of {', '.join(sorted((*KINDS, *BY_KERNEL)))}",
             )
+
+
+def _check_own_disks(elements: Sequence[Element]) -> None:
+    """UsageError for a script that makes the disk itself, as elements did before there were configurations."""
+    for element in elements:
+        for file in sorted((element.path / OWN_DISK).glob("*")) if (element.path / OWN_DISK).is_dir() else ():
+            if SCRIPT_NAME.match(file.name) and os.access(file, os.X_OK) and _DEVICE in file.read_bytes():
+                raise UsageError(
+                    f"element {element.name}: {OWN_DISK}/{file.name} makes a disk of its own, and no build runs it",
+                    where=str(file),
+                    hint="describe the disk in block-device-default.yaml, or with --block-device FILE; or -o tar",
+                )
 
 
 def _reasons(layout: Layout, elements: Sequence[Element]) -> tuple[str, ...]:

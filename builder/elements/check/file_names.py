@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
 from builder.elements.check.finding import WARNING, Finding
-from stages.element.hooks import PHASE_FOLDERS
+from stages.element.hooks import PHASE_FOLDERS, SCRIPT_NAME
 from stages.element.package_installs import OLD_LIST
 from stages.element.resolve import Element
 
-FOLDERS = (*PHASE_FOLDERS, "block-device.d", "environment.d", "bin", "static")
+OWN_DISK = "block-device.d"  # a phase of diskimage-builder's, before disks were described
+FOLDERS = (*PHASE_FOLDERS, OWN_DISK, "environment.d", "bin", "static")
 FILES = (
     *("element-deps", "element-provides", "package-installs.yaml", "package-installs.json", "pkg-map", "svc-map"),
     *("image-config.yaml", "caches.yaml", "secret-variables", "build-image", "block-device-default.yaml"),
@@ -65,6 +67,15 @@ def check(element: Element, paths: Mapping[str, Path]) -> Iterator[Finding]:
             kind = "folder" if name in folders else "file"
             text = f"no build reads the {kind} {name}; did you mean {meant!r}?"
             yield Finding(WARNING, "misspelt", element.name, element.path / name, 0, text)
+
+
+def left_out(element: Element, paths: Mapping[str, Path]) -> Iterator[Finding]:
+    """A warning for each script of a phase that no build has."""
+    for path, file in paths.items():
+        folder, _, name = path.partition("/")
+        if folder == OWN_DISK and SCRIPT_NAME.match(name) and os.access(file, os.X_OK):
+            text = f"no build runs {path}: disks are described in block-device-default.yaml, and made last"
+            yield Finding(WARNING, "left-out", element.name, file, 0, text)
 
 
 def _is_named(name: str, paths: Mapping[str, Path]) -> bool:

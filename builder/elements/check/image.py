@@ -21,7 +21,7 @@ from stages.element.resolve import BUILTIN, Element
 if TYPE_CHECKING:
     from builder.elements.check.finding import Finding
 
-FORMAT = 1  # raise it when the check says more, or other things
+FORMAT = 2  # raise it when the check says more, or other things
 KEPT = 100  # sets of elements
 # A matter of style, or said where it is met.
 UNSAID = frozenset({"no-readme", "cycle", "own-name", "snippet-executable", "broken-link", "unknown-element"})

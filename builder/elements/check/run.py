@@ -67,6 +67,7 @@ def alone(
     yield from secret_names.check(element)
     yield from yaml_files.check(element, files)
     yield from file_names.check(element, files)
+    yield from file_names.left_out(element, files)
     yield from scripts.check(element, files)
     yield from _readme(element)
 

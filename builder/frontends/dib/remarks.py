@@ -34,7 +34,10 @@ def remarks(asked: Asked, environment: Mapping[str, str], types: Sequence[str]) 
     usage = [name for name in ("DIB_SHOW_IMAGE_USAGE", "DIB_SHOW_IMAGE_USAGE_FULL") if _is_on(environment.get(name))]
     if usage:
         yield f"{' and '.join(usage)}: no report is printed; dib-ctr size FILE shows what takes how much (-t tar)"
-    if environment.get("break", "").strip(","):
+    stops = [point for point in environment.get("break", "").split(",") if point]
+    if missing := [point for point in stops if point.endswith("-block-device")]:
+        yield f"no build has the phase block-device: break={','.join(missing)} stops nowhere"
+    if stops:
         yield "what is changed at a break point is thrown away"
 
 

@@ -161,7 +161,8 @@ LVM = """
 
 
 def test_lvm_without_a_name_of_its_own() -> None:
-    assert of(LVM).storages["volume"].size == 600 * MIB
+    for base in ("image0", "[one]", "[one, other]"):
+        assert of(LVM.replace("base: image0\n    pvs", f"base: {base}\n    pvs")).storages["volume"].size == 600 * MIB
     (nested,) = yaml.safe_load(LVM)[3:]
     del nested["lvm"]["base"]  # it is the partition
     configuration = yaml.safe_load(LVM)[:3]

@@ -132,6 +132,18 @@ def test_what_has_no_effect_in_a_configuration_is_for_the_user() -> None:
     assert not any("directory" in note for note in tree.notes)
 
 
+def test_a_script_that_makes_the_disk_itself_is_refused(tmp_path: Path) -> None:
+    script = tmp_path / "own/block-device.d/10-make"
+    script.parent.mkdir(parents=True)
+    script.write_text('#!/bin/bash\necho "IMAGE_BLOCK_DEVICE=$(losetup --show -f x)"\n')
+    script.chmod(0o755)
+    with pytest.raises(UsageError, match=r"element own: block-device\.d/10-make makes a disk of its own"):
+        prepared("debian-minimal", "own", elements_path=str(tmp_path))
+    assert prepared("debian-minimal", "own", elements_path=str(tmp_path), outputs=("tar",))
+    script.write_text("#!/bin/bash\ntrue\n")  # it is left out, and the check says so
+    assert prepared("debian-minimal", "own", elements_path=str(tmp_path))
+
+
 @pytest.mark.parametrize("kind", DISK_TYPES)
 def test_every_disk_type_is_an_output(kind: str) -> None:
     assert parse_output(kind).type == kind

@@ -76,6 +76,7 @@ def test_an_empty_option_sets_the_variable_aside() -> None:
         ),
         ((), {"DIB_PYTHON_EXEC": "/venv/bin/python"}, "DIB_PYTHON_EXEC changes"),
         ((), {"EXTRA_UNMOUNT": "umount x"}, "EXTRA_UNMOUNT changes"),
+        ((), {"break": "before-block-device,after-root"}, "break=before-block-device stops nowhere"),
     ],
 )
 def test_what_has_no_effect_is_told(argv: tuple[str, ...], environment: dict[str, str], named: str) -> None:
