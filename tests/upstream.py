@@ -1,12 +1,18 @@
 """diskimage-builder itself and elements of others, as test material: fetched once, kept below ~/.cache/dib-ctr-tests.
 
 Nothing of it is part of dib-ctr. The index is pip's (its configuration or ``PIP_INDEX_URL``). Only a package's own
-files are fetched, none of what it depends on: its elements are read, not its Python code.
+files are fetched, none of what it depends on: its elements are read, not its Python code (but see ``python``).
+
+``python -m tests.upstream --newest`` prints the newest version that the index has, ``--pinned`` the one that the tests
+take, ``--pin VERSION`` has them take another.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -71,6 +77,71 @@ def elements() -> Path:
     return package() / "elements"
 
 
+@cache
+def python() -> Path:
+    """The interpreter of a virtual environment that has diskimage-builder and all that it depends on.
+
+    ``DIB_CTR_COMPAT_DIB`` names one that is there. RuntimeError with pip's message where it cannot be had.
+    """
+    given = os.environ.get("DIB_CTR_COMPAT_DIB")
+    folder = Path(given) if given else _cache() / f"diskimage-builder-{VERSION}-program"
+    if not given and not (folder / "bin/python").exists():
+        _cache().mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix="program-", dir=_cache()))
+        try:
+            subprocess.run([sys.executable, "-m", "venv", str(work)], check=True, timeout=300)
+            # It imports pkg_resources in places; newer setuptools has dropped it.
+            wanted = [f"diskimage-builder=={VERSION}", "setuptools<81"]
+            command = [str(work / "bin/python"), "-m", "pip", "install", "--quiet", *wanted]
+            done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
+            if done.returncode != 0:
+                message = f"pip could not fetch diskimage-builder {VERSION}:\n{done.stderr.strip()}"
+                raise RuntimeError(message)
+            with contextlib.suppress(OSError):  # another run was quicker
+                work.rename(folder)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return folder / "bin/python"
+
+
 def others(name: str) -> Path:
     """The folder of the elements of a package of ``OTHERS``."""
     return _fetched(name, *OTHERS[name])
+
+
+def newest() -> str:
+    """The newest version that the index has; RuntimeError with pip's message where it cannot be asked."""
+    command = [sys.executable, "-m", "pip", "index", "versions", "diskimage-builder"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+    found = re.match(r"diskimage-builder \(([0-9.]+)\)", done.stdout)
+    if not found:
+        message = f"pip could not say which versions there are:\n{done.stderr.strip()}"
+        raise RuntimeError(message)
+    return found[1]
+
+
+def pinned(text: str, version: str) -> str:
+    """The text of this file with another version."""
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)*", version):
+        message = f"{version!r} is no version"
+        raise ValueError(message)
+    return re.sub(r'^VERSION = ".*"$', f'VERSION = "{version}"', text, count=1, flags=re.MULTILINE)
+
+
+def main() -> None:
+    """Answer what the command line asks."""
+    parser = argparse.ArgumentParser(description="The version of diskimage-builder that is compared with.")
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--newest", action="store_true")
+    asked.add_argument("--pinned", action="store_true")
+    asked.add_argument("--pin", metavar="VERSION")
+    options = parser.parse_args()
+    if options.pin:
+        file = Path(__file__)
+        file.write_text(pinned(file.read_text(encoding="utf-8"), options.pin), encoding="utf-8")
+    else:
+        print(newest() if options.newest else VERSION)
+
+
+if __name__ == "__main__":
+    main()

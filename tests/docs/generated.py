@@ -14,8 +14,10 @@ import click
 
 from builder.elements.catalogue import rows
 from stages.element.resolve import BUILTIN, find_elements
+from tests.differential.compare import ACCEPTED, QUICK, TO_BE_MENDED, WHOLE, listed
 from tests.docs.commands import commands, has_own_parser, own_help
 from tests.docs.pages import DOCS, ELEMENTS, ROOT, ordered, title
+from tests.upstream import VERSION
 
 _WARNING: Final = "<!-- Made by `just docs`: edit the code's own help texts instead. -->"
 
@@ -112,10 +114,42 @@ def code_page() -> str:
     return "\n".join([f"{before}{begin}", "", *table, "", f"{end}{rest.split(end)[1]}"])
 
 
+def differences_page() -> str:
+    """The list of what is answered otherwise than diskimage-builder answers."""
+    lines = [
+        "# Where it differs from diskimage-builder",
+        "",
+        "<!-- Made by `just docs` of tests/differential/differences.yaml. -->",
+        "",
+        *textwrap.wrap(
+            f"`test_differential.py` gives the planning code of diskimage-builder {VERSION} and of dib-ctr the same"
+            " input: graphs of elements, package-installs, pkg-map and svc-map files, block-device configurations,"
+            " lists of images, `environment.d` snippets, names of scripts, and command lines. Both say which elements,"
+            " packages, partitions, file systems, lines of fstab, variables and files there will be. What differs for"
+            f" no reason of this page fails. {QUICK} examples are tried at every push, the same ones each time, and"
+            f" {WHOLE} others every night.",
+            118,
+        ),
+    ]
+    for state, heading in ((ACCEPTED, "What stays so"), (TO_BE_MENDED, "What is to be mended")):
+        found = [each for each in listed() if each.state == state]
+        if found:
+            lines += [
+                "",
+                f"## {heading}",
+                "",
+                "| of | diskimage-builder | dib-ctr | because |",
+                "| --- | --- | --- | --- |",
+            ]
+            lines += [f"| {each.area} | {each.there} | {each.here} | {each.why} |" for each in found]
+    return "\n".join(lines) + "\n"
+
+
 MADE: Final[dict[str, Callable[[], str]]] = {
     "commands.md": commands_page,
     "builtin-elements.md": elements_page,
     "code.md": code_page,
+    "differences.md": differences_page,
 }
 
 
