@@ -57,6 +57,7 @@ def from_data(data: Mapping[str, Any]) -> Layout:
         luks=tuple(LuksPlan(**one) for one in data["luks"]),
         verity=tuple(VerityPlan(**one) for one in data["verity"]),
         remarks=tuple(data["remarks"]),
+        mount_points=tuple(data["mount_points"]),
     )
 
 

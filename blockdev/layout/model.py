@@ -134,7 +134,10 @@ class FileSystem:
 
 @dataclass(frozen=True)
 class Layout:
-    """A whole image. ``file_systems`` are in the order in which they must be mounted: ``/`` first."""
+    """A whole image. ``file_systems`` are in the order in which they must be mounted: ``/`` first.
+
+    ``mount_points`` are in the order of the configuration and as it has them: so scripts are told of them.
+    """
 
     disks: tuple[DiskLayout, ...]
     storages: Mapping[str, Storage]
@@ -143,6 +146,7 @@ class Layout:
     luks: tuple[LuksPlan, ...] = ()
     verity: tuple[VerityPlan, ...] = ()
     remarks: tuple[str, ...] = field(default_factory=tuple)
+    mount_points: tuple[str, ...] = ()
 
     def disk(self, name: str) -> DiskLayout:
         """The disk of that name."""

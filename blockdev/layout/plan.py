@@ -225,6 +225,7 @@ def _lay_out(configuration: Configuration, sizes: Mapping[str, int], seed: str, 
             VerityPlan(node.name, _data(configuration, node), node.hashes) for node in configuration.of(Verity)
         ),
         remarks=configuration.remarks,
+        mount_points=tuple(mount.point for mount in configuration.of(Mount)),
     )
 
 

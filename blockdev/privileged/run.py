@@ -271,7 +271,7 @@ def variables(job: Job, devices: Mapping[str, str], root: Path) -> dict[str, str
         "DIB_ROOT_LABEL": layout.root.label,
         "DIB_ROOT_FSTYPE": layout.root.kind,
         "DIB_BOOT_LABEL": boot,
-        "DIB_MOUNTPOINTS": "|".join(system.point for system in layout.file_systems if system.point),
+        "DIB_MOUNTPOINTS": "|".join(layout.mount_points),
         "DIB_IMAGE_SIZE": str(disk.size // 1024),
         "IMAGE_BLOCK_DEVICE": devices[disk.name],
         "IMAGE_BLOCK_DEVICES": "".join(f" [{name}]={path} " for name, path in devices.items()),

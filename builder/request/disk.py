@@ -189,7 +189,7 @@ def _variables(layout: Layout) -> dict[str, str]:
         "DIB_ROOT_LABEL": layout.root.label,
         "DIB_ROOT_FSTYPE": layout.root.kind,
         "DIB_BOOT_LABEL": boot,
-        "DIB_MOUNTPOINTS": "|".join(system.point for system in layout.file_systems if system.point),
+        "DIB_MOUNTPOINTS": "|".join(layout.mount_points),
         "DIB_CTR_ROOT": fstab.source(layout, layout.root),
         "DIB_CTR_FSTAB": fstab.fstab(layout),
         "DIB_CTR_CRYPTTAB": fstab.crypttab(layout),

@@ -35,27 +35,37 @@ SHELL_OWN = frozenset({"_", "PWD", "OLDPWD", "SHLVL", "PATH", "HOME", "USER", "L
 SNIPPET_NAME = re.compile(r"[0-9A-Za-z_\\-][0-9A-Za-z_.\\-]*\Z")  # DIB copies no hidden file, and sources no other name
 RELEASE = "DIB_RELEASE"
 
-# Sources each snippet under the rules that DIB's dib-run-parts gives it, and writes what is exported; a snippet that
-# fails is named in the last line of the output. An operating system's snippet derives much from the release. Where a
-# later one names another release, all are sourced once more, beginning with that.
+# Sources each snippet under the rules that DIB's dib-run-parts gives it, in a function without arguments, and writes
+# what is exported; a snippet that fails is named in the last line of the output. An operating system's snippet derives
+# much from the release. Where a later one names another release, all are sourced once more, beginning with that.
 CAPTURE = """
 set -u -e -o pipefail
-dib_ctr_capture() {
-    trap 'status=$?; [ "$status" -eq 0 ] || echo "dib-ctr: $dib_ctr_snippet ended with status $status" >&2' EXIT
-    dib_ctr_release=
-    for dib_ctr_snippet in "$@"; do
+dib_ctr_snippets=("$@")
+dib_ctr_source() {
+    for dib_ctr_snippet in "${dib_ctr_snippets[@]}"; do
         source "$dib_ctr_snippet"
         dib_ctr_release="${dib_ctr_release:-${DIB_RELEASE:-}}"
     done
+}
+dib_ctr_end() {
+    [ "$dib_ctr_snippet" != environment ] || return "$1"
+    echo "dib-ctr: $dib_ctr_snippet ended with status $1" >&2
+    [ "$1" -ne 0 ] || echo 'dib-ctr: exit ends the shell that runs all scripts; return ends a snippet' >&2
+    exit "$(($1 ? $1 : 1))"
+}
+dib_ctr_capture() {
+    trap 'dib_ctr_end $?' EXIT
+    dib_ctr_release=
+    dib_ctr_source
     dib_ctr_snippet=environment
-    unset -f dib_ctr_capture
+    unset -f dib_ctr_source dib_ctr_capture
     env -0 > "$DIB_CTR_CAPTURE"
     [ "$dib_ctr_release" = "${DIB_RELEASE:-}" ] || printf %s "${DIB_RELEASE:-}" > "$DIB_CTR_CAPTURE.release"
 }
-(dib_ctr_capture "$@")
+(dib_ctr_capture)
 if [ -e "$DIB_CTR_CAPTURE.release" ]; then
     export DIB_RELEASE="$(cat "$DIB_CTR_CAPTURE.release")"
-    (dib_ctr_capture "$@")
+    (dib_ctr_capture)
 fi
 """
 

@@ -37,6 +37,11 @@ FAMILIES = {
 }
 
 
+# svc-map's table is an older one of DIB's.
+_NOT_FOR_SERVICES = ("almalinux", "openeuler", "rocky")
+SERVICE_FAMILIES = {name: family for name, family in FAMILIES.items() if name not in _NOT_FOR_SERVICES}
+
+
 @dataclass(frozen=True)
 class PhasePackages:
     """The distribution's package names that one phase installs at its start and removes at its end."""
@@ -273,38 +278,58 @@ def asked_variables(elements: Sequence[tuple[str, Path]]) -> set[str]:
     }
 
 
+class _Asked:
+    """The packages of one phase, each with its element, while rules are read one after another.
+
+    As in DIB, a rule that keeps a package takes back what removes it so far, whether or not the rule applies; and one
+    that removes it counts for nothing while it is among what is installed to stay.
+    """
+
+    def __init__(self) -> None:
+        self.install: list[tuple[str, str]] = []
+        self.uninstall: list[tuple[str, str]] = []
+
+    def add(self, element: str, rule: Rule, environment: Mapping[str, str]) -> None:
+        """Take one more rule."""
+        name, keys = rule.package, rule.keys
+        lists = [] if "uninstall" in keys and "build-only" not in keys else [self.install]
+        if "uninstall" in keys or "build-only" in keys:
+            if not (_has(self.install, name) and not _has(self.uninstall, name)):
+                lists.append(self.uninstall)
+        else:
+            self.uninstall = [each for each in self.uninstall if each[0] != name]
+        if _wanted(rule, element, environment):
+            for each in lists:
+                each.append((name, element))
+
+
+def _has(asked: Iterable[tuple[str, str]], name: str) -> bool:
+    return any(package == name for package, _ in asked)
+
+
 def package_installs(elements: Sequence[tuple[str, Path]], environment: Mapping[str, str]) -> dict[str, PhasePackages]:
     """What ``package-installs.yaml``/``.json`` of the elements ask for, by phase folder, under the tree's own names.
 
     With the lists of the old form (:class:`OldList`).
     Raises UsageError naming the file for what cannot be understood.
     """
-    installs: dict[str, list[tuple[str, str]]] = {phase: [] for phase in PHASES}
-    removals: dict[str, list[tuple[str, str]]] = {phase: [] for phase in PHASES}
-    plain: dict[str, set[str]] = {phase: set() for phase in PHASES}  # asked for by somebody who wants to keep it
+    found = {phase: _Asked() for phase in PHASES}
     for element, rule in _all_rules(elements):
         check_rule(rule)
         phase = str(rule.keys.get("phase", "install.d"))
-        if phase not in PHASES or not _wanted(rule, element, environment):
-            continue
-        if "uninstall" not in rule.keys:
-            installs[phase].append((rule.package, element))
-        if "uninstall" in rule.keys or "build-only" in rule.keys:
-            removals[phase].append((rule.package, element))
-        else:
-            plain[phase].add(rule.package)
+        if phase in PHASES:
+            found[phase].add(element, rule, environment)
     maps = read_pkg_maps(elements)
     listed = [each for _, folder in elements for each in old_lists(folder)]
     for each in listed:
-        installs[each.phase] += [(package, each.name) for package in each.install]
-    plan = {}
-    for phase in PHASES:
-        gone = [(name, element) for name, element in removals[phase] if name not in plain[phase]]
-        gone += [(package, each.name) for each in listed if each.phase == phase for package in each.uninstall]
-        plan[phase] = PhasePackages(
-            _resolve_names(installs[phase], maps, environment), _resolve_names(gone, maps, environment)
+        found[each.phase].install += [(package, each.name) for package in each.install]
+        found[each.phase].uninstall += [(package, each.name) for package in each.uninstall]
+    return {
+        phase: PhasePackages(
+            _resolve_names(asked.install, maps, environment), _resolve_names(asked.uninstall, maps, environment)
         )
-    return plan
+        for phase, asked in found.items()
+    }
 
 
 def render_pkg_map(data: Mapping[str, Any]) -> str:
@@ -339,7 +364,7 @@ def render_svc_map(elements: Sequence[tuple[str, Path]], distribution: str) -> s
             if choices is not None and not isinstance(choices, dict):
                 document.refuse(f"expected a mapping, found {choices!r}", service)
             choices = choices or {}
-            family = FAMILIES.get(distribution, "")
+            family = SERVICE_FAMILIES.get(distribution, "")
             name = choices.get(distribution, choices.get(family, choices.get("default", service)))
             names[service] = (str(name), file)
     return "".join(f"{service}\t{name}\n" for service, (name, _) in sorted(names.items()))

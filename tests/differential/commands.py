@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from blockdev.core.errors import BuildError, UsageError
 from builder.frontends.dib.arguments import parse
 from builder.frontends.dib.translate import DISKS, translate
-from builder.request.disk import options_of
+from builder.request.disk_options import options_of
 from builder.request.prepare import _packages
 from tests import upstream
 from tests.differential.area import Area

@@ -33,6 +33,18 @@ class Anything:
     __hash__ = None  # type: ignore[assignment]
 
 
+class AtLeast:
+    """A list of names that may be longer."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = frozenset(names)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, list) and self.names <= {*other}
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 ANYTHING = Anything()
 UNFORETOLD: Answer = {"unforetold": True}
 

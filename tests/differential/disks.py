@@ -15,7 +15,8 @@ from blockdev.core.errors import UsageError
 from blockdev.layout.fstab import fstab
 from blockdev.layout.model import FileSystem, Layout, LogicalPlan
 from blockdev.layout.plan import plan
-from builder.request.disk import _variables, options_of
+from builder.request.disk import _variables
+from builder.request.disk_options import options_of
 from builder.request.options import DiskOptions
 from tests.differential.area import Area
 from tests.differential.ask import Program

@@ -47,7 +47,6 @@ _LINES = st.sampled_from(
         "cd /",
         "exit 0",
         "exit 3",
-        'export J=$(basename "$0")',
         "[ 1 = 2 ] && export K=1",
         "export HOME=/elsewhere",
         "export PATH=$PATH:/more",
@@ -58,7 +57,7 @@ _LINES = st.sampled_from(
         "local v=1; export M=$v",
     ]
 )
-_SNIPPETS = ["10-a", "10-a.bash", "9-c.sh", "01-b", "x", "-1-y", "10-a~", "10-a.orig", "README.md", ".hidden", "010-d"]
+_SNIPPETS = ["10-a", "10-a.bash", "9-c.sh", "01-b", "x", "-1-y", "10-a~", "10-a.orig", "README.md", "010-d"]
 _SCRIPTS = ["10-a", "9-b", "010-c", "10-A", "10_z", "a", "-5-x", "99-z", "00", "1e3", "0x5", "--1"]
 _ODD_SCRIPTS = ["10-a.sh", "50-b~", "5 5", ".5-x", "README.md"]
 
@@ -144,32 +143,18 @@ def _ours(example: Example, folder: Path) -> Answer:
     return {"scripts": [one.path.partition("/")[2] for one in found], "environment": environment}
 
 
-def scripts_that_will_not_run(example: Example, theirs: Answer) -> Answer | None:
-    """A script without its run bit, or with a name that is not run: diskimage-builder leaves it out silently."""
-    odd = [name for name, executable in example["scripts"].items() if not executable or name in _ODD_SCRIPTS]
-    return REFUSED if odd and theirs.get("scripts") != list(example["scripts"]) else None
-
-
 def end_of_the_shell(example: Example, theirs: Answer) -> Answer | None:
     """A snippet that ends the shell with status 0: diskimage-builder runs no script of any phase, and goes on."""
     return REFUSED if theirs.get("environment") == "no script ran" else None
 
 
 def names_of_snippets(example: Example, theirs: Answer) -> Answer | None:
-    """An editor's backup among the snippets."""
-    return UNFORETOLD if "10-a~" in example["snippets"] else None
-
-
-def sourced_in_a_function(example: Example, theirs: Answer) -> Answer | None:
-    """diskimage-builder sources snippets in a function without arguments."""
-    text = "".join(example["snippets"].values())
-    return UNFORETOLD if any(word in text for word in ("declare", "local", "$#", "$0")) else None
+    """diskimage-builder ends where an editor's backup is all that there is of snippets."""
+    return UNFORETOLD if "refused" in theirs and [*example["snippets"]] == ["10-a~"] else None
 
 
 REASONS = {
-    "scripts-that-will-not-run": scripts_that_will_not_run,
     "end-of-the-shell": end_of_the_shell,
     "names-of-snippets": names_of_snippets,
-    "sourced-in-a-function": sourced_in_a_function,
 }
 AREA = Area("environment", 10, examples(), both, REASONS)

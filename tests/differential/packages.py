@@ -14,7 +14,7 @@ from blockdev.core.errors import UsageError
 from stages.element.package_installs import package_installs, render_svc_map
 from tests.differential.area import Area, write
 from tests.differential.ask import Program
-from tests.differential.compare import ANYTHING, REFUSED, UNFORETOLD, Answer, Example
+from tests.differential.compare import REFUSED, Answer, Example
 
 PACKAGES = ["vim", "lvm2", "openssh", "apache", "kernel-tools"]
 ELEMENTS = ["one", "two", "with-dash"]
@@ -187,34 +187,7 @@ def arch_and_not_arch(example: Example, theirs: Answer) -> Answer | None:
     return REFUSED if any("arch" in rule and "not-arch" in rule for rule in _rules(example)) else None
 
 
-def empty_list(example: Example, theirs: Answer) -> Answer | None:
-    """A package without a rule, written as an empty list."""
-    given = [
-        value
-        for files in example["elements"].values()
-        for file in ("package-installs.yaml", "package-installs.json")
-        for value in files.get(file, {}).values()
-    ]
-    return UNFORETOLD if [] in given else None
-
-
-def removed_again(example: Example, theirs: Answer) -> Answer | None:
-    """A package with a rule that removes it, and another rule."""
-    removing = any("uninstall" in rule or "build-only" in rule for rule in _rules(example))
-    return UNFORETOLD if removing and "phases" in theirs else None
-
-
-def families_of_services(example: Example, theirs: Answer) -> Answer | None:
-    """svc-map knows three distributions of Red Hat's family."""
-    if example["environment"]["DISTRO_NAME"] in {"rocky", "almalinux", "openeuler"} and "services" in theirs:
-        return {**theirs, "services": ANYTHING}
-    return None
-
-
 REASONS = {
     "arch-and-not-arch": arch_and_not_arch,
-    "empty-list": empty_list,
-    "removed-again": removed_again,
-    "families-of-services": families_of_services,
 }
 AREA = Area("packages", 25, examples(), both, REASONS)

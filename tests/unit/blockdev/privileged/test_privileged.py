@@ -309,7 +309,7 @@ def test_variables_of_the_disk(tmp_path: Path) -> None:
     assert found["DIB_IMAGE_SIZE"] == str(128 * 1024)
     assert (found["DIB_ROOT_LABEL"], found["DIB_ROOT_FSTYPE"]) == ("cloudimg-rootfs", "ext4")
     assert found["DIB_BOOT_LABEL"] == "MORE"
-    assert found["DIB_MOUNTPOINTS"] == "/|/boot"
+    assert found["DIB_MOUNTPOINTS"] == "/boot|/"  # as in the configuration
     assert found["TMP_MOUNT_PATH"] == "/w/mnt"
     assert "TARGET_ROOT" not in found
 

@@ -60,7 +60,7 @@ def test_a_configuration_of_ones_own_inline_and_in_a_file(tmp_path: Path) -> Non
         assert variables["DIB_ROOT_LABEL"] == "cloudimg-rootfs"
         assert variables["DIB_BOOT_LABEL"] == "boot"
         assert variables["DIB_ROOT_FSTYPE"] == "ext4"
-        assert variables["DIB_MOUNTPOINTS"] == "/|/boot"
+        assert variables["DIB_MOUNTPOINTS"] == "/boot|/"
     request = prepared("debian-minimal", disk=DiskOptions(configuration=str(file))).request
     assert request.disk["file"] == str(file)
 

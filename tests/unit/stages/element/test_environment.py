@@ -35,6 +35,11 @@ def test_only_what_is_exported_counts_and_nothing_of_the_shell(tmp_path: Path) -
     assert found == {"ONE": "1", "DIB_X": "x"}
 
 
+def test_snippets_are_sourced_in_a_function_without_arguments(tmp_path: Path) -> None:
+    files = {"10-a": "local one=1\nexport A=$one$#\n", "20-b": "declare -x B=2\nexport C=${one:-gone}\n"}
+    assert captured(tmp_path, files) == {"A": "10", "C": "1"}
+
+
 NOT_SOURCED = ("30-c.bash~", ".30-c.bash", "30-c.bash.~1~", "30 c", "30-c#", "30-c+x")
 
 
@@ -70,6 +75,17 @@ def test_without_a_later_one_all_is_sourced_once(tmp_path: Path, release: str) -
     found = captured(tmp_path, {"10-system": SYSTEM + f"echo >> {tmp_path}/count\n"}, **asked)
     assert found["SOURCES"] == f"deb {release or 'trixie'}"
     assert (tmp_path / "count").read_text() == "\n"
+
+
+@pytest.mark.parametrize(("status", "ended"), [("0", 1), ("3", 3)])
+def test_a_snippet_that_ends_the_shell_is_refused_by_name(tmp_path: Path, status: str, ended: int) -> None:
+    elements = element(tmp_path, {"10-a": "export A=1\n", "20-b": f"exit {status}\n", "30-c": "export C=1\n"})
+    paths = [str(tmp_path / "a" / hook.path) for hook in snippets(merge(elements))]
+    environment = {"PATH": "/usr/bin:/bin", "DIB_CTR_CAPTURE": str(tmp_path / "capture")}
+    done = subprocess.run(capture_argv(paths), env=environment, check=False, capture_output=True, text=True)
+    assert (done.returncode, (tmp_path / "capture").exists()) == (ended, False)
+    assert f"20-b ended with status {status}" in done.stderr
+    assert ("return ends a snippet" in done.stderr) == (status == "0")
 
 
 def test_the_snippet_that_fails_is_named(tmp_path: Path) -> None:

@@ -95,6 +95,25 @@ def test_a_plain_install_of_another_element_keeps_a_package(tmp_path: Path) -> N
     assert package_installs([a, b], ENVIRONMENT)["install.d"] == PhasePackages(("gcc",))
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("gcc: [{build-only: true}, {installtype: package}]", PhasePackages(("gcc",))),  # also where it does not apply
+        ("gcc: [{installtype: package}, {build-only: true}]", PhasePackages(("gcc",), ("gcc",))),
+        ("gcc: [{}, {build-only: true}]", PhasePackages(("gcc",))),
+        ("gcc: [{}, {uninstall: true}]", PhasePackages(("gcc",))),
+        ("gcc: [{uninstall: true}, {}]", PhasePackages(("gcc",))),
+        ("gcc: [{uninstall: true}, {arch: other}]", PhasePackages()),
+        ("gcc: [{build-only: true}, {uninstall: true}]", PhasePackages(("gcc",), ("gcc",))),
+        ("gcc: [{uninstall: true, build-only: true}]", PhasePackages(("gcc",), ("gcc",))),
+        ("gcc: [{}, {phase: post-install.d, uninstall: true}]", PhasePackages(("gcc",))),
+    ],
+)
+def test_rules_count_in_their_order(tmp_path: Path, given: str, expected: PhasePackages) -> None:
+    one = element(tmp_path, "a", package_installs__yaml=given + "\n")
+    assert package_installs([one], {**ENVIRONMENT, "DIB_DEFAULT_INSTALLTYPE": "source"})["install.d"] == expected
+
+
 def test_names_go_through_the_elements_own_map(tmp_path: Path) -> None:
     mapping = '{"distro": {"debian": {"ssh": "openssh-server openssh-client", "none": ""}}}'
     a = element(tmp_path, "a", package_installs__yaml="ssh:\nnone:\nother:\n", pkg_map=mapping)
@@ -123,6 +142,8 @@ def test_services_by_distribution_family_and_default(tmp_path: Path) -> None:
     a = element(tmp_path, "a", svc_map=text)
     assert render_svc_map([a], "debian") == "cron\tcron\nplain\tplain\nsshd\tssh\n"
     assert render_svc_map([a], "fedora") == "cron\tcrond\nplain\tplain\nsshd\tsshd\n"
+    for other in ("rocky", "almalinux", "openeuler"):  # of Red Hat's family for packages alone
+        assert render_svc_map([a], other) == "cron\tcron\nplain\tplain\nsshd\tsshd\n"
 
 
 @pytest.mark.parametrize(
