@@ -132,6 +132,28 @@ def test_satellite(tree: Tree) -> None:
     assert nothing_is_left(tree)
 
 
+SATELLITE = {"REG_METHOD": "satellite", "REG_SAT_URL": "https://satellite.invalid"}
+
+
+def test_the_repository_of_the_satellites_own_tools_is_enabled(tree: Tree) -> None:
+    settings = tree.settings(**SATELLITE, REG_SAT_CA=str(tree.authority), REG_SAT_REPO="own-tools", REG_REPOS="one")
+    assert tree.run(settings, "true").returncode == 0
+    enabled = [call.removeprefix("subscription-manager repos --enable ") for call in tree.calls() if "enable" in call]
+    assert enabled == ["one", "own-tools"]
+
+
+def test_by_default_it_is_the_releases_and_may_be_missing(tree: Tree) -> None:
+    text = STAND_IN.replace("config)", "repos) exit 1 ;;\n    config)")
+    (tree.bin / "subscription-manager").write_text(text, encoding="utf-8")
+    settings = tree.settings(**SATELLITE, REG_SAT_CA=str(tree.authority))
+    done = tree.run({**settings, "DIB_RELEASE": "10.1"}, "echo", "ran")
+    name = f"satellite-client-6-for-rhel-10-{os.uname().machine}-rpms"
+    assert (done.returncode, done.stdout) == (0, "ran\n")
+    assert f"subscription-manager repos --enable {name}" in tree.calls()
+    assert f"the repository {name} is not there; REG_SAT_REPO names another one" in done.stderr
+    assert tree.run({**settings, "REG_SAT_REPO": "own-tools"}, "echo", "ran").returncode != 0
+
+
 def test_without_registration_the_command_just_runs(tree: Tree) -> None:
     done = tree.run(tree.settings(REG_METHOD="disable"), "echo", "ran")
     assert done.stdout == "ran\n"
