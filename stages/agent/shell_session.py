@@ -98,6 +98,7 @@ def enter(session: str, store_path: Path, scratch: Path) -> int:
             resolv_conf=resolv_conf(),
             short_places=foreign.short_places(content["arch"]),
             native=programs.ready(merged / "tree") if programs else None,
+            outside=merged / "outside",
         )
         environment = {**content["environment"], "TERM": os.environ.get("TERM", "dumb"), "PS1": "dib-ctr:\\w# "}
         shell = "/bin/bash" if not content["inside"] or os.path.lexists(merged / "tree/bin/bash") else "/bin/sh"

@@ -20,6 +20,7 @@ from blockdev.core.errors import BuildError
 from stages.element.cache_rules import CacheRule
 from stages.layers import variants
 from stages.layers.budget import make_room
+from stages.layers.given_places import removed_afterwards
 from stages.layers.hooks_folder import add_earlier, same_as_given, write_hooks
 from stages.layers.host_files import bring
 from stages.layers.overlay import mounted
@@ -297,6 +298,7 @@ class Builder:
                 with (
                     resolving(merged / "tree", resolv_conf() if network else b""),
                     self._stage_caches.views(stage, merged, place, scratch) as cached,
+                    removed_afterwards(merged / "outside", stage.given if not stage.phase.inside else ()),
                 ):
                     view = View(
                         inside=stage.phase.inside,
@@ -315,6 +317,7 @@ class Builder:
                         given={path: self._given(self.request.given[path]) for path in stage.given},
                         native=self._programs.ready(merged / "tree") if self._programs else None,
                         settings=prepare_settings(self.scratch) if not stage.phase.inside else None,
+                        outside=merged / "outside",
                     )
                     yield view, cached
         finally:

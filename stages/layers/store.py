@@ -2,7 +2,7 @@
 
 ::
 
-    layers/<id>/{tree,cwd,hooks}   what one stage changed: overlay upper folders ('hooks' and 'cwd' only where used)
+    layers/<id>/{tree,cwd,hooks,outside}   what one stage changed: overlay upper folders (those that it used)
     digests/<layer>                the digests of all files of a layer (``stages.layers.layer_digests``)
     links/<layer>                  which names in a layer are one file (``stages.layers.link_groups``)
     keys/<key>.json                the record of a stage: which layer, on top of which, from which inputs
@@ -41,8 +41,9 @@ from stages.layers.layer_digests import LayerDigests, put
 from stages.layers.link_groups import FOLDER as LINKS
 from stages.layers.link_groups import LayerLinks
 from stages.layers.pins import Pins
+from stages.sandbox.paths import BUILD_DIR, BUILD_FOLDERS, KEPT_OUTSIDE
 
-BASE = "base"  # the layer below all others: an empty tree and an empty caller's folder
+BASE = "base"  # the layer below all others
 
 FOLDERS = (
     "layers",
@@ -60,9 +61,19 @@ FOLDERS = (
     "sessions",
     pins.FOLDER,
 )
-PARTS = ("tree", "cwd", "hooks")  # of a layer
+PARTS = ("tree", "cwd", "hooks", "outside")  # of a layer
 LOCK, PART = ".lock", ".part"  # in work/: of a folder with this name's beginning; a small file that will be renamed
 _ID_BYTES = 5  # ten digits a layer: 300 of them fit in the page that mount options may have
+
+
+def _make_base(base: Path) -> None:
+    """The lowest layer: an empty tree, an empty caller's folder, and the folders that scripts outside share."""
+    folders = {"tree": 0o755, "cwd": 0o755, **{f"outside/{name}": mode for name, mode in KEPT_OUTSIDE.items()}}
+    folders |= {f"outside{BUILD_DIR}/{name}": 0o755 for name in BUILD_FOLDERS}
+    for name, mode in folders.items():
+        if not (base / name).is_dir():
+            (base / name).mkdir(parents=True, exist_ok=True)
+            (base / name).chmod(mode)
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,7 @@ class Record:
     """What the store knows of a stage that ran.
 
     ``layer`` is empty where the stage changed nothing. ``below`` are the ids of the layers it ran on: a layer made on
-    others is of no use. ``parts`` tells which of tree, cwd and hooks the layer has. ``created`` is in seconds since
+    others is of no use. ``parts`` tells which of these parts the layer has. ``created`` is in seconds since
     1970, ``seconds`` how long the stage ran, ``bytes`` what its files occupy.
     """
 
@@ -135,8 +146,7 @@ class Store:
                 raise read_only(root)
             for name in FOLDERS:
                 (root / name).mkdir(exist_ok=True)
-            for part in ("tree", "cwd"):
-                (root / "layers" / BASE / part).mkdir(parents=True, exist_ok=True)
+            _make_base(root / "layers" / BASE)
             if os.path.lexists(root / FOLDERS[0].upper()):
                 raise case_insensitive(root)
         except OSError as error:

@@ -51,7 +51,7 @@ _ENTRY = {
     "blob": _digest,
     "size": integer(1),
     "unpacked": integer(),
-    "parts": many(choice("tree", "cwd", "hooks", "output"), 4),
+    "parts": many(choice("tree", "cwd", "hooks", "outside", "output"), 5),
     "title": _line,
     "created": number,
 }

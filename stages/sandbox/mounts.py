@@ -18,11 +18,12 @@ from blockdev.core import syscalls
 from blockdev.core.syscalls import attach_mount, copy_mount, mount
 from blockdev.tree import recorded_status
 from stages.sandbox import native_tools, system
-from stages.sandbox.paths import BUILD_DIR, HOOKS_INSIDE, SECRETS, TARGET_ROOT
+from stages.sandbox.paths import BUILD_DIR, BUILD_FOLDERS, HOOKS_INSIDE, KEPT_OUTSIDE, SECRETS, TARGET_ROOT
 from stages.sandbox.view import View
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _KERNEL = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
+_STAGE_OWN = syscalls.MS_NOSUID | syscalls.MS_NODEV
 _GIVEN = Path("/run/dib-ctr.given")  # for a moment, while a root is built
 
 
@@ -131,12 +132,15 @@ def _collect_outside(view: View, found: Collected) -> None:
     found.then(_make_folders, "/", system.EMPTY)
     _collect_settings(view, found)
     _collect_masks(view, found)
+    for name in KEPT_OUTSIDE if view.outside else ():
+        found.show(f"{view.outside}/{name}", f"/{name}")
     if view.given:
         _collect_given(view, found)
-    found.then(_make_folders, BUILD_DIR, ("mnt", "hooks", "cwd", "cache", "image", "image-cache"))
+    found.then(_make_folders, BUILD_DIR, BUILD_FOLDERS)
     found.show(view.tree, TARGET_ROOT)
     found.show(view.hooks, f"{BUILD_DIR}/hooks", recursive=True, read_only=not view.hooks_writable)
     found.show(view.cwd, f"{BUILD_DIR}/cwd")
+    found.then(mount, "tmpfs", f"{BUILD_DIR}/cache", "tmpfs", _STAGE_OWN, "mode=755")
     for cache in view.caches:
         if cache.name:
             found.show(cache.source, f"{BUILD_DIR}/cache/{cache.name}")
@@ -145,8 +149,7 @@ def _collect_outside(view: View, found: Collected) -> None:
     for cache in view.caches:
         found.show_if_there(cache.source, Path(TARGET_ROOT, cache.path.lstrip("/")))
     (view.scratch / "root").mkdir()
-    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
-    mount("tmpfs", view.scratch / "root", "tmpfs", flags, "mode=755")
+    mount("tmpfs", view.scratch / "root", "tmpfs", _STAGE_OWN, "mode=755")
 
 
 def _make_folders(root: str, names: Sequence[str]) -> None:
@@ -253,6 +256,9 @@ def _collect_given(view: View, found: Collected) -> None:
 def _show_given(place: Path, tree: int, own: Path) -> None:
     """A given file at its path; where nothing can be made there, what can be written to is laid over the folder."""
     if not place.exists():
+        for folder in place.parents:
+            if os.path.lexists(folder) and not folder.is_dir():  # what an earlier script has left in the way
+                folder.unlink()
         there = next(folder for folder in place.parents if folder.is_dir())
         if not os.access(there, os.W_OK):
             for name in ("upper", "work"):

@@ -12,6 +12,9 @@ SECRETS = "/dev/dib-ctr-given"  # files that a stage inside the tree is given fo
 CACHES = f"{BUILD_DIR}/cache"  # the package caches of elements' caches.yaml, a folder each
 IMAGE_CACHE = f"{BUILD_DIR}/image-cache"  # DIB_IMAGE_CACHE: the scripts' own
 LOCKS = f"{IMAGE_CACHE}/lockfiles"  # DIB_LOCKFILES
-IMAGE_DIR = f"{BUILD_DIR}/image"  # TMP_IMAGE_DIR: an empty folder of each stage
+IMAGE_DIR = f"{BUILD_DIR}/image"  # TMP_IMAGE_DIR
 CALLER = f"{BUILD_DIR}/cwd"
+# Where scripts outside leave files for later ones, beside the tree, and the mode of each: it is there for all of them.
+KEPT_OUTSIDE = {"tmp": 0o1777, "var/tmp": 0o1777, "root": 0o700, BUILD_DIR[1:]: 0o755}
+BUILD_FOLDERS = ("mnt", "hooks", "cwd", "cache", "image", "image-cache")  # in BUILD_DIR
 OF_SCRIPTS = "image-cache"  # how the name of the store's folder for it begins, below cache/

@@ -33,8 +33,10 @@ class View:
     takes. ``short_places``: among them places in directories, for 32-bit programs in an interpreter. ``furnished``: an
     outside stage has the kernel's file systems in the tree, too, as diskimage-builder mounts them after ``root.d``;
     without, just the devices that programs in the tree cannot do without. ``native``: this machine's programs for a
-    foreign tree, and which of them serve (``stages.sandbox.native_tools``). ``settings``: an /etc that was made ready
-    for all outside stages of a build (``stages.sandbox.mounts.prepare_settings``); without, each makes its own.
+    foreign tree, and which of them serve (``stages.sandbox.native_tools``). ``outside``: a folder with what earlier
+    outside stages left at the places of ``KEPT_OUTSIDE``; without, these are empty, and gone with the stage.
+    ``settings``: an /etc that was made ready for all outside stages of a build
+    (``stages.sandbox.mounts.prepare_settings``); without, each makes its own.
     """
 
     inside: bool
@@ -54,3 +56,4 @@ class View:
     furnished: bool = False
     native: tuple[Path, tuple[native_tools.Tool, ...]] | None = None
     settings: Path | None = None
+    outside: Path | None = None

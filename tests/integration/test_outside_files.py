@@ -1,0 +1,100 @@
+"""What scripts outside the tree leave for each other beside it, as files of one machine: /tmp, home, TMP_BUILD_DIR."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.command import ELEMENTS, Command, script, write_element
+from tests.integration.test_layers import read_tree
+
+PLACES = ("/tmp", "/var/tmp", "$HOME", "$TMP_BUILD_DIR", "$TMP_IMAGE_DIR")
+LEAVE = [f'echo {number} > "{place}/left"; mkdir -p "{place}/folder/deep"' for number, place in enumerate(PLACES)]
+TELL = [f'cat "{place}/left"; test -d "{place}/folder/deep" && stat -c %a "{place}"' for place in PLACES]
+
+
+@pytest.fixture
+def command(place: Path) -> Command:
+    (place / "elements").mkdir()
+    return Command("host", place / "store", place / "out", (place / "elements", ELEMENTS))
+
+
+def test_a_later_script_of_any_phase_finds_it_and_a_hit_is_as_good_as_a_run(command: Command) -> None:
+    own = command.elements[0]
+    hooks = {
+        "extra-data.d/10-leave": script(*LEAVE, "mkdir -m 700 /tmp/closed", "ln -s /etc /tmp/link"),
+        "extra-data.d/20-tell": script("{", *TELL, 'readlink /tmp/link; } > "$TARGET_ROOT/etc/same-phase"'),
+        "install.d/10-look": script("ls -A /tmp > /etc/inside"),
+        "cleanup.d/10-tell": script("{", *TELL, 'stat -c %a /tmp/closed; } > "$TARGET_ROOT/etc/later-phase"'),
+    }
+    write_element(own, "leaves", hooks)
+    outcome = command.build("-o", "tar", "tiny-os", "leaves")
+    tree = read_tree(outcome, command)
+    told = "0\n1777\n1\n1777\n2\n700\n3\n755\n4\n755\n"
+    assert tree["etc/same-phase"] == f"{told}/etc\n"
+    assert tree["etc/later-phase"] == f"{told}700\n"
+    assert tree["etc/inside"] == "in_target.d\n", "the tree's own /tmp"
+    assert not [name for name in tree if "left" in name]
+    write_element(own, "leaves", {"cleanup.d/10-tell": hooks["cleanup.d/10-tell"] + "# changed\n"})
+    again = command.build("-o", "tar", "tiny-os", "leaves")
+    assert again.titles("start") == ["10-tell", "seal-tree"]
+    assert read_tree(again, command)["etc/later-phase"] == f"{told}700\n"
+
+
+def test_what_a_script_removes_is_gone_and_what_it_does_not_touch_makes_no_layer(command: Command) -> None:
+    hooks = {
+        "extra-data.d/10-leave": script("echo 1 > /tmp/one; echo 2 > /tmp/two"),
+        "extra-data.d/20-take": script("rm /tmp/one; ls /var/tmp /root /tmp > /dev/null"),
+        "extra-data.d/30-look": script("cat /tmp/two; [ ! -e /tmp/one ]"),
+    }
+    write_element(command.elements[0], "leaves", hooks)
+    outcome = command.build("-o", "tar", "tiny-os", "leaves")
+    done = {event["number"]: event["bytes"] for event in outcome.events if event["type"] == "done"}
+    numbers = {
+        stage["script"]: stage["number"]
+        for event in outcome.events
+        if event["type"] == "plan"
+        for stage in event["stages"]
+    }
+    assert done[numbers["30-look"]] == 0
+
+
+def test_a_given_file_leaves_no_trace_there(command: Command, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """It lies below /tmp on this machine, where stages keep what they leave: for a later one there is nothing."""
+    folder = Path("/tmp") / f"dib-ctr-given-{tmp_path_factory.mktemp('x').parent.name}"
+    folder.mkdir()
+    try:
+        (folder / "file").write_text("given")
+        hooks = {
+            "extra-data.d/10-see": script('cat "$DIB_GIVEN" > "$TARGET_ROOT/etc/seen"; echo mine > /tmp/mine'),
+            "extra-data.d/20-look": script('find /tmp -mindepth 1 > "$TARGET_ROOT/etc/found"'),
+        }
+        write_element(command.elements[0], "given", hooks)
+        outcome = command.build("-o", "tar", "tiny-os", "given", variables={"DIB_GIVEN": str(folder / "file")})
+        tree = read_tree(outcome, command)
+        assert (tree["etc/seen"], tree["etc/found"]) == ("given", "/tmp/mine\n")
+    finally:
+        (folder / "file").unlink()
+        folder.rmdir()
+
+
+def test_links_that_a_script_leaves_lead_nowhere_outside_of_its_sandbox(command: Command, place: Path) -> None:
+    """A stage before left links where a given file's place is made, and taken away, later."""
+    target = place / "target"
+    target.mkdir()
+    (target / "file").touch()
+    folder = Path("/tmp") / f"dib-ctr-{place.name}"
+    folder.mkdir()
+    (folder / "file").write_text("given")
+    try:
+        hooks = {
+            "extra-data.d/10-link": script(f"ln -s {target} /tmp/{folder.name}"),
+            "extra-data.d/20-see": script('[ "$(cat "$DIB_GIVEN")" = given ]'),
+        }
+        write_element(command.elements[0], "given", hooks)
+        command.build("tiny-os", "given", variables={"DIB_GIVEN": str(folder / "file")})
+        assert [file.name for file in target.iterdir()] == ["file"]
+    finally:
+        (folder / "file").unlink()
+        folder.rmdir()
