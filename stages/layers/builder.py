@@ -14,14 +14,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blockdev.core import rooted_path
 from blockdev.core.digest import digest
 from blockdev.core.errors import BuildError
 from stages.element.cache_rules import CacheRule
 from stages.layers import variants
 from stages.layers.budget import make_room
 from stages.layers.given_places import removed_afterwards
-from stages.layers.hooks_folder import add_earlier, same_as_given, write_hooks
+from stages.layers.hooks_folder import add_earlier, keep_written, write_hooks
 from stages.layers.host_files import bring
 from stages.layers.overlay import mounted
 from stages.layers.resolver import resolv_conf, resolving
@@ -237,7 +236,8 @@ class Builder:
             if not stage.phase.inside:
                 remove_stand_ins(view.tree / "dev")
             if status == 0:
-                self._keep_hooks(stage, view, place)
+                if not stage.phase.inside:
+                    keep_written(view.hooks, stage.files, view.tree.parent / "hooks", place.upper / "hooks")
                 persistent_mounts.write(set(left) - set(persistent_mounts.read(view.tree.parent)), place.upper)
                 self._stage_caches.keep(stage, cached, view.tree)
         return status
@@ -338,23 +338,6 @@ class Builder:
         from stages.layers.stage_caches import StageCaches  # a build that runs no stage does without
 
         return StageCaches(self.request, self.plan, self.store, self.caches, self.lists, self.locked, self.digests)
-
-    def _keep_hooks(self, stage: Stage, view: View, place: Workplace) -> None:
-        """What an outside script wrote into the hooks folder is a result: later stages see it."""
-        if stage.phase.inside:
-            return
-        earlier = view.tree.parent / "hooks"
-        for directory, _, names in os.walk(view.hooks):
-            for name in names:
-                file = Path(directory, name)
-                path = file.relative_to(view.hooks).as_posix()
-                if not file.is_symlink() and not rooted_path.is_regular(file):  # a pipe, a socket: nothing to keep
-                    continue
-                if same_as_given(file, stage.files.get(path), earlier / path):
-                    continue
-                target = place.upper / "hooks" / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(file, target, follow_symlinks=False)
 
     # -- shells ----------------------------------------------------------------------------------------------------
 

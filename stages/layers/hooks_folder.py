@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from blockdev.core import rooted_path
 from stages.element.hooks import PHASES, HookFile
 
 
@@ -61,6 +62,24 @@ def add_earlier(earlier: Path, folder: Path) -> None:
             continue
         file.unlink(missing_ok=True)
         file.symlink_to(target)
+
+
+def keep_written(hooks: Path, given: Mapping[str, HookFile], earlier: Path, kept: Path) -> None:
+    """Keep what an outside script wrote into its ``hooks`` folder in the layer's folder ``kept``: later stages see it.
+
+    ``given`` are the stage's own files, ``earlier`` is the folder of what stages before it wrote.
+    """
+    for directory, _, names in os.walk(hooks):
+        for name in names:
+            file = Path(directory, name)
+            path = file.relative_to(hooks).as_posix()
+            if not file.is_symlink() and not rooted_path.is_regular(file):  # a pipe, a socket: nothing to keep
+                continue
+            if same_as_given(file, given.get(path), earlier / path):
+                continue
+            target = kept / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, target, follow_symlinks=False)
 
 
 def same_as_given(file: Path, given: HookFile | None, earlier: Path) -> bool:
