@@ -38,7 +38,7 @@ RELEASE = "DIB_RELEASE"
 # Sources each snippet under the rules that DIB's dib-run-parts gives it, in a function without arguments, and writes
 # what is exported; a snippet that fails is named in the last line of the output. An operating system's snippet derives
 # much from the release. Where a later one names another release, all are sourced once more, beginning with that.
-CAPTURE = """
+SOURCE = """
 set -u -e -o pipefail
 dib_ctr_snippets=("$@")
 dib_ctr_source() {
@@ -53,15 +53,17 @@ dib_ctr_end() {
     [ "$1" -ne 0 ] || echo 'dib-ctr: exit ends the shell that runs all scripts; return ends a snippet' >&2
     exit "$(($1 ? $1 : 1))"
 }
-dib_ctr_capture() {
+"""
+CAPTURE = f"""{SOURCE}
+dib_ctr_capture() {{
     trap 'dib_ctr_end $?' EXIT
     dib_ctr_release=
     dib_ctr_source
     dib_ctr_snippet=environment
     unset -f dib_ctr_source dib_ctr_capture
     env -0 > "$DIB_CTR_CAPTURE"
-    [ "$dib_ctr_release" = "${DIB_RELEASE:-}" ] || printf %s "${DIB_RELEASE:-}" > "$DIB_CTR_CAPTURE.release"
-}
+    [ "$dib_ctr_release" = "${{DIB_RELEASE:-}}" ] || printf %s "${{DIB_RELEASE:-}}" > "$DIB_CTR_CAPTURE.release"
+}}
 (dib_ctr_capture)
 if [ -e "$DIB_CTR_CAPTURE.release" ]; then
     export DIB_RELEASE="$(cat "$DIB_CTR_CAPTURE.release")"

@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from stages.element.environment import SOURCE
 from stages.element.hooks import HookFile
 
 # What begins a word that is a path of the root's own files.
@@ -107,15 +108,15 @@ def named(texts: Iterable[str], names: frozenset[str]) -> frozenset[str]:
 
 # Like the first sourcing (``stages.element.environment``); what is exported comes after all that the snippets print.
 MARK = b"\0dib-ctr\0"
-_CAPTURE = """
-set -u -e -o pipefail
-trap 'status=$?; [ "$status" -eq 0 ] || echo "dib-ctr: $dib_ctr_snippet ended with status $status" >&2' EXIT
-for dib_ctr_snippet in "$@"; do
-    source "$dib_ctr_snippet"
-done
-dib_ctr_snippet=environment
-printf '\\0dib-ctr\\0'
-env -0
+_CAPTURE = f"""{SOURCE}
+dib_ctr_capture() {{
+    trap 'dib_ctr_end $?' EXIT
+    dib_ctr_source
+    dib_ctr_snippet=environment
+    printf '\\0dib-ctr\\0'
+    env -0
+}}
+(dib_ctr_capture)
 """
 
 
