@@ -116,7 +116,11 @@ def rules(document: Document) -> Iterator[Rule]:
 
 
 def check_rule(rule: Rule) -> None:
-    """Refuse what no environment can make sense of: ``arch`` with ``not-arch``, a malformed ``when``."""
+    """Refuse what no environment makes sense of: ``arch`` with ``not-arch``, a malformed ``when``, lists as texts."""
+    for key in ("phase", "arch", "not-arch", "installtype", "dib_python_version"):
+        if isinstance(rule.keys.get(key), (list, dict)):
+            what = f"{key} is {rule.keys[key]!r}, not a text"
+            raise UsageError(what, where=rule.where(key), hint="several machines stand in one text: arch: amd64,arm64")
     if "arch" in rule.keys and "not-arch" in rule.keys:
         raise UsageError("both arch and not-arch are given", where=rule.where("not-arch"), hint="keep one of them")
     for index, condition in enumerate(conditions(rule)):

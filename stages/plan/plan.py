@@ -29,6 +29,7 @@ from stages.sandbox.paths import HOOKS_INSIDE, HOOKS_OUTSIDE
 OWN = "dib-ctr"  # the element of the stages that the build itself adds
 OWN_FOLDER = "dib-ctr.d"
 PACKAGE_LISTS = "package-installs.d"
+INSTALL_TYPES = "install-types"  # the element for whose sake ``install.d`` has folders of scripts
 ALWAYS = frozenset({"ARCH", "LC_ALL", "SOURCE_DATE_EPOCH"})
 
 
@@ -132,7 +133,8 @@ def generated(
     hooks = {path: HookFile(path, GENERATED, 0o644, text.encode()) for path, text in made.items()}
     hooks.update(dib_runtime.files(elements, merged))
     hooks.update(commands_for_the_image(merged, builtin))
-    hooks.update(install_type_scripts(merged, environment))
+    if any(name == INSTALL_TYPES for name, _ in elements):
+        hooks.update(install_type_scripts(merged, environment))
     return hooks
 
 

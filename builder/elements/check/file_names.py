@@ -35,6 +35,7 @@ _NEEDED = (
     ),
     (re.compile(r"source-repository-[^/]*\Z"), "source-repositories"),
     (re.compile(r"static/"), "install-static"),
+    (re.compile(r"install\.d/[^/]+-[^/]+-install/"), "install-types"),
 )
 
 

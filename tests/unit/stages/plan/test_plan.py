@@ -350,6 +350,8 @@ def test_scripts_of_the_chosen_install_type_become_scripts_of_install(tmp_path: 
         "a/install.d/pip-source-install/70-pip": "#!/bin/bash\necho source\n",
         "a/install.d/pip-package-install/71-pip": "#!/bin/bash\necho package\n",
     }
+    assert not any("pip" in stage.title for stage in plan_of(tmp_path, files).stages)  # nobody asked for install types
+    files["install-types/README.md"] = "It is there.\n"
     titles = [stage.title for stage in plan_of(tmp_path, files).stages]
     assert "install/a/70-pip" in titles
     assert "install/a/71-pip" not in titles

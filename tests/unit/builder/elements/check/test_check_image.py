@@ -67,11 +67,12 @@ def test_files_that_only_an_element_reads_which_is_not_there_are_said(tmp_path: 
         "b/source-repository-it": "it git /opt/it https://it.invalid/it\n",
         "c/static/etc/it": "it\n",
         "d/install.d/package-installs-d": "vim\n",
+        "e/install.d/it-source-install/50-it": SCRIPT,
     }
     found = elements(tmp_path / "el", files)
     said = [sentence for sentence in remarks(found) if "is not in the image" in sentence]
-    assert [sentence.split(":")[0] for sentence in said] == ["element a", "element b", "element c", "element d"]
-    readers = ("package-installs", "source-repositories", "install-static")
+    assert [sentence.split(":")[0] for sentence in said] == [f"element {name}" for name in "abcde"]
+    readers = ("package-installs", "source-repositories", "install-static", "install-types")
     with_readers = elements(tmp_path / "el", {f"{name}/README": "It is there.\n" for name in readers})
     assert not any("is not in the image" in sentence for sentence in remarks(with_readers))
 
