@@ -23,7 +23,7 @@ from blockdev.core.errors import BuildError
 from builder import engines
 from builder.engines import probe_container, rights
 from builder.engines.command_engine import CommandLineEngine
-from builder.engines.protocol import PREFIX, Container, Engine, ImageMissing
+from builder.engines.protocol import Container, Engine, ImageMissing, store_volume
 from tests.integration.engine_cases import Case
 
 PYTHON = ("/usr/bin/python3", "-I", "-c")
@@ -401,7 +401,7 @@ def is_gone(token: str) -> bool:
 
 
 def _containers(engine: Engine) -> list[str]:
-    """Names of the engine's containers that are ours, ended ones too."""
+    """Names of the engine's containers with this run's store, ended ones too; another run's come and go meanwhile."""
     if isinstance(engine, CommandLineEngine):
         command = [*engine.client]
     elif engine.name == "docker-socket":
@@ -410,9 +410,8 @@ def _containers(engine: Engine) -> list[str]:
         command = ["podman", "--remote", "--url", os.environ["CONTAINER_HOST"]]
     else:
         return []
-    command += ["ps", "-a", "--format", "{{.Names}}"]
-    names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    return [name for name in names if name.startswith(PREFIX)]
+    command += ["ps", "-a", "--filter", f"volume={store_volume()}", "--format", "{{.Names}}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
 SLEEP = "print('running', flush=True); import time; time.sleep(600)"
