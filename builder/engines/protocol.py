@@ -1,4 +1,5 @@
-"""What every engine can do; all adapters pass the same contract tests (``tests/integration/test_engine_contract.py``).
+"""What every engine can do; all adapters pass the same contract tests (``tests/integration/test_engine_runs.py``,
+``test_engine_containers.py`` and ``test_engine_images.py``).
 
 An engine runs *build containers*: root inside is never root of the host, the store is one volume that outlives them.
 """
