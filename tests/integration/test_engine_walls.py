@@ -17,12 +17,11 @@ from typing import Any
 import pytest
 
 from builder.engines.protocol import Container, Engine
+from tests.integration.attack_scenario import ATTEMPTS, SCENARIO
 from tests.integration.command import ELEMENTS, script, write_element
 from tests.integration.engine_cases import CASES, MORE_CASES, ROOT, Case
 
-SCENARIO = (Path(__file__).parent / "attack_scenario.py").read_text()
 MARK = "mark-of-the-test"  # as the scenario makes it, which must not hold it
-ATTEMPTS = SCENARIO.count("\n@attempt(")
 LAY = (
     "import sys; n = int(sys.stdin.buffer.readline()); sys.stdin.buffer.read(n); open(sys.argv[1], 'w').write('words')"
 )
