@@ -9,6 +9,8 @@ import os
 import pwd
 import shutil
 import socket
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,7 +86,11 @@ def _lay(engine: Engine, image: str, path: str) -> None:
 
 @pytest.fixture
 def listener() -> Iterator[str]:
-    """An abstract socket that somebody else on the machine listens on."""
+    """An abstract socket that somebody else on the machine listens on; "" where the kernel has no wall before these."""
+    scope = "import sys; from blockdev.core.syscalls import scope_sockets_and_signals as scope; sys.exit(not scope())"
+    if subprocess.run([sys.executable, "-c", scope], cwd=ROOT, check=False).returncode != 0:
+        yield ""
+        return
     name = f"dib-ctr-attacked-{os.getpid()}"
     with socket.socket(socket.AF_UNIX) as stream, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagram:
         stream.bind(f"\0{name}")
@@ -137,7 +143,7 @@ def test_a_hostile_element_reaches_nothing(
     done = case.dib_ctr(open_code, *shell, folder=marks[1].parent)
     assert done.returncode == 0, f"the shell ended with {done.returncode}: {done.stdout[-3000:]}{done.stderr}"
     said += done.stdout.splitlines()
-    assert [line for line in said if line.startswith("ESCAPE")] == [], "\n".join(said)
+    assert [line for line in said if line.startswith(("ESCAPE", "BROKEN"))] == [], "\n".join(said)
     assert [line for line in said if line.startswith("TRIED")] == [f"TRIED {ATTEMPTS} 0"] * 6, "\n".join(said)
     assert all(path.read_text() == "words" for path in marks)
     assert not Path("/usr/made-by-an-attack").exists()

@@ -3,7 +3,8 @@
 # mypy: ignore-errors
 """Runs as a stage's script, with the standard library alone, and tries to get out of the sandbox.
 
-It prints ``ESCAPE what`` for each attempt that reached something, and in the end ``TRIED`` with how many there were.
+It prints ``ESCAPE what`` for each attempt that reached something, ``BROKEN what`` for one that was not made as it stands
+here, and in the end ``TRIED`` with how many there were.
 What it looks for has the name MARK, or the folders of a store; a stage's own folders have neither.
 
 This is how it begins; the attempts, by kind, are in the other files here (``tests/integration/attack_scenario.py``).
@@ -165,10 +166,14 @@ def attempt(what):
         sys.stdout.flush()
         child = os.fork()
         if child == 0:
-            with contextlib.suppress(BaseException):
+            try:
                 found = function()
                 if isinstance(found, str):
                     escape(f"{what}: {found}")
+            except OSError:
+                pass
+            except BaseException as error:
+                say(f"BROKEN {what}: {error!r}")
             with contextlib.suppress(BaseException):
                 look(what)
             os._exit(0)

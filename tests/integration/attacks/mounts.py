@@ -34,9 +34,9 @@ def _():
         call(MOUNT_SETATTR, -100, place, 0x8000, struct.pack("QQQQ", 0, 1, 0, 0), 32)
         if (found := compat()) is not None:
             function, text, _ = found
-            where, kind = text(place, b"none")
+            where, kind, attributes = text(place, b"none", struct.pack("QQQQ", 0, 1, 0, 0))
             function(21, kind, where, kind, REMOUNT | BIND, 0)
-            function(MOUNT_SETATTR, 0xFFFFFF9C, where, 0x8000, *text(struct.pack("QQQQ", 0, 1, 0, 0))[:1])
+            function(MOUNT_SETATTR, 0xFFFFFF9C, where, 0x8000, attributes, 32)
 
 
 @attempt("bind mounts of other roots")

@@ -72,6 +72,9 @@ def _():
     return None
 
 
+ABSTRACT = tuple(os.environ.get("DIB_ATTACK_SOCKETS", "").split())
+
+
 @attempt("abstract sockets of others")
 def _():
     for name in ABSTRACT:
@@ -79,9 +82,6 @@ def _():
             with socket.socket(socket.AF_UNIX, kind) as client, contextlib.suppress(OSError):
                 client.connect(b"\0" + name.encode())
                 escape(f"connected to the abstract socket {name}")
-
-
-ABSTRACT = tuple(os.environ.get("DIB_ATTACK_SOCKETS", "").split())
 
 
 @attempt("characters pushed into a terminal")
