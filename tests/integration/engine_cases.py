@@ -7,6 +7,7 @@ import os
 import pickle
 import pwd
 import shutil
+import signal
 import subprocess
 import sysconfig
 import time
@@ -142,11 +143,21 @@ def ordinary_user() -> Iterator[pwd.struct_passwd]:
 
 
 def _end_processes(uid: int) -> None:
-    """podman leaves a process that holds the user's namespace."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if folder.stat().st_uid == uid:
-                os.kill(int(folder.name), 9)
+    """podman leaves a process that holds the user's namespace; returns when none is there any more."""
+    end = time.monotonic() + WAIT
+    while found := [folder for folder in Path("/proc").glob("[0-9]*") if _lives_as(uid, folder)]:
+        assert time.monotonic() < end, f"{found} do not end"
+        for folder in found:
+            with contextlib.suppress(OSError):
+                os.kill(int(folder.name), signal.SIGKILL)
+        time.sleep(0.1)
+
+
+def _lives_as(uid: int, folder: Path) -> bool:
+    """Is a process of /proc this user's, and not only waited for."""
+    with contextlib.suppress(OSError):
+        return folder.stat().st_uid == uid and (folder / "stat").read_text().rpartition(") ")[2][0] != "Z"
+    return False
 
 
 def _await_answer(process: subprocess.Popen[bytes], socket: Path, log: Path) -> None:
