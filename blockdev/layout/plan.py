@@ -25,6 +25,8 @@ from blockdev.configuration.nodes import (
 from blockdev.configuration.sizes import shown
 from blockdev.core.errors import UsageError
 from blockdev.layout import ids, partitions, volumes
+from blockdev.layout.least import is_too_small_a_journal, journal_size
+from blockdev.layout.least import least as least_of
 from blockdev.layout.model import (
     DiskLayout,
     FileSystem,
@@ -101,7 +103,8 @@ def plan(configuration: Configuration, options: Options, tree: int, least: int =
     """
     filled = with_options(configuration, options)
     check(filled)
-    need = max(options.root_needs(tree), least)
+    root_node = next(node for node in filled.of(MakeFs) if node.name == _root_of(filled))
+    need = max(options.root_needs(tree), least, least_of(root_node.type, root_node.options or ()).size)
     sizes = {disk.name: disk.size or _fixed(filled, disk) for disk in filled.of(Disk)}
     computed = {disk.name for disk in filled.of(Disk) if not disk.size}
     for _ in range(_GROWTHS):
@@ -120,7 +123,44 @@ def plan(configuration: Configuration, options: Options, tree: int, least: int =
             f"the tree needs a root file system of {shown(wanted)} at least, and this one has {shown(room)}",
             "make the image (--image-size) or what it lies on larger",
         )
+    _check_least(filled, layout, computed if not tree else set())
     return layout
+
+
+def _root_of(configuration: Configuration) -> str:
+    """The name of the file system on ``/``."""
+    return next(mount.base for mount in configuration.of(Mount) if mount.point.rstrip("/") == "")
+
+
+def _check_least(configuration: Configuration, layout: Layout, growing: set[str]) -> None:
+    """UsageError for a file system that its mkfs would refuse to make so small.
+
+    What has no size of its own is let alone on ``growing`` disks, which become larger with the tree.
+    """
+    for system in layout.file_systems:
+        needed, node = least_of(system.kind, system.options), configuration.find(system.name)
+        if is_too_small_a_journal(system.kind, system.options):
+            refuse(node, f"its journal has {journal_size(system.options)} MiB", "expected: 4 MiB at least")
+        room = layout.storages[system.storage].size
+        if room < needed.size and not _may_grow(configuration, layout, system.storage, growing):
+            refuse(
+                node,
+                f"{system.kind} needs {shown(needed.size)} at least ({needed.why}), and this one has {shown(room)}",
+                "make what it lies on larger, or choose another type",
+            )
+
+
+def _may_grow(configuration: Configuration, layout: Layout, storage: str, growing: set[str]) -> bool:
+    """Does the storage become larger where its disk, one of ``growing``, does."""
+    one = layout.storages[storage]
+    if one.kind == "disk":
+        return one.name in growing
+    node = configuration.find(storage)
+    if isinstance(node, Partition):
+        return one.base in growing and node.size.bytes is None
+    if isinstance(node, Logical):
+        return node.size is None and bool(_disks_below(layout, storage) & growing)
+    return _may_grow(configuration, layout, one.base, growing)
 
 
 def _fixed(configuration: Configuration, disk: Disk) -> int:
@@ -130,7 +170,9 @@ def _fixed(configuration: Configuration, disk: Disk) -> int:
     for table in tables:
         unit = max(table.align, 1 << 20)
         for partition in table.partitions:
-            total += partitions.up(partition.size.bytes or _LEAST, unit) + (0 if partition.primary else table.align)
+            # (a percentage, unless it is a tiny one, is to come to something, and the disk grows from there)
+            least = int(_LEAST * 100 / max(partition.size.percent or 100, 0.1))
+            total += partitions.up(partition.size.bytes or least, unit) + (0 if partition.primary else table.align)
         total += 2 * unit
     return partitions.up(total, _ROUND_COMPUTED)
 

@@ -31,7 +31,7 @@ from stages.protocol.request import DISK_TYPES, Output, Request
 
 LAST_USE = 3600.0  # seconds
 FORMAT = "4"  # raise it when an exporter's bytes change
-DISK_FORMAT = "3"  # the same for disk images
+DISK_FORMAT = "4"  # the same for disk images
 ELSEWHERE = ("dest", "documents")  # options that the host follows, not the build container
 FROM_LAYOUT = ("oci-archive", "docker-archive")
 

@@ -45,7 +45,7 @@ LVM = """
 PLAIN = """
 - local_loop: {name: second, size: 64MiB}
 - mkfs: {base: second, name: other, type: vfat, label: more, mount: {mount_point: /boot, fstab: {}}}
-- local_loop: {name: image0, size: 128MiB}
+- local_loop: {name: image0, size: 256MiB}
 - mkfs: {base: image0, name: mkfs_root, type: TYPE, mount: {mount_point: /, fstab: {}}}
 """
 
@@ -306,7 +306,7 @@ def test_variables_of_the_disk(tmp_path: Path) -> None:
     found = run.variables(job(layout, tmp_path), {"second": "/dev/loop8", "image0": "/dev/loop9"}, Path("/w/mnt"))
     assert found["IMAGE_BLOCK_DEVICE"] == "/dev/loop9"
     assert found["IMAGE_BLOCK_DEVICES"] == " [second]=/dev/loop8  [image0]=/dev/loop9 "
-    assert found["DIB_IMAGE_SIZE"] == str(128 * 1024)
+    assert found["DIB_IMAGE_SIZE"] == str(256 * 1024)
     assert (found["DIB_ROOT_LABEL"], found["DIB_ROOT_FSTYPE"]) == ("cloudimg-rootfs", "ext4")
     assert found["DIB_BOOT_LABEL"] == "MORE"
     assert found["DIB_MOUNTPOINTS"] == "/boot|/"  # as in the configuration
