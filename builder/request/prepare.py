@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from blockdev.core.errors import UsageError
 from builder.destination import check_targets, is_files, side_folder_of, target_of
+from builder.request import image_names
 from builder.request.base import BASE_ELEMENT, base_of, check_locked_base, with_base
 from builder.request.choices import parse_arch
 from builder.request.elements import image_config, resolve_elements
@@ -159,6 +160,7 @@ def _plan_outputs(selection: _Selection) -> _Outputs:
     outputs, texts = policies(selection.outputs, options.slim)
     if options.no_documents:
         outputs = tuple(replace(output, options={**output.options, "documents": "no"}) for output in outputs)
+    image_names.check(outputs, selection.name, load=options.load)
     targets = tuple(target_of(output, selection.name, options.destination) for output in outputs)
     check_targets(outputs, targets, replace=options.replace)
     return _Outputs(outputs, targets, texts)

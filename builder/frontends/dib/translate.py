@@ -15,6 +15,7 @@ from blockdev.core.errors import BuildError
 from builder.frontends.dib.aci_image import manifest_of
 from builder.frontends.dib.arguments import VALUES, Asked
 from builder.frontends.dib.remarks import remarks
+from builder.request.image_names import is_image_name
 from builder.request.options import BuildOptions, DiskOptions
 from stages.element.environment import PYTHON
 from stages.element.hooks import PHASES
@@ -90,7 +91,17 @@ def types_of(asked: Asked) -> tuple[str, ...]:
             raise BuildError(f"there is no type {kind!r}", hint=f"types: {', '.join((*DISKS, *TREES))}")
     if "docker" in types and not asked.values.get("docker-target"):
         raise BuildError("the type docker needs a name for the image", hint="--docker-target NAME:TAG")
+    if "docker" in types and not is_image_name(_whole(asked.values["docker-target"])):
+        raise BuildError(
+            f"--docker-target is {asked.values['docker-target']!r}, which cannot be the name of an image",
+            hint="NAME:TAG or HOST/NAME:TAG, with letters, digits and single . _ - between them",
+        )
     return types
+
+
+def _whole(target: str) -> str:
+    """The name of an image with a tag."""
+    return target if ":" in target.rpartition("/")[2] else f"{target}:latest"
 
 
 def _output(kind: str, file: Path, asked: Asked, environment: Mapping[str, str], scratch: Path) -> str:
@@ -136,9 +147,7 @@ def translate(
     if ramdisk:  # its kernel and ram disk are files that scripts leave in the caller's folder
         outputs.append("files")
     elif loads:
-        target = asked.values["docker-target"]
-        tagged = target if ":" in target.rpartition("/")[2] else f"{target}:latest"
-        outputs.append(f"docker-archive,tag={tagged},slim=no,dest={scratch}/image.tar")
+        outputs.append(f"docker-archive,tag={_whole(asked.values['docker-target'])},slim=no,dest={scratch}/image.tar")
     options = BuildOptions(
         elements=elements_of(asked, environment, wanted_arch, ramdisk=ramdisk),
         name=Path(name).name,
