@@ -63,6 +63,7 @@ def _layout(options: BuildOptions, tree: int) -> Any:
     from blockdev.configuration.read import read
     from blockdev.layout.plan import plan as lay_out
     from builder.request.choices import parse_arch
+    from builder.request.disk import check_kinds
     from builder.request.disk_options import options_of as layout_options
     from builder.request.elements import resolve_elements
     from builder.request.outputs import parse_output
@@ -83,4 +84,6 @@ def _layout(options: BuildOptions, tree: int) -> Any:
     text = source.find(elements, named, arch)
     configuration = read(text.text, text.file)
     names = [name for name, _ in elements]
-    return lay_out(configuration, layout_options(options.disk, named, environment, "plan", names), tree)
+    layout = lay_out(configuration, layout_options(options.disk, named, environment, "plan", names), tree)
+    check_kinds(configuration, layout)
+    return layout

@@ -97,7 +97,7 @@ def describe(
     layout = plan(configuration, options, _NO_TREE)
     if arch in ZIPL and wanted(outputs) and any(element.name == LOADER for element in elements):
         check_zipl(layout)
-    _check_kinds(layout)
+    check_kinds(configuration, layout)
     if wanted(outputs):
         _check_own_disks(elements)
     own = [element for element in elements if found.file.startswith(f"{element.path}/")]
@@ -121,13 +121,17 @@ def describe(
     return Disk(data, passphrases, layout.remarks if wanted(outputs) and not own else ())
 
 
-def _check_kinds(layout: Layout) -> None:
+def check_kinds(configuration: Configuration, layout: Layout) -> None:
     """UsageError for a type of file system that nobody knows: no privileges would help."""
+    known = (*KINDS, *BY_KERNEL)
     for system in layout.file_systems:
-        if system.kind not in (*KINDS, *BY_KERNEL):
+        if system.kind not in known:
+            place = configuration.find(system.name).where
+            where = place.of("type") if "type" in place.keys else "--root-fs, FS_TYPE"
             raise UsageError(
                 f"there is no file system type {system.kind!r} (mkfs node {system.name!r})",
-                hint=nearest(system.kind, (*KINDS, *BY_KERNEL)) or f"one of {', '.join(sorted((*KINDS, *BY_KERNEL)))}",
+                where=where,
+                hint=nearest(system.kind.lower(), known) or f"one of {', '.join(sorted(known))}",
             )
 
 

@@ -78,6 +78,14 @@ def test_a_configuration_of_ones_own_inline_and_in_a_file(tmp_path: Path) -> Non
         ({"DIB_IMAGE_EXTRA_SIZE": "1G"}, "takes for 1 MiB"),
         ({"DIB_JOURNAL_SIZE": "1GiB"}, "the journal's size is '1GiB'"),
         ({"DIB_BLOCK_SIZE": "1000"}, "DIB_BLOCK_SIZE is '1000'"),
+        (
+            {"FS_TYPE": "EXT5"},
+            "there is no file system type 'EXT5' (mkfs node 'mkfs_root')\n  where: --root-fs, FS_TYPE",
+        ),
+        (
+            {"DIB_BLOCK_DEVICE_CONFIG": LAYOUT.replace("ext4", "etx4")},
+            "DIB_BLOCK_DEVICE_CONFIG:7\n  next:  did you mean",
+        ),
     ],
 )
 def test_refused_before_anything_runs(environment: dict[str, str], message: str) -> None:
