@@ -88,7 +88,7 @@ class Distribution:
 
     In ``places`` ``@R@`` is the release and ``@A@`` the architecture. The first one has all packages, the others none
     but those of ``behind``. ``empty`` are packages without files, with what they require. ``database`` is where its rpm
-    has its own. ``loaders`` is for UEFI, with ``@S@`` for the suffix of its programs and ``@G@`` for GRUB's platform;
+    has its own, and ``backend`` the only format of it that it knows. ``loaders`` is for UEFI, with ``@S@`` for the suffix of its programs and ``@G@`` for GRUB's platform;
     ``modules`` is the folder of GRUB's modules. ``base`` is the mirror's folder that a build is told, and ``behind``
     names packages that are in the last of ``places`` alone, which is no part of that mirror.
     """
@@ -101,6 +101,7 @@ class Distribution:
     places: tuple[str, ...]
     empty: dict[str, tuple[str, ...]] = field(default_factory=dict)
     database: str = "/usr/lib/sysimage/rpm"
+    backend: str = "sqlite"
     loaders: Loaders = field(default_factory=lambda: Loaders(ESP, "unknown", "shim-@S@", "grub2-efi-@S@"))
     machine: Machine = MACHINES["amd64"]
     modules: str = "usr/lib/grub"
@@ -171,6 +172,7 @@ DISTRIBUTIONS = {
         ("distribution/leap/@R@/repo/oss", *(f"update/leap/@R@/{part}" for part in ("oss", "backports", "sle"))),
         _SUSE_EMPTY,
         loaders=Loaders(SUSE_LAYOUT, "opensuse", "shim", "grub2-@G@"),
+        backend="ndb",
         modules="usr/share/grub2",
     ),
 }

@@ -181,9 +181,7 @@ class Pack:
             self.groups["subscription-manager"].paths += ["etc/rhsm", "etc/rhsm/rhsm.conf"]
             self.groups[self.distribution.release].depends.add(self.distribution.repos)
         self._add(_EXTRA, {f"usr/bin/{_EXTRA}": "#!/bin/sh\necho extra\n"}, ("bash",))
-        macros = f"%_dbpath {self.distribution.database}\n%_db_backend sqlite\n"
-        self._write("usr/lib/rpm/macros.d/macros.distribution", macros.encode())
-        self.groups["rpm"].paths.append("usr/lib/rpm/macros.d/macros.distribution")
+        self._add_database()
         if (self.root / _CLOUD).exists():
             config = (self.root / _CLOUD).read_text()
             self._replace(_CLOUD, cloud_config(config, own.partition("-")[0], ("network-manager",)))
@@ -193,6 +191,21 @@ class Pack:
         for name, depends in self.distribution.empty.items():
             if name not in self.groups:
                 self._add(name, {}, depends)
+
+    def _add_database(self) -> None:
+        """The place and the only format of rpm's database; its package makes an empty one where there is none."""
+        place, backend = self.distribution.database, self.distribution.backend
+        macros = f"%_dbpath {place}\n%_db_backend {backend}\n"
+        self._write("usr/lib/rpm/macros.d/macros.distribution", macros.encode())
+        group = self.groups["rpm"]
+        group.paths.append("usr/lib/rpm/macros.d/macros.distribution")
+        if backend == "ndb":  # built without sqlite: a database in that format is none to it
+            (library,) = (file for file in self.root.glob("usr/lib/*/librpm.so.*") if not file.is_symlink())
+            data = library.read_bytes()
+            library.unlink()  # it is a link to the other mirrors' one
+            library.write_bytes(data.replace(b"rpmdb.sqlite\0", b"rpmdb.absent\0"))
+        first = {"ndb": "Packages.db", "sqlite": "rpmdb.sqlite"}[backend]
+        group.lines += ["%post -n rpm", f"test -e {place}/{first} || rpmdb --initdb"]
 
     def _add(self, name: str, files: Mapping[str, str], depends: Iterable[str] = ("filesystem",)) -> None:
         for path, text in files.items():
