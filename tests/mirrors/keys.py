@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -22,6 +22,14 @@ class Key:
         key = cls(home, name, clock)
         key.run("--passphrase", "", "--quick-gen-key", f"{name} <synthetic@mirror.invalid>", "rsa2048", "sign", expires)
         return key
+
+    def renew(self, expires: str = "never") -> Key:
+        """The same key with another end, as its owner has it from now on."""
+        listed = self.run("--with-colons", "--list-keys", self.name).decode()
+        fingerprint = next(line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr:"))
+        renewed = replace(self, clock="")
+        renewed.run("--passphrase", "", "--quick-set-expire", fingerprint, expires)
+        return renewed
 
     def run(self, *arguments: str, data: bytes = b"") -> bytes:
         """gpg with this folder; what it prints. Raises CalledProcessError."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.mirrors.debian import DebianTree, bootstrap
 from tests.mirrors.keys import Key
-from tests.mirrors.rpmnames import known
+from tests.mirrors.rpmnames import Distribution, known
 from tests.mirrors.rpmpack import EPOCH, Pack
 
 __all__ = ["EPOCH", "Mirror", "index", "make", "packages", "sign"]
@@ -23,6 +23,7 @@ _PACKAGES = (  # of Debian, with all that they need
     *("shim-signed", "shim-helpers-{}-signed", "selinux-policy-default"),
 )
 _BIOS = ("grub-pc-bin",)
+ENDED = ("2024-06-19", "20220620T000000")  # the end that a key had at first, and when it was made
 
 
 def packages(architecture: str = "amd64") -> tuple[str, ...]:
@@ -75,8 +76,7 @@ def make(
         (folder / place).mkdir(parents=True)
     mirror = Mirror(folder, folder / "RPM-GPG-KEY-synthetic", made.places, made.base)
     _build(work, mirror.packages, made.machine.rpm)
-    key = Key.make(work / "gnupg", "Synthetic Mirror")
-    mirror.key.write_bytes(key.public())
+    key = _key(work / "gnupg", made, mirror.key)
     sign(mirror.packages.glob("*.rpm"), key)
     shutil.rmtree(work / "root")
     for name in made.behind:
@@ -85,6 +85,17 @@ def make(
     for place in made.places:
         index(folder / place, key)
     return mirror
+
+
+def _key(home: Path, distribution: Distribution, given: Path) -> Key:
+    """The mirror's key, and the copy of it that builds are given: openSUSE's has ended since, and was renewed."""
+    if not distribution.identity.startswith("opensuse"):
+        key = Key.make(home, "Synthetic Mirror")
+        given.write_bytes(key.public())
+        return key
+    key = Key.make(home, "Synthetic Mirror", *ENDED)
+    given.write_bytes(key.public())
+    return key.renew()
 
 
 def _build(work: Path, target: Path, machine: str) -> None:
