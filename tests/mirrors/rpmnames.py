@@ -88,9 +88,10 @@ class Distribution:
 
     In ``places`` ``@R@`` is the release and ``@A@`` the architecture. The first one has all packages, the others none
     but those of ``behind``. ``empty`` are packages without files, with what they require. ``database`` is where its rpm
-    has its own, and ``backend`` the only format of it that it knows. ``loaders`` is for UEFI, with ``@S@`` for the suffix of its programs and ``@G@`` for GRUB's platform;
-    ``modules`` is the folder of GRUB's modules. ``base`` is the mirror's folder that a build is told, and ``behind``
-    names packages that are in the last of ``places`` alone, which is no part of that mirror.
+    has its own, and ``backend`` the only format of it that it knows. ``loaders`` is for UEFI, with ``@S@`` for the
+    suffix of its programs and ``@G@`` for GRUB's platform; ``modules`` is the folder of GRUB's modules. ``base`` is the
+    mirror's folder that a build is told, and ``behind`` names packages that are in the last of ``places`` alone, which
+    is no part of that mirror.
     """
 
     identity: str
