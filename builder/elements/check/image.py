@@ -1,20 +1,20 @@
 """What is odd about the elements of one image, a sentence each, for who builds it: the check's warnings.
 
 What is an error stops a build where it is read. Elements change less often than images are built: what was found is
-kept with the digest of all that was looked at.
+kept with the state of all files that were looked at, as a file system tells it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blockdev.core.atomic_file import write_file
-from builder.describe.provenance import element_digest
 from builder.host_state.probe_results import cache_folder
 from stages.element.resolve import BUILTIN, Element
 
@@ -34,7 +34,9 @@ def remarks(elements: Sequence[Element]) -> tuple[str, ...]:
         return ()
     whole = hashlib.sha256(f"{FORMAT} {' '.join(element.name for element in elements)}".encode())
     for element in given:
-        whole.update(f"{element.path} {element_digest(element.path)} {element.shadows}".encode())
+        whole.update(f"{element.path} {element.shadows}".encode())
+        for state in _states(element.path):
+            whole.update(state)
     file, key = cache_folder() / "remarks.json", whole.hexdigest()
     kept = _kept(file)
     if key not in kept:
@@ -42,6 +44,20 @@ def remarks(elements: Sequence[Element]) -> tuple[str, ...]:
         with suppress(OSError):  # then the next build looks again
             write_file(file, json.dumps(dict([*kept.items()][-KEPT:])))
     return tuple(map(str, kept[key]))
+
+
+def _states(folder: Path | str) -> Iterator[bytes]:
+    """Name, kind, size and times of change of everything below a folder, what links lead to too."""
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        with suppress(OSError):  # a link to nothing
+            status = entry.stat()
+            if not entry.is_dir():  # (a folder says all that there is to say by what is in it)
+                times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
+                yield os.fsencode(f"\0{entry.path}\0{status.st_mode} {status.st_size} {times}")
+        if entry.is_dir(follow_symlinks=False):
+            yield from _states(entry.path)
+        elif entry.is_symlink():
+            yield os.fsencode(f"\0{entry.path}\0{Path(entry.path).readlink()}")
 
 
 def _kept(file: Path) -> dict[str, list[str]]:
