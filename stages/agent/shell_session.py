@@ -56,6 +56,18 @@ def _greet(content: Mapping[str, object]) -> None:
         print(f"dib-ctr: its script is {content['script']}", file=sys.stderr, flush=True)
 
 
+def _late_variables(late: Mapping[str, Any] | None, view: View, scratch: Path) -> dict[str, str]:
+    """The variables that the stage is given just before its script; where that fails the shell is there to see why."""
+    if not late:
+        return {}
+    from stages.layers.late_environment import LateVariables
+
+    _, variables = LateVariables(**late).source(
+        view, scratch, lambda said: print(said.decode("utf-8", "replace"), end="")
+    )
+    return variables
+
+
 @contextlib.contextmanager
 def _taken_over(store: Store, session: str, content: Mapping[str, Any]) -> Iterator[None]:
     store.take_over(
@@ -100,7 +112,8 @@ def enter(session: str, store_path: Path, scratch: Path) -> int:
             native=programs.ready(merged / "tree") if programs else None,
             outside=merged / "outside",
         )
-        environment = {**content["environment"], "TERM": os.environ.get("TERM", "dumb"), "PS1": "dib-ctr:\\w# "}
+        late = _late_variables(content.get("late"), view, scratch / "late")
+        environment = {**content["environment"], **late, "TERM": os.environ.get("TERM", "dumb"), "PS1": "dib-ctr:\\w# "}
         shell = "/bin/bash" if not content["inside"] or os.path.lexists(merged / "tree/bin/bash") else "/bin/sh"
         argv = [shell, "-c", 'exec "$@"', shell, *command] if command else [shell]
         status = sandbox.interact(view, argv, environment)

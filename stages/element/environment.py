@@ -83,6 +83,8 @@ def initial(request: Request, epoch: int) -> dict[str, str]:
         "DIB_DEFAULT_INSTALLTYPE": "source",
         "DIB_CHECKSUM": "0",
         "DIB_NO_TMPFS": "1",
+        "DIB_MIN_TMPFS": "2",
+        "OUT_IMAGE_PATH": "",
         "DIB_PYTHON_EXEC": PYTHON,
         "FS_TYPE": "ext4",
         "IMAGE_TYPE": "qcow2",

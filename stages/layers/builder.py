@@ -47,6 +47,7 @@ from stages.sandbox.seccomp.policy import notes as supervised_notes
 from stages.sandbox.view import View
 
 if TYPE_CHECKING:
+    from stages.layers.late_environment import LateVariables
     from stages.layers.package_cache import CacheView
     from stages.layers.stage_caches import StageCaches
 
@@ -206,15 +207,19 @@ class Builder:
     def _environment(self, stage: Stage) -> dict[str, str]:
         return {**stage_environment(stage, self.plan), **foreign.settings(self.request.arch)}
 
+    def _late(self, stage: Stage) -> LateVariables:
+        from stages.layers.late_environment import LateVariables  # few stages need it
+
+        return LateVariables.of(self.plan, stage)
+
     def _execute(self, stage: Stage, chain: tuple[str, ...], place: Workplace, lines: Lines) -> int:
         with self._stage_caches.fetching(stage), self._stage_view(stage, chain, place) as (view, cached):
             argv = [f"{HOOKS_INSIDE if stage.phase.inside else HOOKS_OUTSIDE}/{stage.script.path}"]
             environment = self._environment(stage)
             if stage.late:
-                from stages.layers.late_environment import late_variables
-
                 scratch = self.scratch / str(self._place) / "late"
-                status, late = late_variables(self.plan, stage, view, scratch, lines, self.control.gone)
+                status, late = self._late(stage).source(view, scratch, lines.add, self.control.gone)
+                lines.end()
                 if status != 0:
                     return status
                 environment |= late
@@ -380,6 +385,7 @@ class Builder:
                     "script": f"{HOOKS_INSIDE if stage.phase.inside else HOOKS_OUTSIDE}/{stage.script.path}",
                     "title": stage.title,
                     "command": ["/bin/bash", "-c", command] if command else [],
+                    "late": dataclasses.asdict(self._late(stage)) if stage.late else None,
                 }
             ),
         )
