@@ -22,6 +22,7 @@ from stages.layers.budget import make_room
 from stages.layers.given_places import removed_afterwards
 from stages.layers.hooks_folder import add_earlier, keep_written, write_hooks
 from stages.layers.host_files import bring
+from stages.layers.interpreter import missing
 from stages.layers.overlay import mounted
 from stages.layers.resolver import resolv_conf, resolving
 from stages.layers.stage_environment import stage_environment
@@ -267,6 +268,8 @@ class Builder:
         full = self.store.watch.full()
         indices = [state.source for state in self.plan.repositories]
         fault = mirror_errors.explain(tail, indices) if stage.packages and not full else None
+        base = self.request.base.get("name", "")
+        known = (fault.what, fault.hint) if fault else missing(stage, status, tail, base=base)
         if no_sandbox := sandbox.engine_fault(status, "\n".join(tail)):
             raise no_sandbox
         emit(
@@ -277,7 +280,7 @@ class Builder:
             phase=stage.phase.name,
             element=stage.script.element,
             script=stage.name,
-            **({"why": fault.what, "hint": fault.hint} if fault else {}),
+            **(dict(zip(("why", "hint"), known, strict=True)) if known else {}),
         )
         if breakpoints.ERROR in self.request.breaks:
             self._shell("error", stage, chain, place)

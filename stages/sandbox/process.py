@@ -190,9 +190,13 @@ def _become(argv: Sequence[str], environment: Mapping[str, str], channel: socket
         supervisor.send_listener(channel)
     os.closerange(3, _ALL_DESCRIPTORS)
     try:
-        os.execve(argv[0], list(argv), dict(environment))
-    except OSError as error:
-        if error.errno == errno.ENOEXEC:  # a script without an interpreter line is run by the shell
+        try:
+            os.execve(argv[0], list(argv), dict(environment))
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:
+                raise
+            # A script without an interpreter line is run by the shell.
             os.execve("/bin/bash", ["/bin/bash", *argv], dict(environment))
+    except OSError as error:
         os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
         os._exit(127)
