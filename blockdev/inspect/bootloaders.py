@@ -15,7 +15,9 @@ from blockdev.inspect.model import Boot, BootCode, BootPath, Core, Loader, Parti
 
 ESP_TYPES = frozenset({"C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "ef"})
 _BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"
+ZIPL_BOOT = "E7CD225F-1AB6-4850-B6DF-07C9C20DB8A7"
 _PREP_TYPES = frozenset({"9E1A2D38-C612-4316-AA26-8B49521E5A8B", "41"})
+LOADER_TYPES = frozenset({*ESP_TYPES, *_PREP_TYPES, _BIOS_BOOT, ZIPL_BOOT})
 _SECTOR = 512  # BIOS counts in these
 _GAP = 1 << 20  # bytes from the begin in which a core image is looked for
 _REMOVABLE = re.compile(r"EFI/BOOT/BOOT([A-Z0-9]+)\.EFI", re.IGNORECASE)

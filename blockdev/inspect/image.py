@@ -79,6 +79,12 @@ def opened(path: Path, say: Callable[[str], None]) -> Iterator[Opened]:
         yield Opened(own, size, allocated, raw, view)
 
 
+def format_of(path: Path) -> str:
+    """qemu-img's name of an image's format, zstd, gzip or xz; UsageError where there is no image."""
+    _require_file(path)
+    return _format(path)
+
+
 def _require_file(path: Path) -> None:
     try:
         there, empty = path.is_file(), path.is_file() and not path.stat().st_size

@@ -11,6 +11,7 @@ from typing import Any
 from blockdev.convert.qemu_img import environment, program
 from blockdev.core.errors import BuildError
 
+_MIB = 1 << 20
 _EXTERNAL_DATA = 4  # of qcow2's incompatible features
 
 
@@ -33,6 +34,22 @@ def data_size(path: Path, driver: str, shown: Path) -> int:
 def unpack(path: Path, driver: str, raw: Path, shown: Path) -> None:
     """Write the disk of an image as a new, sparse, raw file."""
     _run(["convert", "-f", driver, "-O", "raw", _name(path), str(raw)], driver, shown)
+
+
+def unpack_begin(path: Path, driver: str, raw: Path, shown: Path, length: int) -> None:
+    """Write the first ``length`` bytes of an image's disk as a new, raw, sparse file that is as long as the disk.
+
+    BuildError as for :func:`data_size`.
+    """
+    if why := reaches_out(_start(path)):
+        raise _not_whole(why, shown)
+    found = json.loads(_run(["info", "--output=json", "-f", driver, _name(path)], driver, shown))
+    if others := _others(found, path):
+        raise _not_whole(f"it reads another file, {others[0]}", shown)
+    count = f"count={-(-length // _MIB)}"
+    _run(["dd", "-f", driver, "-O", "raw", "bs=1M", count, f"if={_name(path)}", f"of={raw}"], driver, shown)
+    with raw.open("r+b") as file:
+        file.truncate(found["virtual-size"])
 
 
 def reaches_out(start: bytes) -> str:

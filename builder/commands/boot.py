@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from blockdev.core.errors import UsageError
+from builder.commands.options import note
 
 
 @click.command()
@@ -44,7 +45,7 @@ from blockdev.core.errors import UsageError
 @click.option(
     "--timeout", type=click.FloatRange(1), default=300, show_default=True, metavar="SECONDS", help="For each boot."
 )
-@click.option("--arch", default="", help="The machine's architecture [default: this machine's].")
+@click.option("--arch", default="", help="The machine's architecture [default: the disk's, else this machine's].")
 @click.option("--memory", type=click.IntRange(64), default=1024, show_default=True, metavar="MB")
 @click.option("--cpus", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Write the console's text here.")
@@ -82,8 +83,11 @@ def boot(
     if kernel is None and (initrd or append):
         option = "--initrd" if initrd else "--append"
         raise UsageError(f"{option} is for a kernel", hint=f"--kernel FILE, or leave {option} out")
+    wanted = canonical(arch or native()) or arch
+    if kernel is None and options["image"]:
+        wanted = _of_disk(options["image"], wanted, asked=bool(arch))
     request = Request(
-        arch=canonical(arch or native()) or arch,
+        arch=wanted,
         firmware=firmware or "",
         expect=expected,
         kernel=Kernel(kernel, initrd, append) if kernel else None,
@@ -95,3 +99,23 @@ def boot(
         sys.exit(interact(request, probe_results))
     for success in run(request, lambda text: click.echo(text, nl=False), probe_results):
         click.echo(str(success))
+
+
+def _of_disk(image: Path, wanted: str, *, asked: bool) -> str:
+    """The architecture of the machine for a disk: the ``wanted`` one, or where nobody ``asked`` for it the disk's own.
+
+    UsageError where the disk's loaders are for others: it would be waited for in vain.
+    """
+    from blockdev.inspect.architecture import architectures
+
+    found = architectures(image)
+    if not found or wanted in found:
+        return wanted
+    if asked:
+        raise UsageError(
+            f"this disk has boot loaders for {' and '.join(found)}, none for {wanted}",
+            where=str(image),
+            hint=f"--arch {found[0]}, or leave --arch out",
+        )
+    note(f"{image.name} is a disk for {found[0]}, and so is the machine that starts it")
+    return found[0]
