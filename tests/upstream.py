@@ -84,14 +84,14 @@ def python() -> Path:
     ``DIB_CTR_COMPAT_DIB`` names one that is there. RuntimeError with pip's message where it cannot be had.
     """
     given = os.environ.get("DIB_CTR_COMPAT_DIB")
-    folder = Path(given) if given else _cache() / f"diskimage-builder-{VERSION}-program"
+    folder = Path(given) if given else _cache() / f"diskimage-builder-{VERSION}-environment"
     if not given and not (folder / "bin/python").exists():
         _cache().mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix="program-", dir=_cache()))
         try:
             subprocess.run([sys.executable, "-m", "venv", str(work)], check=True, timeout=300)
-            # It imports pkg_resources in places; newer setuptools has dropped it.
-            wanted = [f"diskimage-builder=={VERSION}", "setuptools<81"]
+            # It imports pkg_resources, which newer setuptools has dropped; older ones cannot make its metadata.
+            wanted = [f"diskimage-builder=={VERSION}", "setuptools>=70.1,<81"]
             command = [str(work / "bin/python"), "-m", "pip", "install", "--quiet", *wanted]
             done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
             if done.returncode != 0:
@@ -102,6 +102,34 @@ def python() -> Path:
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return folder / "bin/python"
+
+
+@cache
+def source() -> Path:
+    """The folder of diskimage-builder's source package, with its functional tests. RuntimeError as for ``package``."""
+    folder = _cache() / f"diskimage-builder-{VERSION}-source"
+    if not (folder / "tests").is_dir():
+        _cache().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="source-", dir=_cache()) as work:
+            # Its own environment has what its metadata is made with: none is made for this alone.
+            command = [str(python()), "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
+            done = subprocess.run(
+                [*command, "--no-build-isolation", "--dest", work, f"diskimage-builder=={VERSION}"],
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=600,
+            )
+            if done.returncode != 0:
+                message = f"pip could not fetch the source of diskimage-builder {VERSION}:\n{done.stderr.strip()}"
+                raise RuntimeError(message)
+            (archive,) = Path(work).glob("*.tar.gz")
+            unpacked = Path(work, "unpacked")
+            unpacked.mkdir()
+            subprocess.run(["tar", "-xf", archive, "--strip-components=1", "-C", unpacked], check=True)
+            with contextlib.suppress(OSError):  # another run was quicker
+                unpacked.rename(folder)
+    return folder
 
 
 def others(name: str) -> Path:
