@@ -16,7 +16,7 @@ import pytest
 
 from builder.remote_cache import github_actions
 from builder.remote_cache.github_actions import InActions
-from tests.integration.actionscache import TOKEN, Service, service
+from tests.integration.cache.actionscache import TOKEN, Service, service
 from tests.integration.command import ELEMENTS, Command, Outcome, stage_scripts, write_element
 from tests.integration.engine_cases import missing
 
