@@ -25,7 +25,8 @@ MODULES = {
     "blockdev/layout/plan.py": "blockdev/layout blockdev/configuration",
     "blockdev/layout/partitions.py": "blockdev/layout blockdev/configuration",
     "stages/protocol/request.py": "stages/plan builder/build builder/request",
-    "stages/protocol/events.py": "builder/build",
+    "stages/protocol/events.py": "stages/protocol",
+    "blockdev/core/typed_json.py": "blockdev/core",
 }
 # In a type (``str | None``) another operator changes nothing that runs.
 CONFIGURATION = """[cosmic-ray]

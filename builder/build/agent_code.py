@@ -25,7 +25,7 @@ import qemu
 import stages
 from blockdev.core.errors import BuildError
 from builder.host_state.probe_results import cache_folder
-from stages.protocol.emit import Event
+from stages.protocol import events
 
 SKIPPED = ("__pycache__", "elements")
 KEPT = 12  # bytecode of so many versions and build images
@@ -117,23 +117,23 @@ class Bytecode:
         digest, _, found = data.partition(b"\n")
         return found if hashlib.sha256(found).hexdigest().encode() == digest else b""
 
-    def take(self, event: Event) -> bool:
+    def take(self, event: events.Event) -> bool:
         """Take an event if it is about bytecode; tells whether it was. Raises BuildError for one that cannot be."""
-        if event["type"] not in ("bytecode", "compiled"):
+        if not isinstance(event, events.Bytecode | events.Compiled):
             self._closed = True
             return False
         if self._closed:
             raise BuildError("the build container sent bytecode where none was asked for")
-        if event["type"] == "compiled":
+        if isinstance(event, events.Compiled):
             self._closed = True
             if self._new:
-                self._keep(event["magic"])
+                self._keep(event.magic)
             else:
                 self.outdated = True
                 self._file.unlink(missing_ok=True)
             return True
-        path = event["path"]
-        data = base64.b64decode(event["data"])
+        path = event.path
+        data = base64.b64decode(event.data)
         self._bytes += len(data)
         if path.removesuffix("c") not in _sources() or path in _sources() or path in self._new or self._bytes > MOST:
             raise BuildError(f"the build container sent bytecode of something else: {path!r}")

@@ -16,20 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from blockdev.core.open_beneath import open_beneath
-from stages.protocol.emit import Event
-from stages.protocol.events import STAGES, wrong
-from stages.protocol.readers import record, text
+from blockdev.core.typed_json import read as read_json
+from stages.protocol import events
+from stages.protocol.events import wrong
 from stages.protocol.request import DISK_TYPES, OFFERED, Request
 
 FILES = "files"  # the type of the output that scripts wrote beside the image
 PIECE = 3 << 18  # bytes of a file that travel in one line: a multiple of three, so that base64 pads the last one only
 REFUSED = "!"  # answers where the container wants a file that was not offered
-_RESULTS = {
-    "plan": record({"stages": STAGES}),
-    "shell": record({"session": text(64, r"[0-9a-z]+(?:-[0-9a-z]+)*")}),
-}
-_NUMBERED = ("start", "log", "hit", "done", "wait", "break", "failed")
-_OF_CACHES = ("lookup", "fetch", "bad", "packed", "share", "shared")
+_RESULTS: Mapping[str, type[Any]] = {"plan": events.PlanResult, "shell": events.ShellResult}
+_OF_CACHES = (events.Lookup, events.Fetch, events.Bad, events.Packed, events.Share, events.Shared)
 
 
 class Offered:
@@ -93,17 +89,37 @@ class Boundary:
     _outputs: set[int] = field(default_factory=set)
     _seen: set[str] = field(default_factory=set)
 
-    def check(self, event: Event) -> Event:
-        """The event; raises BuildError for one that this request does not bring about."""
-        kind = event["type"]
-        if kind == "plan":
-            self._planned = frozenset(stage["number"] for stage in event["stages"])
-        elif kind in _NUMBERED and event["number"] not in self._planned:
-            raise wrong(f"an event of a stage that is in no plan ({kind})")
-        if kind in _OF_CACHES and not self.request.caches:
-            raise wrong(f"an event of caches, and the request has none ({kind})")
-        if (checker := getattr(self, f"_check_{kind.replace('-', '_')}", None)) is not None:
-            checker(event)
+    def check(self, event: events.Event) -> events.Event:
+        """The event; raises BuildError for one that this request does not bring about.
+
+        A command's result comes back as what that command answers (``events.PlanResult``).
+        """
+        if isinstance(event, events.OfStage) and event.number not in self._planned:
+            raise wrong(f"an event of a stage that is in no plan ({event.kind})")
+        if isinstance(event, _OF_CACHES) and not self.request.caches:
+            raise wrong(f"an event of caches, and the request has none ({event.kind})")
+        match event:
+            case events.Plan():
+                self._planned = frozenset(stage.number for stage in event.stages)
+            case events.Output():
+                self._check_output(event)
+            case events.Assemble():
+                self._check_assemble(event.job)
+            case events.Break() if not self.request.breaks:
+                raise wrong("a break, and the request asks for none")
+            case events.Used():
+                self._check_used(event)
+            case events.Vendor():
+                self._check_vendor(event)
+            case events.Share():
+                self._once("share")
+                self._check_packed(event)
+            case events.Packed():
+                self._check_packed(event)
+            case events.Result():
+                return self._checked_result(event)
+            case events.End():
+                self._once("end")
         return event
 
     def check_whole(self) -> None:
@@ -122,26 +138,24 @@ class Boundary:
     def _is(self, path: str, *parts: str) -> bool:
         return path == "/".join((self.store.rstrip("/"), *parts))
 
-    def _check_output(self, event: Event) -> None:
-        key, path = event["key"], event["path"]
-        if event["output"] == FILES:
+    def _check_output(self, event: events.Output) -> None:
+        key, path, index = event.key, event.path, event.index
+        if event.output == FILES:
             self._once("output files")
             if not self._is(path, "outputs", f"files-{key[:32]}"):
                 raise wrong("files that lie in another place")
             return
-        index = event.get("index", -1)
         outputs = self.request.outputs
-        if not 0 <= index < len(outputs) or outputs[index].type != event["output"] or index in self._outputs:
+        if not 0 <= index < len(outputs) or outputs[index].type != event.output or index in self._outputs:
             raise wrong("an output that the request does not ask for")
         self._outputs.add(index)
-        if not self._is(path, "outputs", key) and (path or event["changed"] or outputs[index].have != key):
+        if not self._is(path, "outputs", key) and (path or event.changed or outputs[index].have != key):
             raise wrong("an output that lies in another place")
-        if not event["changed"] and outputs[index].have != key:
+        if not event.changed and outputs[index].have != key:
             raise wrong("an output that is said to be there already, and is not")
-        if not event["digest"]:
+        if not event.digest:
             raise wrong("an output without a digest")
-        more = event.get("more", [])
-        if more and (event["output"] not in DISK_TYPES or not set(more) <= self._disks()):
+        if event.more and (event.output not in DISK_TYPES or not set(event.more) <= self._disks()):
             raise wrong("an output with disks that the request does not have")
 
     def _disks(self) -> set[str]:
@@ -156,50 +170,45 @@ class Boundary:
         options = Options(**{**disk["options"], "root_options": tuple(disk["options"]["root_options"])})
         return {each.name for each in plan(read(disk["text"], disk["file"]), options, 0, 0).disks}
 
-    def _check_assemble(self, event: Event) -> None:
+    def _check_assemble(self, job: events.DiskJob) -> None:
         self._once("assemble")
-        job: dict[str, Any] = event["job"]
         wanted = self.request.outputs
-        if not self.request.disk or not job["outputs"]:
+        if not self.request.disk or not job.outputs:
             raise wrong("a disk to make, and the request has none")
-        for output in job["outputs"]:
-            index = output["index"]
-            if index >= len(wanted) or (output["type"], output["have"]) != (wanted[index].type, wanted[index].have):
+        for output in job.outputs:
+            index = output.index
+            if index >= len(wanted) or (output.type, output.have) != (wanted[index].type, wanted[index].have):
                 raise wrong("a disk to make that the request does not ask for")
-            if dict(wanted[index].options) != output["options"]:
+            if dict(wanted[index].options) != output.options:
                 raise wrong("a disk to make with other options than the request's")
         privileged = bool(self.request.disk.get("privileged"))
-        if privileged != ("tree" in job):
+        if privileged != bool(job.tree):
             raise wrong("a disk to make by other means than the request's")
         if privileged:
             self._check_tree(job)
 
-    def _check_tree(self, job: Mapping[str, Any]) -> None:
-        folder, _, name = job["tree"].rpartition("/")
+    def _check_tree(self, job: events.DiskJob) -> None:
+        folder, _, name = job.tree.rpartition("/")
         above, _, own = folder.rpartition("/")
         if not self._is(above, "outputs") or not own.startswith("tree-") or "." in own or name in ("", ".", ".."):
             raise wrong("a tree that lies in another place")
-        if not {"environment", "used", "least"} <= set(job):
+        if job.environment is None or job.used < 0 or job.least < 0:
             raise wrong("a disk to make that lacks something")
 
-    def _check_break(self, _: Event) -> None:
-        if not self.request.breaks:
-            raise wrong("a break, and the request asks for none")
-
-    def _check_used(self, event: Event) -> None:
+    def _check_used(self, event: events.Used) -> None:
         from stages.protocol.lock_record import Used
 
         self._once("used")
         if not self.request.locking.report:
             raise wrong("a lock, and the request asks for none")
         try:
-            Used.from_json(event["used"])
+            Used.from_json(event.used)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise wrong(f"a lock that cannot be: {error}") from None
 
-    def _check_vendor(self, event: Event) -> None:
+    def _check_vendor(self, event: events.Vendor) -> None:
         self._once("vendor")
-        if not self.request.locking.vendor or not self._is_folder_of("vendor-", event["path"]):
+        if not self.request.locking.vendor or not self._is_folder_of("vendor-", event.path):
             raise wrong("files for a lock that the request does not ask for, or that lie in another place")
 
     def _is_folder_of(self, prefix: str, path: str) -> bool:
@@ -209,28 +218,21 @@ class Boundary:
             self._is(above, "outputs") and own != rest and len(rest) == 32 and not set(rest) - set("0123456789abcdef")
         )
 
-    def _check_packed(self, event: Event) -> None:
-        if not self.request.caches.get("write") or not self._is_in_work(event["path"]):
+    def _check_packed(self, event: events.Packed | events.Share) -> None:
+        if not self.request.caches.get("write") or not self._is_in_work(event.path):
             raise wrong("a layer that is for no cache, or lies in another place")
-
-    def _check_share(self, event: Event) -> None:
-        self._once("share")
-        self._check_packed(event)
 
     def _is_in_work(self, path: str) -> bool:
         """Is this a folder in a place where a stage runs: ``STORE/work/PLACE/NAME``."""
         parts = path.split("/")
         return self._is("/".join(parts[:-2]), "work") and not any(part in ("", ".", "..") for part in parts[-2:])
 
-    def _check_result(self, event: Event) -> None:
+    def _checked_result(self, event: events.Result) -> events.Result:
         self._once("result")
-        reader = _RESULTS.get(self.request.command)
-        if reader is None:
-            return
+        answer = _RESULTS.get(self.request.command)
+        if answer is None:
+            return event
         try:
-            event["data"] = reader(event["data"])
+            return events.Result(data=read_json(answer, event.data))
         except ValueError as error:
             raise wrong(f"a result that cannot be: {error}") from None
-
-    def _check_end(self, _: Event) -> None:
-        self._once("end")

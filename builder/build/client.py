@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import stages
 from blockdev.core.errors import BuildError
 from builder.build_image.ensure import DISK
-from stages.protocol.emit import Event
-from stages.protocol.events import parse
+from stages.protocol.events import Event, parse
 
 if TYPE_CHECKING:
     from builder.engines.protocol import Engine

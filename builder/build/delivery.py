@@ -19,7 +19,7 @@ from builder import destination
 from builder.destination import FILES, space
 from builder.destination.checksum_files import ARTIFACT, disk_target
 from builder.destination.checksum_files import beside as checksums
-from stages.protocol.emit import Event
+from stages.protocol.events import Output
 from stages.protocol.request import DISK_TYPES
 
 if TYPE_CHECKING:
@@ -40,14 +40,15 @@ class AbandonedError(Exception):
 class Arrival:
     """One changed output: its event, its target, and what is to appear by its place, once that is whole."""
 
-    event: Event
+    event: Output
     target: Path
     coming: Future[dict[Path, Path]]
 
     @property
     def told(self) -> tuple[str, dict[str, object]]:
         """The output's key, and what was told of it."""
-        return self.event["key"], {name: self.event[name] for name in TOLD if name in self.event}
+        fields = vars(self.event)
+        return self.event.key, {name: fields[name] for name in TOLD if name in fields}
 
 
 class OutputDelivery:
@@ -70,25 +71,24 @@ class OutputDelivery:
         self._begun: list[Arrival] = []
         self._side: destination.SideFiles | None = None
 
-    def begin(self, event: Event) -> None:
+    def begin(self, event: Output) -> None:
         """Fetch a changed output, in a thread of its own."""
-        if not event["changed"] or not 0 <= event.get("index", -1) < len(self._targets):
+        if not event.changed or not 0 <= event.index < len(self._targets):
             return
-        target = self._targets[event["index"]]
+        target = self._targets[event.index]
         self._check(event)
-        asked = self._describer.prepared.request.outputs[event["index"]].type
-        if event["output"] != asked:
-            raise BuildError(f"the build container made {event['output']!r} where {asked} was asked for")
+        asked = self._describer.prepared.request.outputs[event.index].type
+        if event.output != asked:
+            raise BuildError(f"the build container made {event.output!r} where {asked} was asked for")
         folder = self._partials.enter_context(destination.partial(target))
-        stream: Iterable[bytes] | Path = self._while_wanted(self._container.fetch(event["path"]))
-        if event["output"] in DISK_TYPES:  # large: no detour through a stream where there is a short way
-            stream = self._container.local(event["path"]) or stream
+        stream: Iterable[bytes] | Path = self._while_wanted(self._container.fetch(event.path))
+        if event.output in DISK_TYPES:  # large: no detour through a stream where there is a short way
+            stream = self._container.local(event.path) or stream
         beside = functools.partial(self._beside, event)
         more = {
-            f"{ARTIFACT}-{disk}": disk_target(target, disk, destination.SUFFIXES[event["output"]])
-            for disk in event.get("more", [])
+            f"{ARTIFACT}-{disk}": disk_target(target, disk, destination.SUFFIXES[event.output]) for disk in event.more
         }
-        coming = self._pool.submit(destination.bring, stream, event["output"], target, folder, beside, more)
+        coming = self._pool.submit(destination.bring, stream, event.output, target, folder, beside, more)
         self._begun.append(Arrival(event, target, coming))
 
     def tell(self, send: Callable[[str], None]) -> None:
@@ -104,24 +104,24 @@ class OutputDelivery:
             with counting:
                 left -= 1
                 if not left:
-                    send(json.dumps([arrival.event["index"] for arrival in begun if _is_whole(arrival)]))
+                    send(json.dumps([arrival.event.index for arrival in begun if _is_whole(arrival)]))
 
         for arrival in begun:
             arrival.coming.add_done_callback(came)
         if not begun:
             send("[]")
 
-    def _check(self, event: Event) -> None:
+    def _check(self, event: Output) -> None:
         """Take no place for an output's but its own folder of the store, and no name of a disk that is a path."""
-        path, store = PurePosixPath(event["path"]), PurePosixPath(self._container.engine.store)
+        path, store = PurePosixPath(event.path), PurePosixPath(self._container.engine.store)
         if path.parent != store / "outputs" or not _FOLDER.match(path.name):
-            raise BuildError(f"the build container named {event['path']!r} for an output, which is none of its store's")
-        if not all(_DISK.match(disk) for disk in event.get("more", [])):
-            raise BuildError("the build container named a disk that cannot be one", where=repr(event["more"]))
+            raise BuildError(f"the build container named {event.path!r} for an output, which is none of its store's")
+        if not all(_DISK.match(disk) for disk in event.more):
+            raise BuildError("the build container named a disk that cannot be one", where=repr(event.more))
 
-    def _beside(self, event: Event, folder: Path) -> Mapping[Path, bytes]:
-        target = self._targets[event["index"]]
-        sums = checksums(folder, target, destination.SUFFIXES[event["output"]], event["more"])
+    def _beside(self, event: Output, folder: Path) -> Mapping[Path, bytes]:
+        target = self._targets[event.index]
+        sums = checksums(folder, target, destination.SUFFIXES[event.output], event.more)
         return {**self._describer.beside(folder, event), **sums}
 
     def _while_wanted(self, stream: Iterable[bytes]) -> Iterator[bytes]:
@@ -131,7 +131,7 @@ class OutputDelivery:
                     raise AbandonedError
                 yield data
 
-    def bring_side_files(self, event: Event, folder: Path, name: str) -> list[str]:
+    def bring_side_files(self, event: Output, folder: Path, name: str) -> list[str]:
         """Fetch what outside scripts left beside the image called ``name``; the paths it will have below ``folder``.
 
         Without a name the folder is for these files alone.
@@ -140,7 +140,7 @@ class OutputDelivery:
         target = folder.absolute() / f"{name or FILES}.side-files"
         place = self._partials.enter_context(destination.partial(target))
         try:
-            self._side = destination.bring_side_files(self._container.fetch(event["path"]), place, folder, name)
+            self._side = destination.bring_side_files(self._container.fetch(event.path), place, folder, name)
         except OSError as error:
             raise space.explained(error, target) from error
         return ["/".join(parts) for parts in self._side.files]
@@ -159,7 +159,7 @@ class OutputDelivery:
         with _remembering():
             memory.announce({**outputs, **(side.coming if side else {})})
         for arrival, coming in whole:
-            if arrival.event["output"] == "dir":
+            if arrival.event.output == "dir":
                 self._close(arrival, coming[arrival.target])
         for place, new in outputs.items():
             _appear(place, functools.partial(destination.swap, new, place))
@@ -171,7 +171,7 @@ class OutputDelivery:
 
     def _close(self, arrival: Arrival, tree: Path) -> None:
         """Close an image's tree with root's own programs to other users, where they could come to it."""
-        options = self._describer.prepared.request.outputs[arrival.event["index"]].options
+        options = self._describer.prepared.request.outputs[arrival.event.index].options
         if options.get("closed", "yes") == "yes" and destination.close_tree(tree, arrival.target):
             self._container.note(f"{arrival.target} is for root alone (mode 0700; -o dir,closed=no leaves it open)")
 

@@ -23,7 +23,7 @@ from builder.elements.check.image import remarks
 from builder.progress.report import Log, Reporter, closing, failure
 from builder.request.prepared_build import PreparedBuild
 from builder.request.store_size import bounds
-from stages.protocol.emit import Event
+from stages.protocol import events
 from stages.protocol.request import Output, Request
 from stages.redaction.redaction import Redaction
 
@@ -52,15 +52,15 @@ class BuildSession:
     beside: Path = Path()  # the folder of the request's lock, whose files the build may ask for
     folders: Mapping[str, Path] = field(default_factory=dict)  # of the request's elements, by name
     large: Mapping[str, Path] = field(default_factory=dict)  # files that the build may ask for, by digest
-    outputs: list[Event] = field(default_factory=list)
-    used: Event = field(default_factory=dict)
+    outputs: list[events.Output] = field(default_factory=list)
+    used: Mapping[str, Any] = field(default_factory=dict)
     vendored: str = ""
-    end: Event = field(default_factory=dict)
+    end: events.End | None = None
     result: Any = None
-    assembly: Any = None  # the job of the block-device stage, where the build wants it
-    failed: Event | None = None
-    error: Event | None = None
-    on_output: Callable[[Event], None] = lambda _: None
+    assembly: events.DiskJob | None = None  # the job of the block-device stage, where the build wants it
+    failed: events.Failed | None = None
+    error: events.Error | None = None
+    on_output: Callable[[events.Output], None] = lambda _: None
     on_written: Callable[[Callable[[str], None]], None] = lambda send: send("[]")
     exchange: CacheSession | None = None  # the caches elsewhere, where there are any
     redaction: Redaction = field(default_factory=Redaction)
@@ -73,7 +73,7 @@ class BuildSession:
         """What a request says of caches elsewhere."""
         return self.exchange.wishes() if self.exchange else {}
 
-    def on_event(self, event: Event, send: Callable[[str], None]) -> None:
+    def on_event(self, event: events.Event, send: Callable[[str], None]) -> None:
         """Take one event; raises BuildError for one that has nothing to do with the request."""
         assert self._boundary is not None
         event = self._boundary.check(event)
@@ -81,45 +81,47 @@ class BuildSession:
             return
         if self._of_locks(event, send):  # of no use to a person
             return
-        if event["type"] == "error":
+        if isinstance(event, events.Error):
             event = paths_for_user(event, self.folders)
         event = self.redaction.event(event)
         self.log.handle(event)
         self.reporter.handle(event)
-        kind = event["type"]
-        if kind == "output":
-            self.outputs.append(event)
-            self.on_output(event)
-        elif kind == "written":
-            self.on_written(send)
-        elif kind == "assemble":
-            self.assembly = event["job"]
-        elif kind == "break":
-            with self.reporter.paused():
-                self.container.enter(event["session"])
-            send("continue")
-        elif kind == "end":
-            self.end = event
-        elif kind == "result":
-            self.result = event["data"]
-        elif kind == "failed":
-            self.failed = event
-        elif kind == "error":
-            self.error = event
+        match event:
+            case events.Output():
+                self.outputs.append(event)
+                self.on_output(event)
+            case events.Written():
+                self.on_written(send)
+            case events.Assemble():
+                self.assembly = event.job
+            case events.Break():
+                with self.reporter.paused():
+                    self.container.enter(event.session)
+                send("continue")
+            case events.End():
+                self.end = event
+            case events.Result():
+                self.result = event.data
+            case events.Failed():
+                self.failed = event
+            case events.Error():
+                self.error = event
 
     def on_chatter(self, line: str) -> None:
         """Take a line that is no event: the engine's own."""
         self.log.line(self.redaction.mask(line))
 
-    def _of_locks(self, event: Event, send: Callable[[str], None]) -> bool:
-        kind = event["type"]
-        if kind == "want":
-            send(self._offered.piece(event["path"], event["offset"]) if self._offered else REFUSED)
-        elif kind == "used":
-            self.used = event["used"]
-        elif kind == "vendor":
-            self.vendored = event["path"]
-        return kind in ("want", "used", "vendor")
+    def _of_locks(self, event: events.Event, send: Callable[[str], None]) -> bool:
+        match event:
+            case events.Want():
+                send(self._offered.piece(event.path, event.offset) if self._offered else REFUSED)
+            case events.Used():
+                self.used = event.used
+            case events.Vendor():
+                self.vendored = event.path
+            case _:
+                return False
+        return True
 
     def ask(
         self, request: Request, archive: bytes, then: Callable[[], tuple[BuildContainer, bytes] | None] = lambda: None
@@ -150,9 +152,9 @@ class BuildSession:
             self.container.note(failure(self.failed, self.log.path, self.shell_command))
         if self.error:
             if self.container.debug:
-                self.container.note(self.error["trace"])
-            found = BuildError(self.error["what"], where=self.error["where"], hint=self.error["hint"])
-            found.exit_status = self.error["status"]
+                self.container.note(self.error.trace)
+            found = BuildError(self.error.what, where=self.error.where, hint=self.error.hint)
+            found.exit_status = self.error.status
             raise found
         if status != 0:
             if not self.failed and status != INTERRUPTED:
@@ -218,7 +220,7 @@ def produce(
             request_archive(request, prepared.elements, prepared.given),
             lambda: _assembly(session, request, prepared),
         )
-        for event in (event for event in session.outputs if event["output"] == FILES):
+        for event in (event for event in session.outputs if event.output == FILES):
             beside = arrivals.bring_side_files(event, side_folder, "" if prepared.side_folder else request.name)
         if prepared.files and not beside:
             raise BuildError(
@@ -233,9 +235,10 @@ def produce(
         say(f"{FILES}: {destination.shown(str((side_folder / path).absolute()))}")
     places = [str(target) for target in prepared.targets]
     if load:
-        places.append(load_image(container, finished[-1]["path"], request))
+        places.append(load_image(container, finished[-1].path, request))
     for sentence in session.exchange.finish() if session.exchange else ():
         say(sentence)
+    assert session.end is not None, "the boundary saw it"
     say(closing(session.end, finished, places))
 
 
@@ -243,7 +246,10 @@ def _assembly(session: BuildSession, request: Request, prepared: PreparedBuild) 
     """The block-device stage, where the build asked for it: an agent in the image for disks, and its request."""
     if session.assembly is None:
         return None
-    arguments = {"job": json.dumps(session.assembly), "passphrases": json.dumps(dict(prepared.passphrases))}
+    arguments = {
+        "job": json.dumps(session.assembly, default=vars),
+        "passphrases": json.dumps(dict(prepared.passphrases)),
+    }
     asked = dataclasses.replace(request, command="assemble", arguments=arguments)
     elements = prepared.elements if request.disk.get("privileged") else ()
     return session.container.for_disks(request.disk), request_archive(asked, elements, prepared.given)
@@ -262,8 +268,8 @@ def keep_lock(builds: Sequence[tuple[PreparedBuild, BuildSession]], say: Callabl
         say(line)
 
 
-def _in_order(events: Sequence[Event]) -> list[Event]:
-    return sorted((event for event in events if event["output"] != "files"), key=lambda event: int(event["index"]))
+def _in_order(outputs: Sequence[events.Output]) -> list[events.Output]:
+    return sorted((output for output in outputs if output.output != FILES), key=lambda output: output.index)
 
 
 def shell(prepared: PreparedBuild, session: BuildSession, at: str, command: Sequence[str]) -> int:
@@ -277,7 +283,7 @@ def shell(prepared: PreparedBuild, session: BuildSession, at: str, command: Sequ
         caches=session.caches,
     )
     session.ask(request, request_archive(request, prepared.elements, prepared.given))
-    return session.container.enter(session.result["session"])
+    return session.container.enter(session.result.session)
 
 
 def privileges(request: Request) -> Iterator[str]:
@@ -292,13 +298,13 @@ def privileges(request: Request) -> Iterator[str]:
             yield "privileged block-device stage, with all of the machine's block devices: for the device mapper"
 
 
-def plan(prepared: PreparedBuild, session: BuildSession) -> list[Event]:
+def plan(prepared: PreparedBuild, session: BuildSession) -> Sequence[events.PlannedStage]:
     """The plan's stages, with hits, misses and reasons."""
     request = dataclasses.replace(prepared.request, image=session.container.digest(), caches=session.caches)
     for sentence in (*prepared.notes, *remarks(prepared.elements), *privileges(request)):
         session.container.note(sentence)
     session.ask(request, request_archive(request, prepared.elements, prepared.given))
-    found: list[Event] = session.result["stages"]
+    found: Sequence[events.PlannedStage] = session.result.stages
     return found
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from stages.protocol.events import Error
 
 _THERE = re.compile(r"/[^\s:]*?/request/elements/([^/\s:]+)")
 
 
-def paths_for_user(event: Mapping[str, Any], folders: Mapping[str, Path]) -> dict[str, Any]:
-    """An ``error`` event with each element's folder in its texts as it is on this machine, by ``folders``."""
+def paths_for_user(error: Error, folders: Mapping[str, Path]) -> Error:
+    """An error with each element's folder in its texts as it is on this machine, by ``folders``."""
 
     def own(found: re.Match[str]) -> str:
         return str(folders.get(found[1], found[0]))
 
-    return {**event, **{part: _THERE.sub(own, event[part]) for part in ("what", "where", "hint")}}
+    return error.replace(**{part: _THERE.sub(own, getattr(error, part)) for part in ("what", "where", "hint")})

@@ -62,6 +62,7 @@ def build(**values: Any) -> None:
 def build_one(options: BuildOptions) -> None:
     """One build, to its last word."""
     from builder.build.run import build as run
+    from builder.progress import host_events
     from builder.progress.event_channel import tell
     from builder.request.prepare import prepare
 
@@ -86,11 +87,11 @@ def build_one(options: BuildOptions) -> None:
             for success in boot_test.run(prepared, options.firmware, lambda text: note(text, end="")):
                 say(success)
     for place in places:
-        tell(type="placed", place=str(place))
+        tell(host_events.Placed(place=str(place)))
     if pushing:
         pushed = pushing.run(next(place for place in places if (place / "oci-layout").is_file()))
         say(str(pushed))
-        tell(type="pushed", reference=pushed.pinned)
+        tell(host_events.Pushed(reference=pushed.pinned))
 
 
 def _check_boot_test(options: BuildOptions, prepared: PreparedBuild) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from builder.fleet.run import Runner
     from builder.request.options import BuildOptions, PushOptions, ReportOptions
     from builder.request.prepared_build import PreparedBuild
-    from stages.protocol.emit import Event
+    from stages.protocol.events import PlannedStage
 
 KEPT_FOLDERS = 20  # of logs
 
@@ -240,12 +240,12 @@ def plan_images(options: BuildOptions) -> None:
         click.echo(shared_stages.as_text(plans, whole=options.shown.whole))
 
 
-def plans_of(requests: Mapping[str, PreparedBuild], options: BuildOptions) -> dict[str, list[Event]]:
+def plans_of(requests: Mapping[str, PreparedBuild], options: BuildOptions) -> dict[str, Sequence[PlannedStage]]:
     """The plans of requests by name, asked side by side."""
     from builder.build.run import plan
     from builder.fleet.schedule import limits
 
-    def ask(prepared: PreparedBuild) -> list[Event]:
+    def ask(prepared: PreparedBuild) -> Sequence[PlannedStage]:
         return plan(prepared, open_session(prepared, options, quiet=True))
 
     with ThreadPoolExecutor(limits(None).cpus) as pool:

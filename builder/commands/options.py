@@ -125,6 +125,7 @@ def open_session(prepared: PreparedBuild | None, options: BuildOptions, *, quiet
     from builder.build.run import BuildSession
     from builder.build_image.ensure import purpose_of
     from builder.progress.event_channel import forward_events, tell
+    from builder.progress.host_events import LogFile
     from builder.progress.report import Log, Plain, reporter
     from builder.request import limits
     from qemu.architecture import native, runs
@@ -136,7 +137,7 @@ def open_session(prepared: PreparedBuild | None, options: BuildOptions, *, quiet
     purpose = purpose_of(prepared.build_image if prepared else "", foreign=foreign)
     container = BuildContainer(engine, purpose, note, options.engine.debug, limits=bounds)
     log = Log.open(options.shown.log, prepared.request.name if prepared else "cache")
-    tell(type="log-file", path=str(log.path))
+    tell(LogFile(path=str(log.path)))
     shown = Plain(out=sys.stderr, github=False) if quiet else forward_events(reporter(options.shown.progress))
     beside = prepared.locks.locked.parent if prepared and prepared.locks.locked else Path()
     if prepared is None:

@@ -11,7 +11,7 @@ from blockdev.core.errors import BuildError, UsageError
 from builder import destination
 from builder.destination import checksum_files
 from builder.request.prepared_build import PreparedBuild
-from stages.protocol.emit import Event
+from stages.protocol import events
 from stages.protocol.request import Output, Request
 
 TYPES = ("oci", "oci-archive", "docker-archive")  # outputs that hold an image
@@ -67,13 +67,12 @@ class DocumentWriter:
     build_image: str
     lock: Callable[[], Mapping[str, Any] | None] = lambda: None
 
-    def beside(self, folder: Path, event: Event) -> dict[Path, bytes]:
+    def beside(self, folder: Path, event: events.Output) -> dict[Path, bytes]:
         """The documents for an output that arrived in ``folder``, by the paths where they are to lie.
 
         Those of a layout are attached to its image as well.
         """
-        index = int(event["index"])
-        output, target = self.prepared.request.outputs[index], self.prepared.targets[index]
+        output, target = self.prepared.request.outputs[event.index], self.prepared.targets[event.index]
         if not wanted(output):
             return {}
         from importlib import metadata
@@ -90,7 +89,7 @@ class DocumentWriter:
             raise BuildError(what, hint="run it again") from error
         made = documents(
             described,
-            event["image"],
+            event.image,
             request=asked(self.prepared.request, output),
             elements={element.name: element_digest(element.path) for element in self.prepared.elements},
             build_image=self.build_image,

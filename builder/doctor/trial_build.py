@@ -20,7 +20,7 @@ from builder.progress.report import Log
 from builder.request import limits
 from builder.request.options import BuildOptions
 from builder.request.prepare import prepare
-from stages.protocol.emit import Event
+from stages.protocol.events import Done, Error, Event, Failed, Plan
 
 ELEMENT = "doctor-tree"
 
@@ -74,19 +74,20 @@ class Events:
 
     titles: dict[int, str] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
-    failed: Event | None = None
-    error: Event | None = None
+    failed: Failed | None = None
+    error: Error | None = None
 
     def handle(self, event: Event) -> None:
         """See builder.progress.report.Reporter."""
-        if event["type"] == "plan":
-            self.titles = {stage["number"]: stage["script"] for stage in event["stages"]}
-        elif event["type"] == "done":
-            self.done.append(self.titles[event["number"]])
-        elif event["type"] == "failed":
-            self.failed = event
-        elif event["type"] == "error":
-            self.error = event
+        match event:
+            case Plan():
+                self.titles = {stage.number: stage.script for stage in event.stages}
+            case Done():
+                self.done.append(self.titles[event.number])
+            case Failed():
+                self.failed = event
+            case Error():
+                self.error = event
 
     def paused(self) -> contextlib.AbstractContextManager[None]:
         """See builder.progress.report.Reporter."""
@@ -142,7 +143,7 @@ def _build(engine: Engine) -> list[tuple[str, bool, str]]:
 
 def _said(events: Events, error: Exception) -> str:
     if events.failed:
-        return "\n".join([*events.failed["tail"], f"{events.failed['script']} ended with {events.failed['status']}"])
+        return "\n".join([*events.failed.tail, f"{events.failed.script} ended with {events.failed.status}"])
     return getattr(error, "text", "") or getattr(error, "what", "") or "the build failed without a word"
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from builder.fleet.image import ImageBuild
+from builder.progress.host_events import LogFile, Placed, Pushed
 from builder.progress.report import stage_title
-from stages.protocol.emit import Event
+from stages.protocol import events
 
 BUILT, FAILED, SKIPPED, INTERRUPTED = "built", "failed", "skipped", "interrupted"
 KEPT_LINES = 40
@@ -37,7 +38,7 @@ class Outcome:
     started: float = 0.0  # seconds since 1970
     seconds: float = 0.0
     log: str = ""
-    stages: dict[int, Event] = field(default_factory=dict)
+    stages: dict[int, events.PlannedStage] = field(default_factory=dict)
     ran: list[str] = field(default_factory=list)  # keys
     hits: int = 0
     waits: int = 0
@@ -45,10 +46,10 @@ class Outcome:
     places: list[str] = field(default_factory=list)
     current: str = ""  # what runs now, for a live view
     last: str = ""
-    failure: Event | None = None
-    error: Event | None = None
+    failure: events.Failed | None = None
+    error: events.Error | None = None
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
-    _outputs: dict[int, Event] = field(default_factory=dict)
+    _outputs: dict[int, events.Output] = field(default_factory=dict)
 
     def begin(self) -> None:
         """Another attempt: what the one before said is forgotten."""
@@ -59,35 +60,35 @@ class Outcome:
         self.places = []
         self.lines.clear()
 
-    def heed(self, event: Event) -> None:
+    def heed(self, event: events.Event) -> None:
         """Take an event of the build."""
-        kind = event["type"]
-        if kind == "log-file":
-            self.log = str(event["path"])
-        elif kind == "plan":
-            self.stages = {stage["number"]: stage for stage in event["stages"]}
-            self.ran, self.hits = [], 0  # planned anew where a mirror moved, or for the next architecture
-        elif kind in ("start", "wait"):
-            stage = self.stages[event["number"]]
-            more = " (another build runs it)" if kind == "wait" else ""
-            self.current = f"[{event['number']}/{len(self.stages)}] {stage_title(stage)}{more}"
-            self.waits += kind == "wait"
-        elif kind == "log":
-            self.last = str(event["text"])
-        elif kind == "hit":
-            self.hits += 1
-        elif kind == "done":
-            self.ran.append(str(self.stages[event["number"]]["key"]))
-        elif kind == "failed":
-            self.failure = event
-        elif kind == "error":
-            self.error = event
-        elif kind == "output" and "index" in event:
-            self._outputs[int(event["index"])] = event
-        elif kind == "placed":
-            self.places.append(str(event["place"]))
-        elif kind == "pushed":
-            self.pushed = str(event["reference"])
+        match event:
+            case LogFile():
+                self.log = event.path
+            case events.Plan():
+                self.stages = {stage.number: stage for stage in event.stages}
+                self.ran, self.hits = [], 0  # planned anew where a mirror moved, or for the next architecture
+            case events.Start() | events.Wait():
+                title = stage_title(self.stages[event.number])
+                more = " (another build runs it)" if isinstance(event, events.Wait) else ""
+                self.current = f"[{event.number}/{len(self.stages)}] {title}{more}"
+                self.waits += isinstance(event, events.Wait)
+            case events.Log():
+                self.last = event.text
+            case events.Hit():
+                self.hits += 1
+            case events.Done():
+                self.ran.append(self.stages[event.number].key)
+            case events.Failed():
+                self.failure = event
+            case events.Error():
+                self.error = event
+            case events.Output() if event.index >= 0:
+                self._outputs[event.index] = event
+            case Placed():
+                self.places.append(event.place)
+            case Pushed():
+                self.pushed = event.reference
 
     @property
     def misses(self) -> int:
@@ -96,9 +97,9 @@ class Outcome:
 
     def outputs(self) -> list[Made]:
         """The outputs that lie at their places."""
-        events = [self._outputs[index] for index in sorted(self._outputs)]
-        if len(self.image.arches) <= 1 and len(events) >= len(self.places):
-            return [_made(place, event) for place, event in zip(self.places, events, strict=False)]
+        told = [self._outputs[index] for index in sorted(self._outputs)]
+        if len(self.image.arches) <= 1 and len(told) >= len(self.places):
+            return [_made(place, event) for place, event in zip(self.places, told, strict=False)]
         return [Made(place, digest=_digest_of(Path(place))) for place in self.places]
 
     def why(self) -> str:
@@ -109,13 +110,13 @@ class Outcome:
 
     def said(self) -> str:
         """All that may tell what kind of failure it was."""
-        tail = "\n".join(self.failure["tail"]) if self.failure else ""
-        error = str(self.error["what"]) if self.error else ""
+        tail = "\n".join(self.failure.tail) if self.failure else ""
+        error = self.error.what if self.error else ""
         return "\n".join([tail, error, self.why()])
 
 
-def _made(place: str, event: Event) -> Made:
-    return Made(place, str(event["output"]), str(event["digest"]), int(event["bytes"]), bool(event["changed"]))
+def _made(place: str, event: events.Output) -> Made:
+    return Made(place, event.output, event.digest, event.bytes, event.changed)
 
 
 def _digest_of(place: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import threading
@@ -19,6 +18,7 @@ from blockdev.core.errors import BuildError
 from builder.fleet.image import ImageBuild
 from builder.fleet.outcome import BUILT, FAILED, INTERRUPTED, Outcome
 from builder.progress import event_channel
+from builder.progress.host_events import read_event
 from builder.progress.report import failure, stage_title
 
 FORMAT = 1  # raise it when what the JSON report has changes its meaning
@@ -60,7 +60,7 @@ def _image(outcome: Outcome) -> dict[str, Any]:
     if outcome.status == FAILED:
         found["failure"] = {"text": outcome.why()}
         if outcome.failure:
-            found["failure"] |= {"stage": stage_title(outcome.failure), "status": outcome.failure["status"]}
+            found["failure"] |= {"stage": stage_title(outcome.failure), "status": outcome.failure.status}
     return found
 
 
@@ -115,7 +115,7 @@ def _case(suite: Xml.Element, outcome: Outcome) -> None:
 def _listen(descriptor: int, outcome: Outcome) -> None:
     with os.fdopen(descriptor, encoding="utf-8", errors="replace") as lines:
         for line in lines:
-            outcome.heed(json.loads(line))
+            outcome.heed(read_event(line))
 
 
 def _named(outcome: Outcome) -> None:

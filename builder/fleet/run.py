@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import queue
 import subprocess
@@ -21,9 +20,10 @@ from builder.fleet.schedule import Limits, Schedule, is_network
 from builder.fleet.variables import apart
 from builder.host_state.environment import for_ourselves
 from builder.progress import event_channel
+from builder.progress.host_events import read_event
 from builder.request.option_values import words
 from builder.request.options import EngineOptions, PushOptions, ReportOptions
-from stages.protocol.emit import Event
+from stages.protocol.events import Event
 
 PATIENCE = 30.0  # seconds for a build to end tidily after it was told to
 
@@ -124,7 +124,7 @@ class Runner:
         kind, name, content = message
         outcome = outcomes[name]
         if kind == "event":
-            assert isinstance(content, dict)
+            assert isinstance(content, Event)
             outcome.heed(content)
             schedule.heed(name, content)
             self.view.event(outcome, content)
@@ -199,8 +199,8 @@ class Runner:
     def _listen(self, name: str, events: int) -> None:
         with os.fdopen(events, encoding="utf-8", errors="replace") as lines:
             for line in lines:
-                with contextlib.suppress(json.JSONDecodeError):
-                    self._messages.put(("event", name, json.loads(line)))
+                with contextlib.suppress(ValueError):
+                    self._messages.put(("event", name, read_event(line)))
 
     def _stop(self) -> None:
         """End what runs as an interrupt ends it, and wait until all is gone."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.fleet.image import ImageBuild
-from stages.protocol.emit import Event
+from stages.protocol import events
 
 CROWD = 3  # so many times as many builds as may run may be there at all, with those that wait
 # What failures say that another try may mend: names that do not resolve, connections that break, servers that are busy.
@@ -109,11 +109,11 @@ class Schedule:
         times = [not_before - now for not_before, _ in self.waiting if not_before > now]
         return min(times) if times else None
 
-    def heed(self, name: str, event: Event) -> None:
+    def heed(self, name: str, event: events.Event) -> None:
         """An event of a build that runs: does it wait for another one's stage."""
-        if event["type"] == "wait":
+        if isinstance(event, events.Wait):
             self.held.add(name)
-        elif event["type"] in ("start", "hit", "output", "failed", "end"):
+        elif isinstance(event, events.Start | events.Hit | events.Output | events.Failed | events.End):
             self.held.discard(name)
 
     def end(self, name: str) -> None:

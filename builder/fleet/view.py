@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -12,7 +11,8 @@ from typing import IO, Any
 
 from builder.fleet.outcome import BUILT, Outcome
 from builder.fleet.run import View
-from stages.protocol.emit import Event
+from builder.progress.host_events import Begin, Ended
+from stages.protocol.events import Event
 
 
 def ending(outcome: Outcome, again: float | None) -> str:
@@ -68,7 +68,7 @@ class Json:
 
     def begin(self, outcome: Outcome) -> None:
         """See View."""
-        self._print(outcome, {"type": "begin", "attempt": outcome.attempts})
+        self._print(outcome, Begin(attempt=outcome.attempts))
 
     def event(self, outcome: Outcome, event: Event) -> None:
         """See View."""
@@ -79,11 +79,11 @@ class Json:
 
     def end(self, outcome: Outcome, again: float | None) -> None:
         """See View."""
-        self._print(outcome, {"type": "ended", "status": outcome.status, "again": again})
+        self._print(outcome, Ended(status=outcome.status, again=again))
 
     @staticmethod
     def _print(outcome: Outcome, event: Event) -> None:
-        print(json.dumps({"image": outcome.image.name, **event}), flush=True)
+        print(event.as_json(image=outcome.image.name), flush=True)
 
     def close(self) -> None:
         """See View."""

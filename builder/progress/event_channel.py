@@ -6,24 +6,22 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from dataclasses import dataclass
-from typing import Any
 
 from builder.progress.report import Reporter
-from stages.protocol.emit import Event
+from stages.protocol.events import Event
 
 VARIABLE = "DIB_CTR_EVENTS"  # the number of a descriptor that is open for writing
 _UNTOLD = ("want", "used", "vendor")  # between a build and its container alone
 
 
-def tell(**event: Any) -> None:
+def tell(event: Event) -> None:
     """Tell one event, where somebody listens; one who has gone stops no build."""
     number = os.environ.get(VARIABLE, "")
-    if number.isdecimal() and event.get("type") not in _UNTOLD:
+    if number.isdecimal() and event.kind not in _UNTOLD:
         with contextlib.suppress(OSError):
-            data = json.dumps(event).encode() + b"\n"
+            data = event.as_json().encode() + b"\n"
             while data:
                 data = data[os.write(int(number), data) :]
 
@@ -36,7 +34,7 @@ class EventForwarder:
 
     def handle(self, event: Event) -> None:
         """Show and tell one event."""
-        tell(**event)
+        tell(event)
         self.shown.handle(event)
 
     def paused(self) -> contextlib.AbstractContextManager[None]:

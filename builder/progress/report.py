@@ -7,20 +7,20 @@ of every stage.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from blockdev.core.errors import BuildError, UsageError
 from builder.host_state.probe_results import cache_folder
-from stages.protocol.emit import Event
+from stages.protocol import events
+from stages.protocol.events import OfStage
 
 KEPT_LOGS = 20
 LOG_BYTES = 1 << 28  # of one build, about
@@ -37,32 +37,36 @@ def size(count: int) -> str:
     raise AssertionError
 
 
-def stage_title(stage: Event) -> str:
+def stage_title(stage: events.PlannedStage | events.Failed) -> str:
     """Phase, element and script of a planned stage."""
-    return f"{stage['phase']}/{stage['element']}/{stage['script']}"
+    return f"{stage.phase}/{stage.element}/{stage.script}"
 
 
-def _source(event: Event) -> str:
+def _numbered_title(number: int, stages: Mapping[int, events.PlannedStage]) -> str:
+    return f"[{number}/{len(stages)}] {stage_title(stages[number])}"
+
+
+def _source(event: events.Hit) -> str:
     """Where a hit came from, unless from the store."""
-    return f" in {event['source']}" if event.get("source") else ""
+    return f" in {event.source}" if event.source else ""
 
 
-def plan_table(stages: Sequence[Event]) -> str:
+def plan_table(stages: Sequence[events.PlannedStage]) -> str:
     """The plan as an aligned table, a stage a line."""
     head = ("#", "phase", "element", "script", "where", "key", "", "why")
     rows = [head]
     for stage in stages:
-        state = "hit" if stage["hit"] else "miss"
+        state = "hit" if stage.hit else "miss"
         rows.append(
             (
-                str(stage["number"]),
-                stage["phase"],
-                stage["element"],
-                stage["script"],
-                stage["where"],
-                stage["key"][:12],
+                str(stage.number),
+                stage.phase,
+                stage.element,
+                stage.script,
+                stage.where,
+                stage.key[:12],
                 state,
-                stage["why"],
+                stage.why,
             )
         )
     return table(rows)
@@ -76,17 +80,17 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def failure(event: Event, log: Path, again: Sequence[str]) -> str:
+def failure(event: events.Failed, log: Path, again: Sequence[str]) -> str:
     """The report of a failed stage: where, its status and last lines, the log, the command that opens a shell there."""
     title = stage_title(event)
     return "\n".join(
         [
-            f"error: the stage {title} failed with status {event['status']}",
-            f"  phase: {event['phase']}, element: {event['element']}, script: {event['script']}",
-            *(f"  | {line}" for line in event["tail"]),
-            *([f"  why:   {event['why']}"] if "why" in event else []),
+            f"error: the stage {title} failed with status {event.status}",
+            f"  phase: {event.phase}, element: {event.element}, script: {event.script}",
+            *(f"  | {line}" for line in event.tail),
+            *([f"  why:   {event.why}"] if event.why else []),
             f"  log:   {log}",
-            *([f"  next:  {event['hint']}"] if "hint" in event else []),
+            *([f"  next:  {event.hint}"] if event.hint else []),
             f"  next:  {shlex.join([*again, '--at', title])}",
         ]
     )
@@ -97,23 +101,23 @@ def message(error: BuildError) -> str:
     return f"error: {error}"
 
 
-def closing(end: Event, outputs: Iterable[Event], places: Iterable[str]) -> str:
+def closing(end: events.End, outputs: Iterable[events.Output], places: Iterable[str]) -> str:
     """The last lines of a build that succeeded."""
     lines = []
     for output, place in zip(outputs, places, strict=True):
-        details = [size(output["bytes"]), output["digest"], *([] if output["changed"] else ["unchanged"])]
-        lines.append(f"{output['output']}: {place} ({', '.join(details)})")
-    total = end["hits"] + end["misses"]
-    last = f"{total} stages, {end['hits']} from the cache, in {end['seconds']:.1f} s"
-    if end.get("pruned"):
-        last += f"; the store let go of {size(end['pruned'])} that no recent build used"
+        details = [size(output.bytes), output.digest, *([] if output.changed else ["unchanged"])]
+        lines.append(f"{output.output}: {place} ({', '.join(details)})")
+    total = end.hits + end.misses
+    last = f"{total} stages, {end.hits} from the cache, in {end.seconds:.1f} s"
+    if end.pruned:
+        last += f"; the store let go of {size(end.pruned)} that no recent build used"
     return "\n".join([*lines, last])
 
 
 class Reporter(Protocol):
     """Takes the events of one build as they come."""
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: events.Event) -> None:
         """Show one event."""
 
     def paused(self) -> contextlib.AbstractContextManager[None]:
@@ -127,9 +131,9 @@ class Reporter(Protocol):
 class Json:
     """The events as they are, one a line, on standard output."""
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: events.Event) -> None:
         """Print the event."""
-        print(json.dumps(event), flush=True)
+        print(event.as_json(), flush=True)
 
     def paused(self) -> contextlib.AbstractContextManager[None]:
         """Nothing to take away."""
@@ -147,47 +151,48 @@ class Plain:
     github: bool = field(default_factory=lambda: os.environ.get("GITHUB_ACTIONS") == "true")
     clock: Callable[[], float] = time.monotonic
     _since: float = math.inf
-    _stages: dict[int, Event] = field(default_factory=dict)
+    _stages: dict[int, events.PlannedStage] = field(default_factory=dict)
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: events.Event) -> None:
         """Print what the event adds."""
         text = self.line(event)
         if text is not None:
             print(text, file=self.out, flush=True)
 
-    def line(self, event: Event) -> str | None:
+    def line(self, event: events.Event) -> str | None:
         """The text for one event, or None where it has none."""
-        kind = event["type"]
-        if kind == "plan":
-            self._stages = {stage["number"]: stage for stage in event["stages"]}
-            hits = sum(1 for stage in event["stages"] if stage["hit"])
-            return f"{len(self._stages)} stages, {hits} in the cache"
-        if kind == "note":
-            return str(event["text"])
-        if kind == "log" and self.github:
-            return str(event["text"])
-        if "number" not in event or event["number"] not in self._stages:
-            return None
-        return self._stage_line(kind, event)
+        match event:
+            case events.Plan():
+                self._stages = {stage.number: stage for stage in event.stages}
+                hits = sum(1 for stage in event.stages if stage.hit)
+                return f"{len(self._stages)} stages, {hits} in the cache"
+            case events.Note():
+                return event.text
+            case events.Log() if self.github:
+                return event.text
+            case OfStage() if event.number in self._stages:
+                return self._stage_line(event)
+        return None
 
-    def _stage_line(self, kind: str, event: Event) -> str | None:
-        title = f"[{event['number']}/{len(self._stages)}] {stage_title(self._stages[event['number']])}"
-        if kind == "hit":
-            return f"{title}  cached{_source(event)}"
-        if kind == "wait":
-            return f"{title}  another build runs it, waiting"
-        if kind == "start":
-            self._since = self.clock()
-            return f"::group::{title}" if self.github else None
-        if kind == "log" and self.clock() - self._since > PATIENCE:  # one sign of life of a stage that takes long
-            self._since = math.inf
-            return f"{title} ..."
-        if kind == "done":
-            done = f"{title}  {event['seconds']:.1f} s, {size(event['bytes'])}"
-            return f"::endgroup::\n{done}" if self.github else done
-        if kind == "failed":
-            failed = f"{title}  failed with status {event['status']}"
-            return f"::endgroup::\n{failed}" if self.github else failed
+    def _stage_line(self, event: OfStage) -> str | None:
+        title = _numbered_title(event.number, self._stages)
+        match event:
+            case events.Hit():
+                return f"{title}  cached{_source(event)}"
+            case events.Wait():
+                return f"{title}  another build runs it, waiting"
+            case events.Start():
+                self._since = self.clock()
+                return f"::group::{title}" if self.github else None
+            case events.Log() if self.clock() - self._since > PATIENCE:  # one sign of life of a stage that takes long
+                self._since = math.inf
+                return f"{title} ..."
+            case events.Done():
+                done = f"{title}  {event.seconds:.1f} s, {size(event.bytes)}"
+                return f"::endgroup::\n{done}" if self.github else done
+            case events.Failed():
+                failed = f"{title}  failed with status {event.status}"
+                return f"::endgroup::\n{failed}" if self.github else failed
         return None
 
     def paused(self) -> contextlib.AbstractContextManager[None]:
@@ -206,7 +211,7 @@ class Live:
         from rich.live import Live as RichLive
         from rich.spinner import Spinner
 
-        self._stages: dict[int, Event] = {}
+        self._stages: dict[int, events.PlannedStage] = {}
         self._number = 0
         self._since = time.monotonic()
         self._last = ""
@@ -220,39 +225,38 @@ class Live:
 
         if self._number not in self._stages:
             return Text("")
-        title = stage_title(self._stages[self._number])
-        running = f"[{self._number}/{len(self._stages)}] {title}  {time.monotonic() - self._since:.0f} s"
+        title = _numbered_title(self._number, self._stages)
+        running = f"{title}  {time.monotonic() - self._since:.0f} s"
         width = max(20, self.console.width - 4)
         self._spinner.update(text=Text(running, style="bold"))
         return Group(self._spinner, Text(f"  {self._last[:width]}", style="dim"))
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: events.Event) -> None:
         """Show one event."""
         self._live.start()  # not before: what fails until then leaves the terminal as it was
-        kind = event["type"]
-        if kind == "plan":
-            self._stages = {stage["number"]: stage for stage in event["stages"]}
-        elif kind == "note":
-            self.console.print(event["text"], markup=False)
-        elif kind == "log":
-            self._last = event["text"]
-        elif kind in ("start", "wait"):
-            self._number, self._since, self._last = event["number"], time.monotonic(), ""
-            if kind == "wait":
-                self._last = "another build runs it, waiting"
-        elif kind == "hit":
-            self._line(event, f"[green]cached[/green]{_source(event)}")
-        elif kind == "done":
-            self._line(event, f"{event['seconds']:.1f} s, {size(event['bytes'])}")
-        elif kind == "failed":
-            self._line(event, f"[red]failed with status {event['status']}[/red]")
+        match event:
+            case events.Plan():
+                self._stages = {stage.number: stage for stage in event.stages}
+            case events.Note():
+                self.console.print(event.text, markup=False)
+            case events.Log():
+                self._last = event.text
+            case events.Start():
+                self._number, self._since, self._last = event.number, time.monotonic(), ""
+            case events.Wait():
+                self._number, self._since, self._last = event.number, time.monotonic(), "another build runs it, waiting"
+            case events.Hit():
+                self._line(event.number, f"[green]cached[/green]{_source(event)}")
+            case events.Done():
+                self._line(event.number, f"{event.seconds:.1f} s, {size(event.bytes)}")
+            case events.Failed():
+                self._line(event.number, f"[red]failed with status {event.status}[/red]")
 
-    def _line(self, event: Event, rest: str) -> None:
+    def _line(self, number: int, rest: str) -> None:
         from rich.markup import escape
 
         self._number = 0
-        title = f"[{event['number']}/{len(self._stages)}] {stage_title(self._stages[event['number']])}"
-        self.console.print(f"{escape(title)}  {rest}")
+        self.console.print(f"{escape(_numbered_title(number, self._stages))}  {rest}")
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -310,24 +314,26 @@ class Log:
             _forget_old_logs(path)
         return cls(path.absolute(), file)
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: events.Event) -> None:
         """Write what the event says."""
         text = self.text(event)
         if text is not None:
             self.line(text)
 
-    def text(self, event: Event) -> str | None:
+    def text(self, event: events.Event) -> str | None:
         """The line for one event, or None where it has none."""
-        kind = event["type"]
-        if kind == "plan":
-            self._titles = {stage["number"]: stage_title(stage) for stage in event["stages"]}
-            return None
-        title = self._titles.get(event.get("number", 0), "")
-        if kind == "log":
-            return f"{time.monotonic() - self._start:8.2f} {title} {event['text']}"
-        if kind == "error":
-            return "\n".join(str(event[part]) for part in ("what", "where", "trace") if event[part])
-        return str(event["text"]) if kind == "note" else f"== {kind} {title}".rstrip()
+        match event:
+            case events.Plan():
+                self._titles = {stage.number: stage_title(stage) for stage in event.stages}
+                return None
+            case events.Log():
+                return f"{time.monotonic() - self._start:8.2f} {self._titles.get(event.number, '')} {event.text}"
+            case events.Error():
+                return "\n".join(part for part in (event.what, event.where, event.trace) if part)
+            case events.Note():
+                return event.text
+        title = self._titles.get(event.number, "") if isinstance(event, OfStage) else ""
+        return f"== {event.kind} {title}".rstrip()
 
     def line(self, text: str) -> None:
         """A line of its own, such as the engine's chatter. A log that cannot be written stops no build."""

@@ -14,8 +14,8 @@ from builder.remote_cache.build_images import BuildImages
 from builder.remote_cache.download import GONE, Candidate, Download
 from builder.remote_cache.index import IndexEntry
 from builder.remote_cache.open import Cache, IndexFetch
-from builder.remote_cache.upload import Fetch, Identity, Upload, entries_of
-from stages.protocol.emit import Event
+from builder.remote_cache.upload import Fetch, Identity, Upload, entry_of
+from stages.protocol import events
 
 Send = Callable[[str], None]
 BEFORE = "cache/"  # a blob's digest, where the build container wants it
@@ -53,30 +53,30 @@ class CacheSession:
         """Ask the caches for their indices; nobody waits for them yet."""
         self._asked = self.images.asked = IndexFetch([*self.sources, *self.targets])
 
-    def handle(self, event: Event, send: Send) -> bool:
+    def handle(self, event: events.Event, send: Send) -> bool:
         """Answer an event if it is about caches; tells whether it was."""
-        kind = event["type"]
-        if kind == "lookup":
-            send(json.dumps(self._look(frozenset(event["keys"]))))
-        elif kind == "fetch":
-            self._fetch_no_more()
-            self._fetching = Download(event["blobs"], self._candidates)
-        elif kind == "want" and event["path"].startswith(BEFORE):
-            digest = event["path"].removeprefix(BEFORE)
-            send(self._fetching.piece(digest, event["offset"]) if self._fetching else GONE)
-        elif kind == "bad":
-            self._refuse(event["blob"], event["why"])
-        elif kind == "packed":
-            self._begun().begin(event["path"], *entries_of([event["entry"]]))
-        elif kind == "share":
-            self._share(event["path"])
-        elif kind == "shared":
-            if self._thread is None:
-                self._share("")
-            self._read.wait()
-            send("fetched")
-        else:
-            return False
+        match event:
+            case events.Lookup():
+                send(json.dumps(self._look(frozenset(event.keys))))
+            case events.Fetch():
+                self._fetch_no_more()
+                self._fetching = Download(event.blobs, self._candidates)
+            case events.Want() if event.path.startswith(BEFORE):
+                digest = event.path.removeprefix(BEFORE)
+                send(self._fetching.piece(digest, event.offset) if self._fetching else GONE)
+            case events.Bad():
+                self._refuse(event.blob, event.why)
+            case events.Packed():
+                self._begun().begin(event.path, entry_of(event.entry))
+            case events.Share():
+                self._share(event.path)
+            case events.Shared():
+                if self._thread is None:
+                    self._share("")
+                self._read.wait()
+                send("fetched")
+            case _:
+                return False
         return True
 
     def _look(self, keys: frozenset[str]) -> dict[str, Any]:

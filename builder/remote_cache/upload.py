@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from blockdev.core.errors import BuildError
+from blockdev.core.typed_json import read as read_json
 from builder.registry.client import TransientError, with_retries
 from builder.remote_cache.folder import Scratch
 from builder.remote_cache.index import IndexEntry, merged, read_index, write_index
 from builder.remote_cache.open import Cache, now
 from builder.remote_cache.signatures import sign
-from stages.protocol.events import PACKED
+from stages.protocol.events import CacheEntry
 from stages.remote_cache.exporter import ENTRIES
 
 AT_ONCE = 4
@@ -50,9 +51,9 @@ class _Stream:
         return data
 
 
-def entries_of(data: Iterable[Mapping[str, Any]]) -> list[IndexEntry]:
-    """The entries that a build container has packed; raises ValueError for one that cannot be."""
-    return [IndexEntry(**{**each, "parts": tuple(each["parts"])}) for each in map(PACKED, data)]
+def entry_of(packed: CacheEntry) -> IndexEntry:
+    """The entry of a layer that a build container has packed."""
+    return IndexEntry(**{**vars(packed), "parts": tuple(packed.parts)})
 
 
 def signed(cache: Cache, entries: Sequence[IndexEntry]) -> list[IndexEntry]:
@@ -236,7 +237,8 @@ def _received(pieces: Iterable[bytes], folder: Path) -> tuple[list[IndexEntry], 
             if data is None:
                 continue
             if name == ENTRIES:
-                entries = entries_of(json.loads(data.read(LARGEST_LIST)))
+                listed = read_json(tuple[CacheEntry, ...], json.loads(data.read(LARGEST_LIST)))
+                entries = [entry_of(packed) for packed in listed]
                 continue
             if not BLOB.fullmatch(name):
                 raise BuildError("something else lies among packed layers")

@@ -151,12 +151,12 @@ def with_locks(request: Request, options: LockOptions, environment: Mapping[str,
             _check_target(target)
     locking = Locking(report=bool(options.lock or options.vendor), vendor=options.vendor is not None)
     if options.vendor is not None:
-        locking = replace(locking, held=contents(options.vendor))
+        locking = locking.replace(held=contents(options.vendor))
     if options.snapshot:
         from stages.repositories import snapshot
 
-        locking = replace(locking, snapshot=snapshot.timestamp(options.snapshot))
-    locking = replace(locking, scheme=_scheme(environment))
+        locking = locking.replace(snapshot=snapshot.timestamp(options.snapshot))
+    locking = locking.replace(scheme=_scheme(environment))
     if options.locked is None:
         return replace(request, locking=locking)
     return _locked(request, locking, options.locked)
@@ -183,7 +183,7 @@ def _locked(request: Request, locking: Locking, path: Path) -> Request:
     used = lock.used[request.arch]
     mirrors = {name: value for name, value in request.variables.items() if not name.startswith("DIB_CTR_")}
     mirrors |= {name: request.variables[name] for name in ("DIB_CTR_APT_OPTIONS",) if name in request.variables}
-    locking = replace(locking, locked=used.to_json(), offered=offered(path.parent, used))
+    locking = locking.replace(locked=used.to_json(), offered=offered(path.parent, used))
     return replace(request, variables={**mirrors, **_with_credentials(used.mirrors, request)}, locking=locking)
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from blockdev.core.errors import BuildError
 from stages.agent.plan_request import plan_request, source_query
@@ -23,6 +23,7 @@ from stages.outputs.finished_tree import FinishedTree, layer_titles
 from stages.outputs.side_files import side_files
 from stages.plan import breakpoints
 from stages.plan.plan import Plan
+from stages.protocol import events
 from stages.protocol.emit import emit
 from stages.remote_cache import steps as sharing
 from stages.repositories import state as repositories
@@ -43,19 +44,19 @@ class MirrorMovedError(Exception):
     """A repository changed between the plan and the end of a stage that installed or fetched from it."""
 
 
-def rows(builder: Builder) -> list[dict[str, Any]]:
+def rows(builder: Builder) -> list[events.PlannedStage]:
     """The plan's stages as the ``plan`` event lists them."""
     return [
-        {
-            "number": stage.number,
-            "phase": stage.phase.name,
-            "element": stage.script.element,
-            "script": stage.name,
-            "where": "inside" if stage.phase.inside else "outside",
-            "key": stage.key,
-            "hit": hit,
-            "why": why,
-        }
+        events.PlannedStage(
+            number=stage.number,
+            phase=stage.phase.name,
+            element=stage.script.element,
+            script=stage.name,
+            where="inside" if stage.phase.inside else "outside",
+            key=stage.key,
+            hit=hit,
+            why=why,
+        )
         for stage, hit, why in builder.look()
     ]
 
@@ -119,13 +120,13 @@ def build_tree(work: Work, packer: Packer | None = None) -> Built:
         if packer:
             builder.on_kept = partial(sharing.pack, packer, builder.digests)
         for sentence in breakpoints.check(plan, work.request.breaks):
-            emit("note", text=sentence)
+            emit(events.Note(text=sentence))
         stop = plan.find(work.request.stop_at) if work.request.stop_at else None
         last = stop.number - 1 if stop else len(plan.stages)
         elsewhere = sharing.look(work.request, work.store, work.control, builder, plan.stages[:last])
         plan = builder.cut_off()
         stages = plan.stages[:last]
-        emit("plan", stages=rows(builder))
+        emit(events.Plan(stages=rows(builder)))
         if elsewhere and sharing.needs_no_tree(work.request, work.store, work.scratch, plan, elsewhere):
             builder.pass_over()
             with _remembering(work, plan, builder):
@@ -141,7 +142,7 @@ def build_tree(work: Work, packer: Packer | None = None) -> Built:
             locked.save_lists(work.request, work.store, plan, builder, chain)
         except MirrorMovedError:
             if attempt < REPLANS:
-                emit("note", text="a repository moved during the build: planning again from its new state")
+                emit(events.Note(text="a repository moved during the build: planning again from its new state"))
             continue
         return Built(plan, builder, chain, elsewhere)
     raise BuildError(
@@ -179,7 +180,7 @@ def build(work: Work) -> None:
             built = _build(work, packer)
         finally:
             packer.close()
-        emit("shared")
+        emit(events.Shared())
         work.control.line()
     _end(work, started, free, built)
 
@@ -193,7 +194,7 @@ def _build(work: Work, packer: Packer | None) -> Built:
             from stages.outputs.verify_store import let_go_of_damaged
 
             for sentence in let_go_of_damaged(work.store, error.damages):
-                emit("note", text=f"{sentence}; it is made again, the disk may be failing")
+                emit(events.Note(text=f"{sentence}; it is made again, the disk may be failing"))
     raise BuildError(
         "layers of the store change again and again, though nobody writes to them",
         where=str(work.store.root),
@@ -210,8 +211,8 @@ def _build_once(work: Work, packer: Packer | None) -> Built:
         exporter.tell()
         deliver(work.store, work.control, exporter.sent)
         return built
-    for kind, fields in locked.settle(work.request, work.store, plan, chain):
-        emit(kind, **fields)
+    for event in locked.settle(work.request, work.store, plan, chain):
+        emit(event)
     # The layers go to the disk while the outputs are written; those can be written again after a power loss.
     with ThreadPoolExecutor(1) as pool:
         syncing = pool.submit(work.store.sync, list(builder.kept))
@@ -236,4 +237,4 @@ def _end(work: Work, started: float, free: int, built: Built) -> None:
 
         freed = budget.keep_within(work.store, work.request.arguments.get(budget.SETTING, ""), free)
         more = {"pruned": freed} if freed else {}
-    emit("end", seconds=seconds, hits=builder.hits, misses=builder.misses, tree=built.plan.tree_key, **more)
+    emit(events.End(seconds=seconds, hits=builder.hits, misses=builder.misses, tree=built.plan.tree_key, **more))

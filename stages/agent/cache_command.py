@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stages.agent.work import Work
+from stages.protocol import events
 from stages.protocol.emit import emit
 
 
@@ -42,4 +43,4 @@ def cache(work: Work) -> None:
     else:
         free, total = store.free()
         data = {"usage": store.usage(), "stages": len(store.records()), "free": free, "total": total}
-    emit("result", data=data)
+    emit(events.Result(data=data))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from blockdev.core.disk_space import DiskWatch, explained
 from blockdev.core.errors import BuildError, UsageError
+from blockdev.core.typed_json import read
 from stages.agent.build import build, build_tree, builder_of, rows
 from stages.agent.cache_command import cache
 from stages.agent.plan_request import plan_request
@@ -20,6 +21,7 @@ from stages.layers.builder import StageFailedError
 from stages.layers.store import Store
 from stages.layers.sweep import drop_old_layout, sweep
 from stages.outputs.delivery import deliver
+from stages.protocol import events
 from stages.protocol.control import Control, StoppedError
 from stages.protocol.emit import emit, redact_with
 from stages.protocol.request import Request
@@ -32,7 +34,7 @@ def plan(work: Work) -> None:
     builder = builder_of(work, made)
     sharing.look(work.request, work.store, work.control, builder, made.stages)
     builder.cut_off()
-    emit("result", data={"stages": rows(builder)})
+    emit(events.Result(data=events.PlanResult(stages=rows(builder))))
 
 
 def shell(work: Work) -> None:
@@ -46,7 +48,7 @@ def shell(work: Work) -> None:
     command = json.loads(work.request.arguments.get("command", "[]"))
     if command:
         set_command(work.store, session, command)
-    emit("result", data={"session": session})
+    emit(events.Result(data=events.ShellResult(session=session)))
 
 
 def assemble(work: Work) -> None:
@@ -56,9 +58,9 @@ def assemble(work: Work) -> None:
     started = time.monotonic()
     arguments = work.request.arguments
     disks = Disks(work.request, work.store, work.scratch, work.elements if work.request.disk.get("privileged") else ())
-    disks.make(json.loads(arguments["job"]), json.loads(arguments.get("passphrases", "{}")))
+    disks.make(read(events.DiskJob, json.loads(arguments["job"])), json.loads(arguments.get("passphrases", "{}")))
     deliver(work.store, work.control, disks.sent)
-    emit("result", data={"seconds": round(time.monotonic() - started, 3)})
+    emit(events.Result(data={"seconds": round(time.monotonic() - started, 3)}))
 
 
 COMMANDS = {"build": build, "plan": plan, "shell": shell, "assemble": assemble}
@@ -66,7 +68,7 @@ COMMANDS = {"build": build, "plan": plan, "shell": shell, "assemble": assemble}
 
 def _report(error: BuildError) -> int:
     trace = traceback.format_exc()
-    emit("error", what=error.what, where=error.where, hint=error.hint, status=error.exit_status, trace=trace)
+    emit(events.Error(what=error.what, where=error.where, hint=error.hint, status=error.exit_status, trace=trace))
     return error.exit_status
 
 
@@ -112,7 +114,7 @@ def main(folder: Path, store_path: Path, control: int | None) -> int:
         if full:
             return _report(full)
         what = f"the build container stumbled over {type(error).__name__}: {error}"
-        emit("error", what=what, where="", hint="run again with --debug", status=1, trace=traceback.format_exc())
+        emit(events.Error(what=what, where="", hint="run again with --debug", status=1, trace=traceback.format_exc()))
         return 1
     return 0
 

@@ -16,6 +16,7 @@ from stages.element.tree_snippets import Sourcing, sourcing
 from stages.layers.hooks_folder import write_hooks
 from stages.lock import steps as locked
 from stages.plan.plan import Plan, make_plan
+from stages.protocol import events
 from stages.protocol.emit import emit, redact_with
 from stages.repositories import apt_sources, default_mirrors
 from stages.repositories.source_state import SourceQuery
@@ -83,7 +84,11 @@ def capture_environment(work: Work, merged: HooksTree) -> tuple[dict[str, str], 
 
 def _tell_of_release(asked: str, captured: str) -> None:
     if asked and captured != asked:
-        emit("note", text=f"an element's environment.d sets {RELEASE} to {captured!r}, though {asked!r} was asked for")
+        emit(
+            events.Note(
+                text=f"an element's environment.d sets {RELEASE} to {captured!r}, though {asked!r} was asked for"
+            )
+        )
 
 
 def plan_request(work: Work) -> Plan:
@@ -101,7 +106,7 @@ def plan_request(work: Work) -> Plan:
         digests = work.digests_with(redaction)
         plan = make_plan(work.request, work.elements, merged, environment, found, asked.result(), digests, late)
     for sentence in plan.remarks:
-        emit("note", text=sentence)
+        emit(events.Note(text=sentence))
     return plan
 
 

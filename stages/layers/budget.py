@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from blockdev.core.errors import UsageError
 from stages.layers.size_note import _grow, note
 from stages.layers.store import Store
+from stages.protocol import events
 from stages.protocol.emit import emit
 
 SETTING = "store_size"  # the request's argument: see ``limit``
@@ -100,5 +101,7 @@ def make_room(store: Store, arguments: Mapping[str, str]) -> int:
     most = max(0, held - disk.total // FREE + disk.free)
     freed = prune(store, older_than=None, max_bytes=most, everything=False)["freed"]
     if freed:
-        emit("note", text=f"the store's disk is nearly full: let go of {freed / 1e6:.0f} MB that no build needs now")
+        emit(
+            events.Note(text=f"the store's disk is nearly full: let go of {freed / 1e6:.0f} MB that no build needs now")
+        )
     return freed

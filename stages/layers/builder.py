@@ -32,6 +32,7 @@ from stages.plan import breakpoints
 from stages.plan.key import why_missed
 from stages.plan.offline import offline_plan
 from stages.plan.plan import Plan, Stage
+from stages.protocol import events
 from stages.protocol.control import Control, StoppedError
 from stages.protocol.emit import emit
 from stages.protocol.request import Request
@@ -146,7 +147,7 @@ class Builder:
             if record:
                 return self._hit(stage, record)
         if self.store.is_locked(stage.key):
-            emit("wait", number=stage.number)
+            emit(events.Wait(number=stage.number))
         with self.store.lock(stage.key) as waited:
             record = self.store.find(stage.key) if waited or not self.request.no_cache else None
             if record and record.below == chain:
@@ -165,7 +166,7 @@ class Builder:
     def _count_hit(self, stage: Stage) -> None:
         self.hits += 1
         source = self.sources.get(stage.key, "")
-        emit("hit", number=stage.number, **({"source": source} if source else {}))
+        emit(events.Hit(number=stage.number, **({"source": source} if source else {})))
 
     def pass_over(self) -> None:
         """Every stage is in a cache elsewhere, and nobody needs its layer here."""
@@ -175,7 +176,7 @@ class Builder:
     def _run(self, stage: Stage, chain: tuple[str, ...]) -> Record:
         from stages.layers.hard_links import run_and_join  # a build that runs no stage does without
 
-        emit("start", number=stage.number)
+        emit(events.Start(number=stage.number))
         self.store.digests.check(chain)  # what lies below is compared while stages run
         self.misses += 1
         make_room(self.store, self.request.arguments)
@@ -202,7 +203,7 @@ class Builder:
         self.kept.append(stage.key)
         self.ran.append(stage.key)
         self.on_kept(record)
-        emit("done", number=stage.number, seconds=round(seconds, 3), bytes=record.bytes)
+        emit(events.Done(number=stage.number, seconds=round(seconds, 3), bytes=record.bytes))
         return record
 
     def _environment(self, stage: Stage) -> dict[str, str]:
@@ -272,8 +273,7 @@ class Builder:
         known = (fault.what, fault.hint) if fault else missing(stage, status, tail, base=base)
         if no_sandbox := sandbox.engine_fault(status, "\n".join(tail)):
             raise no_sandbox
-        emit(
-            "failed",
+        event = events.Failed(
             number=stage.number,
             status=status,
             tail=tail,
@@ -282,6 +282,7 @@ class Builder:
             script=stage.name,
             **(dict(zip(("why", "hint"), known, strict=True)) if known else {}),
         )
+        emit(event)
         if breakpoints.ERROR in self.request.breaks:
             self._shell("error", stage, chain, place)
         if full:
@@ -357,7 +358,7 @@ class Builder:
         if place is not None and self.request.break_outside:
             stage = dataclasses.replace(stage, phase=dataclasses.replace(stage.phase, inside=False))
         session = self.open_session(stage, chain, place, self.request.break_command)
-        emit("break", session=session, number=stage.number, point=point)
+        emit(events.Break(session=session, number=stage.number, point=point))
         self.control.wait_for_continue()
 
     def open_session(

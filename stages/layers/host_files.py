@@ -9,6 +9,7 @@ from pathlib import Path
 
 from blockdev.core.errors import BuildError
 from stages.layers.store import Store
+from stages.protocol import events
 from stages.protocol.control import Control
 from stages.protocol.emit import emit
 from stages.protocol.request import OFFERED
@@ -21,7 +22,7 @@ def pieces(control: Control, path: str) -> Iterator[bytes]:
     """A file that the host has offered, in pieces that it sends one by one; raises StoppedError where it goes away."""
     offset = 0
     while True:
-        emit("want", path=path, offset=offset)
+        emit(events.Want(path=path, offset=offset))
         answer = control.line()
         if answer == REFUSED:
             raise BuildError(f"the file {path} cannot be read any more", hint="it was there when the build began")

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from blockdev.core.disk_space import WORDS
+from stages.protocol import events
 from stages.protocol.emit import emit
 
 TAIL_LINES = 20
@@ -64,7 +65,7 @@ class Lines:
         before = self._passed
         self._passed += len(line) + 1
         if self._passed <= MOST:
-            emit("log", number=self.number, text=text)
+            emit(events.Log(number=self.number, text=text))
         elif before <= MOST:
             text = f"dib-ctr: the stage has printed {MOST >> 20} MiB, and what it prints from here on is left out"
-            emit("log", number=self.number, text=text)
+            emit(events.Log(number=self.number, text=text))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from blockdev.core.errors import BuildError
 from stages.element.source_repositories import Source
 from stages.layers.store import Store
 from stages.plan.plan import Plan
+from stages.protocol import events
 from stages.protocol.control import Control
 from stages.protocol.emit import emit
 from stages.protocol.request import Request
@@ -42,7 +43,7 @@ def prepare(request: Request, store: Store, control: Control, builder: Builder) 
     from stages.lock.replay import Replay
 
     if used.build_image != request.image:
-        emit("note", text="the build image is another one than the lock's: its tools may be other versions")
+        emit(events.Note(text="the build image is another one than the lock's: its tools may be other versions"))
     replay = Replay(used, request.locking, store, control, request.arch, request.offline)
     builder.lists = replay.prepare(builder)
     builder.locked = replay.entries()
@@ -59,8 +60,8 @@ def save_lists(request: Request, store: Store, plan: Plan, builder: Builder, cha
     SavedLists(store).save(LockCollector(request, plan, store, chain).signed_indices())
 
 
-def settle(request: Request, store: Store, plan: Plan, chain: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """After the tree is made: check it against the request's lock; events (type, fields) for what the request asks.
+def settle(request: Request, store: Store, plan: Plan, chain: tuple[str, ...]) -> Iterator[events.Event]:
+    """After the tree is made: check it against the request's lock; events for what the request asks.
 
     Raises BuildError for packages that are not the lock's.
     """
@@ -76,9 +77,9 @@ def settle(request: Request, store: Store, plan: Plan, chain: tuple[str, ...]) -
     if locked is not None:
         replay.check(locked, used.packages)
     if locking.report:
-        yield "used", {"used": used.to_json()}
+        yield events.Used(used=used.to_json())
     if locking.vendor:
-        yield "vendor", {"path": str(account.vendored(used))}
+        yield events.Vendor(path=str(account.vendored(used)))
 
 
 ADDRESSES = "DIB_CTR_SNAPSHOT_ADDRESSES"  # what stands for what during a build, for the element debootstrap

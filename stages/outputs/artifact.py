@@ -29,6 +29,7 @@ from stages.outputs.formats.gzip_blocks import probe
 from stages.outputs.formats.oci_image import ImageConfig, LayerSource, platform, write_oci
 from stages.outputs.slim.changes import Finish, finish
 from stages.outputs.slim.policy import Policy, find, parse
+from stages.protocol import events
 from stages.protocol.emit import emit
 from stages.protocol.request import CHECKSUMS, Output, Request
 from stages.tree import package_database
@@ -112,9 +113,10 @@ class Writer:
     def _layout(self, artifact: Path, output: Output, tree: Path, changed: Finish) -> tuple[str, int]:
         if not probe():
             emit(
-                "note",
-                text="zlib here compresses otherwise than elsewhere: the image's digest is not the one that other "
-                "machines give it (compress=zstd, or an engine with a build image, has no such problem)",
+                events.Note(
+                    text="zlib here compresses otherwise than elsewhere: the image's digest is not the one that other "
+                    "machines give it (compress=zstd, or an engine with a build image, has no such problem)",
+                )
             )
         with contextlib.ExitStack() as mounts:
             if output.options.get("layers") == "stages":

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 
 from stages.layers.store import Store
+from stages.protocol import events
 from stages.protocol.control import Control
 from stages.protocol.emit import emit
 
@@ -29,7 +30,7 @@ def deliver(store: Store, control: Control, sent: Sent) -> None:
     """
     arrived: set[str] = set()
     if sent.outputs:
-        emit("written")
+        emit(events.Written())
         with contextlib.suppress(ValueError, TypeError):
             places = json.loads(control.line())
             arrived = {sent.outputs[place] for place in places if place in sent.outputs}

@@ -26,6 +26,7 @@ from stages.outputs.delivery import Sent
 from stages.outputs.finished import damage, damaged, read_done, write_done
 from stages.outputs.finished_tree import DESCRIBED, FinishedTree
 from stages.plan.key import key_of
+from stages.protocol import events
 from stages.protocol.emit import emit
 from stages.protocol.request import DISK_TYPES, Output, Request
 
@@ -64,7 +65,7 @@ class Exporter:
             from stages.outputs.disk.job import job
 
             self.store.digests.require(self.tree.chain)
-            emit("assemble", job=job(self.request, self.store, self.tree, self.scratch, missing))
+            emit(events.Assemble(job=job(self.request, self.store, self.tree, self.scratch, missing)))
 
     def _lies_there(self, output: Output, key: str) -> bool:
         return bool(output.known) and output.have == key
@@ -123,7 +124,7 @@ class Exporter:
         output = self.request.outputs[index]
         key = self.key(output)
         if self._lies_there(output, key):
-            emit("output", output=output.type, index=index, key=key, path="", changed=False, **output.known)
+            emit(events.Output(output=output.type, index=index, key=key, path="", changed=False, **output.known))
             return
         self._let_go_of_damaged(key, output.type)
         done = self.ensure(key, output)
@@ -131,16 +132,17 @@ class Exporter:
         if self._reads_tree:  # nothing is told of before the layers are known to be sound: else it is told of twice
             self.store.digests.require(self.tree.chain)
         emit(
-            "output",
-            output=output.type,
-            index=index,
-            key=key,
-            path=str(self.store.root / "outputs" / key),
-            changed=True,
-            digest=done["digest"],
-            image=done["image"],
-            bytes=done["bytes"],
-            more=done.get("more", []),
+            events.Output(
+                output=output.type,
+                index=index,
+                key=key,
+                path=str(self.store.root / "outputs" / key),
+                changed=True,
+                digest=done["digest"],
+                image=done["image"],
+                bytes=done["bytes"],
+                more=done.get("more", []),
+            )
         )
 
     def ensure(self, key: str, output: Output) -> dict[str, Any]:
@@ -169,7 +171,7 @@ class Exporter:
             wrong = damaged(folder, done) if done else []
             if wrong:
                 again = "it is made again, the disk may be failing"
-                emit("note", text=f"the {kind} in the store: {damage(wrong)}; {again}")
+                emit(events.Note(text=f"the {kind} in the store: {damage(wrong)}; {again}"))
                 remove_tree(folder)
             self._written.add(key)
 

@@ -9,6 +9,7 @@ from blockdev.core.atomic_file import remove_tree
 from stages.layers.overlay import copy_tree, mounted
 from stages.layers.store import Store
 from stages.outputs.finished import damage, damaged, read_done, write_done
+from stages.protocol import events
 from stages.protocol.emit import emit
 
 
@@ -22,10 +23,10 @@ def side_files(store: Store, scratch: Path, chain: Sequence[str], tree_key: str)
         done = read_done(folder)
         wrong = damaged(folder, done) if done else []
         if wrong:
-            emit("note", text=f"the files beside the image: {damage(wrong)}; they are copied again")
+            emit(events.Note(text=f"the files beside the image: {damage(wrong)}; they are copied again"))
         if done is None or wrong:
             _write(store, scratch, chain, folder)
-    emit("output", output="files", key=tree_key, path=str(folder), changed=True, digest="", bytes=0)
+    emit(events.Output(output="files", key=tree_key, path=str(folder), changed=True, digest="", bytes=0))
 
 
 def _write(store: Store, scratch: Path, chain: Sequence[str], folder: Path) -> None:

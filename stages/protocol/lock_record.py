@@ -199,7 +199,7 @@ def _source(data: Any) -> Mapping[str, str]:
     given = _mapping(data, "a source")
     _only(given, ("name", "type", "location", "ref", "commit", "state"), "a source")
     known = [name for name in ("commit", "state") if name in given]
-    if len(known) != 1 or (known == ["commit"] and not COMMIT.match(_text(given, "commit"))):
+    if len(known) != 1 or (known == ["commit"] and not re.match(COMMIT, _text(given, "commit"))):
         raise ValueError("a source has neither commit nor state")
     return {name: _text(given, name) for name in ("name", "type", "location", "ref", *known)}
 

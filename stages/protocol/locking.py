@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-COMMIT = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")  # of git
+from blockdev.core.typed_json import Struct
+
+COMMIT = r"(?:[0-9a-f]{40}|[0-9a-f]{64})\Z"  # of git: a pattern
+_NOTHING: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True)
-class Locking:
+class Locking(Struct):
     """What a request says of locks; all empty where it says nothing.
 
     ``report`` asks for what was used, ``vendor`` for the files too, but those in ``held``. ``locked`` is what must be
@@ -22,8 +22,8 @@ class Locking:
 
     report: bool = False
     vendor: bool = False
-    held: Mapping[str, str] = field(default_factory=dict)
-    locked: Mapping[str, Any] = field(default_factory=dict)
-    offered: Mapping[str, str] = field(default_factory=dict)
+    held: Mapping[str, str] = _NOTHING
+    locked: Mapping[str, Any] = _NOTHING
+    offered: Mapping[str, str] = _NOTHING
     snapshot: str = ""
     scheme: str = ""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from blockdev.core.typed_json import read
 from stages.protocol.locking import Locking
 
 CHECKSUMS = ("sha256", "md5")  # the files that may lie beside an output
@@ -81,14 +82,9 @@ class Request:
 
     def to_json(self) -> str:
         """The request as one JSON document."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, default=vars)
 
     @classmethod
     def from_json(cls, text: str) -> Request:
         """Read what :meth:`to_json` wrote."""
-        data: dict[str, Any] = json.loads(text)
-        data["outputs"] = tuple(Output(**output) for output in data["outputs"])
-        for name in ("asked", "elements", "builtin", "packages", "breaks"):
-            data[name] = tuple(data[name])
-        data["locking"] = Locking(**data["locking"])
-        return cls(**data)
+        return read(cls, json.loads(text))

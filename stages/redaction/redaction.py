@@ -9,9 +9,10 @@ import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
 
+from blockdev.core.typed_json import Struct
 from stages.redaction.patterns import PLAIN, WITHHELD, is_secret_name, parts, without_parts
 
 SHORTEST = 4  # characters; what is shorter stands in too many words to be masked wherever it does
@@ -20,6 +21,7 @@ WHOLE_ENVIRONMENT = "DIB_ENV"  # has all other DIB_ variables within it
 # What of an event is text for people; names, keys and paths are compared by machines, and stay.
 _TEXTS = frozenset({"text", "tail", "why", "what", "where", "hint", "trace"})
 _WITH_TEXTS = frozenset({"log", "note", "failed", "error", "bad"})
+E = TypeVar("E", bound=Struct)
 
 
 @dataclass(frozen=True)
@@ -104,15 +106,15 @@ class Redaction:
         pattern = self._pattern
         return pattern.sub(WITHHELD, text) if pattern else text
 
-    def event(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """An event (``stages.protocol.emit``) with its texts masked."""
-        if self._pattern is None or event.get("type") not in _WITH_TEXTS:
-            return dict(event)
-        return {name: self._masked_text(value) if name in _TEXTS else value for name, value in event.items()}
+    def event(self, event: E) -> E:
+        """An event (``stages.protocol.events``) with its texts masked."""
+        if self._pattern is None or getattr(event, "kind", "") not in _WITH_TEXTS:
+            return event
+        return event.replace(**{name: self._masked_text(vars(event)[name]) for name in _TEXTS & vars(event).keys()})
 
     def _masked_text(self, value: Any) -> Any:
-        if isinstance(value, list):
-            return [self._masked_text(item) for item in value]
+        if isinstance(value, list | tuple):
+            return tuple([self._masked_text(item) for item in value])
         return self.mask(value) if isinstance(value, str) else value
 
     @cached_property

@@ -23,7 +23,9 @@ from typing import IO, Any, BinaryIO, cast
 from blockdev.core import own_code
 from stages.layers.digest_list import list_folder
 from stages.layers.store import Record, Store, Workplace
+from stages.protocol import events
 from stages.protocol.emit import emit
+from stages.protocol.events import CacheEntry
 from stages.remote_cache.layer_archive import NotPortableError, pack
 from stages.remote_cache.offers import chain_digest
 
@@ -37,8 +39,6 @@ import json, os, sys
 os.nice(10)
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from stages.layers.digest_list import list_folder
-from stages.protocol.emit import emit
 from stages.remote_cache.layer_archive import NotPortableError, pack
 try:
     print(pack(Path(sys.argv[2]), json.load(sys.stdin), sys.stdout.buffer).bytes, file=sys.stderr)
@@ -63,7 +63,7 @@ class Packer:
     store: Store
     place: Workplace
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
-    _packed: dict[tuple[str, str], Future[dict[str, Any] | None]] = field(default_factory=dict)
+    _packed: dict[tuple[str, str], Future[CacheEntry | None]] = field(default_factory=dict)
     _outputs: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, record: Record) -> None:
@@ -94,29 +94,29 @@ class Packer:
         names_of = [*((record.key, record.layer) for record in wanted), *self._outputs]
         found = [self._packed[name].result() for name in names_of]
         entries = [entry for entry in found if entry is not None]
-        names = {entry["blob"].removeprefix("sha256:") for entry in entries}
+        names = {entry.blob.removeprefix("sha256:") for entry in entries}
         for file in self.place.upper.iterdir():  # of a plan that was given up: a mirror moved
             if file.name not in names:
                 file.unlink()
         if not entries:
             return None
-        (self.place.upper / ENTRIES).write_text(json.dumps(entries), encoding="utf-8")
+        (self.place.upper / ENTRIES).write_text(json.dumps(entries, default=vars), encoding="utf-8")
         return self.place.upper
 
     def close(self) -> None:
         """Pack no more."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _pack_output(self, folder: Path, about: dict[str, Any]) -> dict[str, Any] | None:
+    def _pack_output(self, folder: Path, about: dict[str, Any]) -> CacheEntry | None:
         content = list_folder(str(folder))
         return self._write(folder, {**about, "content": content.digest}, content.length)
 
-    def _pack(self, record: Record) -> dict[str, Any] | None:
+    def _pack(self, record: Record) -> CacheEntry | None:
         layer = self.store.root / "layers" / record.layer if record.layer else None
         content = self.store.digests.digest(record.layer) if record.layer else ""
         return self._write(layer, {**described(record), "content": content}, record.bytes)
 
-    def _write(self, folder: Path | None, about: Mapping[str, Any], length: int) -> dict[str, Any] | None:
+    def _write(self, folder: Path | None, about: Mapping[str, Any], length: int) -> CacheEntry | None:
         """Pack one folder of about ``length`` bytes; its entry, or None where it cannot travel."""
         is_large = length > SMALL
         partial = self.place.path / "partial"
@@ -142,14 +142,14 @@ class Packer:
             found = hashlib.file_digest(data, "sha256").hexdigest()
         size = partial.stat().st_size
         same = {name: about[name] for name in ("key", "below", "layer", "parts", "title", "created", "content")}
-        entry = {**same, "blob": f"sha256:{found}", "size": size, "unpacked": unpacked}
+        entry = CacheEntry(**same, blob=f"sha256:{found}", size=size, unpacked=unpacked)
         if size <= SMALL:
             partial.rename(self.place.upper / found)
             return entry
         own = self.place.path / f"blob-{found}"
         own.mkdir(exist_ok=True)
         partial.rename(own / found)
-        emit("packed", path=str(own), entry=entry)
+        emit(events.Packed(path=str(own), entry=entry))
         return entry
 
 

@@ -23,6 +23,7 @@ from stages.layers.digest_list import list_folder
 from stages.layers.store import Record, Store, Workplace
 from stages.outputs.finished import adopt_done
 from stages.plan.plan import Stage
+from stages.protocol import events
 from stages.protocol.control import Control
 from stages.protocol.emit import emit
 from stages.remote_cache.layer_archive import BadLayerError, unpack
@@ -49,7 +50,7 @@ class RemoteCacheImporter:
 
     def ask(self, keys: Sequence[str]) -> dict[str, list[Offer]]:
         """What the caches have of these keys; the host has asked them once, and answers from what it knows."""
-        emit("lookup", keys=list(keys))
+        emit(events.Lookup(keys=list(keys)))
         answer = json.loads(self.control.line())
         self.held |= {(key, layer) for key, layer in answer["held"]}
         offers: dict[str, list[Offer]] = {}
@@ -88,7 +89,7 @@ class RemoteCacheImporter:
         wanted = [offer for offer in found if offer]
         if len(wanted) < len(keys):
             return False
-        emit("fetch", blobs=[offer.blob for offer in wanted])
+        emit(events.Fetch(blobs=[offer.blob for offer in wanted]))
         return all(self._fetch_output(offer) for offer in wanted)
 
     def _fetch_output(self, offer: Offer) -> bool:
@@ -107,10 +108,14 @@ class RemoteCacheImporter:
             except GoneError:
                 return False
             except OSError as error:
-                emit("bad", blob=offer.blob, why=f"there is no room for it here ({error.strerror})")
+                emit(events.Bad(blob=offer.blob, why=f"there is no room for it here ({error.strerror})"))
                 return False
             except (BuildError, ValueError, TypeError) as error:
-                emit("bad", blob=offer.blob, why=error.what if isinstance(error, BuildError) else "it makes no sense")
+                emit(
+                    events.Bad(
+                        blob=offer.blob, why=error.what if isinstance(error, BuildError) else "it makes no sense"
+                    )
+                )
                 return False
         return True
 
@@ -119,7 +124,7 @@ class RemoteCacheImporter:
         work = list(zip(stages, self.steps, strict=False))
         if not any(isinstance(step, Offer) for _, step in work):
             return
-        emit("fetch", blobs=[offer.blob for offer in self.offered])
+        emit(events.Fetch(blobs=[offer.blob for offer in self.offered]))
         with ThreadPoolExecutor(UNPACKERS) as pool, contextlib.ExitStack() as held:
             chain: tuple[str, ...] = ()
             coming: list[_Coming] = []
@@ -150,7 +155,7 @@ class RemoteCacheImporter:
         except GoneError:
             return None
         except OSError as error:
-            emit("bad", blob=offer.blob, why=f"there is no room for it here ({error.strerror})")
+            emit(events.Bad(blob=offer.blob, why=f"there is no room for it here ({error.strerror})"))
             return None
         return _Coming(stage, offer, chain, place, pool.submit(_unpack, file, offer, place))
 
@@ -164,7 +169,7 @@ class RemoteCacheImporter:
     def _pieces(self, offer: Offer) -> Iterator[bytes]:
         """The blob, piece by piece; the next one is on its way while this one is written."""
         offset = 0
-        emit("want", path=f"{WANTED}{offer.blob}", offset=0)
+        emit(events.Want(path=f"{WANTED}{offer.blob}", offset=0))
         while offset < offer.size:
             line = self.control.line()
             if line.startswith(GONE) or not line:
@@ -172,7 +177,7 @@ class RemoteCacheImporter:
             data = base64.b64decode(line)
             offset += len(data)
             if offset < offer.size:
-                emit("want", path=f"{WANTED}{offer.blob}", offset=offset)
+                emit(events.Want(path=f"{WANTED}{offer.blob}", offset=offset))
             yield data
 
     def _keep(self, coming: _Coming) -> bool:
@@ -181,11 +186,11 @@ class RemoteCacheImporter:
             record = _record(coming, coming.unpacked.result())
             self.store.adopt(coming.place, record, self.builder.place_of(coming.stage), coming.offer.content)
         except OSError as error:
-            emit("bad", blob=coming.offer.blob, why=f"there is no room for it here ({error.strerror})")
+            emit(events.Bad(blob=coming.offer.blob, why=f"there is no room for it here ({error.strerror})"))
         except BuildError as error:
-            emit("bad", blob=coming.offer.blob, why=error.what)
+            emit(events.Bad(blob=coming.offer.blob, why=error.what))
         except (KeyError, TypeError, ValueError):
-            emit("bad", blob=coming.offer.blob, why="its record makes no sense")
+            emit(events.Bad(blob=coming.offer.blob, why="its record makes no sense"))
         else:
             self.builder.fetched.append(coming.stage.key)
             return True

@@ -10,6 +10,7 @@ from stages.layers.store import Record, Store
 from stages.outputs.exporter import Exporter
 from stages.outputs.finished_tree import FinishedTree
 from stages.plan.plan import Plan, Stage
+from stages.protocol import events
 from stages.protocol.control import Control
 from stages.protocol.emit import emit
 from stages.protocol.request import DISK_TYPES, Request
@@ -89,7 +90,7 @@ def share(
     staying = [stage for stage in exporter.tree.plan.stages if not digests.may_travel(stage.inputs)]
     if staying:
         outputs = {}
-        emit("note", text=_staying(staying, len(exporter.tree.plan.stages)))
+        emit(events.Note(text=_staying(staying, len(exporter.tree.plan.stages))))
     elsewhere.ask(list(outputs))
     for key, output in outputs.items():
         if (key, "") not in elsewhere.held:
@@ -99,7 +100,7 @@ def share(
     try:
         folder = packer.finish(wanted.values())
     except OSError as error:
-        emit("note", text=f"no layer goes to a cache: they cannot be packed ({error.strerror or error})")
+        emit(events.Note(text=f"no layer goes to a cache: they cannot be packed ({error.strerror or error})"))
         return
     if folder:
-        emit("share", path=str(folder))
+        emit(events.Share(path=str(folder)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import time
 import urllib.error
@@ -125,7 +126,7 @@ def _state(source: Source, question: SourceQuery) -> SourceState:
     hidden = path.startswith(tuple(f"/{folder}/" for folder in question.hidden)) or not Path(path).exists()
     if path and hidden and not question.offline:
         raise _out_of_sight(source)
-    if source.kind == "git" and COMMIT.match(source.ref):
+    if source.kind == "git" and re.match(COMMIT, source.ref):
         return SourceState(source, source.ref, source.ref)
     record = question.folder / f"{digest(f'{source.kind} {source.shown} {source.ref}')[:24]}.json"
     if question.offline:

@@ -28,7 +28,9 @@ from stages.outputs.finished import read_done, write_done
 from stages.outputs.finished_tree import DESCRIBED, MANIFEST, FinishedTree, manifest
 from stages.outputs.slim.changes import apply, finish
 from stages.outputs.slim.policy import Policy, find, parse
+from stages.protocol import events
 from stages.protocol.emit import emit
+from stages.protocol.events import DiskJob, DiskOutput
 from stages.protocol.request import Request
 
 if TYPE_CHECKING:
@@ -40,18 +42,18 @@ QEMU_OPTION = "qemu."  # options of an output that go to qemu-img
 
 def job(
     request: Request, store: Store, tree: FinishedTree, scratch: Path, missing: Sequence[tuple[int, str]]
-) -> dict[str, Any]:
+) -> DiskJob:
     """What the block-device stage needs to make the outputs ``missing`` (place in the request, key)."""
     writer = Writer(request, store, tree, scratch)
-    outputs: list[dict[str, Any]] = [
-        {
-            "index": index,
-            "key": key,
-            "type": request.outputs[index].type,
-            "options": dict(request.outputs[index].options),
-            "have": request.outputs[index].have,
-            "slim": request.outputs[index].options.get("slim", "no"),
-        }
+    outputs = [
+        DiskOutput(
+            index=index,
+            key=key,
+            type=request.outputs[index].type,
+            options=dict(request.outputs[index].options),
+            have=request.outputs[index].have,
+            slim=request.outputs[index].options.get("slim", "no"),
+        )
         for index, key in missing
     ]
     with mounted(store, tree.chain, scratch / f"tree-{threading.get_ident()}") as merged:
@@ -60,18 +62,17 @@ def job(
         if request.disk.get("privileged"):
             from stages.outputs.disk.privileged import export_tree
 
-            policy = _policy(request, described, outputs[0]["slim"])
+            policy = _policy(request, described, outputs[0].slim)
             changed = finish(merged / "tree", policy, {MANIFEST: manifest(described)})
             more = export_tree(store, tree, merged / "tree", changed)
             more["used"], more["least"] = measured(request, merged / "tree")
-    lent = store.lend(*needed(tree.chain, more))
-    given = {"chain": list(tree.chain), "epoch": tree.epoch, "described": described, "outputs": outputs, "lent": lent}
-    return {**given, **more}
+    lent = store.lend(*needed(tree.chain, more.get("tree", "")))
+    return DiskJob(chain=list(tree.chain), epoch=tree.epoch, described=described, outputs=outputs, lent=lent, **more)
 
 
-def needed(chain: Sequence[str], given: Mapping[str, Any]) -> tuple[str, ...]:
-    """What of the store the block-device stage reads, by the names of pins."""
-    tree = (f"outputs/{Path(given['tree']).parent.name}",) if "tree" in given else ()
+def needed(chain: Sequence[str], tar: str) -> tuple[str, ...]:
+    """What of the store the block-device stage reads, by the names of pins: layers, and perhaps a tree as a tar."""
+    tree = (f"outputs/{Path(tar).parent.name}",) if tar else ()
     return (*(f"layers/{layer}" for layer in chain), *tree)
 
 
@@ -127,61 +128,62 @@ class Disks:
     elements: Sequence[tuple[str, Path]] = ()
     sent: Sent = field(default_factory=Sent)  # what was reported for the host to fetch
 
-    def make(self, given: Mapping[str, Any], passphrases: Mapping[str, str]) -> None:
+    def make(self, given: DiskJob, passphrases: Mapping[str, str]) -> None:
         """Make all outputs of the job that are not in the store, from one raw image for each policy; report each."""
-        self.store.take_over(str(given.get("lent", "")), *needed(given["chain"], given))
+        self.store.take_over(given.lent, *needed(given.chain, given.tree))
         with contextlib.ExitStack() as held:
-            for key in sorted({output["key"] for output in given["outputs"]}):
+            for key in sorted({output.key for output in given.outputs}):
                 self.store.pin(f"outputs/{key}")
                 held.enter_context(self.store.lock(f"output-{key[:32]}"))
-            for policy in dict.fromkeys(output["slim"] for output in given["outputs"]):
-                wanted = [output for output in given["outputs"] if output["slim"] == policy]
+            for policy in dict.fromkeys(output.slim for output in given.outputs):
+                wanted = [output for output in given.outputs if output.slim == policy]
                 # Two outputs may be one, at two places.
-                missing = {output["key"]: output for output in wanted if not self._is_there(output)}
+                missing = {output.key: output for output in wanted if not self._is_there(output)}
                 if missing:
                     self._write(given, list(missing.values()), policy, passphrases)
                 for output in wanted:
                     self._report(output)
 
-    def _folder(self, output: Mapping[str, Any]) -> Path:
-        return self.store.root / "outputs" / str(output["key"])
+    def _folder(self, output: DiskOutput) -> Path:
+        return self.store.root / "outputs" / str(output.key)
 
-    def _is_there(self, output: Mapping[str, Any]) -> bool:
+    def _is_there(self, output: DiskOutput) -> bool:
         """Did another build write it meanwhile."""
         return read_done(self._folder(output)) is not None
 
-    def _report(self, output: Mapping[str, Any]) -> None:
+    def _report(self, output: DiskOutput) -> None:
         done = read_done(self._folder(output))
         assert done is not None, "it has just been written"
-        if output["have"] != output["key"]:
-            self.sent.outputs[output["index"]] = output["key"]
+        if output.have != output.key:
+            self.sent.outputs[output.index] = output.key
         emit(
-            "output",
-            output=output["type"],
-            index=output["index"],
-            key=output["key"],
-            path=str(self._folder(output)),
-            changed=output["have"] != output["key"],
-            digest=done["digest"],
-            image=done["image"],
-            bytes=done["bytes"],
-            more=done["more"],
+            events.Output(
+                output=output.type,
+                index=output.index,
+                key=output.key,
+                path=str(self._folder(output)),
+                changed=output.have != output.key,
+                digest=done["digest"],
+                image=done["image"],
+                bytes=done["bytes"],
+                more=done["more"],
+            )
         )
 
     def _write(
         self,
-        given: Mapping[str, Any],
-        outputs: Sequence[Mapping[str, Any]],
+        given: DiskJob,
+        outputs: Sequence[DiskOutput],
         policy: str,
         passphrases: Mapping[str, str],
     ) -> None:
         plain = {name: base64.b64decode(text) for name, text in passphrases.items()}
         with self.store.workplace() as place:
-            if "tree" in given:
+            if given.tree:
                 from stages.outputs.disk import privileged
 
-                with privileged.restore_owner(self.store, Path(given["tree"])):
-                    layout = layout_of(self.request, given["used"], given["least"])
+                with privileged.restore_owner(self.store, Path(given.tree)):
+                    layout = layout_of(self.request, given.used, given.least)
                     made = privileged.assemble(
                         self.request, self.store, self.elements, given, layout, place.path, plain
                     )
@@ -192,7 +194,7 @@ class Disks:
             self._finish(given, outputs, layout, assembled, place.path)
 
     def _assemble(
-        self, given: Mapping[str, Any], tree: Path, images: Path, passphrases: Mapping[str, bytes]
+        self, given: DiskJob, tree: Path, images: Path, passphrases: Mapping[str, bytes]
     ) -> tuple[Layout, Assembled]:
         from blockdev import assemble
 
@@ -200,39 +202,39 @@ class Disks:
             if system.point.startswith("/"):
                 (tree / system.point.strip("/")).mkdir(parents=True, exist_ok=True)
         layout = layout_of(self.request, *measured(self.request, tree))
-        content = assemble.Content(tree, given["epoch"], self.request.disk["options"]["seed"], passphrases)
+        content = assemble.Content(tree, given.epoch, self.request.disk["options"]["seed"], passphrases)
         images.mkdir()
-        return layout, assemble.assemble(layout, content, images, lambda text: emit("note", text=text))
+        return layout, assemble.assemble(layout, content, images, lambda text: emit(events.Note(text=text)))
 
     def _finish(
         self,
-        given: Mapping[str, Any],
-        outputs: Sequence[Mapping[str, Any]],
+        given: DiskJob,
+        outputs: Sequence[DiskOutput],
         layout: Layout,
         assembled: Assembled,
         place: Path,
     ) -> None:
         for remark in (*layout.remarks, *assembled.remarks):
-            emit("note", text=remark)
+            emit(events.Note(text=remark))
         self._convert(given, outputs, layout, assembled, place)
 
     @contextlib.contextmanager
-    def _tree(self, given: Mapping[str, Any], policy: str, place: Path) -> Iterator[Path]:
+    def _tree(self, given: DiskJob, policy: str, place: Path) -> Iterator[Path]:
         """The tree as the disk is to have it, in a folder that can be written to and is thrown away."""
         upper, work = place / "upper", place / "overlay"
         upper.mkdir()
         work.mkdir()
-        described = given["described"]
+        described = given.described
         chosen = _policy(self.request, described, policy)
-        with mounted(self.store, given["chain"], self.scratch / "disk-tree", upper, work) as merged:
+        with mounted(self.store, given.chain, self.scratch / "disk-tree", upper, work) as merged:
             tree = merged / "tree"
             apply(tree, finish(tree, chosen, {MANIFEST: manifest(described)}))
             yield tree
 
     def _convert(
         self,
-        given: Mapping[str, Any],
-        outputs: Sequence[Mapping[str, Any]],
+        given: DiskJob,
+        outputs: Sequence[DiskOutput],
         layout: Layout,
         assembled: Assembled,
         place: Path,
@@ -240,14 +242,14 @@ class Disks:
         """Turn the raw images into the outputs and put these into the store."""
         from blockdev import convert
 
-        folders = {output["key"]: place / f"output-{number}" for number, output in enumerate(outputs)}
+        folders = {output.key: place / f"output-{number}" for number, output in enumerate(outputs)}
         wishes: dict[str, list[tuple[Path, convert.Wish]]] = {disk.name: [] for disk in layout.disks}
         for output in outputs:
-            folders[output["key"]].mkdir()
+            folders[output.key].mkdir()
             for number, disk in enumerate(layout.disks):
                 name = self.request.name if not number else f"{self.request.name}-{disk.name}"
-                target = folders[output["key"]] / ("artifact" if not number else f"artifact-{disk.name}")
-                wishes[disk.name].append((target, wish(output["type"], output["options"], name, given["epoch"], name)))
+                target = folders[output.key] / ("artifact" if not number else f"artifact-{disk.name}")
+                wishes[disk.name].append((target, wish(output.type, output.options, name, given.epoch, name)))
         digests: dict[Path, tuple[str, int]] = {}
         for disk in layout.disks:
             found = convert.convert_all(assembled.images[disk.name], wishes[disk.name], consume=True)
@@ -255,11 +257,11 @@ class Disks:
                 digests[target] = (f"sha256:{made.sha256}", made.bytes)
             assembled.images[disk.name].unlink(missing_ok=True)  # a raw output may have got the file itself
         for output in outputs:
-            folder = folders[output["key"]]
+            folder = folders[output.key]
             digest, length = digests[folder / "artifact"]
-            write_file(folder / DESCRIBED, json.dumps(given["described"], sort_keys=True))
+            write_file(folder / DESCRIBED, json.dumps(given.described, sort_keys=True))
             done = {
-                "type": output["type"],
+                "type": output.type,
                 "name": self.request.name,
                 "digest": digest,
                 "bytes": length,

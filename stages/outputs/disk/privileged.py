@@ -23,7 +23,9 @@ from stages.outputs.finished_tree import FinishedTree
 from stages.outputs.formats.archives import write_tar
 from stages.outputs.slim.changes import Finish
 from stages.plan.plan import generated, own_scripts
+from stages.protocol import events
 from stages.protocol.emit import emit
+from stages.protocol.events import DiskJob
 from stages.protocol.request import Request
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ def assemble(
     request: Request,
     store: Store,
     elements: Sequence[tuple[str, Path]],
-    given: Mapping[str, Any],
+    given: DiskJob,
     layout: Layout,
     place: Path,
     passphrases: Mapping[str, bytes],
@@ -82,18 +84,19 @@ def assemble(
     ledgers.mkdir(exist_ok=True)
     found = release_left_over(ledgers)
     for text in (*found.released, *found.problems):
-        emit("note", text=f"an earlier run left: {text}")
-    hooks = hooks_of(request, elements, given["environment"])
+        emit(events.Note(text=f"an earlier run left: {text}"))
+    environment = given.environment or {}
+    hooks = hooks_of(request, elements, environment)
     job = Job(
         layout=layout,
-        tree=Path(given["tree"]),
+        tree=Path(given.tree),
         hooks=write_hooks(hooks, place / "hooks"),
-        environment={**given["environment"], **_lists(elements, str(place / "hooks"))},
+        environment={**environment, **_lists(elements, str(place / "hooks"))},
         images=place / "images",
         beside=place / "beside",
         work=place / "mounts",
         ledgers=ledgers,
-        epoch=given["epoch"],
+        epoch=given.epoch,
         element_of={path: hook.element for path, hook in hooks.items()},
         passphrases=passphrases,
         seed=request.disk["options"]["seed"],
@@ -101,7 +104,7 @@ def assemble(
         own=place,
         scripts=run_on_disk,
     )
-    return run(job, lambda text: emit("note", text=text))
+    return run(job, lambda text: emit(events.Note(text=text)))
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from stages.protocol import events
 from stages.protocol.emit import emit
 
 MIN, MAX = 512 << 10, 2 << 20  # bytes of a block, but for the last one
@@ -74,7 +75,7 @@ class BlockCache:
         except OSError:
             return None
         if hashlib.sha256(data[_DIGEST:]).digest() != data[:_DIGEST]:
-            emit("note", text="a compressed block of the store differs: it is made again, the disk may be failing")
+            emit(events.Note(text="a compressed block of the store differs: it is made again, the disk may be failing"))
             return None
         with suppress(OSError):
             os.utime(path)  # the last use, for prune

@@ -18,7 +18,8 @@ import pytest
 from blockdev.core.errors import BuildError
 from builder import destination
 from builder.build.delivery import OutputDelivery
-from stages.protocol.request import Output
+from stages.protocol.events import Output
+from stages.protocol.request import Output as Wanted
 from tests.unit.builder.destination.test_side_files import member, stream
 
 STORE = "/store"
@@ -48,27 +49,18 @@ class Agent:
         self.notes.append(text)
 
 
-def event(index: int, output: str, **more: Any) -> dict[str, Any]:
+def event(index: int, output: str, **more: Any) -> Output:
     path = f"{STORE}/outputs/{KEY}{index}"
-    return {
-        "type": "output",
-        "output": output,
-        "index": index,
-        "path": path,
-        "key": KEY,
-        "changed": True,
-        "more": [],
-        **more,
-    }
+    return Output(output=output, index=index, path=path, key=KEY, changed=True, digest="", bytes=0).replace(**more)
 
 
 def arrivals(
-    agent: Any, place: Path, outputs: list[Output], text: bytes = b"", *, replace: bool = False
+    agent: Any, place: Path, outputs: list[Wanted], text: bytes = b"", *, replace: bool = False
 ) -> OutputDelivery:
     targets = [destination.target_of(output, "x", place) for output in outputs]
 
-    def beside(folder: Path, event: dict[str, Any]) -> dict[Path, bytes]:
-        target = targets[event["index"]]
+    def beside(folder: Path, event: Output) -> dict[Path, bytes]:
+        target = targets[event.index]
         return {target.with_name(f"{target.name}.spdx.json"): text}
 
     describer: Any = SimpleNamespace(prepared=SimpleNamespace(request=SimpleNamespace(outputs=outputs)), beside=beside)
@@ -90,10 +82,10 @@ def run(place: Path, text: bytes, *, replace: bool = False) -> None:
         }
     )
     destination.sweep(place)
-    with arrivals(agent, place, [Output("oci"), Output("tar")], text, replace=replace) as arriving:
+    with arrivals(agent, place, [Wanted("oci"), Wanted("tar")], text, replace=replace) as arriving:
         arriving.begin(event(0, "oci"))
         arriving.begin(event(1, "tar"))
-        arriving.bring_side_files({"path": f"{STORE}/outputs/files-{KEY}"}, place, "x")
+        arriving.bring_side_files(event(-1, "files", path=f"{STORE}/outputs/files-{KEY}"), place, "x")
         arriving.finish(destination.memory())
 
 
@@ -166,7 +158,7 @@ def test_an_output_that_does_not_come_whole_keeps_all_back(tmp_path: Path) -> No
             f"{STORE}/outputs/{KEY}1": lambda: (data for data in [member("artifact", data=b"1" * 4000)[:1000]]),
         }
     )
-    outputs = [Output("tar", {"dest": str(tmp_path / "out/a")}), Output("tar", {"dest": str(tmp_path / "out/b")})]
+    outputs = [Wanted("tar", {"dest": str(tmp_path / "out/a")}), Wanted("tar", {"dest": str(tmp_path / "out/b")})]
     with pytest.raises(BuildError, match="broke off"), arrivals(agent, tmp_path, outputs) as arriving:
         arriving.begin(event(0, "tar"))
         arriving.begin(event(1, "tar"))
@@ -181,14 +173,14 @@ def test_an_output_that_does_not_come_whole_keeps_all_back(tmp_path: Path) -> No
         {"path": f"{STORE}/outputs/../../etc"},
         {"path": f"{STORE}/outputs/.."},
         {"path": f"{STORE}/layers/{KEY}"},
-        {"type": "output", "output": "dir"},
+        {"output": "dir"},
         {"more": ["../../x"]},
         {"more": ["/x"]},
     ],
 )
 def test_no_event_leads_to_other_folders(tmp_path: Path, bad: dict[str, Any]) -> None:
-    with pytest.raises(BuildError), arrivals(Agent({}), tmp_path / "out", [Output("tar")]) as arriving:
-        arriving.begin({**event(0, "tar"), **bad})
+    with pytest.raises(BuildError), arrivals(Agent({}), tmp_path / "out", [Wanted("tar")]) as arriving:
+        arriving.begin(event(0, "tar").replace(**bad))
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
 
 
@@ -202,7 +194,7 @@ def test_roots_tree_is_closed_to_others(tmp_path: Path, options: dict[str, str],
         place.chmod(above)
         tree = b"".join(stream(member("./", tarfile.DIRTYPE, mode=0o755), member("su", data=b"1", mode=0o4755)))
         agent = Agent({f"{STORE}/outputs/{KEY}0": lambda: stream(member("artifact", data=tree))})
-        with arrivals(agent, place, [Output("dir", options)]) as arriving:
+        with arrivals(agent, place, [Wanted("dir", options)]) as arriving:
             arriving.begin(event(0, "dir"))
             arriving.finish(destination.memory())
         assert stat.S_IMODE((place / "x.dir").stat().st_mode) == mode

@@ -21,6 +21,7 @@ from builder.build import agent_code
 from stages.agent import bootstrap
 from stages.agent.bootstrap import MAGIC, compile_all, files_of, parts_of, read_request, unpack_bundle
 from stages.layers import digest_list
+from stages.protocol import events
 
 
 @pytest.fixture
@@ -74,13 +75,19 @@ def test_all_code_travels_and_compiles(tmp_path: Path) -> None:
     assert len(made) == len(list(tmp_path.rglob("*.py"))) > 150
 
 
-PYC = {"type": "bytecode", "path": "stages/agent/main.pyc", "data": "AAAA"}
+PYC = events.Bytecode(path="stages/agent/main.pyc", data="AAAA")
+
+
+def parsed(line: str) -> events.Event:
+    event = events.parse(line)
+    assert event is not None
+    return event
 
 
 def keep_something(name: str) -> None:
     bytecode = agent_code.Bytecode(name)
     assert bytecode.take(PYC)
-    assert bytecode.take({"type": "compiled", "magic": MAGIC})
+    assert bytecode.take(events.Compiled(magic=MAGIC))
 
 
 def python(code: str, *arguments: str | Path) -> str:
@@ -109,7 +116,7 @@ def test_bytecode_is_made_once_and_used_from_then_on(tmp_path: Path, cache: Path
     assert bytecode.kept() == b""
     said = events_of(first, b"")
     assert [event["type"] for event in said[-2:]] == ["compiled", "from"]
-    assert all(bytecode.take(event) for event in said[:-1])
+    assert all(bytecode.take(parsed(json.dumps(event))) for event in said[:-1])
     kept = agent_code.Bytecode("an engine and an image").kept()
     assert agent_code.Bytecode("another image").kept() == b""
     assert [event["type"] for event in events_of(second, kept)] == ["from"]
@@ -132,7 +139,7 @@ sys.exit(ready_code(b'{"files": []}\\n', b'{"magic": "00000000", "files": []}\\n
     )
     assert [json.loads(line) for line in out.splitlines()] == [{"type": "compiled", "magic": MAGIC}]
     bytecode = agent_code.Bytecode("one")
-    assert bytecode.take(json.loads(out))
+    assert bytecode.take(parsed(out))
     assert bytecode.outdated
     assert not list(cache.iterdir())
 
@@ -175,25 +182,25 @@ def test_old_bytecode_is_let_go_of(cache: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("events", "message"),
+    ("said", "message"),
     [
-        ([{"type": "note", "text": "x"}, PYC], "where none was asked for"),
-        ([{"type": "compiled", "magic": MAGIC}, PYC], "where none was asked for"),
-        ([{"type": "note", "text": "x"}, {"type": "compiled", "magic": MAGIC}], "where none was asked for"),
+        ([events.Note(text="x"), PYC], "where none was asked for"),
+        ([events.Compiled(magic=MAGIC), PYC], "where none was asked for"),
+        ([events.Note(text="x"), events.Compiled(magic=MAGIC)], "where none was asked for"),
         ([PYC, PYC], "something else"),
-        ([{**PYC, "path": "../stages/agent/main.pyc"}], "something else"),
-        ([{**PYC, "path": "/stages/agent/main.pyc"}], "something else"),
-        ([{**PYC, "path": "stages/agent/main.py"}], "something else"),
-        ([{**PYC, "path": "stages/other.pyc"}], "something else"),
-        ([{**PYC, "path": "stages/agent/main.pyc\n"}], "something else"),
+        ([PYC.replace(path="../stages/agent/main.pyc")], "something else"),
+        ([PYC.replace(path="/stages/agent/main.pyc")], "something else"),
+        ([PYC.replace(path="stages/agent/main.py")], "something else"),
+        ([PYC.replace(path="stages/other.pyc")], "something else"),
+        ([PYC.replace(path="stages/agent/main.pyc\n")], "something else"),
     ],
 )
-def test_nothing_else_is_taken_for_bytecode(cache: Path, events: list[dict[str, str]], message: str) -> None:
+def test_nothing_else_is_taken_for_bytecode(cache: Path, said: list[events.Event], message: str) -> None:
     bytecode = agent_code.Bytecode("one")
-    for event in events[:-1]:
+    for event in said[:-1]:
         bytecode.take(event)
     with pytest.raises(BuildError, match=message):
-        bytecode.take(events[-1])
+        bytecode.take(said[-1])
 
 
 def test_the_code_fits_into_arguments() -> None:

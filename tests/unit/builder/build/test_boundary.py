@@ -6,12 +6,11 @@ and each stream comes to an end.
 
 from __future__ import annotations
 
-import ast
 import base64
 import json
 import os
+import typing
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,16 +19,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blockdev.core.errors import BuildError
-from builder.build import boundary
 from builder.build.boundary import PIECE, REFUSED, Boundary, Offered, offered
 from builder.build.client import BuildContainer
 from builder.build.run import BuildSession, FailedError
 from builder.engines.protocol import Container, EngineError, OnLine
 from builder.progress.report import Log, Plain
-from builder.remote_cache.index import IndexEntry
 from builder.remote_cache.session import CacheSession
-from builder.remote_cache.upload import entries_of
-from stages.protocol.events import KINDS, PACKED, parse
+from stages.protocol import events
+from stages.protocol.events import KINDS, Event, Note, parse
 from stages.protocol.locking import Locking
 from stages.protocol.request import Output, Request
 from tests.examples import examples
@@ -65,8 +62,6 @@ JOB = {
 }
 ERROR = {"type": "error", "what": "no", "where": "", "hint": "", "status": 1, "trace": ""}
 END = {"type": "end", "seconds": 1.0, "hits": 1, "misses": 1, "tree": KEY}
-DIGEST = f"sha256:{KEY}"
-ENTRY = IndexEntry(KEY, KEY[:32], KEY[:10], DIGEST, 1, 1, ("tree",), "install/x/50-y", 1.0, DIGEST)
 REQUEST = Request("build", outputs=(Output("tar"), Output("raw")))
 
 
@@ -114,8 +109,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
-def said(*events: dict[str, Any]) -> list[str]:
-    return [json.dumps(event) for event in events]
+def said(*lines: dict[str, Any]) -> list[str]:
+    return [json.dumps(line) for line in lines]
 
 
 # -- one event at a time --------------------------------------------------------------------------------------------
@@ -163,40 +158,14 @@ def test_what_is_no_event_is_chatter(line: str) -> None:
 
 
 def test_half_characters_are_replaced() -> None:
-    found = parse('{"type": "note", "text": "a\\ud800b"}')
-    assert found == {"type": "note", "text": "a\ufffdb"}
-
-
-def _emitted() -> Iterator[tuple[str, set[str]]]:
-    """Every event that the container's code emits, as it stands there: kind, and fields named outright."""
-    for file in sorted((Path(boundary.__file__).parents[2] / "stages").rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "emit":
-                kind = node.args[0]
-                if isinstance(kind, ast.Constant):
-                    yield str(kind.value), {word.arg for word in node.keywords if word.arg}
-
-
-def test_every_event_that_is_emitted_is_known() -> None:
-    emitted = list(_emitted())
-    assert len(emitted) > 30
-    for kind, named in emitted:
-        assert named <= {*KINDS[kind].fields, *KINDS[kind].optional}, kind
-
-
-def test_what_is_packed_for_caches_is_known() -> None:
-    entry = {field.name: getattr(ENTRY, field.name) for field in fields(IndexEntry)}
-    for name in ("writer", "signed_as", "used", "signature"):  # of the host's own making
-        del entry[name]
-    assert PACKED(json.loads(json.dumps(entry))) == {**entry, "parts": ["tree"]}
-    assert entries_of([{**entry, "parts": [*ENTRY.parts]}]) == [ENTRY]
+    assert parse('{"type": "note", "text": "a\\ud800b"}') == Note(text="a\ufffdb")
 
 
 # -- events beside their request ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("request_", "events"),
+    ("request_", "wild"),
     [
         (REQUEST, [{**OUTPUT, "index": 1}]),
         (REQUEST, [{**OUTPUT, "index": 2}]),
@@ -229,15 +198,15 @@ def test_what_is_packed_for_caches_is_known() -> None:
     ],
 )
 def test_what_the_request_did_not_ask_for_ends_the_build(
-    tmp_path: Path, request_: Request, events: list[dict[str, Any]]
+    tmp_path: Path, request_: Request, wild: list[dict[str, Any]]
 ) -> None:
-    host = Host(tmp_path, said(PLAN, *events), request_)
+    host = Host(tmp_path, said(PLAN, *wild), request_)
     assert host.error.startswith("the build container sent")
     assert host.engine.fetched == []
 
 
 def test_what_it_did_ask_for_passes(tmp_path: Path) -> None:
-    events: list[dict[str, Any]] = [
+    asked_for: list[dict[str, Any]] = [
         PLAN,
         {"type": "start", "number": 1},
         {"type": "log", "number": 1, "text": "x"},
@@ -245,16 +214,22 @@ def test_what_it_did_ask_for_passes(tmp_path: Path) -> None:
         {**OUTPUT, "index": 1, "output": "raw"},
         END,
     ]
-    host = Host(tmp_path, said(*events))
+    host = Host(tmp_path, said(*asked_for))
     assert host.error == ""
-    assert [event["path"] for event in host.session.outputs] == [OUTPUT["path"]] * 2
+    assert [output.path for output in host.session.outputs] == [OUTPUT["path"]] * 2
 
 
-@pytest.mark.parametrize("events", [[], [PLAN, OUTPUT], [PLAN, OUTPUT, END], [PLAN, END]])
+@pytest.mark.parametrize("wild", [[], [PLAN, OUTPUT], [PLAN, OUTPUT, END], [PLAN, END]])
 @pytest.mark.parametrize("command", ["build", "plan", "shell", "cache"])
-def test_an_answer_that_lacks_something_is_a_fault(tmp_path: Path, command: str, events: list[dict[str, Any]]) -> None:
-    host = Host(tmp_path, said(*events), Request(command, outputs=REQUEST.outputs))
+def test_an_answer_that_lacks_something_is_a_fault(tmp_path: Path, command: str, wild: list[dict[str, Any]]) -> None:
+    host = Host(tmp_path, said(*wild), Request(command, outputs=REQUEST.outputs))
     assert host.error.startswith("the build container sent")
+
+
+def assemble(job: dict[str, Any]) -> Event:
+    event = parse(json.dumps({"type": "assemble", "job": job}))
+    assert event is not None
+    return event
 
 
 DISK = {"text": "- local_loop: {name: image0}\n", "file": "x", "options": {}, "variables": {}}
@@ -272,9 +247,9 @@ DISK = {"text": "- local_loop: {name: image0}\n", "file": "x", "options": {}, "v
 )
 def test_the_disk_to_make_is_the_requests(change: dict[str, Any]) -> None:
     request = Request("build", outputs=REQUEST.outputs, disk=DISK)
-    Boundary(request, STORE).check({"type": "assemble", "job": JOB})
+    Boundary(request, STORE).check(assemble(JOB))
     with pytest.raises(BuildError, match="the build container sent"):
-        Boundary(request, STORE).check({"type": "assemble", "job": {**JOB, **change}})
+        Boundary(request, STORE).check(assemble({**JOB, **change}))
 
 
 @pytest.mark.parametrize("tree", ["/etc/passwd", f"{STORE}/outputs/tree-a/../x", f"{STORE}/layers/tree-a/x", "/"])
@@ -282,10 +257,10 @@ def test_the_tree_of_a_privileged_disk_lies_among_outputs(tree: str) -> None:
     request = Request("build", outputs=REQUEST.outputs, disk={**DISK, "privileged": ["it wants LVM"]})
     more = {"environment": {}, "used": 1, "least": 1}
     right = {**JOB, "tree": f"{STORE}/outputs/tree-{KEY[:32]}/tree.tar", **more}
-    Boundary(request, STORE).check({"type": "assemble", "job": right})
+    Boundary(request, STORE).check(assemble(right))
     for job in ({**right, "tree": tree}, JOB):
         with pytest.raises(BuildError, match="the build container sent"):
-            Boundary(request, STORE).check({"type": "assemble", "job": job})
+            Boundary(request, STORE).check(assemble(job))
 
 
 # -- files ----------------------------------------------------------------------------------------------------------
@@ -367,14 +342,14 @@ FIELDS = {
 
 
 @st.composite
-def events(draw: st.DrawFn) -> dict[str, Any]:
+def nearly(draw: st.DrawFn) -> dict[str, Any]:
     """An event that is nearly right: of a known kind, most fields of the right sort."""
     kind = draw(st.sampled_from(sorted({*KINDS} - {"bytecode", "compiled"})))
     event: dict[str, Any] = {"type": kind}
-    for name in KINDS[kind].fields:
-        event[name] = draw(FIELDS.get(name, WILD) if draw(st.integers(0, 9)) else WILD)
-    for name in KINDS[kind].optional:
-        if draw(st.booleans()):
+    for name in typing.get_type_hints(KINDS[kind]):
+        if not hasattr(KINDS[kind], name):
+            event[name] = draw(FIELDS.get(name, WILD) if draw(st.integers(0, 9)) else WILD)
+        elif draw(st.booleans()):
             event[name] = draw(FIELDS.get(name, WILD))
     if not draw(st.integers(0, 9)):
         event[draw(st.text(max_size=5))] = draw(WILD)
@@ -384,7 +359,7 @@ def events(draw: st.DrawFn) -> dict[str, Any]:
 LINES = st.one_of(
     st.sampled_from([PLAN, OUTPUT, END, ERROR]).map(json.dumps),
     st.builds(lambda path, offset: json.dumps({"type": "want", "path": path, "offset": offset}), PATHS, NUMBERS),
-    events().map(json.dumps),
+    nearly().map(json.dumps),
     st.dictionaries(st.just("type") | st.text(max_size=5), WILD, max_size=4).map(json.dumps),
     st.text(max_size=40),
 )
@@ -421,4 +396,4 @@ def test_whatever_a_container_sends(
     assert {path: path.read_bytes() for path in before} == before
     assert {path.name for path in folder.iterdir()} <= {"secret", "lock", "large", "log", "out"}
     assert all(path.startswith(f"{STORE}/work/") for path in host.engine.fetched)
-    assert set(map(type, host.session.outputs)) <= {dict}
+    assert set(map(type, host.session.outputs)) <= {events.Output}

@@ -18,8 +18,9 @@ from builder.fleet.outcome import BUILT, FAILED, Outcome
 from builder.fleet.run import RunOptions, command_of
 from builder.fleet.schedule import Limits, Schedule, is_network
 from builder.fleet.view import Live, Prefixed, summary
+from builder.progress.host_events import LogFile, Placed
 from builder.request.options import BuildOptions, EngineOptions, PushOptions
-from stages.protocol.emit import Event
+from stages.protocol import events
 
 
 def image(name: str, cpus: int = 1, memory: int = 1024) -> ImageBuild:
@@ -58,14 +59,14 @@ def test_a_build_that_waits_for_another_ones_stage_leaves_its_place() -> None:
     schedule = Schedule(Limits(cpus=1, memory=1 << 20))
     schedule.add([image(name) for name in "abcde"])
     assert begun(schedule) == ["a"]
-    schedule.heed("a", {"type": "wait", "number": 1})
+    schedule.heed("a", events.Wait(number=1))
     assert begun(schedule) == ["b"]
     for name in ("b", "c"):
-        schedule.heed(name, {"type": "wait", "number": 1})
+        schedule.heed(name, events.Wait(number=1))
         begun(schedule)
     assert sorted(schedule.running) == ["a", "b", "c"]  # three times as many as may run, not more
     for name in ("a", "b", "c"):
-        schedule.heed(name, {"type": "hit", "number": 1})
+        schedule.heed(name, events.Hit(number=1))
         schedule.end(name)
     assert begun(schedule) == ["d"]
 
@@ -124,25 +125,24 @@ def test_options_of_pushes_go_to_images_that_are_pushed() -> None:
 # -- what became of them -----------------------------------------------------------------------------
 
 
-def stage(number: int, key: str, *, hit: bool = False) -> Event:
-    names = {"phase": "install", "element": "e", "script": f"{number}-x", "where": "inside"}
-    return {"number": number, "key": key, "hit": hit, "why": "", **names}
+def stage(number: int, key: str, *, hit: bool = False) -> events.PlannedStage:
+    return events.PlannedStage(
+        number=number, phase="install", element="e", script=f"{number}-x", where="inside", key=key, hit=hit, why=""
+    )
 
 
 def built(name: str, *keys: str, hits: int = 0) -> Outcome:
     outcome = Outcome(image(name))
     outcome.begin()
     for event in (
-        {"type": "log-file", "path": f"/logs/{name}.log"},
-        {"type": "plan", "stages": [stage(at, key) for at, key in enumerate(keys, 1)]},
+        LogFile(path=f"/logs/{name}.log"),
+        events.Plan(stages=[stage(at, key) for at, key in enumerate(keys, 1)]),
     ):
         outcome.heed(event)
     for at in range(1, len(keys) + 1):
-        kind = "hit" if at <= hits else "done"
-        outcome.heed({"type": kind, "number": at, "seconds": 1.0, "bytes": 1})
-    made = {"type": "output", "index": 0, "output": "oci", "digest": "sha256:aa", "bytes": 7, "changed": True}
-    outcome.heed(made)
-    outcome.heed({"type": "placed", "place": f"/out/{name}.oci"})
+        outcome.heed(events.Hit(number=at) if at <= hits else events.Done(number=at, seconds=1.0, bytes=1))
+    outcome.heed(events.Output(index=0, output="oci", key="", path="", digest="sha256:aa", bytes=7, changed=True))
+    outcome.heed(Placed(place=f"/out/{name}.oci"))
     outcome.status, outcome.started, outcome.seconds = BUILT, 1.7e9, 2.5
     return outcome
 
@@ -150,10 +150,12 @@ def built(name: str, *keys: str, hits: int = 0) -> Outcome:
 def failed(name: str) -> Outcome:
     outcome = Outcome(image(name))
     outcome.begin()
-    outcome.heed({"type": "plan", "stages": [stage(1, "k")]})
+    outcome.heed(events.Plan(stages=[stage(1, "k")]))
     for line in ("some line", "error: the stage failed", "  | \x1b[31mred\x00 <&>"):
         outcome.lines.append(line)
-    outcome.heed({"type": "failed", "number": 1, "status": 3, "tail": ["Connection timed out"], **stage(1, "k")})
+    outcome.heed(
+        events.Failed(number=1, status=3, tail=["Connection timed out"], phase="install", element="e", script="1-x")
+    )
     outcome.status, outcome.started, outcome.seconds = FAILED, 1.7e9, 1.0
     return outcome
 
@@ -222,9 +224,9 @@ def test_the_live_view_shows_what_runs_and_what_is_done() -> None:
     running.begin()
     view.begin(running)
     for event in (
-        {"type": "plan", "stages": [stage(1, "k")]},
-        {"type": "start", "number": 1},
-        {"type": "log", "number": 1, "text": "the last line"},
+        events.Plan(stages=[stage(1, "k")]),
+        events.Start(number=1),
+        events.Log(number=1, text="the last line"),
     ):
         running.heed(event)
         view.event(running, event)
@@ -253,10 +255,10 @@ PLANS = {
 
 def test_the_graph_has_every_stage_once() -> None:
     trunk, other = shared_stages.branches(PLANS)
-    assert (trunk.images, [one["key"] for one in trunk.stages]) == (["a", "b", "c"], ["k1"])
+    assert (trunk.images, [one.key for one in trunk.stages]) == (["a", "b", "c"], ["k1"])
     (fork,) = trunk.above
-    assert (fork.images, [one["key"] for one in fork.stages]) == (["a", "b"], ["k2"])
-    assert [(one.images, [each["key"] for each in one.stages]) for one in fork.above] == [
+    assert (fork.images, [one.key for one in fork.stages]) == (["a", "b"], ["k2"])
+    assert [(one.images, [each.key for each in one.stages]) for one in fork.above] == [
         (["a"], ["k3"]),
         (["b"], ["k4"]),
     ]

@@ -23,31 +23,26 @@ from builder.progress.report import (
     size,
     table,
 )
-from stages.protocol.emit import Event
+from stages.protocol import events
+from stages.protocol.events import Event
 
 STAGES = [
-    {
-        "number": number,
-        "phase": phase,
-        "element": "web",
-        "script": script,
-        "where": "inside",
-        "key": f"{number}" * 64,
-        "hit": number == 1,
-        "why": "" if number == 1 else "the script changed",
-    }
+    events.PlannedStage(
+        number=number,
+        phase=phase,
+        element="web",
+        script=script,
+        where="inside",
+        key=f"{number}" * 64,
+        hit=number == 1,
+        why="" if number == 1 else "the script changed",
+    )
     for number, phase, script in ((1, "install", "10-server"), (2, "post-install", "20-configure"))
 ]
-PLAN: Event = {"type": "plan", "stages": STAGES}
-FAILED: Event = {
-    "type": "failed",
-    "number": 2,
-    "status": 7,
-    "tail": ["one", "two"],
-    "phase": "post-install",
-    "element": "web",
-    "script": "20-configure",
-}
+PLAN = events.Plan(stages=STAGES)
+FAILED = events.Failed(
+    number=2, status=7, tail=["one", "two"], phase="post-install", element="web", script="20-configure"
+)
 
 
 class Clock:
@@ -59,11 +54,11 @@ class Clock:
         return self.now
 
 
-def plain(events: list[Event], *, github: bool = False, clock: Clock | None = None) -> list[str]:
+def plain(shown_events: list[Event], *, github: bool = False, clock: Clock | None = None) -> list[str]:
     """What the plain reporter prints, by lines."""
     out = io.StringIO()
     shown = Plain(out=out, github=github, clock=clock or Clock())
-    for event in [PLAN, *events]:
+    for event in [PLAN, *shown_events]:
         shown.handle(event)
     shown.close()
     return out.getvalue().splitlines()
@@ -94,11 +89,11 @@ def test_the_plan_says_why_a_stage_missed() -> None:
 def test_plain_has_a_line_a_stage() -> None:
     assert plain(
         [
-            {"type": "hit", "number": 1},
-            {"type": "start", "number": 2},
-            {"type": "log", "number": 2, "text": "noise"},
-            {"type": "done", "number": 2, "seconds": 1.26, "bytes": 2048},
-            {"type": "end", "seconds": 1, "hits": 1, "misses": 1, "tree": "t"},
+            events.Hit(number=1),
+            events.Start(number=2),
+            events.Log(number=2, text="noise"),
+            events.Done(number=2, seconds=1.26, bytes=2048),
+            events.End(seconds=1, hits=1, misses=1, tree="t"),
         ]
     ) == [
         "2 stages, 1 in the cache",
@@ -112,20 +107,20 @@ def test_a_stage_that_takes_long_gives_one_sign_of_life() -> None:
     out = io.StringIO()
     shown = Plain(out=out, github=False, clock=clock)
     shown.handle(PLAN)
-    shown.handle({"type": "start", "number": 2})
+    shown.handle(events.Start(number=2))
     for now in (1.0, 11.0, 12.0, 40.0):
         clock.now = now
-        shown.handle({"type": "log", "number": 2, "text": "noise"})
+        shown.handle(events.Log(number=2, text="noise"))
     assert out.getvalue().splitlines()[1:] == ["[2/2] post-install/web/20-configure ..."]
 
 
 def test_github_folds_each_stages_output() -> None:
     assert plain(
         [
-            {"type": "start", "number": 1},
-            {"type": "log", "number": 1, "text": "hello"},
-            {"type": "done", "number": 1, "seconds": 0.2, "bytes": 0},
-            {"type": "start", "number": 2},
+            events.Start(number=1),
+            events.Log(number=1, text="hello"),
+            events.Done(number=1, seconds=0.2, bytes=0),
+            events.Start(number=2),
             FAILED,
         ],
         github=True,
@@ -141,7 +136,7 @@ def test_github_folds_each_stages_output() -> None:
 
 
 def test_plain_says_what_it_waits_for_and_passes_notes_on() -> None:
-    assert plain([{"type": "wait", "number": 2}, {"type": "note", "text": "a note"}])[1:] == [
+    assert plain([events.Wait(number=2), events.Note(text="a note")])[1:] == [
         "[2/2] post-install/web/20-configure  another build runs it, waiting",
         "a note",
     ]
@@ -152,8 +147,10 @@ def test_plain_says_what_it_waits_for_and_passes_notes_on() -> None:
 
 def test_json_passes_events_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     Json().handle(PLAN)
-    Json().handle({"type": "hit", "number": 1})
-    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [PLAN, {"type": "hit", "number": 1}]
+    Json().handle(events.Hit(number=1))
+    plan, hit = capsys.readouterr().out.splitlines()
+    assert hit == '{"type": "hit", "number": 1}'
+    assert json.loads(plan) == {"type": "plan", "stages": [vars(stage) for stage in STAGES]}
 
 
 def test_live_keeps_a_line_of_each_stage_and_leaves_the_terminal_alone_while_paused(
@@ -162,15 +159,15 @@ def test_live_keeps_a_line_of_each_stage_and_leaves_the_terminal_alone_while_pau
     live = Live()
     for event in (
         PLAN,
-        {"type": "hit", "number": 1},
-        {"type": "start", "number": 2},
-        {"type": "log", "number": 2, "text": "[bold]not markup[/bold]"},
-        {"type": "note", "text": "a [note]"},
+        events.Hit(number=1),
+        events.Start(number=2),
+        events.Log(number=2, text="[bold]not markup[/bold]"),
+        events.Note(text="a [note]"),
     ):
         live.handle(event)
     with live.paused():
         print("a shell")
-    live.handle({"type": "done", "number": 2, "seconds": 1.0, "bytes": 5})
+    live.handle(events.Done(number=2, seconds=1.0, bytes=5))
     live.close()
     shown = capsys.readouterr().out
     assert "[1/2] install/web/10-server  cached" in shown
@@ -198,7 +195,7 @@ def test_a_failure_names_stage_status_last_lines_log_and_the_way_in() -> None:
     assert lines[4].split() == ["log:", "/logs/a.log"]
     command = lines[5].removeprefix("  next:").strip()
     assert shlex.split(command) == [*again, "--at", "post-install/web/20-configure"]
-    told = failure({**FAILED, "why": "the mirror http://m: it lies", "hint": "name another mirror"}, Path("/l"), again)
+    told = failure(FAILED.replace(why="the mirror http://m: it lies", hint="name another mirror"), Path("/l"), again)
     assert [line for line in told.splitlines() if line not in lines] == [
         "  why:   the mirror http://m: it lies",
         "  log:   /l",
@@ -207,10 +204,10 @@ def test_a_failure_names_stage_status_last_lines_log_and_the_way_in() -> None:
 
 
 def test_the_closing_lines_tell_outputs_stages_hits_and_seconds() -> None:
-    end = {"type": "end", "seconds": 2.04, "hits": 18, "misses": 1, "tree": "t"}
+    end = events.End(seconds=2.04, hits=18, misses=1, tree="t")
     outputs = [
-        {"output": "oci", "bytes": 48_100_000, "digest": "sha256:ab", "changed": True},
-        {"output": "tar", "bytes": 999, "digest": "sha256:cd", "changed": False},
+        events.Output(output="oci", bytes=48_100_000, digest="sha256:ab", changed=True, key="", path=""),
+        events.Output(output="tar", bytes=999, digest="sha256:cd", changed=False, key="", path=""),
     ]
     assert closing(end, outputs, ["/a.oci", "/a.tar"]).splitlines() == [
         "oci: /a.oci (48.1 MB, sha256:ab)",
@@ -226,9 +223,9 @@ def test_the_log_has_every_line_at_once(tmp_path: Path) -> None:
     log = Log.open(tmp_path / "new" / "a.log", "image")
     for event in (
         PLAN,
-        {"type": "start", "number": 2},
-        {"type": "log", "number": 2, "text": "said"},
-        {"type": "error", "what": "it broke", "where": "here", "hint": "", "status": 1, "trace": "Traceback"},
+        events.Start(number=2),
+        events.Log(number=2, text="said"),
+        events.Error(what="it broke", where="here", hint="", status=1, trace="Traceback"),
     ):
         log.handle(event)
     log.line("engine chatter")

@@ -13,6 +13,7 @@ from builder.request.store_size import VARIABLE, bounds
 from stages.layers import budget
 from stages.layers.budget import Disk, keep_within, limit, make_room
 from stages.layers.store import Store
+from stages.protocol.events import End
 from tests.unit.stages.layers.test_pins import keep
 
 GB = 10**9
@@ -83,8 +84,8 @@ def test_room_is_made_before_a_stage_where_the_disk_is_nearly_full(
 
 
 def test_a_build_says_in_its_last_line_what_went() -> None:
-    end = {"hits": 3, "misses": 1, "seconds": 2.0}
+    end = End(hits=3, misses=1, seconds=2.0, tree="")
     assert "let go" not in closing(end, [], [])
-    assert closing({**end, "pruned": 3_200_000_000}, [], []).endswith(
+    assert closing(end.replace(pruned=3_200_000_000), [], []).endswith(
         "in 2.0 s; the store let go of 3.2 GB that no recent build used"
     )

@@ -39,7 +39,7 @@ def test_lines_of_a_stage(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_stage_without_a_line_end_takes_no_longer_and_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """(Quadratic it would take an hour.)"""
     passed: list[int] = []
-    monkeypatch.setattr(stage_output, "emit", lambda _, number, text: passed.append(len(text)))
+    monkeypatch.setattr(stage_output, "emit", lambda event: passed.append(len(event.text)))
     lines, since = Lines(1), time.process_time()
     for _ in range((200 << 20) // len(BLOCK)):
         lines.add(BLOCK)

@@ -17,6 +17,7 @@ from builder.elements.check.run import check
 from builder.fleet.variables import apart, taken
 from builder.request.redact import check_names, secrets_of
 from stages.element.resolve import BUILTIN, find_elements
+from stages.protocol import events
 from stages.redaction.keyed import KEYED, OWN, KeyDigests
 from stages.redaction.names import names_of
 from stages.redaction.patterns import PLAIN, WITHHELD, is_secret_name, parts, without_credentials, without_parts
@@ -127,18 +128,20 @@ def test_a_secret_is_masked_however_it_is_written(secret: str) -> None:
         masked = redaction.mask(f"<<{written}>>")
         assert WITHHELD in masked
         assert secret not in masked.replace(WITHHELD, "") or len(secret) < 4
-    event = redaction.event({"type": "log", "number": 1, "text": f"+ echo {secret}"})
-    assert event == {"type": "log", "number": 1, "text": redaction.mask(f"+ echo {secret}")}
+    event = redaction.event(events.Log(number=1, text=f"+ echo {secret}"))
+    assert event == events.Log(number=1, text=redaction.mask(f"+ echo {secret}"))
     shown = redaction.shown({"DIB_PASSWORD": secret, "DIB_OTHER": secret})
     assert all(secret not in value.replace(WITHHELD, "") for value in shown.values())
 
 
 def test_what_machines_compare_is_not_masked() -> None:
     redaction = Redaction.of({"DIB_PASSWORD": "cafe"})
-    event = {"type": "hit", "number": 1, "source": "cafe"}
-    assert redaction.event(event) == event
-    failed = {"type": "failed", "script": "cafe", "tail": ["cafe", "x"], "why": "cafe"}
-    assert redaction.event(failed) == {**failed, "tail": [WITHHELD, "x"], "why": WITHHELD}
+    hit = events.Hit(number=1, source="cafe")
+    assert redaction.event(hit) == hit
+    failed = events.Failed(
+        number=1, status=1, phase="root", element="cafe", script="cafe", tail=["cafe", "x"], why="cafe"
+    )
+    assert redaction.event(failed) == failed.replace(tail=(WITHHELD, "x"), why=WITHHELD)
 
 
 def test_short_and_plain_secrets_are_withheld_and_not_looked_for_in_texts() -> None:
