@@ -1,16 +1,12 @@
-"""The privileged assembly's pure parts: commands, orders, variables, ledgers."""
+"""The commands and devices of a disk that is made with loop devices, and what is refused first."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import os
-import signal
 import struct
-import threading
-import time
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -18,13 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blockdev.configuration.read import read
-from blockdev.core.boot_id import boot_id
 from blockdev.core.errors import BuildError, UsageError
 from blockdev.layout.model import FileSystem, GroupPlan, Layout, LogicalPlan, LuksPlan
 from blockdev.layout.options import Options
 from blockdev.layout.plan import plan
-from blockdev.privileged import device_mapper, filesystems, ledger, loops, release, run
-from stages.outputs.disk import scripts
+from blockdev.privileged import device_mapper, filesystems, ledger, loops, run
 
 MIB = 1 << 20
 IMAGE = ledger.HeldImage("/x/.image0-1.part", 7, 8)
@@ -148,159 +142,6 @@ def test_a_file_in_the_place_of_a_device(monkeypatch: pytest.MonkeyPatch) -> Non
         loops.node(77)
 
 
-ENTRIES = (
-    IMAGE,
-    ledger.Loop(3, IMAGE, 512, 1024),
-    ledger.Mapping("secret"),
-    ledger.Group("vg", ("/dev/loop3", "/dev/mapper/secret")),
-    ledger.Mounts("/x y/mnt"),
-)
-
-
-def test_a_ledger_tells_all_that_was_written_down(tmp_path: Path) -> None:
-    book = ledger.open_ledger(tmp_path / "new")
-    for entry in ENTRIES:
-        book.add(entry)
-    owner, entries = ledger.read(book.path.read_text())
-    assert entries == ENTRIES
-    assert owner is not None
-    assert owner.pid == os.getpid()
-    assert owner.alive
-    book.close(remove=True)
-    assert list((tmp_path / "new").iterdir()) == []
-
-
-@given(st.integers(min_value=0))
-def test_a_ledger_cut_short_tells_whole_lines(place: int) -> None:
-    owner = ledger.Owner("boot", 1, 2, "ns")
-    folder = Path("/nowhere")
-    file, path = os.pipe()
-    book = ledger.Ledger(folder, "t", [], path)
-    os.write(path, b'{"boot": "boot", "pid": 1, "started": 2, "namespace": "ns"}\n')
-    for entry in ENTRIES:
-        book.add(entry)
-    os.close(path)
-    with os.fdopen(file, encoding="utf-8") as stream:
-        text = stream.read()
-    cut = text[: place % (len(text) + 1)]
-    found, entries = ledger.read(cut)
-    whole = cut.count("\n")
-    assert found == (owner if whole else None)
-    assert entries == ENTRIES[: max(whole - 1, 0)]
-
-
-def test_the_ledger_of_a_run_that_lives_is_not_touched(tmp_path: Path) -> None:
-    book = ledger.open_ledger(tmp_path)
-    book.add(ledger.Mounts(str(tmp_path / "mnt")))
-    assert release.release_left_over(tmp_path) == release.LeftOver()
-    assert book.path.exists()
-    os.close(book._file)  # the lock is lost; the process is still there
-    assert release.release_left_over(tmp_path) == release.LeftOver()
-    assert book.path.exists()
-
-
-def test_the_ledger_of_another_boot_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    image = tmp_path / "image"
-    image.write_text("still here")
-    found = image.stat()
-    book = ledger.open_ledger(tmp_path)
-    book.add(ledger.HeldImage(str(image), found.st_dev, found.st_ino))
-    os.close(book._file)
-    first, rest = book.path.read_text().split("\n", 1)
-    book.path.write_text(first.replace(boot_id(), "another") + "\n" + rest)
-    assert release.release_left_over(tmp_path) == release.LeftOver()
-    assert list(tmp_path.iterdir()) == [image]
-
-
-@pytest.mark.parametrize("content", [b"", b"\0" * 80 + b"\n", b"[]\n", b'{"boot": 1}\n'])
-def test_a_ledger_that_cannot_be_read_stops_no_build(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "x.ledger").write_bytes(content)
-    assert release.release_left_over(tmp_path) == release.LeftOver()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_image_that_is_another_file_now_stays(tmp_path: Path) -> None:
-    image = tmp_path / "image"
-    image.write_text("mine")
-    found = image.stat()
-    assert release.release([ledger.HeldImage(str(image), found.st_dev, found.st_ino + 1)], print) == ()
-    assert image.exists()
-    assert release.release([ledger.HeldImage(str(image), found.st_dev, found.st_ino)], print) == ()
-    assert not image.exists()
-
-
-def test_a_volume_group_of_the_machine_is_not_deactivated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One of its devices is not ours any more: the group may be another's."""
-    asked: list[list[str]] = []
-
-    def note(command: list[str]) -> str:
-        asked.append(list(command))
-        return ""
-
-    monkeypatch.setattr(release, "_run", note)
-    monkeypatch.setattr(loops, "is_ours", lambda _: False)
-    entries = (ledger.Loop(0, IMAGE, 0, 512), ledger.Group("vg", ("/dev/null", "/dev/loop0")))
-    assert release.release(entries, print) == ()
-    assert asked == []
-    monkeypatch.setattr(loops, "is_ours", lambda one: one.number == 0)
-    monkeypatch.setattr(loops, "detach", lambda _: "")
-    monkeypatch.setattr(Path, "exists", lambda _: True)
-    assert release.release(entries, lambda _: None) == ()
-    assert asked == [device_mapper.deactivate_argv("vg", ("/dev/null", "/dev/loop0"))]
-
-
-def test_mountinfo_s_octal_numbers() -> None:
-    assert release._plain("/a\\040b\\134c\\011") == "/a b\\c\t"
-
-
-def test_scripts_in_the_order_of_dib_run_parts(tmp_path: Path) -> None:
-    for name in ("100-x", "20-x", "9-x", "plain", "00-x", "10-x.sh", "10-x~", "30-no"):
-        path = tmp_path / name
-        path.write_text("")
-        path.chmod(0o644 if name == "30-no" else 0o755)
-    (tmp_path / "40-folder").mkdir()
-    (tmp_path / "50-link").symlink_to("20-x")
-    (tmp_path / "60-dangling").symlink_to("nowhere")
-    assert scripts.listed(tmp_path) == ["00-x", "plain", "9-x", "20-x", "50-link", "100-x"]
-    assert scripts.listed(tmp_path / "none") == []
-
-
-def test_a_link_in_the_tree_does_not_lead_mounts_astray(tmp_path: Path) -> None:
-    (tmp_path / "root").mkdir()
-    (tmp_path / "root/proc").symlink_to("/proc")
-    with pytest.raises(BuildError, match="/proc of the tree is no folder"):
-        scripts._place(tmp_path / "root", "proc")
-    (tmp_path / "root/tmp").symlink_to("/tmp")
-    with pytest.raises(BuildError, match="/tmp of the tree is no folder"):
-        scripts._place(tmp_path / "root", "tmp/in_target.d")
-
-
-def test_tidying_follows_no_link(tmp_path: Path) -> None:
-    outside = tmp_path / "outside"
-    (outside / "log").mkdir(parents=True)
-    (outside / "log/kept.log").write_text("kept")
-    root = tmp_path / "tree"
-    for name in ("tmp", "var/log", "root"):
-        (root / name).mkdir(parents=True)
-    (root / "tmp/link").symlink_to(outside)
-    (root / "var/log/folder").symlink_to(outside / "log")
-    (root / "var/log/link.log").symlink_to(outside / "log/kept.log")
-    (root / "root/x.log").symlink_to(outside / "log/kept.log")
-    (root / "root/y.log").write_text("gone")
-    (root / "root/z.txt").write_text("kept")
-    scripts.tidy(root)
-    assert (outside / "log/kept.log").read_text() == "kept"
-    assert list((root / "tmp").iterdir()) == []
-    assert sorted(path.name for path in (root / "root").iterdir()) == ["x.log", "z.txt"]
-    linked = tmp_path / "linked"
-    linked.mkdir()
-    (linked / "tmp").symlink_to(outside)
-    (linked / "var").mkdir()
-    (linked / "var/log").symlink_to(outside / "log")
-    scripts.tidy(linked)
-    assert (outside / "log/kept.log").read_text() == "kept"
-
-
 def test_variables_of_the_disk(tmp_path: Path) -> None:
     layout = laid_out(PLAIN.replace("TYPE", "ext4"))
     found = run.variables(job(layout, tmp_path), {"second": "/dev/loop8", "image0": "/dev/loop9"}, Path("/w/mnt"))
@@ -381,45 +222,3 @@ def test_the_commands_of_an_encrypted_container() -> None:
     )
     assert device_mapper.open_argv("DEV", "name")[-4:] == ["--key-file", "-", "DEV", "name"]
     assert device_mapper.close_argv("name") == ["cryptsetup", "close", "name"]
-
-
-@pytest.mark.parametrize("pieces", [[b"one\ntwo\n"], [b"on", b"e\nt", b"wo"], [b"one\n", b"two\n"]])
-def test_lines_come_whole_whatever_the_pieces_are(pieces: list[bytes]) -> None:
-    reader, writer = os.pipe()
-
-    def write() -> None:
-        for piece in pieces:
-            os.write(writer, piece)
-            time.sleep(0.05)
-        os.close(writer)
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    assert list(scripts.lines_of(reader)) == [b"one", b"two"]
-    thread.join()
-    os.close(reader)
-
-
-@pytest.mark.timeout(60)
-def test_a_signal_that_breaks_no_wait_is_heard() -> None:
-    """As where it came just before the wait: here another thread gets it, and the call that waits goes on."""
-    reader, writer = os.pipe()
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise InterruptedError
-
-    def send() -> None:
-        time.sleep(0.3)
-        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
-
-    previous = signal.signal(signal.SIGUSR1, stop)
-    thread = threading.Thread(target=send)
-    try:
-        thread.start()
-        with pytest.raises(InterruptedError):
-            next(scripts.lines_of(reader))
-    finally:
-        thread.join()
-        signal.signal(signal.SIGUSR1, previous)
-        os.close(reader)
-        os.close(writer)
