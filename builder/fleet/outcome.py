@@ -67,7 +67,9 @@ class Outcome:
                 self.log = event.path
             case events.Plan():
                 self.stages = {stage.number: stage for stage in event.stages}
-                self.ran, self.hits = [], 0  # planned anew where a mirror moved, or for the next architecture
+                keys = {stage.key for stage in event.stages}
+                if not self.ran or not keys.issuperset(self.ran):  # else it goes on, with what a stage has left
+                    self.ran, self.hits = [], 0  # planned anew where a mirror moved, or for the next architecture
             case events.Start() | events.Wait():
                 title = stage_title(self.stages[event.number])
                 more = " (another build runs it)" if isinstance(event, events.Wait) else ""

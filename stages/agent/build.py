@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +14,9 @@ from blockdev.core.errors import BuildError
 from stages.agent.plan_request import plan_request, source_query
 from stages.agent.work import Work
 from stages.element.cache_rules import read_cache_rules
+from stages.element.hooks import HooksTree
 from stages.layers.builder import Builder
+from stages.layers.later_scripts import LaterScripts
 from stages.layers.layer_digests import DamagedError
 from stages.lock import steps as locked
 from stages.outputs.delivery import deliver
@@ -61,10 +63,12 @@ def rows(builder: Builder) -> list[events.PlannedStage]:
     ]
 
 
-def builder_of(work: Work, plan: Plan) -> Builder:
+def builder_of(work: Work, plan: Plan, again: Callable[[Mapping[str, HooksTree]], Plan]) -> Builder:
     builder = Builder(
         work.request, plan, work.store, work.scratch, work.control, read_cache_rules(work.elements), work.given
     )
+    builder.later = LaterScripts(again)
+    builder.on_planned = lambda: emit(events.Plan(stages=rows(builder)))
     builder.digests = work.digests_with(work.redaction(plan.environment))
     return builder
 
@@ -115,8 +119,9 @@ def build_tree(work: Work, packer: Packer | None = None) -> Built:
     """Plan and build up to the request's stop; again from the start where a mirror moves meanwhile."""
     foreign.ensure(work.request.arch, work.scratch / "binfmt")
     for attempt in range(1, REPLANS + 1):
-        plan = plan_request(work)
-        builder = builder_of(work, plan)
+        builder = builder_of(work, *plan_request(work))
+        builder.foresee()
+        plan = builder.plan
         if packer:
             builder.on_kept = partial(sharing.pack, packer, builder.digests)
         for sentence in breakpoints.check(plan, work.request.breaks):
@@ -133,10 +138,14 @@ def build_tree(work: Work, packer: Packer | None = None) -> Built:
                 return Built(plan, builder, elsewhere.chain, elsewhere, only_looked=True)
         if elsewhere:
             elsewhere.fetch(stages)
+            if builder.foresee():  # what came has left scripts for later phases
+                plan = builder.cut_off()
+                emit(events.Plan(stages=rows(builder)))
         locked.prepare(work.request, work.store, work.control, builder)
         try:
             with _remembering(work, plan, builder):
                 chain = builder.build(stop)
+                plan = builder.plan
             _check_mirrors(work, plan, builder)
             _check_sources(work, plan, builder)
             locked.save_lists(work.request, work.store, plan, builder, chain)

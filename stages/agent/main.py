@@ -30,9 +30,9 @@ from stages.remote_cache import steps as sharing
 
 def plan(work: Work) -> None:
     """The command ``plan``: the stages with hits, misses and reasons."""
-    made = plan_request(work)
-    builder = builder_of(work, made)
-    sharing.look(work.request, work.store, work.control, builder, made.stages)
+    builder = builder_of(work, *plan_request(work))
+    builder.foresee()
+    sharing.look(work.request, work.store, work.control, builder, builder.plan.stages)
     builder.cut_off()
     emit(events.Result(data=events.PlanResult(stages=rows(builder))))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from blockdev.core.errors import BuildError
 from stages.agent.work import Work
@@ -91,8 +92,11 @@ def _tell_of_release(asked: str, captured: str) -> None:
         )
 
 
-def plan_request(work: Work) -> Plan:
-    """The plan of the work's request at the present state of its repositories."""
+def plan_request(work: Work) -> tuple[Plan, Callable[[Mapping[str, HooksTree]], Plan]]:
+    """The plan of the work's request at the present state of its repositories, and what makes it anew.
+
+    The latter takes scripts that stages have left for later phases.
+    """
     merged = merge(work.elements)
     refuse_odd(merged.values(), dict(work.elements))
     environment, late = capture_environment(work, merged)
@@ -104,10 +108,13 @@ def plan_request(work: Work) -> Plan:
         asked = pool.submit(locked.sources, work.request, source_repositories.read(files, environment), question)
         found = locked.states(work.request, environment, work.store.root / "repositories")
         digests = work.digests_with(redaction)
-        plan = make_plan(work.request, work.elements, merged, environment, found, asked.result(), digests, late)
+        again = partial(
+            make_plan, work.request, work.elements, merged, environment, found, asked.result(), digests, late
+        )
+    plan = again()
     for sentence in plan.remarks:
         emit(events.Note(text=sentence))
-    return plan
+    return plan, again
 
 
 def source_query(work: Work, environment: Mapping[str, str]) -> SourceQuery:

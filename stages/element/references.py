@@ -21,6 +21,7 @@ WHOLE_ENVIRONMENT = re.compile(
     r"(?:^|[;&|(`]|\b(?:then|do|else)\b)\s*(?:env|set|export|declare)\s*(?:$|[|;&>)`])",
     re.MULTILINE,
 )
+HOOKS_FOLDER = "TMP_HOOKS_PATH"
 # A proxy's variable whose name the script puts together: ``${scheme}_proxy``, ``f"{scheme}_proxy"``, ``% + "_proxy"``.
 BUILT_PROXY = re.compile(r"(?:[}\"'`]|%s|\$\w+)(_proxy|_PROXY)\b")
 # The merged folder of commands as a whole: ``$(dirname $0)/../bin/*``, ``$TMP_HOOKS_PATH/bin``.
@@ -57,7 +58,9 @@ def words(text: str) -> frozenset[str]:
 def _named(hook: HookFile, tree: HooksTree) -> set[str]:
     """The paths that one visible file makes visible: commands in ``bin`` by name, folders and what lies below by path.
 
-    ``static`` names all below it, ``package-installs.d/install.d`` only that part of ``package-installs.d``.
+    ``static`` names all below it, ``package-installs.d/install.d`` only that part of ``package-installs.d``. Scripts of
+    phases are named together with the folder of hooks (``$TMP_HOOKS_PATH/install.d/50-x``): who changes them, or takes
+    them away, must see them.
     """
     named = words(hook.text)
     folders: dict[str, list[tuple[str, ...]]] = {}
@@ -68,7 +71,7 @@ def _named(hook: HookFile, tree: HooksTree) -> set[str]:
     own = hook.path.partition("/")[0]
     for beside in BESIDE.findall(hook.text):
         folders.setdefault(own, []).append(tuple(segment for segment in beside.split("/") if segment))
-    paths = set()
+    paths = _named_scripts(hook.text, tree) if HOOKS_FOLDER in named else set()
     all_commands = ALL_COMMANDS.search(hook.text) is not None
     lists_elements = not named.isdisjoint(dib_runtime.LISTS)
     for path, other in tree.items():
@@ -88,6 +91,21 @@ def _named(hook: HookFile, tree: HooksTree) -> set[str]:
         elif not other.is_script and any(tuple(rest[: len(below)]) == below for below in folders.get(folder, ())):
             paths.add(path)
     return paths
+
+
+def _named_scripts(text: str, tree: HooksTree) -> set[str]:
+    """The scripts of phases that a text which speaks of the folder of hooks names, each or all of a phase."""
+    found = set[tuple[str, str]]()
+    for written in PATH.findall(text):
+        first, *segments = written.split("/")
+        if first not in ("", HOOKS_FOLDER):  # relative to the folder: one script at least
+            segments = [first, *segments] if len(segments) == 1 and segments[0] else []
+        if segments and segments[0] in PHASE_FOLDERS:
+            found.add((segments[0], segments[1] if len(segments) > 1 else ""))
+    scripts = [path for path, hook in tree.items() if hook.is_script] if found else []
+    return {
+        path for path in scripts for folder, _, name in (path.partition("/"),) if found & {(folder, ""), (folder, name)}
+    }
 
 
 def _names_part(parts: list[str], named: frozenset[str]) -> bool:

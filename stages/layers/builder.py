@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import shutil
 import time
@@ -15,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blockdev.core.digest import digest
-from blockdev.core.errors import BuildError
 from stages.element.cache_rules import CacheRule
-from stages.layers import variants
+from stages.layers import break_session, variants
 from stages.layers.budget import make_room
 from stages.layers.given_places import removed_afterwards
 from stages.layers.hooks_folder import add_earlier, keep_written, write_hooks
 from stages.layers.host_files import bring
 from stages.layers.interpreter import missing
+from stages.layers.later_scripts import LaterScripts
 from stages.layers.overlay import mounted
 from stages.layers.resolver import resolv_conf, resolving
 from stages.layers.stage_environment import stage_environment
@@ -37,14 +36,10 @@ from stages.protocol.control import Control, StoppedError
 from stages.protocol.emit import emit
 from stages.protocol.request import Request
 from stages.redaction.keyed import KeyDigests
-from stages.redaction.private import write_private
 from stages.sandbox import foreign, persistent_mounts, sandbox
 from stages.sandbox.mounts import prepare_settings, remove_stand_ins
 from stages.sandbox.native_tools import Programs
-from stages.sandbox.paths import (
-    HOOKS_INSIDE,
-    HOOKS_OUTSIDE,
-)
+from stages.sandbox.paths import HOOKS_INSIDE, HOOKS_OUTSIDE
 from stages.sandbox.seccomp.policy import notes as supervised_notes
 from stages.sandbox.view import View
 
@@ -79,6 +74,8 @@ class Builder:
     sources: Mapping[str, str] = field(default_factory=dict)  # the names of those caches, by key
     on_kept: Callable[[Record], None] = lambda _: None  # told of every stage that ran
     digests: KeyDigests = field(default_factory=KeyDigests)
+    later: LaterScripts | None = None
+    on_planned: Callable[[], None] = lambda: None  # told where the plan has changed while it is built
     hits: int = 0
     misses: int = 0
     _place: int = 0
@@ -113,10 +110,37 @@ class Builder:
             yield stage, hit, "" if hit else self._why(stage)
 
     def cut_off(self) -> Plan:
-        """The plan that is run: where the build is offline, with keys that say which stages had no network."""
-        if self.request.offline:
+        """The plan that is run: where the build is offline, with keys that say which stages had no network.
+
+        It has the scripts that stages, as far as their layers are here, have left for later phases.
+        """
+        self.foresee()
+        while self.request.offline:
             self.plan = offline_plan(self.plan, [hit for _, hit, _ in self.look()])
+            if not self.foresee():
+                break
         return self.plan
+
+    def foresee(self) -> bool:
+        """Have the plan with all that its stages, whose layers are here, have left; whether that changes it."""
+        before = self.plan
+        while self.later and not self.request.no_cache:
+            if not any("hooks" in record.parts for _, record in self._known.values()):
+                break
+            if not self._take(self.later.foreseen(self.plan, self.find, self.store.root)):
+                break
+        return self.plan is not before
+
+    def _take(self, changed: tuple[Plan, list[str]] | None) -> list[str]:
+        """Go on with a changed plan, if it has changed; the scripts that this is about."""
+        if changed is None:
+            return []
+        for sentence in [each for each in changed[0].remarks if each not in self.plan.remarks]:
+            emit(events.Note(text=sentence))
+        self.plan, paths = changed
+        for name in ("_known", "_stage_caches"):
+            self.__dict__.pop(name, None)
+        return paths
 
     def _why(self, stage: Stage) -> str:
         if self.request.no_cache:
@@ -131,14 +155,22 @@ class Builder:
         Raises StageFailedError, StoppedError or BuildError.
         """
         chain: tuple[str, ...] = ()
-        for stage in self.plan.stages:
-            if stop_before is not None and stage.number == stop_before.number:
+        number = 0
+        while number < len(self.plan.stages):
+            stage = self.plan.stages[number]
+            if stop_before is not None and stage.title == stop_before.title:
                 break
             if self.control.gone():
                 raise StoppedError
             self._break("before", stage, chain)
-            chain = self._layer(stage, chain).chain()
+            record = self._layer(stage, chain)
+            chain = record.chain()
+            if self.later and (paths := self._take(self.later.after(self.plan, stage, record, self.store.root))):
+                emit(events.Note(text=f"{stage.title} has left {', '.join(paths)}: the plan goes on with that"))
+                self.cut_off()
+                self.on_planned()
             self._break("after", stage, chain)
+            number += 1
         return chain
 
     def _layer(self, stage: Stage, chain: tuple[str, ...]) -> Record:
@@ -191,7 +223,7 @@ class Builder:
                 raise StoppedError
             if status != 0:
                 self._failed(stage, chain, place, status, list(lines.tail))
-            self._refuse_full(stage, lines)
+            lines.refuse_full(stage.title, self.store.watch)
             seconds = time.monotonic() - started
             record = Record(
                 stage.key, "", chain, (), dict(stage.inputs), stage.title, time.time(), round(seconds, 3), 0, ""
@@ -248,20 +280,6 @@ class Builder:
                 persistent_mounts.write(set(left) - set(persistent_mounts.read(view.tree.parent)), place.upper)
                 self._stage_caches.keep(stage, cached, view.tree)
         return status
-
-    def _refuse_full(self, stage: Stage, lines: Lines) -> None:
-        """Do not keep what a stage left that met a full disk, though its script ended with 0. Raises BuildError."""
-        ended = f" while {stage.title} ran; its script ended with 0 all the same, but what it left is not kept"
-        full = self.store.watch.full(during=ended)
-        if full:
-            raise full
-        if lines.said_full:
-            raise BuildError(
-                f"{stage.title} met a full disk, and its script ended with 0 all the same: what it left is not kept",
-                where=lines.said_full,
-                hint="the disk that holds the store has room; where the script fills a file system of its own on "
-                "purpose, have it say nothing about that (2> /dev/null)",
-            )
 
     def _failed(self, stage: Stage, chain: tuple[str, ...], place: Workplace, status: int, tail: list[str]) -> None:
         from stages.repositories import mirror_errors
@@ -368,29 +386,11 @@ class Builder:
 
         ``place`` is where the stage failed: what it left there is shown too. ``command`` runs in place of a shell.
         """
-        session = f"{os.getpid()}-{stage.number}-{digest(stage.key + str(time.time()))[:8]}"
-        folder = self.store.root / "sessions" / session
-        lent = self.store.lend(f"sessions/{session}", *(f"layers/{layer}" for layer in chain))
-        folder.mkdir()
-        write_hooks(stage.files, folder / "hooks")
-        if place is not None:
-            place.upper.rename(folder / "layer")
-            place.upper.mkdir()
-        write_private(
-            folder / "session.json",
-            json.dumps(
-                {
-                    "chain": list(chain),
-                    "lent": lent,
-                    "arch": self.request.arch,
-                    "inside": stage.phase.inside,
-                    "network": stage.network and not self.request.offline,
-                    "environment": self._environment(stage),
-                    "script": f"{HOOKS_INSIDE if stage.phase.inside else HOOKS_OUTSIDE}/{stage.script.path}",
-                    "title": stage.title,
-                    "command": ["/bin/bash", "-c", command] if command else [],
-                    "late": dataclasses.asdict(self._late(stage)) if stage.late else None,
-                }
-            ),
-        )
-        return session
+        more = {
+            "arch": self.request.arch,
+            "network": stage.network and not self.request.offline,
+            "environment": self._environment(stage),
+            "command": ["/bin/bash", "-c", command] if command else [],
+            "late": dataclasses.asdict(self._late(stage)) if stage.late else None,
+        }
+        return break_session.write(self.store, stage, chain, place, more)

@@ -67,7 +67,8 @@ def add_earlier(earlier: Path, folder: Path) -> None:
 def keep_written(hooks: Path, given: Mapping[str, HookFile], earlier: Path, kept: Path) -> None:
     """Keep what an outside script wrote into its ``hooks`` folder in the layer's folder ``kept``: later stages see it.
 
-    ``given`` are the stage's own files, ``earlier`` is the folder of what stages before it wrote.
+    ``given`` are the stage's own files, ``earlier`` is the folder of what stages before it wrote. Of scripts that it
+    saw and took away, a file stays that nothing runs.
     """
     for directory, _, names in os.walk(hooks):
         for name in names:
@@ -80,12 +81,17 @@ def keep_written(hooks: Path, given: Mapping[str, HookFile], earlier: Path, kept
             target = kept / path
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(file, target, follow_symlinks=False)
+    for path, hook in given.items():
+        if hook.is_script and not os.path.lexists(hooks / path):  # taken away: an empty file that nothing runs
+            (kept / path).parent.mkdir(parents=True, exist_ok=True)
+            (kept / path).touch(0o644)
 
 
 def same_as_given(file: Path, given: HookFile | None, earlier: Path) -> bool:
     """Is this file of a stage's hooks folder what the stage found there, from its elements or from an earlier stage."""
     if file.is_symlink():
         return earlier.is_symlink() and earlier.readlink() == file.readlink()
+    runs = bool(file.stat().st_mode & 0o111)
     if earlier.is_file() and not earlier.is_symlink():
-        return earlier.read_bytes() == file.read_bytes()
-    return given is not None and given.data == file.read_bytes()
+        return runs == bool(earlier.stat().st_mode & 0o111) and earlier.read_bytes() == file.read_bytes()
+    return given is not None and given.data == file.read_bytes() and runs == bool(given.mode & 0o111)

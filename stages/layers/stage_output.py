@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from blockdev.core.disk_space import WORDS
+from blockdev.core.disk_space import WORDS, DiskWatch
+from blockdev.core.errors import BuildError
 from stages.protocol import events
 from stages.protocol.emit import emit
 
@@ -46,6 +47,20 @@ class Lines:
         """The stage has ended: pass on a last line without an end."""
         if self._begun:
             self._line()
+
+    def refuse_full(self, title: str, watch: DiskWatch) -> None:
+        """Do not keep what a stage left that met a full disk, though its script ended with 0. Raises BuildError."""
+        ended = f" while {title} ran; its script ended with 0 all the same, but what it left is not kept"
+        full = watch.full(during=ended)
+        if full:
+            raise full
+        if self.said_full:
+            raise BuildError(
+                f"{title} met a full disk, and its script ended with 0 all the same: what it left is not kept",
+                where=self.said_full,
+                hint="the disk that holds the store has room; where the script fills a file system of its own on "
+                "purpose, have it say nothing about that (2> /dev/null)",
+            )
 
     def _extend(self, part: bytes) -> None:
         place = 0

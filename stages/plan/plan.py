@@ -218,15 +218,19 @@ def make_plan(
     sources: Sequence[SourceState] = (),
     digests: KeyDigests | None = None,
     sourcing: Sourcing = NOTHING,
+    left: Mapping[str, HooksTree] | None = None,
 ) -> Plan:
     """The plan: ``elements`` as (name, folder), ``merged`` their hooks tree, ``environment`` as captured.
 
     ``repositories`` and ``sources`` are the states of package and source repositories. ``digests`` makes the digests of
     variables and given files: of secrets they are keyed ones. ``sourcing`` is what of environment.d hangs on the tree.
+    ``left`` are scripts as stages (by title) have left them for later phases (``stages.layers.later_scripts``).
     """
     digests = digests or KeyDigests()
     environment, exported = parted(environment)
     tree = {**merged, **generated(elements, merged, environment, request.packages, request.builtin)}
+    left = left or {}
+    final = {**tree, **{path: hook for files in left.values() for path, hook in files.items()}}
     keyed = {**without_services(environment), **dib_runtime.variables(elements, HOOKS_OUTSIDE)}
     functions = dib_runtime.functions(elements, HOOKS_OUTSIDE)
     stages: list[Stage] = []
@@ -234,7 +238,7 @@ def make_plan(
     seen = False
     remarks = [late_variables.remark_on_packages(sourcing, elements)]
     on_disk = bool(request.disk.get("privileged"))
-    for phase, script in _in_order(tree, bool(request.packages), bool(request.disk), on_disk):
+    for phase, script in _in_order(final, bool(request.packages), bool(request.disk), on_disk):
         files = references.visible_files(script, tree)
         traced = tracing.is_traced(script.text, environment)
         if traced:
@@ -289,6 +293,7 @@ def make_plan(
                 number, phase, script, files, variables, network, packages, inputs, below, cache, given, fetched, late
             )
         )
+        tree.update(left.get(stages[-1].title, {}))
     said = tuple(filter(None, remarks))
     return Plan(tuple(stages), environment, tuple(repositories), tuple(sources), exported, sourcing, said)
 

@@ -38,9 +38,14 @@ class Outcome:
 
     def titles(self, kind: str) -> list[str]:
         """The scripts of the stages for which there is an event of this kind (start, hit, wait)."""
-        plan = next(event for event in self.events if event["type"] == "plan")
-        names = {stage["number"]: stage["script"] for stage in plan["stages"]}
-        return [names[event["number"]] for event in self.events if event["type"] == kind]
+        names: dict[int, str] = {}
+        found = []
+        for event in self.events:
+            if event["type"] == "plan":
+                names = {stage["number"]: stage["script"] for stage in event["stages"]}
+            elif event["type"] == kind:
+                found.append(names[event["number"]])
+        return found
 
     def digest(self, output: str = "oci") -> str:
         """The digest of an output."""

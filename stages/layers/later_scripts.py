@@ -1,0 +1,123 @@
+"""Scripts that stages put into the folders of later phases, change there or take away: the plan is remade with them.
+
+diskimage-builder lists a phase's folder when the phase begins, so what an earlier phase has left there counts. Here it
+is in the layer of the stage that left it; the plan that follows from it has the same stages up to that one, with the
+same keys, and from there on the scripts as they are, each under a key over its content.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blockdev.core.errors import BuildError
+from stages.element.hooks import PHASE_FOLDERS, PHASES, HookFile, HooksTree, script_order
+from stages.layers.store import Record
+from stages.plan.plan import Plan, Stage
+from stages.protocol import events
+from stages.protocol.emit import emit
+from stages.sandbox.paths import HOOKS_OUTSIDE
+
+_ORDER = {phase.folder: number for number, phase in enumerate(PHASES)}
+
+
+@dataclass
+class LaterScripts:
+    """What the stages of one build have left so far; ``remake`` makes its plan with that."""
+
+    remake: Callable[[Mapping[str, HooksTree]], Plan]
+    left: dict[str, dict[str, HookFile]] = field(default_factory=dict)  # by the title of the stage
+    _remarked: set[str] = field(default_factory=set)
+
+    def foreseen(
+        self, plan: Plan, find: Callable[[Stage, tuple[str, ...]], Record | None], root: Path
+    ) -> tuple[Plan, list[str]] | None:
+        """The same for the first stage that changes the plan, of those from the beginning on that ``find`` knows."""
+        chain: tuple[str, ...] = ()
+        for stage in plan.stages:
+            record = find(stage, chain)
+            if record is None:
+                return None
+            if changed := self.after(plan, stage, record, root):
+                return changed
+            chain = record.chain()
+        return None
+
+    def after(self, plan: Plan, stage: Stage, record: Record, root: Path) -> tuple[Plan, list[str]] | None:
+        """The plan with what ``stage`` has left, and the paths of these scripts; None where the plan has that already.
+
+        ``record`` is the stage's, in the store at ``root``. Raises BuildError.
+        """
+        if "hooks" not in record.parts:
+            return None
+        hooks = root / "layers" / record.layer / "hooks"
+        self._remark_on_snippets(stage, hooks)
+        known = {stage.script.path: stage.script for stage in plan.stages}
+        for files in self.left.values():
+            known.update({path: hook for path, hook in files.items() if path not in known})
+        found = _left(hooks, stage, known)
+        new = {path: hook for path, hook in found.items() if not _same(known.get(path), hook)}
+        if not new:
+            return None
+        left = {**self.left, stage.title: {**self.left.get(stage.title, {}), **new}}
+        after = self.remake(left)
+        count = stage.number
+        if [each.title for each in after.stages[:count]] != [each.title for each in plan.stages[:count]]:
+            raise BuildError(
+                f"what {stage.title} left in {' and '.join(sorted(new))} changes what has run before it",
+                hint="write to the folders of later phases alone",
+            )
+        self.left = left
+        return after, sorted(new)
+
+    def _remark_on_snippets(self, stage: Stage, hooks: Path) -> None:
+        snippets = sorted(path.name for path in (hooks / "environment.d").glob("*"))
+        if snippets and stage.title not in self._remarked:
+            self._remarked.add(stage.title)
+            shown = ", ".join(f"environment.d/{name}" for name in snippets)
+            own = "what it sets belongs in the element's own environment.d"
+            emit(events.Note(text=f"{stage.title} has left {shown}, which is not read: {own}"))
+
+
+def _same(known: HookFile | None, hook: HookFile) -> bool:
+    if known is None or not known.is_script:
+        return not hook.is_script
+    return hook.is_script and known.data == hook.data
+
+
+def _left(hooks: Path, stage: Stage, known: Mapping[str, HookFile]) -> dict[str, HookFile]:
+    found = {}
+    for folder in PHASE_FOLDERS:
+        if _ORDER[folder] < _ORDER[stage.phase.folder] or not (hooks / folder).is_dir():
+            continue
+        for entry in os.scandir(hooks / folder):
+            path = f"{folder}/{entry.name}"
+            if folder == stage.phase.folder and not (path in known and _is_later(entry.name, stage)):
+                continue  # the phase's own list was made before
+            hook = _read(hooks, path, known, stage)
+            if hook is not None:
+                found[path] = hook
+    return found
+
+
+def _is_later(name: str, stage: Stage) -> bool:
+    return script_order(name) > script_order(stage.name)
+
+
+def _read(hooks: Path, path: str, known: Mapping[str, HookFile], stage: Stage) -> HookFile | None:
+    """What a stage has at this path; for a link, the file of its hooks that it leads to. None where that is no file."""
+    file = hooks / path
+    element = known[path].element if path in known else stage.script.element
+    if file.is_symlink():
+        target = posixpath.normpath(posixpath.join(HOOKS_OUTSIDE, posixpath.dirname(path), str(file.readlink())))
+        place = target.removeprefix(f"{HOOKS_OUTSIDE}/")
+        other = stage.files.get(place) or known.get(place)
+        if place != target and other is None and place != path and (hooks / place).exists():
+            other = _read(hooks, place, known, stage)
+        return HookFile(path, element, other.mode, other.data) if other else None
+    if not file.is_file():
+        return None
+    return HookFile(path, element, 0o755 if file.stat().st_mode & 0o111 else 0o644, file.read_bytes())
