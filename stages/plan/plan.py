@@ -304,8 +304,8 @@ def _named_services(
     """How the machine reaches the network, as far as the texts of a stage name it: then it is an input like others.
 
     Built-in elements hand it to the package tools alone, so it changes nothing of theirs. ``DIB_OFFLINE`` goes with
-    the network itself (``stages.plan.offline``), unless somebody has set it otherwise; without a network it counts
-    where it says that the build is offline.
+    the network itself (``stages.plan.offline``), unless somebody has set it otherwise; without one it counts where it
+    says that the build is offline, for scripts that are not built in.
     """
     hooks = list(files)
     services = {name: environment[name] for name in SERVICES if name in environment}
@@ -316,7 +316,8 @@ def _named_services(
     if references.ask_for_all(texts):
         named = services
     if offline["DIB_OFFLINE"] != ("1" if request.offline and network else ""):
-        named = {**named, **references.visible_variables([hook.text for hook in hooks], offline, frozenset())}
+        asking = [hook.text for hook in hooks] if network else texts
+        named = {**named, **references.visible_variables(asking, offline, frozenset())}
     return named
 
 
