@@ -77,6 +77,7 @@ def describe(name: str, elements: Mapping[str, Element]) -> dict[str, Any]:
         "instead of": [str(path) for path in element.shadows],
         "releases": support.described(distribution_of(element)),
         "architectures": support.architectures(distribution_of(element)),
+        **({"wrong": f"{element.fault.what} ({element.fault.where})"} if element.fault else {}),
         "needs": list(element.deps),
         "provides": list(element.provides),
         "scripts": {

@@ -1,7 +1,8 @@
 """What is odd about the elements of one image, a sentence each, for who builds it: the check's warnings.
 
-What is an error stops a build where it is read. Elements change less often than images are built: what was found is
-kept with the state of all files that were looked at, as a file system tells it.
+What is an error stops a build where it is read, and a script that bash cannot read stops it here. Elements change
+less often than images are built: what was found is kept with the state of all files that were looked at, as a file
+system tells it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blockdev.core.atomic_file import write_file
+from blockdev.core.errors import UsageError
 from builder.host_state.probe_results import cache_folder
 from stages.element.resolve import BUILTIN, Element
 
@@ -28,7 +30,10 @@ UNSAID = frozenset({"no-readme", "cycle", "own-name", "snippet-executable", "bro
 
 
 def remarks(elements: Sequence[Element]) -> tuple[str, ...]:
-    """A sentence for each warning about the elements of one image; the built-in ones are without any."""
+    """A sentence for each warning about the elements of one image; the built-in ones are without any.
+
+    Raises UsageError for scripts that bash cannot read.
+    """
     given = [element for element in elements if not element.path.is_relative_to(BUILTIN)]
     if not given:
         return ()
@@ -78,9 +83,21 @@ def _found(given: Sequence[Element], elements: Sequence[Element]) -> Iterator[st
         findings = [*run.alone(element, universe, {}, files, used=True)]
         findings += file_names.without_effect(element, files, universe)
         for found in sorted(dict.fromkeys(findings), key=order):
+            if _stops(found, element):
+                raise UsageError(f"element {element.name}: {found.text}", where=found.where, hint="correct the script")
             if found.code not in UNSAID and (found.severity == WARNING or found.code == "syntax"):
                 yield _sentence(found, element)
         yield from _hidden_installs(element)
+
+
+def _stops(found: Finding, element: Element) -> bool:
+    """Is this a script of a phase, or a file of environment.d, that bash cannot read: all of these are run."""
+    from builder.elements.check.finding import ERROR
+    from stages.element.hook_checks import is_in_phase
+
+    path = found.file.relative_to(element.path).as_posix() if found.file.is_relative_to(element.path) else ""
+    is_run = is_in_phase(path) or path.startswith("environment.d/")
+    return found.code == "syntax" and found.severity == ERROR and is_run
 
 
 def _sentence(found: Finding, element: Element) -> str:

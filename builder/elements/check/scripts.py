@@ -52,13 +52,20 @@ def _syntax(element: str, path: str, file: Path, data: bytes) -> Iterator[Findin
     if not _is_bash(data, path):
         return
     # (What a script turns on as it runs, such a look does not see.)
-    done = subprocess.run(["bash", "-O", "extglob", "-n", str(file)], check=False, capture_output=True, timeout=60)
+    command = ["bash", "-O", "extglob", "-n", str(file)]
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, timeout=60)
+    except FileNotFoundError:  # no bash here
+        return
     if done.returncode == 0:
         return
     message = done.stderr.decode("utf-8", "replace")
     found = re.search(r": line ([0-9]+): (.*)", message)
     line, text = (int(found[1]), found[2]) if found else (0, message.strip())
-    yield Finding(ERROR, "syntax", element, file, line, f"bash cannot read this: {text}")
+    before = data.decode("utf-8", "replace").splitlines()[: max(line - 1, 0)]
+    # bash reads a script as it runs: behind an `exit` may lie what it never comes to.
+    severity = WARNING if any(re.search(r"\b(exit|exec|return)\b", each) for each in before) else ERROR
+    yield Finding(severity, "syntax", element, file, line, f"bash cannot read this: {text}")
 
 
 def _interpreter(element: str, file: Path, data: bytes) -> Iterator[Finding]:

@@ -71,3 +71,12 @@ def test_an_unknown_element_names_the_nearest() -> None:
 
 def test_an_empty_list_says_so() -> None:
     assert catalogue.listing([]) == "no elements"
+
+
+def test_what_is_wrong_with_an_elements_own_files_is_shown_and_hides_no_other(own: Path) -> None:
+    assert "wrong" not in described(own)
+    (own / "element-deps").write_text("# all\nother\n")
+    found = described(own)
+    assert found["wrong"] == f"'# all' is not an element's name ({own}/element-deps:1)"
+    assert found["needs"] == ["other"]
+    assert ("web", "") in catalogue.rows(catalogue.universe(str(own.parent), {}))

@@ -29,7 +29,7 @@ from stages.element.resolve import BUILTIN, Element, find_elements, resolve
 
 FOLDER = Path(__file__).parents[2] / "bad_elements"
 CASES = sorted(FOLDER.iterdir())
-# Not looked at before a build starts: what a script says.
+# Looked at where the image's elements are (test_check_image.py): what a script says.
 ONLY_CHECKED = {"script-syntax", "command-syntax", "snippet-syntax"}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from blockdev.core.errors import UsageError
 from builder.elements.check import image, run
 from builder.elements.check.image import remarks
 from stages.element.resolve import BUILTIN, Element, find_elements
@@ -36,7 +37,6 @@ def test_what_loses_a_package_or_a_script_is_said(tmp_path: Path) -> None:
             "a/instal.d/50-it": SCRIPT,
             "a/install.d/50-it.sh": SCRIPT,
             "a/environment.d/10-it.bash~": "true\n",
-            "a/post-install.d/60-it": SCRIPT + "if\n",
             "a/element-deps": "package-installs\n",
             "package-installs/README": "It is there.\n",
         },
@@ -57,8 +57,31 @@ def test_what_loses_a_package_or_a_script_is_said(tmp_path: Path) -> None:
             "element a: package-installs.yaml:6: the key 'achr' of nano is not known and has no effect; "
             "did you mean 'arch'?"
         ),
-        "element a: post-install.d/60-it:4: bash cannot read this: syntax error: unexpected end of file",
     )
+
+
+@pytest.mark.parametrize("path", ["install.d/60-it", "environment.d/60-it.bash"])
+def test_what_bash_cannot_read_is_refused(tmp_path: Path, path: str) -> None:
+    found = elements(tmp_path / "el", {f"a/{path}": SCRIPT + "if\n", "b/instal.d/50-it": SCRIPT})
+    for _ in range(2):
+        with pytest.raises(UsageError, match="element a: bash cannot read this: syntax error") as caught:
+            remarks(found)
+        assert caught.value.where == f"{tmp_path}/el/a/{path}:4"
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "count"),
+    [
+        ("install.d/60-it", "shopt -s extglob\nls !(x)\n", 0),  # what the script itself turns on
+        ("install.d/60-it", "exit 0\n\x01if (((\n", 1),  # the archive of a script that unpacks itself
+        ("install.d/60-it", "[ -z $A ] || exit 0\nif\n", 1),
+        ("bin/it", "if\n", 1),  # perhaps nobody calls it
+        ("data/template", "if {{ it }}\n", 1),
+    ],
+)
+def test_what_bash_may_never_come_to_is_not_refused(tmp_path: Path, path: str, text: str, count: int) -> None:
+    sentences = remarks(elements(tmp_path / "el", {f"a/{path}": SCRIPT + text}))
+    assert ["bash cannot read this" in sentence for sentence in sentences] == [True] * count
 
 
 def test_files_that_only_an_element_reads_which_is_not_there_are_said(tmp_path: Path) -> None:
