@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -22,8 +20,9 @@ from blockdev.core.errors import BuildError
 from builder.build.image_index import write_index
 from builder.registry.push import check, parse_reference, push
 from stages.outputs.formats import oci_layout
-from tests.integration.command import Command, Outcome
+from tests.integration.command import Command
 from tests.integration.engine_cases import missing
+from tests.integration.pushed import cli, digest_of, living, raw
 from tests.integration.registry import (
     PASSWORD,
     USER,
@@ -55,18 +54,6 @@ def image(command: Command) -> Path:
     """A small image with its documents."""
     command.build("--name", "pushed", "tiny-os")
     return command.destination / "pushed.oci"
-
-
-def raw(host: str, path: str) -> bytes:
-    types = f"{oci_layout.MANIFEST_TYPE}, {oci_layout.INDEX_TYPE}"
-    asked = urllib.request.Request(f"http://{host}/v2/{path}", headers={"Accept": types})
-    with urllib.request.urlopen(asked) as answer:
-        data: bytes = answer.read()
-        return data
-
-
-def digest_of(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def test_what_is_pushed_is_the_layouts_own_image(running: Running, image: Path, tmp_path: Path) -> None:
@@ -168,17 +155,6 @@ def test_one_of_several_architectures_is_taken_out(both: Path, open_folder: Path
     said = subprocess.check_output([*podman, "image", "inspect", "--format={{.Architecture}}", pulled], text=True)
     assert said.strip() == arch
     subprocess.run(["podman", "--remote=false", *storage, "rmi", "--all", "--force"], check=True, capture_output=True)
-
-
-def cli(*arguments: str, environment: dict[str, str] | None = None) -> Outcome:
-    done = subprocess.run(
-        [sys.executable, "-m", "builder.cli", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **(environment or {})},
-    )
-    return Outcome(done.returncode, done.stdout, done.stderr)
 
 
 def test_a_build_pushes_and_a_layout_can_be_pushed_later(running: Running, command: Command, image: Path) -> None:
@@ -298,17 +274,6 @@ def test_a_registry_that_stays_broken_is_given_up(
     assert pauses == [2, 4, 8]
     assert "503" in raised.value.what
     assert "run it again" in raised.value.hint
-
-
-def living(group: int) -> list[str]:
-    """The processes of a group but those that only wait for someone to hear of their end."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            state, _, its_group = (process / "stat").read_text().rpartition(")")[2].split()[:3]
-            if int(its_group) == group and state not in "ZX":
-                found.append(process.name)
-    return found
 
 
 @pytest.mark.thorough("more builds; `just test` has the rest of this file")

@@ -5,62 +5,15 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import shutil
-import subprocess
-import tarfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from qemu.architecture import native
-from tests.integration.aptmirror import SUITE, AptMirror, serving
-from tests.integration.command import ELEMENTS, Command, Outcome, script, write_element
-
-LATER = "Thu, 05 Nov 2026 10:00:00 UTC"
-WHAT = ("-p", "extra", "small-debian")
-
-
-@pytest.fixture
-def mirror(place: Path) -> Iterator[AptMirror]:
-    with serving(place) as made:
-        made.write_system(place / "elements")
-        yield made
-
-
-@pytest.fixture
-def command(place: Path, mirror: AptMirror) -> Command:
-    return Command("host", place / "store", place / "out", (place / "elements", ELEMENTS))
-
-
-def other_store(command: Command, name: str) -> Command:
-    """The same command on a machine that has built nothing yet."""
-    place = command.store.parent
-    return Command("host", place / f"store-{name}", place / f"out-{name}", command.elements)
-
-
-def move(mirror: AptMirror) -> None:
-    """The mirror gets a new version of ``extra`` and drops the old one."""
-    mirror.package("extra", "2.0")
-    mirror.publish(LATER)
-    mirror.asked.clear()
-
-
-def empty(store: Path) -> None:
-    """Remove a store, whoever owns what is in it."""
-    mapped = [] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--map-auto"]
-    subprocess.run([*mapped, "rm", "-rf", str(store)], check=True)
-
-
-def used(lock: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(lock.read_text())["architectures"][native()]
-    return found
-
-
-def started(outcome: Outcome) -> list[str]:
-    return [event["type"] for event in outcome.events if event["type"] == "start"]
+from tests.integration.aptmirror import SUITE, AptMirror
+from tests.integration.command import Command, script, write_element
+from tests.integration.locks.locked import LATER, WHAT, empty, move, other_store, started, used, without_network
 
 
 def test_a_lock_says_what_was_used_and_is_the_same_from_the_cache_and_without(
@@ -155,14 +108,6 @@ def test_with_a_mirror_that_stands_still_an_empty_store_is_no_hindrance(command:
     first = command.build("--lock", lock, *WHAT)
     elsewhere = other_store(command, "elsewhere").build("--locked", lock, *WHAT)
     assert elsewhere.digest() == first.digest()
-
-
-def without_network(command: Command, *arguments: str) -> Outcome:
-    """Run it in a network that leads nowhere (root), or offline."""
-    argv = command.arguments(*arguments)
-    argv = ["unshare", "--net", *argv] if os.geteuid() == 0 else [*argv, "--offline"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    return Outcome(done.returncode, done.stdout, done.stderr)
 
 
 def test_what_was_vendored_builds_without_a_network_on_a_machine_that_has_nothing(
@@ -333,76 +278,6 @@ def test_package_sources_that_an_element_adds_are_locked_too(command: Command, m
     built = without_network(elsewhere, "build", "--locked", str(vendor / "lock.json"), "small-debian", "second")
     assert built.status == 0, built.stderr
     assert built.digest() == first.digest()
-
-
-# -- snapshots ------------------------------------------------------------------------------------------------------
-
-
-def sources_of(archive: Path) -> str:
-    with tarfile.open(archive) as tar:
-        name = next(name for name in tar.getnames() if name.endswith("etc/apt/sources.list.d/default.list"))
-        data = tar.extractfile(name)
-        assert data is not None
-        return data.read().decode()
-
-
-@pytest.mark.thorough("minutes of builds")
-def test_a_snapshot_gives_the_image_of_its_time(command: Command, mirror: AptMirror, place: Path) -> None:
-    mirror.publish("Sat, 12 Sep 2026 07:55:41 UTC", more="Valid-Until: Sat, 19 Sep 2026 07:55:41 UTC\n")
-    fresh = {"DIB_CTR_APT_OPTIONS": 'Acquire::Check-Valid-Until "false";'}
-    outputs = ("-o", "oci", "-o", "tar")
-    first = command.build(*outputs, *WHAT, variables=fresh)
-    sources = sources_of(place / "out/small-debian.tar")
-    mirror.keep_snapshot("20260912T000000Z")
-    move(mirror)
-    service = {"DIB_CTR_SNAPSHOT_URL": f"{mirror.root}/archive/{{archive}}/{{timestamp}}"}
-    elsewhere = other_store(command, "elsewhere")
-    past = elsewhere.build(*outputs, "--snapshot", "2026-09-12", *WHAT, variables=service)
-    assert past.digest() == first.digest()
-    assert past.digest("tar") == first.digest("tar")
-    assert sources_of(elsewhere.destination / "small-debian.tar") == sources
-    assert f"{mirror.root}/debian {SUITE} main" in sources
-    assert {path.split("/")[1] for path in mirror.asked} == {"archive"}
-
-
-@pytest.mark.thorough("more builds; `just test` has the rest of this file")
-def test_a_lock_and_a_snapshot_bring_back_what_is_gone(command: Command, mirror: AptMirror, place: Path) -> None:
-    lock = str(place / "lock.json")
-    first = command.build("--lock", lock, *WHAT)
-    mirror.keep_snapshot("20260912T120000Z")
-    move(mirror)
-    service = {"DIB_CTR_SNAPSHOT_URL": f"{mirror.root}/archive/{{archive}}/{{timestamp}}"}
-    elsewhere = other_store(command, "elsewhere")
-    locked = ("--locked", lock, "--snapshot", "20260912T120000Z", *WHAT)
-    assert elsewhere.build(*locked, variables=service).digest() == first.digest()
-
-
-@pytest.mark.thorough("minutes of builds")
-def test_a_lock_of_a_snapshot_remembers_it(command: Command, mirror: AptMirror, place: Path) -> None:
-    mirror.keep_snapshot("20260912T000000Z")
-    move(mirror)
-    service = {"DIB_CTR_SNAPSHOT_URL": f"{mirror.root}/archive/{{archive}}/{{timestamp}}"}
-    lock = place / "lock.json"
-    past = command.build("--snapshot", "2026-09-12", "--lock", str(lock), *WHAT, variables=service)
-    assert used(lock)["snapshot"] == "20260912T000000Z"
-    assert used(lock)["repositories"][0]["index"] == mirror.index
-    elsewhere = other_store(command, "elsewhere").build("--locked", str(lock), *WHAT, variables=service)
-    assert elsewhere.digest() == past.digest()
-
-
-@pytest.mark.thorough("minutes of builds")
-def test_an_archive_that_names_its_own_snapshots_needs_no_setting(
-    command: Command, mirror: AptMirror, place: Path
-) -> None:
-    first = command.build(*WHAT)
-    mirror.keep_snapshot("20260912T000000Z")
-    missing = command("plan", "--snapshot", "2026-09-12", *WHAT)
-    assert missing.status == 2
-    assert "DIB_CTR_SNAPSHOT_URL=" in missing.stderr
-    mirror.package("extra", "2.0")
-    mirror.publish(LATER, more=f"Snapshots: {mirror.root}/archive/debian/@SNAPSHOTID@/\n")
-    elsewhere = other_store(command, "elsewhere")
-    assert elsewhere.build("--snapshot", "2026-09-12", *WHAT).digest() == first.digest()
 
 
 # -- the real thing -------------------------------------------------------------------------------------------------
