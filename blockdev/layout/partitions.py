@@ -81,6 +81,13 @@ def _gpt(disk: Disk, table: Table, size: int, version: int, seed: str) -> tuple[
         free = size - 2 * MIB - taken
         wanted = _wanted(partition, version, size - 2 * MIB, free, end - at)
         length = wanted // MIB * MIB
+        if length <= 0 and at + MIB <= end:
+            refuse(
+                partition,
+                f"it comes to {max(wanted, 0)} bytes, and partitions of a gpt are whole MiB",
+                "1MiB at least, or 100% for all that is left (sgdisk would take 0 for that)",
+                "size",
+            )
         if length <= 0 or at + length > end:
             _no_room(partition, size, max(length, MIB), end - at)
         slots.append(

@@ -126,6 +126,13 @@ def test_a_percentage_of_a_gpt_is_one_of_what_was_not_asked_for() -> None:
     assert slots[2].length % MIB == 0
 
 
+def test_a_partition_of_a_gpt_below_1_mib_is_refused() -> None:
+    """sgdisk would be asked for 0 MiB, which means all that is left."""
+    for size, bytes_ in (("1000000B", 1_000_000), ("0.01%", 207_827)):
+        with pytest.raises(UsageError, match=f"it comes to {bytes_} bytes, and partitions of a gpt are whole"):
+            of(GPT.replace("size: 1MiB", f"size: {size}"), size=2048 * MIB)
+
+
 def test_a_disk_is_as_large_as_its_configuration_says_to_the_byte() -> None:
     assert of(MBR.replace("1000MiB", "1G")).disks[0].size == 10**9
     assert of(MBR.replace("\n    size: 1000MiB", ""), size=10**9).disks[0].size == 10**9 // 65536 * 65536 + 65536
@@ -312,7 +319,7 @@ def test_partitions_are_in_order_aligned_apart_and_inside(text: str, tree: int) 
     try:
         layout = of(text, tree)
     except UsageError as error:
-        assert re.search(r"(wants|needs) .* (left|least)", str(error))
+        assert re.search(r"(wants|needs) .* (left|least)|are whole MiB", str(error))
         return
     (disk,) = layout.disks
     assert disk.size % 65536 == 0
