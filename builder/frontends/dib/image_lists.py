@@ -20,21 +20,50 @@ from blockdev.core.yaml_document import Document
 ARCHITECTURES = ("aarch64", "amd64", "arm64", "armhf", "powerpc", "ppc64", "ppc64el", "ppc64le", "s390x", "x86_64")
 DEFAULT_NAME = "image"
 TYPES = ("qcow2", "tar", "tgz", "squashfs", "vhd", "docker", "aci", "raw")
-# In the order in which they come on the command line.
-_FLAGS = {"uncompressed": "-u", "clear": "-c", "skip-base": "-n"}
-_LONG_FLAGS = ("checksum", "no-tmpfs", "offline")
-_TEXTS = ("logfile", "image-cache", "mkfs-options", "root-label", "ramdisk-element", "docker-target")
-NUMBERS = ("image-size", "image-extra-size", "max-online-resize", "min-tmpfs", "mkfs-journal-size")
-_QEMU = "qemu-img-options"
+_FLAG, _TEXT, _NUMBER, _LIST = "true or false", "a text", "a whole number of 1 or more", "a list of texts"
+_TEXTS = "a map of texts"
+_PAIRS = "a map of texts, or one text"
 _TRACE = 2
+# What each key may have, in the order in which diskimage-builder puts them into the command line (DIB_ARGS keeps it).
 KINDS: dict[str, str] = {
-    **dict.fromkeys((*_FLAGS, *_LONG_FLAGS, "ramdisk"), "true or false"),
-    **dict.fromkeys((*_TEXTS, "imagename", "arch", "install-type"), "a text"),
-    **dict.fromkeys((*NUMBERS,), "a whole number of 1 or more"),
-    **dict.fromkeys(("types", "packages", "elements"), "a list of texts"),
-    "environment": "a map of texts",
-    _QEMU: "a map of texts, or one text",
+    "imagename": _TEXT,
+    "arch": _TEXT,
+    "types": _LIST,
+    "environment": _TEXTS,
+    "ramdisk": _FLAG,
     "debug-trace": "0, 1 or 2",
+    "uncompressed": _FLAG,
+    "clear": _FLAG,
+    "logfile": _TEXT,
+    "checksum": _FLAG,
+    "image-size": _NUMBER,
+    "image-extra-size": _NUMBER,
+    "image-cache": _TEXT,
+    "max-online-resize": _NUMBER,
+    "min-tmpfs": _NUMBER,
+    "mkfs-journal-size": _NUMBER,
+    "mkfs-options": _TEXT,
+    "no-tmpfs": _FLAG,
+    "offline": _FLAG,
+    "qemu-img-options": _PAIRS,
+    "root-label": _TEXT,
+    "ramdisk-element": _TEXT,
+    "install-type": _TEXT,
+    "docker-target": _TEXT,
+    "packages": _LIST,
+    "skip-base": _FLAG,
+    "elements": _LIST,
+}
+_NO_OPTION = ("environment", "ramdisk")
+_SHORT = {
+    "imagename": "-o",
+    "arch": "-a",
+    "types": "-t",
+    "debug-trace": "-x",
+    "uncompressed": "-u",
+    "clear": "-c",
+    "packages": "-p",
+    "skip-base": "-n",
 }
 _CHOICES = {"arch": ARCHITECTURES, "install-type": ("source", "package")}
 
@@ -94,15 +123,15 @@ def _told(value: object) -> str:
 
 
 def _fits(value: object, kind: str) -> bool:
-    if kind == "true or false":
+    if kind == _FLAG:
         return isinstance(value, bool)
-    if kind == "a list of texts":
+    if kind == _LIST:
         return isinstance(value, list) and all(isinstance(word, str) for word in value)
-    if kind == KINDS[_QEMU] and isinstance(value, str):
+    if kind == _PAIRS and isinstance(value, str):
         return True
-    if kind.startswith("a map of texts"):
+    if kind.startswith(_TEXTS):
         return isinstance(value, dict) and all(isinstance(word, str) for pair in value.items() for word in pair)
-    if kind == "a text":
+    if kind == _TEXT:
         return isinstance(value, str)
     least, most = (0, _TRACE) if kind.startswith("0") else (1, None)
     return type(value) is int and value >= least and (most is None or value <= most)
@@ -137,24 +166,21 @@ def _merge(image: dict[str, Any], entry: Mapping[str, Any]) -> None:
 
 
 def _image(name: str, entry: Mapping[str, Any], where: str) -> Image:
-    words: list[str] = []
-    if entry.get("imagename"):
-        words += ["-o", entry["imagename"]]
-    if "arch" in entry:
-        words += ["-a", entry["arch"]]
-    if entry.get("types"):
-        words += ["-t", ",".join(entry["types"])]
-    words += ["-x"] * entry.get("debug-trace", 0)
-    words += [flag for key, flag in _FLAGS.items() if entry.get(key)]
-    words += [f"--{key}" for key in _LONG_FLAGS if entry.get(key)]
-    for key in (*_TEXTS, *NUMBERS, "install-type"):
-        if key in entry and entry[key] != "":
-            words += [f"--{key}", str(entry[key])]
-    if options := entry.get(_QEMU):
-        pairs = [f"{key}={value}" for key, value in options.items()] if isinstance(options, dict) else [options]
-        words += [f"--{_QEMU}", ",".join(pairs)]
-    if entry.get("packages"):
-        words += ["-p", ",".join(entry["packages"])]
-    words += entry.get("elements", [])
+    words = [word for key in KINDS if key in entry and key not in _NO_OPTION for word in _words(key, entry[key])]
     command = "ramdisk-image-create" if entry.get("ramdisk") else "disk-image-create"
     return Image(name, command, tuple(words), entry.get("environment", {}), where, entry.get("arch", ""))
+
+
+def _words(key: str, value: Any) -> list[str]:
+    """What a key comes to on the command line; an empty text or list comes to nothing."""
+    option = _SHORT.get(key, f"--{key}")
+    if key == "elements":
+        return list(value)
+    if key == "debug-trace":
+        return [option] * value
+    if isinstance(value, bool):
+        return [option] if value else []
+    if isinstance(value, dict):
+        value = ",".join(f"{name}={text}" for name, text in value.items())
+    text = ",".join(value) if isinstance(value, list) else str(value)
+    return [option, text] if text else []
