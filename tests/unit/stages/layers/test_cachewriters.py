@@ -12,7 +12,7 @@ from stages.layers.cache_writers import writers
 from stages.plan.offline import offline_plan
 from stages.plan.plan import Plan, Stage
 from stages.repositories.state import State
-from tests.unit.stages.plan.test_plan import BASE, REQUEST, VARIABLES, plan_of
+from tests.unit.stages.plan.plan_cases import BASE, REQUEST, VARIABLES, plan_of
 
 FILES = {
     **BASE,

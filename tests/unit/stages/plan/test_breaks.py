@@ -8,7 +8,7 @@ import pytest
 
 from blockdev.core.errors import UsageError
 from stages.plan import breakpoints
-from tests.unit.stages.plan.test_plan import BASE, plan_of
+from tests.unit.stages.plan.plan_cases import BASE, plan_of
 
 
 @pytest.mark.parametrize(
