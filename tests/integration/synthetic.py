@@ -19,6 +19,9 @@ from tests.mirrors.debian import DebianTree
 from tests.mirrors.serve import serve
 
 EXTRA = "extra-tool"  # a package of the mirrors that nothing needs
+# Of what packages brought: what is the running machine's, bytecode that the tree's Python wrote anew, and a folder
+# whose group is not there yet when these mirrors' `filesystem` is unpacked.
+MAY_CHANGE = re.compile(r"/(dev|proc|sys|run|var/log|var/cache|var/mail)\b|/usr/lib/python3.*/__pycache__/")
 BOOT_TIME = 600  # seconds; without KVM, beside other tests
 
 
@@ -71,6 +74,33 @@ def synthetic(folder: Path, debian: DebianTree, distribution: str, release: str)
     command = Command("host", folder / f"{distribution}-store", folder / f"{distribution}-out", ())
     with serve(mirror.folder) as address:
         yield Synthetic(command, mirror, address, release)
+
+
+def in_tree(tree: Path, *command: str) -> str:
+    """Run a command of a finished tree's own, with the tree as its root; what it printed. Fails where it fails."""
+    done = subprocess.run(["chroot", str(tree), *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.args}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def check_rpm_tree(tree: Path, system: str, release: str) -> dict[str, str]:
+    """What a user would look at first: the tree's own rpm knows its packages, and all of their files are as packed.
+
+    Its os-release is what was asked for, and its package manager's settings name none of the build's. Returns the
+    packages that it lists, with the times of their installation.
+    """
+    listed = in_tree(tree, "rpm", "-qa", "--queryformat", "%{NAME} %{INSTALLTID}\n").splitlines()
+    packages = dict(line.rpartition(" ")[::2] for line in listed)
+    named = {
+        line.partition("=")[0]: line.partition("=")[2].strip('"')
+        for line in in_tree(tree, "cat", "/etc/os-release").splitlines()
+    }
+    assert (named["ID"], named["VERSION_ID"]) == (system, release)
+    assert "gpg-pubkey" not in packages, "the mirror's key is none of the image's packages' own"
+    changed = in_tree(tree, "bash", "-c", "rpm -Va --noconfig --nomtime --nocaps || true").splitlines()
+    unexpected = [line for line in changed if not MAY_CHANGE.match(line.split()[-1])]
+    assert not unexpected, "\n".join(unexpected)
+    return packages
 
 
 def login(disk: Path, name: str, firmware: str = "bios") -> str:
