@@ -36,7 +36,7 @@ def read_job(folder: Path, ledgers: Path) -> Job:
     more = _json(folder / "job.json", {})
     try:
         layout = from_data(_json(folder / "layout.json", None))
-    except (KeyError, TypeError) as error:
+    except ValueError as error:
         raise UsageError(f"this is no layout: {error}", where=str(folder / "layout.json")) from error
     given = json.loads(sys.stdin.read() or "{}") if layout.luks else {}
     return Job(

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from blockdev.core import typed_json
 from blockdev.core.boot_id import boot_id
 
 SUFFIX = ".ledger"
@@ -144,7 +145,7 @@ def _dead(file: int, path: Path) -> tuple[Owner | None, tuple[Entry, ...]] | Non
         return None
     try:
         owner, entries = read(text)
-    except (ValueError, KeyError, TypeError):
+    except ValueError:
         return None, ()
     return None if owner is not None and owner.alive else (owner, entries)
 
@@ -152,22 +153,20 @@ def _dead(file: int, path: Path) -> tuple[Owner | None, tuple[Entry, ...]] | Non
 def read(text: str) -> tuple[Owner | None, tuple[Entry, ...]]:
     """A ledger's owner and entries. A last line that is not whole says nothing: what it names was not taken yet.
 
-    ValueError, KeyError or TypeError: this is no ledger.
+    ValueError: this is no ledger.
     """
     lines = text.split("\n")[:-1]
     if not lines:
         return None, ()
-    return Owner(**json.loads(lines[0])), tuple(_entry(json.loads(line)) for line in lines[1:])
+    return typed_json.read(Owner, json.loads(lines[0])), tuple(_entry(json.loads(line)) for line in lines[1:])
 
 
-def _entry(data: dict[str, Any]) -> Entry:
-    kind = data.pop("kind")
-    if kind == "loop":
-        data["image"] = HeldImage(**data["image"])
-    if kind == "group":
-        data["devices"] = tuple(data["devices"])
-    made: Entry = _KINDS[kind](**data)
-    return made
+def _entry(data: Any) -> Entry:
+    kind = _KINDS.get(str(data.pop("kind", ""))) if isinstance(data, dict) else None
+    if kind is None:
+        raise ValueError("no entry of a ledger")
+    entry: Entry = typed_json.read(kind, data)
+    return entry
 
 
 def _pid_namespace() -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from blockdev.core.digest import digest as short_digest
 from blockdev.core.errors import BuildError, UsageError
+from blockdev.core.typed_json import read
 from builder.base_image import flatten, pull, reference
 from builder.base_image import inspect as facts
 from builder.base_image.inspect import BaseImageInfo
@@ -111,7 +112,7 @@ def kept(folder: Path, text: str, digest: str, arch: str) -> Base | None:
         content = (place / DIGEST).read_text(encoding="ascii")
     except FileNotFoundError:
         return None
-    return Base(text, digest.partition(":")[2], place / ARCHIVE, content, BaseImageInfo.from_json(told))
+    return Base(text, digest.partition(":")[2], place / ARCHIVE, content, read(BaseImageInfo, told))
 
 
 def keep(folder: Path, text: str, image: ImageFile, arch: str) -> Base:

@@ -51,13 +51,8 @@ class BaseImageInfo:
     config: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """The facts as plain data, which the constructor takes back."""
+        """The facts as plain data, which JSON can hold; ``blockdev.core.typed_json`` reads them back."""
         return {**asdict(self), "repositories": list(self.repositories)}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> BaseImageInfo:
-        """What :meth:`as_json` wrote."""
-        return cls(**{**data, "repositories": tuple(data["repositories"])})
 
 
 def wanted(path: str) -> bool:

@@ -167,7 +167,7 @@ class Boundary:
         disk = self.request.disk
         if not disk:
             return set()
-        options = Options(**{**disk["options"], "root_options": tuple(disk["options"]["root_options"])})
+        options = read_json(Options, disk["options"])
         return {each.name for each in plan(read(disk["text"], disk["file"]), options, 0, 0).disks}
 
     def _check_assemble(self, job: events.DiskJob) -> None:
@@ -203,7 +203,7 @@ class Boundary:
             raise wrong("a lock, and the request asks for none")
         try:
             Used.from_json(event.used)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except ValueError as error:
             raise wrong(f"a lock that cannot be: {error}") from None
 
     def _check_vendor(self, event: events.Vendor) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blockdev.core.errors import BuildError, UsageError
+from blockdev.core.typed_json import reader
 from builder.describe.generate import PROVENANCE, SUFFIXES
 from builder.request.options import BuildOptions
 from builder.request.prepared_build import PreparedBuild
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from builder.build.run import BuildSession
 
 REBUILT = "rebuilt.oci"
+_ASKED = {"elements": tuple[str, ...], "packages": tuple[str, ...], "name": str, "arch": str}  # what is always there
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Provenance:
             data = json.loads(text)
             definition = data["predicate"]["buildDefinition"]
             internal = definition["internalParameters"]
+            for name, kind in _ASKED.items():
+                reader(kind)(definition["externalParameters"][name])
             return cls(
                 f"sha256:{data['subject'][0]['digest']['sha256']}",
                 definition["externalParameters"],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blockdev.core.errors import BuildError, UsageError
+from blockdev.core.errors import UsageError
 from builder import destination
 from builder.destination import checksum_files
 from builder.request.prepared_build import PreparedBuild
@@ -82,11 +82,7 @@ class DocumentWriter:
         from builder.describe.provenance import element_digest
         from builder.describe.referrers import attach
 
-        try:
-            described = Described.from_json((folder / "described.json").read_bytes())
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            what = "what the build container says of the image cannot be read"
-            raise BuildError(what, hint="run it again") from error
+        described = Described.from_json((folder / "described.json").read_bytes())
         made = documents(
             described,
             event.image,

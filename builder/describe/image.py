@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from blockdev.core.errors import BuildError
+from blockdev.core.typed_json import read
 from stages.tree.package_database import Package
 
 WEB = re.compile(  # a URL of RFC 3986 that a browser could go to
@@ -67,36 +67,10 @@ class Described:
     def from_json(cls, text: str | bytes) -> Described:
         """Read ``described.json``; raises BuildError for a text that is none."""
         try:
-            data: dict[str, Any] = json.loads(text)
-            return cls(
-                name=_text(data["name"]),
-                arch=_text(data["arch"]),
-                epoch=int(data["epoch"]),
-                asked=tuple(map(_text, data["asked"])),
-                elements=tuple(map(_text, data["elements"])),
-                os_release=_texts(data["os_release"]),
-                packages=tuple(Package.from_json(package) for package in data["packages"]),
-                repositories=tuple(
-                    Repository(_text(each["index"]), _text(each["digest"]), int(each["date"]))
-                    for each in data["repositories"]
-                ),
-                stages=tuple(Stage(_text(each["title"]), _text(each["key"])) for each in data["stages"]),
-                variables=_texts(data["variables"]),
-                compression=_text(data["compression"]),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            what = f"the description of the image cannot be read: {type(error).__name__}: {error}"
+            return read(cls, json.loads(text))
+        except ValueError as error:
+            what = f"the description of the image cannot be read: {error}"
             raise BuildError(what, hint="build again with --no-cache, so that it is written anew") from error
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
-
-
-def _texts(value: Mapping[str, Any]) -> dict[str, str]:
-    return {_text(name): _text(text) for name, text in value.items()}
 
 
 def homepage(package: Package) -> str:

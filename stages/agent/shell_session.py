@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from blockdev.core import typed_json
 from blockdev.core.atomic_file import remove_tree
 from stages.element.environment import PATH
 from stages.layers.overlay import mounted
@@ -62,7 +63,7 @@ def _late_variables(late: Mapping[str, Any] | None, view: View, scratch: Path) -
         return {}
     from stages.layers.late_environment import LateVariables
 
-    _, variables = LateVariables(**late).source(
+    _, variables = typed_json.read(LateVariables, late).source(
         view, scratch, lambda said: print(said.decode("utf-8", "replace"), end="")
     )
     return variables

@@ -7,14 +7,67 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Any
 
+from blockdev.core.typed_json import many, reader, record
 from stages.protocol.locking import COMMIT
 from stages.redaction.patterns import without_credentials
 
 SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~:_-]*\Z")
+_SOURCE = {"name", "type", "location", "ref"}  # and one of these two:
+_STATES = {"commit", "state"}
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError("is no number")
+    return value
+
+
+def _digest(value: Any) -> str:
+    if not isinstance(value, str) or not SHA256.match(value):
+        raise ValueError(f"{value!r} is no SHA-256")
+    return value
+
+
+def _maybe_digest(value: Any) -> str:
+    return "" if value == "" else _digest(value)
+
+
+def _plain_name(value: Any) -> str:
+    if not isinstance(value, str) or not PLAIN_NAME.match(value):
+        raise ValueError(f"{value!r} is no name, version or architecture of a package")
+    return value
+
+
+def _inner_path(value: Any) -> str:
+    if not isinstance(value, str) or value.startswith("/") or ".." in value.split("/"):
+        raise ValueError(f"{value!r} is no path in a repository")
+    return value
+
+
+def _source(value: Any) -> Mapping[str, str]:
+    source: Mapping[str, str] = reader(Mapping[str, str])(value)
+    if unknown := sorted(source.keys() - _SOURCE - _STATES):
+        raise ValueError(f"a source has the unknown field {unknown[0]!r}")
+    if lacking := sorted(_SOURCE - source.keys()):
+        raise ValueError(f"{lacking[0]} is missing")
+    states = source.keys() & _STATES
+    if len(states) != 1 or ("commit" in states and not re.match(COMMIT, source["commit"])):
+        raise ValueError("a source has neither commit nor state")
+    return source
+
+
+def _packages(value: Any) -> tuple[UsedPackage, ...]:
+    packages: tuple[UsedPackage, ...] = many(record(UsedPackage, "a package", whole=True))(value)
+    seen = set()
+    for package in packages:
+        if package.identity in seen:
+            raise ValueError(f"{package} is there twice")
+        seen.add(package.identity)
+    return packages
 
 
 @dataclass(frozen=True, order=True)
@@ -26,9 +79,9 @@ class UsedRepository:
     """
 
     index: str
-    digest: str
-    date: int
-    lists: tuple[str, ...] = ()
+    digest: Annotated[str, _digest]
+    date: Annotated[int, _count]
+    lists: Annotated[tuple[str, ...], many(_inner_path)] = ()
 
 
 @dataclass(frozen=True, order=True)
@@ -38,12 +91,12 @@ class UsedPackage:
     ``sha256``, ``file`` and ``repository`` are empty and ``bytes`` is 0 where it came from no list.
     """
 
-    name: str
-    version: str
-    architecture: str
-    sha256: str = ""
-    bytes: int = 0
-    file: str = ""
+    name: Annotated[str, _plain_name]
+    version: Annotated[str, _plain_name]
+    architecture: Annotated[str, _plain_name]
+    sha256: Annotated[str, _maybe_digest] = ""
+    bytes: Annotated[int, _count] = 0
+    file: Annotated[str, _inner_path] = ""
     repository: str = ""
 
     def __str__(self) -> str:
@@ -71,13 +124,13 @@ class Used:
     ``base_images`` the digests of images that a tree began with.
     """
 
-    epoch: int
+    epoch: Annotated[int, _count]
     build_image: str
     mirrors: Mapping[str, str]
-    repositories: tuple[UsedRepository, ...]
-    packages: tuple[UsedPackage, ...]
+    repositories: Annotated[tuple[UsedRepository, ...], many(record(UsedRepository, "a repository", whole=True))]
+    packages: Annotated[tuple[UsedPackage, ...], _packages]
     snapshot: str = ""
-    sources: tuple[Mapping[str, str], ...] = ()
+    sources: Annotated[tuple[Mapping[str, str], ...], many(_source)] = ()
     base_images: tuple[Mapping[str, str], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -96,19 +149,8 @@ class Used:
     @classmethod
     def from_json(cls, data: Any) -> Used:
         """Read what :meth:`to_json` gave; raises ValueError saying what is wrong with anything else."""
-        given = _mapping(data, "an architecture")
-        _only(given, (each.name for each in fields(cls)), "an architecture")
-        mirrors = _mapping(given.get("mirrors"), "mirrors")
-        return cls(
-            epoch=_number(given, "epoch"),
-            build_image=_text(given, "build_image"),
-            mirrors={name: _text(mirrors, name) for name in mirrors},
-            repositories=tuple(_repository(each) for each in _list(given, "repositories")),
-            packages=_packages(_list(given, "packages")),
-            snapshot=_text(given, "snapshot"),
-            sources=tuple(_source(each) for each in _list(given, "sources")),
-            base_images=tuple(_mapping(each, "a base image") for each in _list(given, "base_images")),
-        )
+        used: Used = record(cls, "an architecture", whole=True)(data)
+        return used
 
     def without_credentials(self) -> Used:
         """The same, without users and passwords in its addresses: a lock goes to others."""
@@ -140,86 +182,3 @@ def _quoted(text: str, more: str) -> str:
     return "".join(
         f"%{ord(char):02x}" if char in more or char == "%" or not 0x20 < ord(char) < 0x7F else char for char in text
     )
-
-
-def _mapping(data: Any, what: str) -> Mapping[str, Any]:
-    if not isinstance(data, dict):
-        raise ValueError(f"{what} is no mapping")
-    return data
-
-
-def _only(given: Mapping[str, Any], known: Iterable[str], what: str) -> None:
-    unknown = sorted(set(given) - set(known))
-    if unknown:
-        raise ValueError(f"{what} has the unknown field {unknown[0]!r}")
-
-
-def _list(given: Mapping[str, Any], name: str) -> list[Any]:
-    value = given.get(name)
-    if not isinstance(value, list):
-        raise ValueError(f"{name} is no list")
-    return value
-
-
-def _text(given: Mapping[str, Any], name: str) -> str:
-    value = given.get(name)
-    if not isinstance(value, str):
-        raise ValueError(f"{name} is no text")
-    return value
-
-
-def _number(given: Mapping[str, Any], name: str) -> int:
-    value = given.get(name)
-    if type(value) is not int or value < 0:
-        raise ValueError(f"{name} is no number")
-    return value
-
-
-def _digest(given: Mapping[str, Any], name: str) -> str:
-    value = _text(given, name)
-    if not SHA256.match(value):
-        raise ValueError(f"{name} {value!r} is no SHA-256")
-    return value
-
-
-def _inner_path(path: Any) -> str:
-    if not isinstance(path, str) or path.startswith("/") or ".." in path.split("/"):
-        raise ValueError(f"{path!r} is no path in a repository")
-    return path
-
-
-def _repository(data: Any) -> UsedRepository:
-    given = _mapping(data, "a repository")
-    _only(given, (each.name for each in fields(UsedRepository)), "a repository")
-    lists = tuple(_inner_path(path) for path in _list(given, "lists"))
-    return UsedRepository(_text(given, "index"), _digest(given, "digest"), _number(given, "date"), lists)
-
-
-def _source(data: Any) -> Mapping[str, str]:
-    given = _mapping(data, "a source")
-    _only(given, ("name", "type", "location", "ref", "commit", "state"), "a source")
-    known = [name for name in ("commit", "state") if name in given]
-    if len(known) != 1 or (known == ["commit"] and not re.match(COMMIT, _text(given, "commit"))):
-        raise ValueError("a source has neither commit nor state")
-    return {name: _text(given, name) for name in ("name", "type", "location", "ref", *known)}
-
-
-def _packages(data: Iterable[Any]) -> tuple[UsedPackage, ...]:
-    found: dict[tuple[str, str, str], UsedPackage] = {}
-    for package in map(_package, data):
-        if package.identity in found:
-            raise ValueError(f"{package} is there twice")
-        found[package.identity] = package
-    return tuple(found.values())
-
-
-def _package(data: Any) -> UsedPackage:
-    given = _mapping(data, "a package")
-    _only(given, (each.name for each in fields(UsedPackage)), "a package")
-    name, version, architecture = (_text(given, part) for part in ("name", "version", "architecture"))
-    for value in (name, version, architecture):
-        if not PLAIN_NAME.match(value):
-            raise ValueError(f"{value!r} is no name, version or architecture of a package")
-    sha256 = _digest(given, "sha256") if given.get("sha256") else ""
-    path = _inner_path(_text(given, "file"))
-    return UsedPackage(name, version, architecture, sha256, _number(given, "bytes"), path, _text(given, "repository"))

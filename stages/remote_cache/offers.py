@@ -6,16 +6,15 @@ lies, as one digest over the layers' ids; ids travel with the layers.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from blockdev.core.digest import digest
+from blockdev.core.typed_json import integer, read, text
 from stages.layers.store import Record
 
-_LAYER = re.compile(r"[0-9a-f]{10}\Z")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+_Digest = Annotated[str, text(71, r"sha256:[0-9a-f]{64}")]
 _SHORT = 32  # hexadecimal digits of the digest over a chain
 
 
@@ -44,26 +43,23 @@ class Offer:
 
     key: str
     below: str
-    layer: str
-    blob: str
-    size: int
-    unpacked: int
+    layer: Annotated[str, text(10, r"(?:[0-9a-f]{10})?")]
+    blob: _Digest
+    size: Annotated[int, integer(1)]
+    unpacked: Annotated[int, integer()]
     parts: tuple[str, ...]
-    content: str
+    content: Annotated[str, text(71, r"(?:sha256:[0-9a-f]{64})?")]
     source: str
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Offer | None:
         """An offer as it came from elsewhere; None for one that cannot be."""
         try:
-            known = {name: data[name] for name in cls.__dataclass_fields__}
-            offer = cls(**{**known, "parts": tuple(data["parts"])})
-        except (KeyError, TypeError):
+            offer = read(cls, data)
+        except ValueError:
             return None
-        named = not offer.layer or _LAYER.match(offer.layer)
         has_files = bool(offer.layer or offer.parts)
-        right = _DIGEST.match(offer.blob) and (not has_files or _DIGEST.match(offer.content))
-        return offer if named and right and offer.size > 0 and offer.unpacked >= 0 else None
+        return offer if offer.content or not has_files else None
 
     def chain(self, below: tuple[str, ...]) -> tuple[str, ...]:
         """The chain with this layer on top."""

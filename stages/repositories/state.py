@@ -24,6 +24,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from blockdev.core.atomic_file import write_file
 from blockdev.core.digest import digest
 from blockdev.core.errors import BuildError, UsageError
+from blockdev.core.typed_json import read
 from stages.redaction.patterns import without_credentials
 from stages.repositories.index_date import index_date
 
@@ -149,9 +150,8 @@ def _record_file(folder: Path, index: str) -> Path:
 def recorded(folder: Path, index: str) -> State | None:
     """The state of an index that a build last installed from, or None; its addresses are without passwords."""
     try:
-        data = json.loads(_record_file(folder, index).read_text(encoding="utf-8"))
-        return State(data["index"], data["digest"], data["date"], data.get("elsewhere", ""), data.get("etag", ""))
-    except (OSError, ValueError, KeyError):
+        return read(State, json.loads(_record_file(folder, index).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
         return None
 
 

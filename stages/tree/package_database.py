@@ -13,7 +13,6 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from blockdev.core.errors import BuildError
 from blockdev.core.rooted_path import inside
@@ -56,15 +55,6 @@ class Package:
     def to_json(self) -> dict[str, str | int]:
         """The package as a mapping for a JSON document, in the order of the fields."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Package:
-        """Read what :meth:`to_json` gave; TypeError or ValueError for anything else."""
-        package = cls(**data)
-        for name, value in asdict(package).items():
-            if type(value) is not (int if name == "bytes" else str):
-                raise ValueError(f"{name} of a package is {value!r}")
-        return package
 
 
 def read(tree: Path) -> tuple[Package, ...]:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from blockdev.core import typed_json
 from blockdev.core.atomic_file import remove_tree, write_file
 from stages.layers.overlay import mounted
 from stages.layers.store import Store
@@ -90,7 +91,7 @@ def layout_of(request: Request, used: int = 0, least: int = 0) -> Layout:
     from blockdev.layout.plan import plan
 
     disk = request.disk
-    options = Options(**{**disk["options"], "root_options": tuple(disk["options"]["root_options"])})
+    options = typed_json.read(Options, disk["options"])
     return plan(read(disk["text"], disk["file"]), options, used, least)
 
 

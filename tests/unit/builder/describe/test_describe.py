@@ -24,6 +24,7 @@ from spdx_tools.spdx.parser.jsonlikedict.json_like_dict_parser import JsonLikeDi
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
 from blockdev.core.errors import BuildError, UsageError
+from blockdev.core.typed_json import read
 from builder.describe import cyclonedx, provenance, purl, spdx
 from builder.describe.generate import CYCLONEDX, PROVENANCE, SPDX, documents
 from builder.describe.image import Described, homepage
@@ -97,7 +98,7 @@ ARGUMENTS: dict[str, Any] = {
 
 
 def test_described_is_read_whole() -> None:
-    assert DESCRIBED.packages[0] == Package.from_json(APT)
+    assert DESCRIBED.packages[0] == read(Package, APT)
     assert DESCRIBED.repositories[0].date == 1763000000
     assert (DESCRIBED.stages[0].key, DESCRIBED.created) == ("c3" * 32, "2025-11-22T08:26:40Z")
 
@@ -124,7 +125,7 @@ def test_a_malformed_description_is_an_error_for_people(wrong: dict[str, Any]) -
 
 
 def package(**fields: Any) -> Package:
-    return Package.from_json({**APT, **fields})
+    return read(Package, {**APT, **fields})
 
 
 @pytest.mark.parametrize(
