@@ -7,6 +7,7 @@ keys that nobody knows are refused, and a percentage is one of the whole disk.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,7 @@ VERSION, LIST = "version", "block-device"
 STRICT = 2
 _MIB = 1 << 20
 _SIZE = f"{EXPECTED}; or a percentage such as 40%; or rest"
+_PAGES = re.compile(r"(?:-p |--pagesize[ =])(?:4096|8192|16384|32768|65536)")
 _COMMON = frozenset({"name", "base"})
 KEYS: dict[str, frozenset[str]] = {
     "local_loop": frozenset({"size", "directory", "block_size"}),
@@ -266,7 +268,14 @@ class _Reader:
         options = entry.data.get("opts")
         if options is not None and not isinstance(options, str | list):
             entry.refuse("opts", "options of mkfs in one text, separated by blanks")
-        words = options.split() if isinstance(options, str) else None
+        words = tuple(options.split()) if isinstance(options, str) else None
+        if words is None and options:
+            words = entry.texts("opts", "a list of options")
+        if words and entry.data.get("type") == "swap" and not _PAGES.fullmatch(" ".join(words)):
+            if self.version >= STRICT or words[0].startswith(("-p", "--pagesize")):
+                entry.refuse("opts", "-p BYTES, a page size from 4096 to 65536, or nothing for swap")
+            self._remark(entry, "opts", "its opts have no effect: mkswap is given none (as in diskimage-builder)")
+            words = None
         subvolumes = self._subvolumes(entry) if "subvolumes" in entry.data else ()
         self.nodes.append(
             MakeFs(
@@ -276,7 +285,7 @@ class _Reader:
                 entry.text("type", "a file system", ""),
                 entry.text("label", "a label", ""),
                 entry.text("uuid", "a UUID", ""),
-                tuple(words) if words is not None else entry.texts("opts", "a list of options") if options else None,
+                words,
                 subvolumes,
             )
         )

@@ -167,6 +167,20 @@ LVM = """
 """
 
 
+def test_options_for_swap_have_no_effect_but_for_the_page_size() -> None:
+    swap = "{type: swap, label: swap,"
+    other = of(MBR.replace(swap, f"{swap} opts: -m 1,"))
+    assert next(system for system in other.file_systems if system.kind == "swap").options == ()
+    assert "layout.yaml:10: mkfs: its opts have no effect" in other.remarks[0]
+    for words, kept in (("-p 65536", ("-p", "65536")), ("[--pagesize, '16384']", ("--pagesize", "16384"))):
+        pages = of(MBR.replace(swap, f"{swap} opts: {words},"))
+        assert next(system for system in pages.file_systems if system.kind == "swap").options == kept
+        assert not pages.remarks
+    strict = yaml.safe_dump({"version": 2, "block-device": yaml.safe_load(MBR.replace(swap, f"{swap} opts: -m 1,"))})
+    with pytest.raises(UsageError, match="opts is '-m 1'"):
+        of(strict)
+
+
 def test_lvm_without_a_name_of_its_own() -> None:
     for base in ("image0", "[one]", "[one, other]"):
         assert of(LVM.replace("base: image0\n    pvs", f"base: {base}\n    pvs")).storages["volume"].size == 600 * MIB
