@@ -21,6 +21,7 @@ _LEAST = {
 }
 # Options with which less will do.
 _SMALLER = {"btrfs": (("--mixed", "-M"), 16 * _MIB, 45 * _MIB), "xfs": (("--unsupported",), 16 * _MIB, 300 * _MIB)}
+_SWAP_PAGES = 10
 _JOURNAL_LEAST = 4  # MiB: 1024 blocks of 4 KiB
 
 
@@ -38,6 +39,8 @@ def least(kind: str, options: Sequence[str]) -> Least:
     if options and kind in _SMALLER:
         words, smallest, otherwise = _SMALLER[kind]
         size = smallest if any(option.startswith(words) for option in options) else otherwise
+    if kind == "swap" and options and (page := options[-1].rpartition("=")[2]).isdecimal():
+        size = _SWAP_PAGES * int(page)
     why = "mkswap makes none" if kind == "swap" else f"mkfs.{kind} makes none"
     if kind.startswith("ext") and (journal := journal_size(options)):
         return Least(max(size, 2 * journal * _MIB + 8 * _KIB), f"its journal of {journal} MiB may take half of it")

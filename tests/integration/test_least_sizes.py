@@ -18,6 +18,8 @@ CASES: list[tuple[str, tuple[str, ...]]] = [
     ("ext4", ("-i", "4096", "-J", "size=64")),
     ("ext3", ("-Jsize=16",)),
     ("btrfs", ("--mixed",)),
+    ("swap", ("-p", "65536")),
+    ("swap", ("--pagesize=16384",)),
     ("btrfs", ("-m", "single")),
 ]
 
