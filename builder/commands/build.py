@@ -131,7 +131,7 @@ def plan(**values: Any) -> None:
 
     prepared = prepare("plan", with_elements(options), of_caller())
     stages = ask(prepared, open_session(prepared, options, quiet=True))
-    click.echo(json.dumps(stages, indent=1) if options.shown.as_json else plan_table(stages))
+    click.echo(json.dumps(stages, indent=1, default=vars) if options.shown.as_json else plan_table(stages))
 
 
 @click.command(cls=CommandAfterDashes)

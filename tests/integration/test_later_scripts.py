@@ -49,7 +49,9 @@ def test_a_script_for_a_later_phase_runs_there_and_is_cached_by_its_content(comm
     again = command.build("-o", "tar", "tiny-os", "maker", variables={"DIB_GREETING": "hello"})
     assert again.titles("start") == []
     assert again.titles("hit") == first.titles("start")
-    plan = json.loads(command("plan", "--json", "tiny-os", "maker", variables={"DIB_GREETING": "day"}).stdout)
+    planned = command("plan", "--json", "tiny-os", "maker", variables={"DIB_GREETING": "day"})
+    assert planned.status == 0, planned.stderr
+    plan = json.loads(planned.stdout)
     rows = {stage["script"]: stage for stage in (plan["stages"] if isinstance(plan, dict) else plan)}
     assert rows["50-make"]["hit"] and not rows["60-made"]["hit"]
     assert rows["60-made"]["element"] == "maker"
