@@ -36,7 +36,7 @@ from stages.protocol.control import Control, StoppedError
 from stages.protocol.emit import emit
 from stages.protocol.request import Request
 from stages.redaction.keyed import KeyDigests
-from stages.sandbox import foreign, persistent_mounts, sandbox
+from stages.sandbox import foreign, sandbox
 from stages.sandbox.mounts import prepare_settings, remove_stand_ins
 from stages.sandbox.native_tools import Programs
 from stages.sandbox.paths import HOOKS_INSIDE, HOOKS_OUTSIDE
@@ -257,8 +257,7 @@ class Builder:
                 if status != 0:
                     return status
                 environment |= late
-            left: list[persistent_mounts.KeptMount] = []
-            keep = left.extend if stage.image_cache else None
+            mountinfo: list[bytes] = []
             answers: dict[str, int] = {}
             status = sandbox.run(
                 view,
@@ -266,7 +265,7 @@ class Builder:
                 environment,
                 lines.add,
                 stopped=self.control.gone,
-                on_mounts=keep,
+                on_mounts=None if stage.phase.inside else mountinfo.append,
                 on_answers=answers.update,
             )
             lines.end()
@@ -277,7 +276,7 @@ class Builder:
             if status == 0:
                 if not stage.phase.inside:
                     keep_written(view.hooks, stage.files, view.tree.parent / "hooks", place.upper / "hooks")
-                persistent_mounts.write(set(left) - set(persistent_mounts.read(view.tree.parent)), place.upper)
+                    self._stage_caches.keep_mounts(stage, view, b"".join(mountinfo), place.upper, lines)
                 self._stage_caches.keep(stage, cached, view.tree)
         return status
 

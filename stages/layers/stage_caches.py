@@ -16,6 +16,7 @@ from stages.layers.fetched_lists import FetchedPlaces
 from stages.layers.listed_packages import ListedPackages, SavedPlaces
 from stages.layers.package_cache import CacheView, ListsState, PackageCaches
 from stages.layers.package_lists import SavedLists
+from stages.layers.stage_output import Lines
 from stages.layers.store import Store, Workplace
 from stages.plan.plan import Plan, Stage
 from stages.protocol.request import Request
@@ -23,9 +24,9 @@ from stages.redaction.keyed import KeyDigests
 from stages.repositories.state import Patience
 from stages.sandbox import persistent_mounts
 from stages.sandbox.paths import LOCKS, OF_SCRIPTS
-from stages.sandbox.view import Cache
+from stages.sandbox.view import Cache, View
 
-UNMOUNTED = ("pre-finalise", "finalise", "cleanup")  # phases after which diskimage-builder has unmounted the tree
+LATE = ("pre-finalise", "finalise", "cleanup")  # phases before which diskimage-builder has unmounted the tree
 
 
 @dataclass
@@ -53,7 +54,7 @@ class StageCaches:
         """The package caches that a stage sees, mounted below ``scratch`` while this lasts."""
         rules = self.rules if stage.packages else ()
         places = {rule.path.strip("/") for rule in rules}
-        if package_cache.APT_ARCHIVES in {mount.place for mount in _mounts(stage, merged)} - places:
+        if package_cache.APT_ARCHIVES in {mount.place for mount in mounts_of(stage, merged)} - places:
             rules = (*rules, package_cache.APT_RULE)
         if not rules:
             yield ()
@@ -98,21 +99,39 @@ class StageCaches:
     # -- the scripts' own ------------------------------------------------------------------------------------------
 
     def kept_mounts(self, stage: Stage, merged: Path) -> Iterator[Cache]:
-        """Folders of the scripts' own cache that an earlier script bound over places in the tree.
+        """What an earlier script bound over places in the tree: folders of the scripts' own cache, and of the layers.
 
-        What later stages leave in them is not what scripts outside find: others may write there. apt's packages are
-        not among them: every stage has its own view of these.
+        In the first phases, what later stages leave in a folder of the cache is not what scripts outside find: others
+        may write there. apt's packages are not among them: every stage has its own view of these.
         """
-        for mount in _mounts(stage, merged):
-            if mount.place != package_cache.APT_ARCHIVES and ".." not in Path(mount.source).parts:
-                folder = self._folder(f"{OF_SCRIPTS}-mounts", lambda stage: stage.phase.name not in UNMOUNTED)
+        for mount in mounts_of(stage, merged):
+            if mount.source.startswith(persistent_mounts.OF_LAYER):
+                if place := persistent_mounts.in_layers(merged, mount.source):
+                    yield Cache("", place, mount.place, loose=True)
+            elif mount.place != package_cache.APT_ARCHIVES and ".." not in Path(mount.source).parts:
+                folder = self.image_cache() if stage.phase.name in LATE else self._early_mounts()
                 source = folder / mount.source.lstrip("/")
                 source.mkdir(parents=True, exist_ok=True)
-                yield Cache("", source, mount.place)
+                yield Cache("", source, mount.place, loose=True)
+
+    def keep_mounts(self, stage: Stage, view: View, mountinfo: bytes, layer: Path, lines: Lines) -> None:
+        """Write down in the layer what a stage outside has left mounted in its tree, or has taken away."""
+        shown = mounts_of(stage, view.tree.parent)
+        left = persistent_mounts.left_mounts(mountinfo, {cache.path.strip("/") for cache in view.caches})
+        persistent_mounts.write(left, shown, layer, mounts_folder(stage))
+        for place, kind in sorted(left.other.items()):
+            lines.remark(f"{kind} is mounted on /{place} of the tree: that ends with this script, no later one sees it")
+
+    def _early_mounts(self) -> Path:
+        return self._folder(f"{OF_SCRIPTS}-mounts", lambda stage: stage.phase.name not in LATE)
 
     def image_cache(self) -> Path:
-        """The scripts' own cache (DIB_IMAGE_CACHE), which outlives builds; they lock in it themselves."""
-        folder = self._folder(OF_SCRIPTS, lambda stage: stage.image_cache)
+        """The scripts' own cache (DIB_IMAGE_CACHE), which outlives builds; they lock in it themselves.
+
+        Where a script of pre-finalise may bind from it, all scripts of the last phases may write there.
+        """
+        late = any(stage.image_cache and stage.phase.name in LATE for stage in self.plan.stages)
+        folder = self._folder(OF_SCRIPTS, lambda stage: stage.image_cache or (late and stage.phase.name in LATE))
         (folder / Path(LOCKS).name).mkdir(exist_ok=True)
         return folder
 
@@ -137,5 +156,11 @@ class StageCaches:
         return folder
 
 
-def _mounts(stage: Stage, merged: Path) -> list[persistent_mounts.KeptMount]:
-    return [] if stage.phase.name in UNMOUNTED else persistent_mounts.read(merged)
+def mounts_folder(stage: Stage) -> str:
+    """In which folder of a layer the mounts are written down that a stage sees."""
+    return persistent_mounts.LATE if stage.phase.name in LATE else persistent_mounts.EARLY
+
+
+def mounts_of(stage: Stage, merged: Path) -> list[persistent_mounts.KeptMount]:
+    """The mounts in the tree that a stage sees, as earlier ones left them."""
+    return persistent_mounts.read(merged, mounts_folder(stage))

@@ -41,6 +41,7 @@ from stages.layers.layer_digests import LayerDigests, put
 from stages.layers.link_groups import FOLDER as LINKS
 from stages.layers.link_groups import LayerLinks
 from stages.layers.pins import Pins
+from stages.protocol.events import LAYER_PARTS
 from stages.sandbox.paths import BUILD_DIR, BUILD_FOLDERS, KEPT_OUTSIDE
 
 BASE = "base"  # the layer below all others
@@ -61,7 +62,7 @@ FOLDERS = (
     "sessions",
     pins.FOLDER,
 )
-PARTS = ("tree", "cwd", "hooks", "outside")  # of a layer
+PARTS = LAYER_PARTS
 LOCK, PART = ".lock", ".part"  # in work/: of a folder with this name's beginning; a small file that will be renamed
 _ID_BYTES = 5  # ten digits a layer: 300 of them fit in the page that mount options may have
 

@@ -28,6 +28,7 @@ LONGEST_TEXT = 1 << 17
 LONGEST_TRACE = 1 << 19
 MOST_TAIL = 100  # lines
 
+LAYER_PARTS = ("tree", "cwd", "hooks", "outside", "mounts.d", "late-mounts.d")
 Number = Annotated[int, integer(0, MOST_STAGES)]
 Count = Annotated[int, integer()]
 Seconds = Annotated[float, number]
@@ -82,7 +83,9 @@ class CacheEntry(Struct):
     blob: Digest
     size: Annotated[int, integer(1)]
     unpacked: Count
-    parts: Annotated[Sequence[str], many(choice("tree", "cwd", "hooks", "outside", "output"), 5)]
+    parts: Annotated[
+        Sequence[str], many(choice("tree", "cwd", "hooks", "outside", "mounts.d", "late-mounts.d", "output"), 7)
+    ]
     title: Line
     created: Seconds
     content: MaybeDigest = ""

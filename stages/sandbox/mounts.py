@@ -32,6 +32,7 @@ class Collected:
     """Mounts that wait for their place: what to do with each once the new root is there, in order."""
 
     steps: list[Callable[[], object]] = field(default_factory=list)
+    loose: dict[Path, int] = field(default_factory=dict)  # places for the sandbox's own namespaces, with what is there
 
     def then(self, action: Callable[..., object], *arguments: object) -> None:
         """Do this with the new root as root."""
@@ -147,7 +148,11 @@ def _collect_outside(view: View, found: Collected) -> None:
     if view.image_cache:
         found.show(view.image_cache, f"{BUILD_DIR}/image-cache")
     for cache in view.caches:
-        found.show_if_there(cache.source, Path(TARGET_ROOT, cache.path.lstrip("/")))
+        place = Path(TARGET_ROOT, cache.path.lstrip("/"))
+        if cache.loose:
+            found.loose[place] = copy_mount(cache.source)
+        else:
+            found.show_if_there(cache.source, place)
     (view.scratch / "root").mkdir()
     mount("tmpfs", view.scratch / "root", "tmpfs", _STAGE_OWN, "mode=755")
 
@@ -312,7 +317,7 @@ def _devices(dev: Path, nodes: Mapping[str, int]) -> None:
 # -- last: what the sandbox's own namespaces have ----------------------------------------------------------------------
 
 
-def finish(view: View) -> None:
+def finish(view: View, found: Collected) -> None:
     """In the sandbox's own namespaces: their processes in /proc, their network in /sys, and the same in the tree.
 
     A script may take these mounts away. Those below them are the kernel's to keep.
@@ -323,10 +328,11 @@ def finish(view: View) -> None:
     tree = Path(TARGET_ROOT)
     if not view.furnished:
         _needed_devices(tree / "dev")
-        return
-    if all(place_for(tree / name, folder=True) for name in ("proc", "sys", "dev")):
+    elif all(place_for(tree / name, folder=True) for name in ("proc", "sys", "dev")):
         _kernel_folders(tree, own_network=not view.network)
         _devices(tree / "dev", {name: copy_mount(f"/dev/{name}") for name in DEVICES})
+    for place, source in found.loose.items():
+        _attach_if(source, place, _is_folder)
 
 
 def _kernel_folders(root: Path, *, own_network: bool) -> None:

@@ -42,6 +42,7 @@ _NAMESPACES = (
     | syscalls.CLONE_NEWCGROUP
 )
 _ALL_DESCRIPTORS = 1 << 30
+_PIPE = 1 << 16  # bytes that a pipe holds
 
 
 @dataclass(frozen=True)
@@ -98,14 +99,16 @@ def _wait(
         if wires.output is not None:
             caller, report, channel = _settle(caller, wires.output, report, channel)
         limits.hold(limits.of(os.environ))
-        child = _open(view, caller)
+        child, found = _open(view, caller)
         if child == 0:
-            _init(view, argv, environment, report, channel)
+            _init(view, found, argv, environment, report, channel)
     except BaseException as error:  # noqa: BLE001 - whatever it is, this process must not go on as what forked it
         os.write(2, f"{NOT_SET_UP}: {error}\n".encode())
         os._exit(NO_SANDBOX)
     if channel:
         channel.close()
+    for descriptor in found.loose.values():  # whoever holds one keeps its mount busy
+        os.close(descriptor)
     os._exit(wait(child) & 0xFF)
 
 
@@ -140,11 +143,15 @@ def _map_ids(process: int) -> None:
         Path(f"/proc/{process}/{kind}_map").write_text(text, encoding="ascii")
 
 
-def _open(view: View, caller: socket.socket) -> int:
-    """In the waiter: build the root, open the sandbox's namespaces and fork their first process; its id, or 0 in it."""
+def _open(view: View, caller: socket.socket) -> tuple[int, mounts.Collected]:
+    """In the waiter: build the root, open the sandbox's namespaces and fork their first process; its id, or 0 in it.
+
+    And what that one has to mount.
+    """
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
-    mounts.build(view, mounts.collect(view))
+    found = mounts.collect(view)
+    mounts.build(view, found)
     syscalls.unshare(_NAMESPACES | (0 if view.network else syscalls.CLONE_NEWNET))
     caller.send(b".")
     if not caller.recv(1):
@@ -152,17 +159,22 @@ def _open(view: View, caller: socket.socket) -> int:
     caller.close()
     syscalls.die_with_parent()  # (a change of rights clears it)
     syscalls.close_to_others()  # what the agent knows is in this process's memory, and in its child's
-    return os.fork()
+    return os.fork(), found
 
 
 def _init(
-    view: View, argv: Sequence[str], environment: Mapping[str, str], report: int | None, channel: socket.socket | None
+    view: View,
+    found: mounts.Collected,
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    report: int | None,
+    channel: socket.socket | None,
 ) -> NoReturn:
     syscalls.die_with_parent()
     syscalls.set_hostname("localhost")
     if not view.network:
         syscalls.loopback_up()
-    mounts.finish(view)
+    mounts.finish(view, found)
     syscalls.own_session_keyring()
     syscalls.scope_sockets_and_signals()
     os.umask(0o022)
@@ -179,7 +191,8 @@ def _init(
         os.write(2, init_process.told(left).encode())
     if report is not None:
         with open(mountinfo, "rb") as lines:  # noqa: PTH123 (a descriptor)
-            os.write(report, b"".join(line for line in lines if BUILD_DIR.encode() in line))
+            text = b"".join(line for line in lines if BUILD_DIR.encode() in line)
+        os.write(report, text[: text.rfind(b"\n", 0, _PIPE) + 1])  # nobody reads before this process has ended
     os._exit(status if status >= 0 else 128 - status)
 
 

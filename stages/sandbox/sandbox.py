@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from blockdev.core.errors import BuildError
 from stages.sandbox import limits, spawner
-from stages.sandbox.persistent_mounts import KeptMount, kept_mounts
 from stages.sandbox.process import NO_SANDBOX, NOT_SET_UP, Wires, start, wait
 from stages.sandbox.seccomp import supervisor as listener
 from stages.sandbox.spawner import Running
@@ -37,7 +36,7 @@ def run(
     on_output: Callable[[bytes], None],
     *,
     stopped: Callable[[], bool] = lambda: False,
-    on_mounts: Callable[[list[KeptMount]], None] | None = None,
+    on_mounts: Callable[[bytes], None] | None = None,
     on_answers: Callable[[Mapping[str, int]], None] | None = None,
 ) -> int:
     """Run ``argv`` in the sandbox to its end and return its exit status (128 + signal number where one ended it).
@@ -66,7 +65,7 @@ def run(
             status, answers = running.end()
         if on_mounts:
             with open(report_reader, "rb", closefd=False) as mountinfo:
-                on_mounts(kept_mounts(mountinfo.read()))
+                on_mounts(mountinfo.read())
     finally:
         os.close(reader)
         os.close(report_reader)

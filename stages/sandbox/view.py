@@ -13,12 +13,13 @@ from stages.sandbox import native_tools
 class Cache:
     """A package cache: ``source`` is the stage's own view, ``path`` where the tree's package tool looks for it.
 
-    Without a name it is seen in the tree only.
+    Without a name it is seen in the tree only; ``loose``: a script outside may unmount it there.
     """
 
     name: str
     source: Path
     path: str
+    loose: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from stages.element import dib_runtime
 from stages.element.environment import declared
 from stages.element.hooks import HookFile, merge
 from stages.element.references import visible_files
-from stages.sandbox.persistent_mounts import KeptMount, kept_mounts, read, write
+from stages.sandbox.persistent_mounts import LATE, KeptMount, in_layers, left_mounts, read, write
 from tests.examples import examples
 
 FOLDER = Path(dib_runtime.__file__).parent
@@ -268,17 +268,45 @@ MOUNTS = b"""\
 23 22 8:1 /store/cache/image-cache/amd64/apt/debian /run/dib-ctr.build/mnt/var/cache/apt/archives rw - ext4 /dev/sda1 rw
 24 22 8:1 /store/cache/image-cache/amd64/pip\\040x /run/dib-ctr.build/mnt/tmp/a\\040b rw - ext4 /dev/sda1 rw
 25 22 8:2 /store/cache/image-cache/amd64/other /run/dib-ctr.build/mnt/mnt rw - ext4 /dev/sda2 rw
+27 22 0:50 /tree /run/dib-ctr.build/mnt rw - overlay overlay rw
+28 22 0:50 /outside/tmp/tool /run/dib-ctr.build/mnt/opt/tool rw - overlay overlay rw
+29 22 0:50 /tree/opt /run/dib-ctr.build/mnt/srv rw - overlay overlay rw
 26 22 0:40 / /run/dib-ctr.build/mnt/proc rw - proc proc rw
 """
 
 
 def test_which_mounts_last(tmp_path: Path) -> None:
-    found = kept_mounts(MOUNTS)
-    assert found == [KeptMount("tmp/a b", "pip x"), KeptMount("var/cache/apt/archives", "apt/debian")]
-    assert kept_mounts(b"") == []
-    write(found, tmp_path)
-    assert read(tmp_path) == found
-    assert read(tmp_path / "none") == []
+    left = left_mounts(MOUNTS)
+    mounts = [
+        KeptMount("opt/tool", "layer:outside/tmp/tool"),
+        KeptMount("srv", "layer:tree/opt"),
+        KeptMount("tmp/a b", "pip x"),
+        KeptMount("var/cache/apt/archives", "apt/debian"),
+    ]
+    assert left.kept == mounts
+    assert left.other == {"mnt": "ext4"}, "from another file system: it ends with its stage"
+    assert left_mounts(MOUNTS, {"mnt"}).other == {}, "the stage found it so"
+    assert left_mounts(b"").kept == []
+    write(left, [], tmp_path, LATE)
+    assert read(tmp_path, LATE) == mounts
+    assert read(tmp_path) == []
+
+
+def test_a_mount_that_a_script_takes_away_is_gone_for_later_ones(tmp_path: Path) -> None:
+    write(left_mounts(MOUNTS), [], tmp_path, LATE)
+    shown = read(tmp_path, LATE)
+    write(left_mounts(MOUNTS.replace(b"mnt/srv rw", b"mnt/proc rw")), shown, tmp_path, LATE)
+    assert [mount.place for mount in read(tmp_path, LATE)] == ["opt/tool", "tmp/a b", "var/cache/apt/archives"]
+
+
+def test_what_a_mount_shows_of_the_layers_is_no_link_to_something_else(tmp_path: Path) -> None:
+    (tmp_path / "outside/tmp").mkdir(parents=True)
+    (tmp_path / "outside/tmp/etc").symlink_to("/etc")
+    (tmp_path / "outside/etc").mkdir()
+    assert in_layers(tmp_path, "layer:outside/tmp/etc") == tmp_path / "outside/etc"
+    for source in ("layer:outside/tmp/none", "layer:hooks/x", "layer:outside/../../etc", "layer:/etc"):
+        found = in_layers(tmp_path, source)
+        assert found is None or found.is_relative_to(tmp_path / "outside"), source
 
 
 def test_the_given_files_are_no_scripts(tmp_path: Path) -> None:
