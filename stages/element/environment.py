@@ -90,11 +90,12 @@ def initial(request: Request, epoch: int) -> dict[str, str]:
         "IMAGE_TYPE": "qcow2",
         "SOURCE_DATE_EPOCH": str(epoch),
     }
-    variables.update(_without_disk(request.variables.get("FS_TYPE", "ext4")))
+    variables.update(_without_disk(request.variables.get("FS_TYPE") or "ext4"))
     variables["DIB_ARGS"] = " ".join(request.asked)
     asked = {name: value for name, value in request.variables.items() if name.startswith("DIB_")}
     variables["DIB_ENV"] = declared({name: asked[name] for name in asked if not name.startswith("DIB_CTR_")})
-    variables.update(request.variables)
+    # An empty value is none, as for DIB's driver.
+    variables.update({name: value for name, value in request.variables.items() if value or name not in variables})
     variables.update(request.disk.get("variables", {}))
     variables.update(
         {

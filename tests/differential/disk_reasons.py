@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from blockdev.layout.least import least
 from tests.differential.compare import REFUSED, UNFORETOLD, Answer, Example
 
 
@@ -84,6 +85,23 @@ def one_swap(example: Example, theirs: Answer) -> Answer | None:
     return UNFORETOLD if "refused" in theirs and example["text"].count("type: swap") > 1 else None
 
 
+def too_small(example: Example, theirs: Answer) -> Answer | None:
+    """A file system that lies in less than its mkfs takes."""
+    if "systems" not in theirs:
+        return None
+    rooms = {name: size for name, (size, _) in theirs["disks"].items()}
+    names = [
+        part["name"] for node in nodes(yaml.safe_load(example["text"]), "partitioning") for part in node["partitions"]
+    ]
+    slots = sorted(
+        (slot for slot in next(iter(theirs["slots"].values()), []) if slot[1] != "0f"), key=lambda slot: slot[2]
+    )
+    rooms.update({name: slot[3] for name, slot in zip(names, slots, strict=False)})
+    rooms.update({name: size for _, _, volumes in theirs["groups"] for name, size, _ in volumes if size})
+    small = [kind for on, kind, _, options, _ in theirs["systems"] if rooms.get(on, 0) < least(kind, options).size]
+    return REFUSED if small else None
+
+
 def long_uuid_of_vfat(example: Example, theirs: Answer) -> Answer | None:
     """A FAT has a number of eight digits; diskimage-builder warns that it does not write the UUID."""
     found = nodes(yaml.safe_load(example["text"]), "mkfs")
@@ -95,6 +113,7 @@ REASONS = {
     "no-whole-sectors": no_whole_sectors,
     "mbr-of-4096": mbr_of_4096,
     "same-uuid": same_uuid,
+    "too-small": too_small,
     "one-swap": one_swap,
     "long-uuid-of-vfat": long_uuid_of_vfat,
     "boot-label-of-vfat": boot_label_of_vfat,

@@ -31,7 +31,7 @@ GUIDS = {  # of the codes in the examples; sgdisk makes them of these
     "8200": "0657FD6D-A4AB-43C4-84E5-0933C84B4F4F",
     "8E00": "E6D6D379-F507-44C2-A23C-238F2A3DF928",
 }
-SIZES = ["100MiB", "64 MiB", "200MB", "150M", "0.25GiB", "90000000", "70000000B", "65536KiB", "99999KB"]
+SIZES = ["400MiB", "320 MiB", "350MB", "330M", "0.5GiB", "390000000", "370000000B", "327680KiB", "399999KB", "64MiB"]
 SHARES = ["10%", "25%", "50%", "33.3%", "12.5%"]
 POINTS = ["/boot", "/home", "/var", "/var/log", "/srv", "/boot/efi"]
 TYPES = ["ext4", "ext4", "ext2", "ext3", "xfs", "vfat", "swap", "btrfs"]
@@ -161,7 +161,7 @@ def examples(draw: st.DrawFn) -> Example:
     """A configuration, and what the driver says beside it."""
     disk: dict[str, Any] = {"name": "image0"}
     if draw(st.integers(0, 3)) == 0:
-        disk["size"] = draw(st.sampled_from(["3GiB", "2500MB", "4000000000", "3 GB", "2.5GiB"]))
+        disk["size"] = draw(st.sampled_from(["3GiB", "2500MB", "4000000256", "3 GB", "2.5GiB"]))
     more: list[dict[str, Any]] = []
     label = draw(st.sampled_from(["mbr", "gpt", ""]))
     if label:
@@ -189,7 +189,7 @@ def examples(draw: st.DrawFn) -> Example:
     text = yaml.safe_dump(flat(tree) if not more and draw(st.integers(0, 3)) == 0 else tree, sort_keys=False)
     return {
         "text": text,
-        "size": draw(st.sampled_from([2 << 20, 3 << 20, 2500032])),  # KiB, as the driver gives it
+        "size": draw(st.sampled_from([4 << 20, 5 << 20, 3500032])),  # KiB, as the driver gives it
         "type": draw(st.sampled_from(["ext4", "ext4", "xfs"])),
         "label": draw(st.sampled_from(["", "", "rootfs"])),
         "environment": draw(st.sampled_from([{}, {}, {}, {"DIB_BLOCK_SIZE": "4096"}, {"DIB_BLOCK_SIZE": "512"}])),

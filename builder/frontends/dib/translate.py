@@ -136,14 +136,11 @@ def translate(
     if len(types) == 1:
         name = name.removesuffix(f".{types[0]}")
     wanted_arch = (environment.get("ARCH", "") if asked.arch is None else asked.arch) or arch
-    places = {
-        kind: Path(f"{name}.{_SUFFIXES.get(kind, kind)}").absolute()
-        for kind in types
-        if kind != "docker" and not ramdisk
-    }
+    kinds = _beside_ramdisk(types) if ramdisk else types
+    places = {kind: Path(f"{name}.{_SUFFIXES.get(kind, kind)}").absolute() for kind in kinds if kind != "docker"}
     outputs = [_output(kind, file, asked, environment, scratch) for kind, file in places.items()]
     sums = checksums_of(asked, environment)
-    loads = "docker" in types and not ramdisk
+    loads = "docker" in kinds
     if ramdisk:  # its kernel and ram disk are files that scripts leave in the caller's folder
         outputs.append("files")
     elif loads:
@@ -177,6 +174,13 @@ def translate(
         if "aci" in places
         else None,
     )
+
+
+def _beside_ramdisk(types: Sequence[str]) -> tuple[str, ...]:
+    """The types of a ram disk's own tree that are written beside it, as in DIB: no disks, and the tar of a tgz."""
+    if "docker" in types:
+        raise BuildError("a ram disk's tree does not go to docker", hint="leave the type docker out, or take tar")
+    return tuple(dict.fromkeys("tar" if kind == "tgz" else kind for kind in types if kind in TREES))
 
 
 def _break_points(environment: Mapping[str, str]) -> tuple[str, ...]:

@@ -153,6 +153,23 @@ def test_docker_goes_to_the_engine_by_way_of_a_file() -> None:
     assert "tag=host:5000/it:1," in outputs(tagged)[0]
 
 
+@pytest.mark.parametrize(
+    ("types", "files"),
+    [("qcow2,raw", []), ("tar", ["tar"]), ("tgz", ["tar"]), ("squashfs,qcow2,tgz,tar", ["squash", "tar"])],
+)
+def test_a_ramdisk_has_the_archives_of_its_tree_beside_it(types: str, files: list[str]) -> None:
+    asked = parse("ramdisk-image-create", ["-t", types, "a"])
+    found = translate(asked, ["a"], {}, "amd64", Path("/scratch"), ramdisk=True)
+    assert [file.name for file in found.results] == [f"image.{suffix}" for suffix in files]
+    assert found.options.outputs[-1] == "files"
+
+
+def test_a_ramdisk_does_not_go_to_docker() -> None:
+    asked = parse("ramdisk-image-create", ["-t", "docker", "--docker-target", "x", "a"])
+    with pytest.raises(BuildError, match="does not go to docker"):
+        translate(asked, ["a"], {}, "amd64", Path("/scratch"), ramdisk=True)
+
+
 def test_a_ramdisk_has_no_image() -> None:
     found = translate(Asked(elements=("a",)), ["a"], {}, "amd64", Path("/scratch"), ramdisk=True)
     assert outputs(found) == ["files"]
