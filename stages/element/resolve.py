@@ -7,6 +7,7 @@ directory holds scripts. The elements path is searched first to last and the fir
 from __future__ import annotations
 
 import dataclasses
+import stat
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -79,11 +80,14 @@ class _Names:
         """The names in the file; none where there is no such file, and none that cannot be a name."""
         file = self.folder / name
         try:
+            if not stat.S_ISREG(file.stat().st_mode):  # reading a pipe would wait for ever
+                self._refuse(f"{name} is no file", str(file), "it holds names, one a line")
+                return ()
             lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
             return ()
         except OSError as error:
-            self._refuse(f"this file cannot be read: {error.strerror}", str(file), "an element's file holds names")
+            self._refuse(f"this file cannot be read: {error.strerror}", str(file), "it holds names, one a line")
             return ()
         found = []
         for number, line in enumerate(lines, 1):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -99,15 +100,31 @@ def test_a_comment_in_element_deps_stops_the_images_that_the_element_is_in_and_n
         assert caught.value.where.endswith("element-deps:2")
 
 
-def test_names_that_cannot_be_read_stop_the_images_that_the_element_is_in_and_no_other(tmp_path: Path) -> None:
-    make(tmp_path, {"os": SYSTEM, "a": {}, "b": {"build-image": "one\ntwo\n"}})
-    (tmp_path / "a" / "element-deps").mkdir()
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda file: file.symlink_to("/dev/zero")])
+def test_names_that_cannot_be_read_stop_the_images_that_the_element_is_in_and_no_other(
+    tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    make(make_elements(tmp_path) / "a/element-deps")
     found = find_elements([tmp_path])
     assert resolve(["os"], found).names == ("os",)
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="element-deps is no file"):
         resolve(["os", "a"], found)
-    with pytest.raises(UsageError, match="one build image at most"):
-        resolve(["os", "b"], found)
+
+
+def make_elements(root: Path) -> Path:
+    return make(root, {"os": SYSTEM, "a": {}, "b": {"build-image": "one\ntwo\n"}, "c": {}})
+
+
+def test_faults_of_links_and_of_build_images_are_those_of_their_element(tmp_path: Path) -> None:
+    make_elements(tmp_path)
+    (tmp_path / "c/element-deps").symlink_to("element-deps")
+    (tmp_path / "gone").symlink_to("nowhere")
+    (tmp_path / "circle").symlink_to("circle")
+    found = find_elements([tmp_path])
+    assert resolve(["os", "a"], found).names == ("a", "os")
+    for name, what in {"b": "one build image at most", "c": "cannot be read"}.items():
+        with pytest.raises(UsageError, match=what):
+            resolve(["os", name], found)
 
 
 def test_a_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:
