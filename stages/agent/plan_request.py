@@ -55,7 +55,7 @@ def capture_environment(work: Work, merged: HooksTree) -> tuple[dict[str, str], 
     variables |= functions
     if "SOURCE_DATE_EPOCH" not in work.request.variables:
         del variables["SOURCE_DATE_EPOCH"]
-    found = sourcing(snippets(merged), dict(variables), work.request.builtin)
+    found = sourcing(snippets(merged), dict(variables), merged, work.request.builtin)
     variables["DIB_CTR_CAPTURE"] = f"{BUILD_DIR}/cwd/capture"
     scratch = work.scratch / "environment"
     for name in ("tree", "cwd", "stage"):

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from stages.element import references
 from stages.element.environment import SOURCE
-from stages.element.hooks import HookFile
+from stages.element.hooks import GENERATED, HookFile, HooksTree
 
 # What begins a word that is a path of the root's own files.
 _PATH = re.compile(r"(?<![\w.$}/:-])/(?:etc|usr|lib|lib64|var|opt|bin|sbin|root|home|srv|boot|run)(?:/[\w.+*?$@-]+)+")
@@ -45,7 +46,8 @@ class Sourcing:
     """The snippets in order, the variables that they begin with, and which variables hang on the root.
 
     ``hanging`` has the snippets, by path, that look at the root or use what such a one sets. ``of_release`` are the
-    variables that hang on the files that tell of the release.
+    variables that hang on the files that tell of the release. ``files`` are those of the hooks tree that snippets name,
+    by path; without a hanging snippet none is needed.
     """
 
     snippets: tuple[HookFile, ...] = ()
@@ -53,15 +55,18 @@ class Sourcing:
     names: frozenset[str] = frozenset()
     of_release: frozenset[str] = frozenset()
     hanging: Mapping[str, HookFile] = field(default_factory=dict)
+    files: Mapping[str, HookFile] = field(default_factory=dict)
 
 
 NOTHING = Sourcing()
 
 
-def sourcing(snippets: Sequence[HookFile], initial: Mapping[str, str], builtin: Collection[str] = ()) -> Sourcing:
+def sourcing(
+    snippets: Sequence[HookFile], initial: Mapping[str, str], tree: HooksTree, builtin: Collection[str] = ()
+) -> Sourcing:
     """What of the snippets hangs on their root; ``initial`` are the variables before the first of them.
 
-    Those of ``builtin`` elements look at no root.
+    ``tree`` is the hooks tree. Snippets of ``builtin`` elements look at no root.
     """
     names: set[str] = set()
     of_release: set[str] = set()
@@ -76,7 +81,12 @@ def sourcing(snippets: Sequence[HookFile], initial: Mapping[str, str], builtin: 
         if _RELEASE.search(text) or used & of_release:
             of_release |= sets
         names |= sets
-    return Sourcing(tuple(snippets), initial, frozenset(names), frozenset(of_release), hanging)
+    files: dict[str, HookFile] = {}
+    for hook in snippets if hanging else ():
+        files |= references.visible_files(replace(hook, element=GENERATED), tree)
+    own = {hook.path for hook in snippets}
+    beside = {path: hook for path, hook in files.items() if path not in own}
+    return Sourcing(tuple(snippets), initial, frozenset(names), frozenset(of_release), hanging, beside)
 
 
 def looks(text: str) -> bool:

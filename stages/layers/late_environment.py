@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.element.dib_runtime import places
@@ -23,6 +23,8 @@ from stages.sandbox.view import View
 class LateVariables:
     """What is sourced for a stage: ``snippets`` are texts by path, in order, ``initial`` the variables before them.
 
+    ``beside`` are the texts of the files that they name, by path.
+
     ``names`` are those that the stage is given. ``otherwise`` has them for a stage outside, where the tree has no bash;
     None: there is nothing otherwise.
     """
@@ -31,6 +33,7 @@ class LateVariables:
     snippets: Mapping[str, str]
     initial: Mapping[str, str]
     otherwise: Mapping[str, str] | None
+    beside: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, plan: Plan, stage: Stage) -> LateVariables:
@@ -38,9 +41,10 @@ class LateVariables:
         initial = {**plan.sourcing.initial, **places(HOOKS_INSIDE, inside=True)}
         if release := plan.environment.get(RELEASE):
             initial[RELEASE] = release
-        snippets = {hook.path: hook.data.decode("utf-8", "surrogateescape") for hook in plan.sourcing.snippets}
+        snippets = _texts(plan.sourcing.snippets)
+        beside = _texts(plan.sourcing.files.values())
         here = {name: plan.environment[name] for name in stage.late if name in plan.environment}
-        return cls(stage.late, snippets, initial, None if stage.phase.inside else here)
+        return cls(stage.late, snippets, initial, None if stage.phase.inside else here, beside)
 
     def source(
         self, view: View, scratch: Path, say: Callable[[bytes], None], stopped: Callable[[], bool] = lambda: False
@@ -54,8 +58,8 @@ class LateVariables:
             return 0, dict(self.otherwise)
         (scratch / "root").mkdir(parents=True)
         files = {
-            path: HookFile(path, "", 0o644, text.encode("utf-8", "surrogateescape"))
-            for path, text in self.snippets.items()
+            path: HookFile(path, "", 0o755, text.encode("utf-8", "surrogateescape"))
+            for path, text in {**self.beside, **self.snippets}.items()
         }
         inside = dataclasses.replace(
             view,
@@ -75,3 +79,7 @@ class LateVariables:
         say(said)
         captured = parse_capture(exported)
         return status, {name: captured[name] for name in self.names if name in captured}
+
+
+def _texts(hooks: Iterable[HookFile]) -> dict[str, str]:
+    return {hook.path: hook.data.decode("utf-8", "surrogateescape") for hook in hooks}

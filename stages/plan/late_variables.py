@@ -33,10 +33,10 @@ def inputs(
     """What the late variables come from, as inputs of a key; ``variables`` are those of the build."""
     if not late:
         return {}
-    texts = [hook.text for hook in sourcing.hanging.values()]
+    texts = [hook.text for hook in (*sourcing.hanging.values(), *sourcing.files.values())]
     named = references.visible_variables(texts, variables, frozenset())
     return {
-        **{f"sourced in the tree {path}": hook.digest for path, hook in sourcing.hanging.items()},
+        **{f"sourced in the tree {path}": hook.digest for path, hook in {**sourcing.files, **sourcing.hanging}.items()},
         **{
             f"there with {name}": digests.of_variable(name, value)
             for name, value in named.items()

@@ -33,7 +33,9 @@ def test_what_looks_at_the_release_is_told_of_the_tree(command: Command, place: 
     folders = ("extra-data.d", "install.d", "post-root.d", "cleanup.d")
     files = {
         "root.d/50-release": OS_RELEASE,
+        "environment.d/40-own": 'source "$TMP_HOOKS_PATH/lib-of-looks/functions"\n',
         "environment.d/50-vendor": VENDOR,
+        "lib-of-looks/functions": "true\n",
         **{f"{folder}/50-see": told(folder, "VENDOR") for folder in folders},
     }
     write_element(place / "elements", "looks", files)

@@ -73,6 +73,7 @@ def test_what_a_look_sets_hangs_on_the_root_and_so_does_what_uses_that() -> None
             hook("50-e", "if which dnf; then export YUM=dnf; fi\n"),
         ],
         {"X": "1"},
+        {},
     )
     assert found.names == {"VENDOR", "LINE", "OTHER", "LAST", "PLACE", "YUM"}
     assert found.of_release == {"VENDOR", "LINE", "OTHER", "LAST", "PLACE"}
@@ -82,13 +83,31 @@ def test_what_a_look_sets_hangs_on_the_root_and_so_does_what_uses_that() -> None
 
 
 def test_with_allexport_every_word_hangs() -> None:
-    assert {"ID", "VERSION_ID"} <= sourcing([hook("10-a", "set -a; . /etc/os-release; : $ID $VERSION_ID")], {}).names
+    assert {"ID", "VERSION_ID"} <= sourcing(
+        [hook("10-a", "set -a; . /etc/os-release; : $ID $VERSION_ID")], {}, {}
+    ).names
+
+
+def test_files_that_snippets_name_go_with_them(tmp_path: Path) -> None:
+    for path, text in {
+        "a/environment.d/10-a": 'source "$(dirname "${BASH_SOURCE[0]}")/../lib-of-a/functions"\n',
+        "a/environment.d/20-b": "export A=$(. /etc/os-release && echo $ID)\n",
+        "a/lib-of-a/functions": "true\n",
+        "a/static/large": "large\n",
+    }.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    tree = merge([("a", tmp_path / "a")])
+    assert sourcing(snippets(tree), {}, tree).files.keys() == {"lib-of-a/functions"}
+    (first, _) = snippets(tree)
+    assert sourcing([first], {}, tree).files == {}
 
 
 def test_built_in_elements_look_at_no_root() -> None:
     names = find_elements([BUILTIN])
     for name, element in names.items():
-        assert sourcing(snippets(merge([(name, element.path)])), {}, [*names]).names == frozenset()
+        tree = merge([(name, element.path)])
+        assert sourcing(snippets(tree), {}, tree, [*names]).names == frozenset()
 
 
 def test_what_is_exported_comes_after_all_that_is_said(tmp_path: Path) -> None:

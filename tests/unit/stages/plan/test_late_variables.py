@@ -32,7 +32,7 @@ def plan_of(root: Path, files: dict[str, str], variables: dict[str, str] = VARIA
         file.chmod(0o755)
     elements = [(name, root / name) for name in ("a", "os")]
     merged = merge(elements)
-    late = sourcing(snippets(merged), {})
+    late = sourcing(snippets(merged), {}, merged)
     return make_plan(Request("plan", elements=("a", "os")), elements, merged, variables, (), sourcing=late)
 
 
