@@ -13,7 +13,9 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-LIMIT = 64 << 20  # bytes, for all together
+LIMIT = 64 << 20  # bytes, for all that travel with a request together
+LARGEST = 32 << 30  # bytes of a file that travels when a stage needs it
+LARGE = 8 << 20  # bytes from which on a file does that
 FILES = 10_000  # in one folder
 # A path here means the image's own file, not one of the machine's.
 NEVER = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "proc", "sys", "dev", "run", "boot")
@@ -62,20 +64,26 @@ def given_files(variables: Mapping[str, str], home: Path) -> tuple[dict[str, Pat
     notes = []
     left = LIMIT
     candidates = [
-        (f"{name} names {path}", {str(file): file for file in _readable(path)})
+        (f"{name} names {path}", path.is_file(), {str(file): file for file in _readable(path)})
         for name, value in sorted(variables.items())
         if name.startswith(NAMES) and not name.startswith("DIB_CTR_")
         for path in named_paths(value)
     ]
     keys = {f"{HOME}/.ssh/{name}": home / ".ssh" / name for name in KEYS if (home / ".ssh" / name).is_file()}
-    for what, files in [*candidates, ("~/.ssh", keys)]:
+    for what, is_file, files in [*candidates, ("~/.ssh", False, keys)]:
         size = sum(file.stat().st_size for place, file in files.items() if place not in found)
-        if size > left:
+        large = is_file and is_large(size)
+        if size > (LARGEST if large else left):
             notes.append(f"{what}, which is too big to go along ({size / 1e6:.0f} MB): scripts do not see it")
             continue
-        left -= size
+        left -= 0 if large else size
         found.update(files)
     return found, notes
+
+
+def is_large(size: int) -> bool:
+    """Does a file of so many bytes travel when a stage needs it, and not with each request."""
+    return size > LARGE
 
 
 def file_digest(file: Path) -> str:

@@ -18,7 +18,7 @@ from builder.request import image_names
 from builder.request.base import BASE_ELEMENT, base_of, check_locked_base, with_base
 from builder.request.choices import parse_arch
 from builder.request.elements import image_config, resolve_elements
-from builder.request.host_files import file_digest, given_files
+from builder.request.host_files import file_digest, given_files, is_large
 from builder.request.options import NAME, BuildOptions, DiskOptions, LockOptions
 from builder.request.outputs import is_for_disk, parse_output, policies
 from builder.request.prepared_build import PreparedBuild
@@ -104,6 +104,7 @@ def prepare(
     files, notes = given_files(request.variables, Path(environment.get("HOME", "/nonexistent")))
     request = _with_files(request, files, secrets, selection.found, environment)
     request = _with_locks(request, options, environment)
+    large = {request.given[path]: file for path, file in files.items() if is_large(file.stat().st_size)}
     base = selection.base
     if base:
         request = with_base(request, base)
@@ -114,11 +115,11 @@ def prepare(
         targets=planned.targets,
         locks=options.locks,
         passphrases=disk.passphrases if disk else {},
-        given=files,
+        given={path: file for path, file in files.items() if file not in large.values()},
         notes=(*selection.notes, *(disk.notes if disk else ()), *notes, *unread(settings, selection.found.elements)),
         files=any(is_files(text) for text in options.outputs),
         build_image=selection.found.build_image,
-        large={base.content: base.archive} if base else {},
+        large={**large, **({base.content: base.archive} if base else {})},
         replace=options.replace,
         side_folder=side_folder_of(options.outputs),
     )

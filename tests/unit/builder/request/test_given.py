@@ -62,23 +62,32 @@ def test_files_and_folders_travel(tmp_path: Path) -> None:
 
 def test_what_is_too_big_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_files, "LIMIT", 100)
-    for name, size in (("big", 101), ("small", 60), ("other", 60)):
+    monkeypatch.setattr(host_files, "LARGE", 100)
+    monkeypatch.setattr(host_files, "LARGEST", 200)
+    for name, size in (("big", 201), ("single", 200), ("small", 60), ("other", 60)):
         (tmp_path / name).write_bytes(bytes(size))
-    variables = {f"DIB_{name.upper()}": str(tmp_path / name) for name in ("big", "small", "other")}
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/file").write_bytes(bytes(101))
+    variables = {f"DIB_{name.upper()}": str(tmp_path / name) for name in ("big", "folder", "single", "small", "other")}
     found, notes = given_files(variables, tmp_path)
-    assert list(found) == [str(tmp_path / "other")]
-    assert len(notes) == 2
+    assert list(found) == [str(tmp_path / "other"), str(tmp_path / "single")]
+    assert len(notes) == 3
     assert f"DIB_BIG names {tmp_path}/big, which is too big" in notes[0]
+    assert f"DIB_FOLDER names {tmp_path}/folder, which is too big" in notes[1]
 
 
-def test_64_mib_go_along(tmp_path: Path) -> None:
-    (tmp_path / "fits").touch()
-    os.truncate(tmp_path / "fits", 64 << 20)
-    found, notes = given_files({"DIB_FITS": str(tmp_path / "fits")}, tmp_path)
-    assert (list(found), notes) == ([str(tmp_path / "fits")], [])
-    os.truncate(tmp_path / "fits", (64 << 20) + 1)
-    found, notes = given_files({"DIB_FITS": str(tmp_path / "fits")}, tmp_path)
-    assert found == {}
+def test_a_single_file_goes_along_however_big_and_64_mib_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "fits/folder").mkdir(parents=True)
+    for name in ("fits/folder/file", "single"):
+        (tmp_path / name).touch()
+        os.truncate(tmp_path / name, 64 << 20)
+    variables = {"DIB_FITS": str(tmp_path / "fits"), "DIB_SINGLE": str(tmp_path / "single")}
+    found, notes = given_files(variables, tmp_path)
+    assert (len(found), notes) == (2, [])
+    for name in ("fits/folder/file", "single"):
+        os.truncate(tmp_path / name, (64 << 20) + 1)
+    found, notes = given_files(variables, tmp_path)
+    assert list(found) == [str(tmp_path / "single")]
     assert notes == [f"DIB_FITS names {tmp_path}/fits, which is too big to go along (67 MB): scripts do not see it"]
 
 
