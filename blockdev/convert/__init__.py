@@ -23,6 +23,7 @@ from typing import Any
 from blockdev.convert import checksums, compressed, encode_qcow2, encode_vmdk, qemu_img
 from blockdev.convert.formats import FORMATS, Format, Plan, Wish, find, listed, plan
 from blockdev.convert.normalize.apply import pin
+from blockdev.core import checksum_files
 from blockdev.core.errors import BuildError, UsageError
 
 __all__ = ["FORMATS", "Converted", "Format", "Wish", "convert", "convert_all", "find", "listed", "plan", "verify"]
@@ -124,7 +125,7 @@ def _apart(targets: Sequence[Path], wishes: Sequence[Wish]) -> None:
     """No two outputs, checksum files counted, in one place."""
     taken: set[Path] = set()
     for target, wish in zip(targets, wishes, strict=True):
-        for path in (target, *(checksums.beside(target, name) for name in set(wish.checksums))):
+        for path in (target, *(checksum_files.beside(target, name) for name in set(wish.checksums))):
             place = path.resolve()
             if place in taken:
                 raise UsageError(
@@ -228,7 +229,7 @@ def _finished(partial: Path, target: Path, wish: Wish, sums: Mapping[str, str], 
     """Put a whole image into its place, and its checksum files beside it."""
     status = partial.stat()
     for name in sums:
-        checksums.beside(target, name).unlink(missing_ok=True)  # an older image's would be wrong from here on
+        checksum_files.beside(target, name).unlink(missing_ok=True)  # an older image's would be wrong from here on
     partial.replace(target)
     checksums.write_beside(target, folder, {name: sums[name] for name in dict.fromkeys(wish.checksums)})
     return Converted(status.st_size, status.st_blocks * _SECTOR, sums["sha256"])

@@ -1,4 +1,4 @@
-"""Checksums of an output, each by a thread of its own, and files of them as sha256sum(1) and md5sum(1) read them."""
+"""Checksums of an output, each by a thread of its own, and the files of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from blockdev.core.checksum_files import beside, line
 from blockdev.filesystems.region import data
 
 CHUNK = 1 << 20
@@ -73,20 +74,9 @@ def _add_zeros(sums: Checksums, length: int) -> None:
     sums.update(_ZEROS[: length % CHUNK])
 
 
-def line(digest: str, name: str) -> str:
-    """A line of a checksum file. A name with a backslash or line break is escaped, and the line says so first."""
-    escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
-    return f"{'' if escaped == name else chr(92)}{digest}  {escaped}\n"
-
-
-def beside(target: Path, name: str) -> Path:
-    """Where the checksum file of an output lies: IMAGE.sha256."""
-    return target.with_name(f"{target.name}.{name}")
-
-
 def write_beside(target: Path, folder: Path, sums: Mapping[str, str]) -> None:
     """Write the checksum files of ``target``, by way of ``folder`` on the same file system."""
     for name, digest in sums.items():
         partial = folder / f"checksum.{name}"
-        partial.write_bytes(line(digest, target.name).encode(errors="surrogateescape"))
+        partial.write_bytes(line(digest, target.name))
         partial.replace(beside(target, name))

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from blockdev.core.checksum_files import CHECKSUMS
 from blockdev.core.errors import UsageError
 
 
@@ -71,7 +72,6 @@ FORMATS = (
 )
 _BY_NAME = {name: form for form in FORMATS for name in (form.name, *form.aliases)}
 
-CHECKSUMS = ("sha256", "md5")
 # These would make an image that is not this disk, not all of it, or not the same twice.
 _NEVER = ("backing_file", "backing_fmt", "data_file", "data_file_raw", "encryption", "size")
 _OLD_QCOW2 = ("0.10", "v2")

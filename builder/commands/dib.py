@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from blockdev.core.checksum_files import CHECKSUMS, beside
 from blockdev.core.errors import BuildError, UsageError
 from builder.commands.build import build_one
 from builder.commands.options import note
@@ -64,20 +65,23 @@ def _kept_aside(file: Path, at: datetime) -> Path:
     return file.with_name(f"{file.stem}-{at:%Y.%m.%d-%H.%M.%S}{file.suffix}")
 
 
+def _is_checksum(file: Path) -> bool:
+    return file.suffix.removeprefix(".") in CHECKSUMS
+
+
 def set_aside(results: tuple[Path, ...], environment: Mapping[str, str], at: datetime) -> dict[Path, Path]:
     """Which older images get another name, with their checksum files; none where they are to be overwritten."""
     if environment.get("OVERWRITE_OLD_IMAGE", "0") not in ("", "0"):
         return {}
     moves = {}
     for file in results:
-        if file.suffix in (".md5", ".sha256") or not file.is_file():
+        if _is_checksum(file) or not file.is_file():
             continue
         aside = _kept_aside(file, at)
         moves[file] = aside
-        for name in ("md5", "sha256"):
-            beside = file.with_name(f"{file.name}.{name}")
-            if beside.is_file():
-                moves[beside] = aside.with_name(f"{aside.name}.{name}")
+        for name in CHECKSUMS:
+            if beside(file, name).is_file():
+                moves[beside(file, name)] = beside(aside, name)
     return moves
 
 
@@ -176,7 +180,7 @@ def _aside(moves: Mapping[Path, Path]) -> Iterator[None]:
         same = file.exists() and (file.samefile(aside) or filecmp.cmp(file, aside, shallow=False))
         if same:  # nothing has changed, and the build left it where it was
             aside.unlink()
-        elif aside.suffix not in (".md5", ".sha256"):
+        elif not _is_checksum(aside):
             note(f"the image that was there is now {aside}")
 
 

@@ -1,4 +1,4 @@
-"""Checksum files beside outputs, as sha256sum(1) and md5sum(1) read them."""
+"""The checksum files that come with an output."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from blockdev.core import checksum_files
+from blockdev.core.checksum_files import CHECKSUMS
 from blockdev.core.errors import BuildError
-from stages.protocol.request import CHECKSUMS, Output
+from stages.protocol.request import Output
 
 ARTIFACT = "artifact"
 _DIGEST = re.compile(r"[0-9a-f]{32,128}\s*\Z")
@@ -21,7 +23,7 @@ def disk_target(target: Path, disk: str, suffix: str) -> Path:
 def paths(output: Output, target: Path) -> list[Path]:
     """Where the checksum files lie that were asked for with an output at ``target``."""
     wanted = output.options.get("checksum", "").split("+")
-    return [target.with_name(f"{target.name}.{name}") for name in CHECKSUMS if name in wanted]
+    return [checksum_files.beside(target, name) for name in CHECKSUMS if name in wanted]
 
 
 def beside(folder: Path, target: Path, suffix: str, more: Sequence[str]) -> dict[Path, bytes]:
@@ -31,11 +33,11 @@ def beside(folder: Path, target: Path, suffix: str, more: Sequence[str]) -> dict
         file = folder / (f"{ARTIFACT}-{disk}" if disk else ARTIFACT)
         place = disk_target(target, disk, suffix) if disk else target
         for name in CHECKSUMS:
-            source = file.with_name(f"{file.name}.{name}")
+            source = checksum_files.beside(file, name)
             if source.is_file():
                 words = source.read_text(encoding="ascii", errors="replace").split()  # a disk's has its name, too
                 digest = words[0] if words else ""
                 if not _DIGEST.match(digest):
                     raise BuildError("a checksum from the build container is none", hint="run it again")
-                found[place.with_name(f"{place.name}.{name}")] = f"{digest}  {place.name}\n".encode()
+                found[checksum_files.beside(place, name)] = checksum_files.line(digest, place.name)
     return found

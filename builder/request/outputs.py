@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from blockdev.core.checksum_files import CHECKSUMS
 from blockdev.core.errors import UsageError
 from builder.destination import FILES
 from builder.request.choices import one_of
 from builder.request.options import NAME
-from stages.protocol.request import CHECKSUMS, COMPRESSION_LEVELS, DISK_TYPES, OUTPUT_TYPES, Output
+from stages.protocol.request import COMPRESSION_LEVELS, DISK_TYPES, OUTPUT_TYPES, Output
 
 # The options of each output type and, where they are few, their values.
 SLIM: dict[str, tuple[str, ...]] = {"slim": ()}

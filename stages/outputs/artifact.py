@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from blockdev.core.atomic_file import write_file
+from blockdev.core.checksum_files import CHECKSUMS, beside
 from stages.element.environment import PATH
 from stages.layers.overlay import mounted
 from stages.layers.store import Store
@@ -31,7 +32,7 @@ from stages.outputs.slim.changes import Finish, finish
 from stages.outputs.slim.policy import Policy, find, parse
 from stages.protocol import events
 from stages.protocol.emit import emit
-from stages.protocol.request import CHECKSUMS, Output, Request
+from stages.protocol.request import Output, Request
 from stages.tree import package_database
 
 SHELLS = ("bin/bash", "bin/sh")  # the first of them that a tree has is its image's command
@@ -70,7 +71,7 @@ class Writer:
                 write_tar(tree, artifact, epoch=epoch, compress=compress, finish=changed, prefix=prefix)
         for name in CHECKSUMS:
             if name in output.options.get("checksum", "").split("+"):
-                write_file(artifact.with_name(f"{artifact.name}.{name}"), f"{_digest(artifact, name)}\n")
+                write_file(beside(artifact, name), f"{_digest(artifact, name)}\n")
         return _measure(artifact)
 
     def write_archive(self, artifact: Path, output: Output, layout: Path) -> tuple[str, int]:

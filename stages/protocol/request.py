@@ -11,7 +11,6 @@ from typing import Any
 from blockdev.core.typed_json import read
 from stages.protocol.locking import Locking
 
-CHECKSUMS = ("sha256", "md5")  # the files that may lie beside an output
 COMPRESSION_LEVELS = {"gzip": (1, 9), "zstd": (1, 19)}  # lowest and highest
 TREE_TYPES = ("oci", "oci-archive", "docker-archive", "tar", "squashfs", "dir")
 # Disk images; what each is, blockdev.convert says.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from blockdev.core.checksum_files import CHECKSUMS
 from blockdev.core.errors import BuildError
 from builder.frontends.dib.aci_image import manifest_of
 from builder.frontends.dib.arguments import VALUES, Asked
@@ -34,7 +35,6 @@ TREES = ("tar", "tgz", "squashfs", "aci", "docker")
 _SUFFIXES = {"squashfs": "squash"}
 _ROOTFS = "rootfs.tar"  # the tree of an application container image, until its manifest is there
 SUMMED = (*DISKS, "tgz")  # what checksums are made of
-_SUMS = ("md5", "sha256")
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _said(asked: Asked, option: str, environment: Mapping[str, str], variable: s
 def checksums_of(asked: Asked, environment: Mapping[str, str]) -> tuple[str, ...]:
     """Which checksum files are wanted: DIB_CHECKSUM is 1 for both, or names them."""
     wanted = "1" if asked.checksum else environment.get("DIB_CHECKSUM", "0")
-    return tuple(name for name in _SUMS if wanted == "1" or name in wanted)
+    return tuple(name for name in sorted(CHECKSUMS) if wanted == "1" or name in wanted)
 
 
 def types_of(asked: Asked) -> tuple[str, ...]:

@@ -149,13 +149,6 @@ def test_checksums_are_those_of_all_bytes(parts: list[bytes]) -> None:
     assert results == {"sha256": hashlib.sha256(whole).hexdigest(), "md5": hashlib.md5(whole).hexdigest()}
 
 
-def test_lines_of_a_checksum_file() -> None:
-    """Two spaces, and a name that does not fit on a line is escaped as sha256sum(1) does."""
-    assert checksums.line("ab", "disk.raw") == "ab  disk.raw\n"
-    assert checksums.line("ab", "a\\b\nc") == "\\ab  a\\\\b\\nc\n"
-    assert checksums.beside(Path("/x/disk.vhd"), "md5") == Path("/x/disk.vhd.md5")
-
-
 @given(st.lists(st.tuples(st.integers(0, 5 << 20), st.binary(min_size=1, max_size=9000)), max_size=4), st.booleans())
 def test_checksums_of_files_with_holes(parts: list[tuple[int, bytes]], longer: bool) -> None:
     """Holes count as the zeros that they are read as, wherever they lie."""
