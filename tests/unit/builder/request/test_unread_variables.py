@@ -52,7 +52,15 @@ def test_what_nothing_reads_is_said(elements: list[Element], name: str, hint: st
     "name",
     [
         *("DIB_RELEASE", "DIB_IMAGE_SIZE", "http_proxy", "SOURCE_DATE_EPOCH", "DIB_CTR_DEBIAN_MIRROR"),
-        *("DIB_DEV_USER", "DIB_FLAVOUR_OF_A", "OWN_SETTING", "DIB_WITH_VIM", "DIB_PART_one", "DIB_REPOREF_it"),
+        *(
+            "DIB_DEV_USER",
+            "DIB_FLAVOUR_OF_A",
+            "OWN_SETTING",
+            "DIB_WITH_VIM",
+            "DIB_PART_one",
+            "DIB_REPOREF_it",
+            "PIP_INDEX_URL",
+        ),
     ],
 )
 def test_what_the_build_or_an_element_reads_is_not(elements: list[Element], name: str) -> None:
