@@ -156,3 +156,38 @@ def test_a_folder_is_written_once_and_replaced_when_it_was_touched(command: Comm
     assert "unchanged" not in command.build(*arguments).stderr
     assert (tree / "etc/second").read_text() == "second\n"
     assert [path.name for path in tree.parent.iterdir()] == ["tiny-os.dir"]
+
+
+def test_what_is_odd_in_the_images_elements_is_said_and_stops_nothing(command: Command, place: Path) -> None:
+    mend(place)
+    own = write_element(
+        place / "elements",
+        "own",
+        {
+            "instal.d/70-third": script("true"),
+            "package-installs.yaml": "vim:\n  phase: instal.d\n",
+            "install.d/80-x": "x\n",
+        },
+    )
+    (own / "install.d/90-gone").symlink_to("../nothing")
+    for words in (["plan"], ["build", "-o", "dir"], ["build", "-o", "dir"]):  # again where nothing has changed
+        outcome = command(*words, "tiny-os", "own", variables={"DIB_RELEASEE": "x"})
+        assert outcome.status == 0
+        for sentence in (
+            "element own: no build reads the folder instal.d; did you mean 'install.d'?",
+            "element own: package-installs.yaml:2: vim is for the phase 'instal.d', which installs no packages",
+            "element own: install.d/80-x never runs",
+            "element own: install.d/90-gone is a link to ../nothing, which is not there: it is left out",
+            "DIB_RELEASEE is set, but nothing in this image reads it; did you mean 'DIB_RELEASE'?",
+        ):
+            assert sentence in outcome.stderr
+
+
+def test_a_script_that_bash_cannot_read_stops_a_build_before_anything_runs(command: Command, place: Path) -> None:
+    write_element(place / "elements", "own", {"install.d/60-second": script("if true; then")})
+    for words in (["plan"], ["build", "-o", "dir"]):
+        outcome = command(*words, "tiny-os", "own")
+        assert outcome.status == 2
+        assert "error: element own: bash cannot read this: syntax error" in outcome.stderr
+        assert "own/install.d/60-second:4" in outcome.stderr
+        assert outcome.titles("start") == []
