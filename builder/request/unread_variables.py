@@ -14,7 +14,6 @@ from blockdev.core.suggest import nearest
 from builder.request.variables import EPOCH
 from stages.element.environment import SERVICES
 from stages.element.files import SKIPPED, files_of
-from stages.element.references import SETTINGS
 from stages.element.resolve import BUILTIN, Element
 
 # What the build reads itself, whatever its elements are.
@@ -47,7 +46,7 @@ KNOWN = frozenset(
     }
 )
 # How names begin that are made of an element's or a repository's, and those that programs read by themselves.
-PREFIXES = ("DIB_CTR_", "DIB_INSTALLTYPE_", "DIB_REPOTYPE_", "DIB_REPOLOCATION_", "DIB_REPOREF_", *SETTINGS.values())
+PREFIXES = ("DIB_CTR_", "DIB_INSTALLTYPE_", "DIB_REPOTYPE_", "DIB_REPOLOCATION_", "DIB_REPOREF_", "PIP_")
 _NAME = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*")
 _BEGUN = re.compile(rb"(DIB_[A-Z0-9]+_[A-Z0-9_]*|[A-CE-Z][A-Z0-9]+_)(?:\$|%s|\{|['\"`]\s*[$+.])")
 _PROSE = re.compile(r"readme|.*\.(md|rst)\Z", re.IGNORECASE)

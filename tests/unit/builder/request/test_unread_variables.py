@@ -11,6 +11,7 @@ import pytest
 from builder.request.options import BuildOptions
 from builder.request.prepare import prepare
 from builder.request.unread_variables import KNOWN, PREFIXES, remarks
+from stages.element.references import SETTINGS
 from stages.element.resolve import Element, find_elements
 
 FILES = {
@@ -83,3 +84,4 @@ def test_every_variable_that_the_code_names_is_known() -> None:
     named = {name for file in files for name in re.findall(r'"(DIB_[A-Z_]+[A-Z])"', file.read_text(encoding="utf-8"))}
     assert {"DIB_RELEASE", "DIB_BLOCK_SIZE"} <= named
     assert {name for name in named - KNOWN if not name.startswith(PREFIXES)} == set()
+    assert set(SETTINGS.values()) <= set(PREFIXES)
