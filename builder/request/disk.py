@@ -88,7 +88,7 @@ def describe(
     layouts = any(BLOCK_DEVICE in element.provides for element in elements)
     if asked.configuration:
         variables = {**variables, source.VARIABLE: f"file://{Path(asked.configuration).absolute()}"}
-    if not (layouts or wanted(outputs) or variables.get(source.VARIABLE)):
+    if not (layouts or wanted(outputs) or variables.get(source.VARIABLE) or asked.always):
         return Disk()
     found = source.find([(element.name, element.path) for element in elements], variables, arch)
     seed = f"{name}/{arch}/{hashlib.sha256(found.text.encode()).hexdigest()[:16]}"

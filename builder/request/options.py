@@ -46,6 +46,7 @@ class DiskOptions:
     max_online_resize: str = ""
     configuration: str = ""  # a file
     privileged: str = ""  # "yes": it may be
+    always: bool = False  # the tree is for a disk, whatever the outputs are, as diskimage-builder's driver has it
 
 
 @dataclass(frozen=True)

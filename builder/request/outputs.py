@@ -53,8 +53,8 @@ def parse_output(text: str) -> Output:
     else:
         _check_level(kind, options)
         _check_sums(kind, options)
-    if not NAME.match(options.get("prefix", "a")):
-        raise UsageError(f"{options['prefix']!r} cannot be a folder's name in a tar", hint="one name, as rootfs is")
+    if options.get("prefix", "a") != "." and not NAME.match(options.get("prefix", "a")):
+        raise UsageError(f"{options['prefix']!r} cannot be a folder's name in a tar", hint="one name, as rootfs is, or .")
     return Output(kind, options)
 
 

@@ -116,6 +116,8 @@ def _output(kind: str, file: Path, asked: Asked, environment: Mapping[str, str],
     if kind in DISKS and kind != "raw":
         text = _said(asked, "qemu-img-options", environment, "QEMU_IMG_OPTIONS")
         words += [f"qemu.{word}" for word in text.split(",") if word]
+    if kind in ("tar", "tgz"):
+        words.append("prefix=.")  # users take single files out by these names
     if kind == "tgz":
         words.append("compress=gzip")
     return ",".join([DISKS.get(kind, "tar" if kind == "tgz" else kind), *words])
@@ -156,7 +158,7 @@ def translate(
         load=loads,
         packages=asked.packages,
         offline=asked.offline or bool(environment.get("DIB_OFFLINE")),
-        disk=DiskOptions(mkfs_options=asked.values.get("mkfs-options", "")),
+        disk=DiskOptions(mkfs_options=asked.values.get("mkfs-options", ""), always=not ramdisk),
         **break_options(environment),
     )
     return Translation(

@@ -107,14 +107,14 @@ def test_the_elements_of_a_ramdisk() -> None:
         ((), {}, ["qcow2,dest=HERE/image.qcow2,checksum=none,compress=zlib"]),
         (("-u",), {}, ["qcow2,dest=HERE/image.qcow2,checksum=none,compress=none"]),
         (("-o", "/x/a.qcow2"), {}, ["qcow2,dest=/x/a.qcow2,checksum=none,compress=zlib"]),
-        (("-o", "a.tar", "-t", "tar"), {}, ["tar,dest=HERE/a.tar"]),
-        (("-t", "tgz", "--checksum"), {}, ["tar,dest=HERE/image.tgz,checksum=sha256+md5,compress=gzip"]),
+        (("-o", "a.tar", "-t", "tar"), {}, ["tar,dest=HERE/a.tar,prefix=."]),
+        (("-t", "tgz", "--checksum"), {}, ["tar,dest=HERE/image.tgz,checksum=sha256+md5,prefix=.,compress=gzip"]),
         (("-t", "raw"), {"IMAGE_NAME": "b", "DIB_CHECKSUM": "sha256"}, ["raw,dest=HERE/b.raw,checksum=sha256"]),
         (("-t", "raw"), {"DIB_CHECKSUM": "1"}, ["raw,dest=HERE/image.raw,checksum=sha256+md5"]),
         (
             ("-t", "vmdk,tar", "--qemu-img-options", "a=1,b=2", "-o", "x.vmdk"),
             {},
-            ["vmdk-sparse,dest=HERE/x.vmdk.vmdk,checksum=none,qemu.a=1,qemu.b=2", "tar,dest=HERE/x.vmdk.tar"],
+            ["vmdk-sparse,dest=HERE/x.vmdk.vmdk,checksum=none,qemu.a=1,qemu.b=2", "tar,dest=HERE/x.vmdk.tar,prefix=."],
         ),
     ],
 )
@@ -127,7 +127,7 @@ def test_trees_of_other_kinds(tmp_path: Path) -> None:
     assert outputs(translation) == [
         "squashfs,dest=HERE/image.squash",
         "tar,prefix=rootfs,dest=/scratch/rootfs.tar",
-        "tar,dest=HERE/image.tgz,checksum=sha256+md5,compress=gzip",
+        "tar,dest=HERE/image.tgz,checksum=sha256+md5,prefix=.,compress=gzip",
     ]
     here = Path(HERE)
     assert translation.application == (Path("/scratch/rootfs.tar"), None, here / "image.aci")
