@@ -53,9 +53,13 @@ def parse_output(text: str) -> Output:
     else:
         _check_level(kind, options)
         _check_sums(kind, options)
-    if options.get("prefix", "a") != "." and not NAME.match(options.get("prefix", "a")):
-        raise UsageError(f"{options['prefix']!r} cannot be a folder's name in a tar", hint="one name, as rootfs is, or .")
+    _check_prefix(options.get("prefix", "."))
     return Output(kind, options)
+
+
+def _check_prefix(prefix: str) -> None:
+    if prefix != "." and not NAME.match(prefix):
+        raise UsageError(f"{prefix!r} cannot be a folder's name in a tar", hint="one name, as rootfs is, or .")
 
 
 def _check_disk(kind: str, options: Mapping[str, str]) -> None:
