@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -126,12 +125,12 @@ def plan(**values: Any) -> None:
         images_file.plan_images(options)
         return
     from builder.build.run import plan as ask
-    from builder.progress.report import plan_table
+    from builder.progress.report import plan_json, plan_table
     from builder.request.prepare import prepare
 
     prepared = prepare("plan", with_elements(options), of_caller())
     stages = ask(prepared, open_session(prepared, options, quiet=True))
-    click.echo(json.dumps(stages, indent=1, default=vars) if options.shown.as_json else plan_table(stages))
+    click.echo(plan_json(stages) if options.shown.as_json else plan_table(stages))
 
 
 @click.command(cls=CommandAfterDashes)

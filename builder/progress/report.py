@@ -7,6 +7,7 @@ of every stage.
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import shlex
@@ -70,6 +71,11 @@ def plan_table(stages: Sequence[events.PlannedStage]) -> str:
             )
         )
     return table(rows)
+
+
+def plan_json(stages: Sequence[events.PlannedStage]) -> str:
+    """The plan for machines: a list of its stages, with the fields that an event's have."""
+    return json.dumps(stages, indent=1, default=vars)
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

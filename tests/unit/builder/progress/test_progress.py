@@ -18,6 +18,7 @@ from builder.progress.report import (
     Plain,
     closing,
     failure,
+    plan_json,
     plan_table,
     reporter,
     size,
@@ -81,6 +82,12 @@ def test_the_plan_says_why_a_stage_missed() -> None:
     assert head.split() == ["#", "phase", "element", "script", "where", "key", "why"]
     assert first.split() == ["1", "install", "web", "10-server", "inside", "1" * 12, "hit"]
     assert second.endswith(f"{'2' * 12}  miss  the script changed")
+
+
+def test_the_plan_for_machines_has_every_field() -> None:
+    first, second = json.loads(plan_json(STAGES))
+    assert list(first) == ["number", "phase", "element", "script", "where", "key", "hit", "why"]
+    assert second == vars(STAGES[1])
 
 
 # -- plain
