@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from blockdev.core.syscalls import MNT_FORCE, MS_BIND
 from blockdev.tree import recorded_status
 from stages.sandbox.seccomp import dirent_offsets, mounts, policy, syscalls
 from stages.sandbox.seccomp.caller import HERE, Caller, UnreadableError
@@ -248,7 +249,7 @@ class Answers:
         if policy.needs_privileges(call):
             return self._refuse(f"mounting {os.fsdecode(source)} ({os.fsdecode(kind)}) on {os.fsdecode(target)}")
         first = last = 0
-        devices = bool(call.flags & policy.MS_BIND) and mounts.shows_devices(caller, source)
+        devices = bool(call.flags & MS_BIND) and mounts.shows_devices(caller, source)
         for attempt in policy.attempts(call, own_network=not caller.shares("net"), devices=devices):
             if last and last not in attempt.after:
                 continue
@@ -274,12 +275,12 @@ class Answers:
         mount = mounts.mount_id(place)
         os.close(place)
         ours = mount in self._whole
-        if not ours and not flags & policy.MNT_FORCE:
+        if not ours and not flags & MNT_FORCE:
             return None
         with caller.standing():
             syscalls.unmount(path, policy.unmounting(flags & 0xFFFFFFFF, whole=ours))
         self._whole.discard(mount)
-        if flags & policy.MNT_FORCE:
+        if flags & MNT_FORCE:
             self.counts["umount"] += 1
         return 0
 

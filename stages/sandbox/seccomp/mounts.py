@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from blockdev.core.syscalls import attach_mount, copy_mount
+from blockdev.core.syscalls import MS_RDONLY, attach_mount, copy_mount
 from blockdev.tree import recorded_status
 from stages.sandbox.seccomp import policy, syscalls
 from stages.sandbox.seccomp.caller import Caller
@@ -38,7 +38,7 @@ def make(attempt: Attempt, caller: Caller, target: bytes) -> int:
 
     def clone() -> None:
         if attempt.show:
-            read_only = bool(call.flags & policy.MS_RDONLY)
+            read_only = bool(call.flags & MS_RDONLY)
             trees.append(copy_mount(attempt.show, recursive=True, read_only=read_only))
 
     try:

@@ -8,15 +8,30 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from blockdev.core.syscalls import (
+    MNT_DETACH,
+    MNT_FORCE,
+    MS_BIND,
+    MS_MOVE,
+    MS_NOATIME,
+    MS_NODEV,
+    MS_NODIRATIME,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_PRIVATE,
+    MS_RDONLY,
+    MS_REC,
+    MS_RELATIME,
+    MS_REMOUNT,
+    MS_SHARED,
+    MS_SLAVE,
+    MS_UNBINDABLE,
+)
 from blockdev.tree import recorded_status
 from blockdev.tree.recorded_status import Node
 
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
-MS_REMOUNT, MS_NOATIME, MS_NODIRATIME = 32, 1024, 2048
-MS_BIND, MS_MOVE, MS_REC, MS_RELATIME = 4096, 8192, 16384, 1 << 21
-_MS_PROPAGATION = 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20
+_MS_PROPAGATION = MS_UNBINDABLE | MS_PRIVATE | MS_SLAVE | MS_SHARED
 _MAGIC, _MAGIC_MASK = 0xC0ED0000, 0xFFFF0000
-MNT_FORCE, MNT_DETACH = 1, 2
 NOBODY = 0xFFFFFFFF  # (uid_t) -1: leave the owner as it is
 
 _ON_BLOCKS = frozenset(

@@ -9,11 +9,12 @@ import struct
 
 import pytest
 
+from blockdev.core.syscalls import MS_BIND, MS_RDONLY, MS_REC, MS_REMOUNT
 from blockdev.tree import recorded_status
 from blockdev.tree.recorded_status import Node
 from stages.sandbox.seccomp import filter as bpf
 from stages.sandbox.seccomp import policy
-from stages.sandbox.seccomp.policy import MS_BIND, MS_RDONLY, MS_REC, MS_REMOUNT, MountCall
+from stages.sandbox.seccomp.policy import MountCall
 from stages.sandbox.seccomp.supervisor import mapped
 
 MACHINES = ("x86_64", "aarch64", "ppc64le", "s390x", "riscv64")
