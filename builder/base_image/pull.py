@@ -16,12 +16,9 @@ from builder.base_image.reference import Remote
 from builder.inspection.blobs import Blob
 from builder.inspection.limits import LARGEST_DOCUMENT, MOST_LAYERS, VARIABLE, limit_of_user
 from builder.registry.client import Registry, TransientError, with_retries
+from stages.outputs.formats import media_types
 from stages.outputs.formats.oci_image import platform
 
-INDEXES = (
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-)
 Json = dict[str, Any]
 
 
@@ -94,7 +91,7 @@ def fetch(registry: Registry, image: Remote, manifest: bytes, layout: Path, on_n
             continue
         with_retries(lambda blob=blob, place=place: _fetch(registry, image, blob, place), on_note)  # type: ignore[misc]
     (blobs / _digest(manifest).removeprefix("sha256:")).write_bytes(manifest)
-    media_type = parsed.get("mediaType", "application/vnd.oci.image.manifest.v1+json")
+    media_type = parsed.get("mediaType", media_types.MANIFEST)
     entry = {"mediaType": media_type, "digest": _digest(manifest), "size": len(manifest)}
     (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))

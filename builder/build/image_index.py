@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from blockdev.core.errors import BuildError
-from stages.outputs.formats import oci_layout
+from stages.outputs.formats import media_types, oci_layout
 
 Descriptor = dict[str, Any]
 _REF = "org.opencontainers.image.ref.name"  # the name of an entry in its layout
@@ -26,7 +26,7 @@ def manifests(folder: Path) -> list[Descriptor]:
 
 def _manifests(folder: Path, index: dict[str, Any]) -> Iterator[Descriptor]:
     for entry in index["manifests"]:
-        if entry.get("mediaType") == oci_layout.INDEX_TYPE:
+        if entry.get("mediaType") == media_types.INDEX:
             yield from _manifests(folder, json.loads(oci_layout.blob(folder, entry["digest"]).read_bytes()))
         else:
             yield entry
@@ -97,13 +97,13 @@ def write_index(layouts: Sequence[Path], target: Path, tag: str, epoch: int) -> 
         shutil.copyfile(layouts[0] / "oci-layout", built / "oci-layout")
         index = {
             "schemaVersion": 2,
-            "mediaType": oci_layout.INDEX_TYPE,
+            "mediaType": media_types.INDEX,
             "manifests": images,
             "annotations": {**_shared(built, images), "org.opencontainers.image.created": oci_layout.date(epoch)},
         }
-        named = {"mediaType": oci_layout.INDEX_TYPE, "annotations": {_REF: tag}}
+        named = {"mediaType": media_types.INDEX, "annotations": {_REF: tag}}
         entry = oci_layout.put(built, named, index)
-        whole = {"schemaVersion": 2, "mediaType": oci_layout.INDEX_TYPE, "manifests": [entry]}
+        whole = {"schemaVersion": 2, "mediaType": media_types.INDEX, "manifests": [entry]}
         (built / "index.json").write_bytes(oci_layout.encode(whole))
         oci_layout.settle(built, epoch)
         built.rename(target)

@@ -18,9 +18,9 @@ from typing import Any
 
 from blockdev.core.errors import BuildError
 from builder.describe.image import hex_of
-from stages.outputs.formats.oci_layout import INDEX_TYPE, MANIFEST_TYPE, blob, encode, put, settle
+from stages.outputs.formats import media_types
+from stages.outputs.formats.oci_layout import blob, encode, put, settle
 
-EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 TITLE, CREATED = "org.opencontainers.image.title", "org.opencontainers.image.created"
 Descriptor = dict[str, Any]
 
@@ -49,7 +49,7 @@ def attach(layout: Path, documents: Sequence[Document], subject: str = "") -> No
     entries = sorted(listed.values(), key=lambda entry: (entry.get("artifactType", ""), entry["digest"]))
     listing.parent.mkdir(parents=True, exist_ok=True)
     unfinished = listing.with_suffix(".new")
-    unfinished.write_bytes(encode({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries}))
+    unfinished.write_bytes(encode({"schemaVersion": 2, "mediaType": media_types.INDEX, "manifests": entries}))
     unfinished.rename(listing)
     settle(layout, int(datetime.fromisoformat(created).timestamp()))
 
@@ -81,15 +81,15 @@ def _put(layout: Path, subject: Descriptor, created: str, document: Document) ->
     layer = {**_put_data(layout, document.media_type, document.data), "annotations": {TITLE: document.title}}
     manifest = {
         "schemaVersion": 2,
-        "mediaType": MANIFEST_TYPE,
+        "mediaType": media_types.MANIFEST,
         "artifactType": document.artifact_type,
-        "config": _put_data(layout, EMPTY_TYPE, b"{}"),
+        "config": _put_data(layout, media_types.EMPTY, b"{}"),
         "layers": [layer],
         "subject": subject,
         "annotations": annotations,
     }
     # A registry repeats the manifest's annotations and artifact type in the list.
-    given = {"mediaType": MANIFEST_TYPE, "artifactType": document.artifact_type, "annotations": annotations}
+    given = {"mediaType": media_types.MANIFEST, "artifactType": document.artifact_type, "annotations": annotations}
     return put(layout, given, manifest)
 
 
@@ -115,7 +115,7 @@ def _all(layout: Path, entries: Sequence[Descriptor]) -> list[Descriptor]:
     found: list[Descriptor] = []
     for entry in entries:
         found.append(entry)
-        if entry["mediaType"] == INDEX_TYPE:
+        if entry["mediaType"] == media_types.INDEX:
             found += _all(layout, _read(layout, entry)["manifests"])
     return found
 
@@ -123,7 +123,7 @@ def _all(layout: Path, entries: Sequence[Descriptor]) -> list[Descriptor]:
 def _created(layout: Path, descriptor: Mapping[str, Any]) -> str:
     """The image's date (RFC 3339): of its configuration; of an index, the newest of its images."""
     document = _read(layout, descriptor)
-    if descriptor["mediaType"] == INDEX_TYPE:
+    if descriptor["mediaType"] == media_types.INDEX:
         return max(_created(layout, entry) for entry in document["manifests"])
     return str(_read(layout, document["config"])["created"])
 

@@ -19,11 +19,10 @@ from builder.inspection.layers import Layer, Read, members
 from builder.inspection.limits import MOST_LAYERS, Budget, limit_of_user
 from builder.inspection.tree import Keep, Merging, Tree
 from qemu.architecture import native
+from stages.outputs.formats import media_types
 from stages.outputs.formats.oci_image import platform as platform_of
 
-INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
-CONFIGS = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
-LAYERS = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
+LAYERS = (media_types.LAYERS, media_types.DOCKER_LAYERS)
 ATTACHED = "vnd.docker.reference.type"  # an annotation of what lies in an index and is no image
 DEEPEST = 4  # indexes in one another
 
@@ -166,7 +165,7 @@ def _images(place: BlobSource, name: str, index: Any, depth: int) -> Iterator[Im
         raise _malformed(place, name, error) from error
     for media_type, blob in entries:
         found = document(place, blob)
-        if media_type in INDEXES or "manifests" in found:
+        if media_type in media_types.INDEXES or "manifests" in found:
             if depth == DEEPEST:
                 raise BuildError("indexes lie in one another too deep", where=str(place.path))
             yield from _images(place, blob.name, found, depth + 1)
@@ -177,7 +176,11 @@ def _images(place: BlobSource, name: str, index: Any, depth: int) -> Iterator[Im
 def _is_image(manifest: Json) -> bool:
     """Is it an image's manifest (not an artifact's, such as an SBOM's)."""
     config = manifest.get("config")
-    return "subject" not in manifest and isinstance(config, dict) and config.get("mediaType", CONFIGS[0]) in CONFIGS
+    return (
+        "subject" not in manifest
+        and isinstance(config, dict)
+        and config.get("mediaType", media_types.CONFIG) in media_types.CONFIGS
+    )
 
 
 def _image(place: BlobSource, blob: Blob, manifest: Json) -> ImageFile:

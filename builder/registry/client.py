@@ -28,17 +28,17 @@ from urllib3.exceptions import InsecureRequestWarning
 
 from blockdev.core.errors import BuildError
 from builder.registry.credentials import Credentials, auth_files, credentials
-from stages.outputs.formats import oci_layout
+from stages.outputs.formats import media_types
 
 TIMEOUT = 30.0  # seconds
 PIECE = 1 << 20  # bytes of a blob that are asked for at a time
 LARGEST_ANSWER = 4 << 20  # bytes of anything but a blob
 MOST_REDIRECTS = 5
 MANIFESTS = (
-    oci_layout.MANIFEST_TYPE,
-    oci_layout.INDEX_TYPE,
-    "application/vnd.docker.distribution.manifest.v2+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
+    media_types.MANIFEST,
+    media_types.INDEX,
+    media_types.DOCKER_MANIFEST,
+    media_types.DOCKER_LIST,
 )
 INSECURE = "--insecure pushes to a registry without TLS, or whose certificate nobody vouches for"
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
@@ -258,9 +258,9 @@ class Registry:
 
     def lists_referrers(self, name: str, digest: str) -> bool:
         """Does it say by itself what refers to a manifest ("Listing Referrers")."""
-        headers = {"Accept": oci_layout.INDEX_TYPE}
+        headers = {"Accept": media_types.INDEX}
         answer = self._request("GET", name, f"referrers/{digest}", absent=(400, 404, 405), headers=headers)
-        return answer.ok and answer.headers.get("Content-Type", "").startswith(oci_layout.INDEX_TYPE)
+        return answer.ok and answer.headers.get("Content-Type", "").startswith(media_types.INDEX)
 
     def _send(self, method: str, url: str, *, stream: bool = False, **arguments: Any) -> requests.Response:
         """Ask once; what comes is read here, up to a bound, unless it is to be a ``stream``."""

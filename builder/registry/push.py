@@ -21,7 +21,7 @@ from typing import Any
 from blockdev.core.errors import BuildError, UsageError
 from builder.registry import cosign as signing
 from builder.registry.client import INSECURE, Registry, TransientError, with_retries
-from stages.outputs.formats import oci_layout
+from stages.outputs.formats import media_types, oci_layout
 
 _HOST = (
     r"(?:[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?::[0-9]+)?|[A-Za-z0-9-]+:[0-9]+|localhost|\[[0-9a-fA-F:]+\](?::[0-9]+)?)"
@@ -117,7 +117,7 @@ class Transfer:
     def put_index(self, tag: str, index: bytes) -> None:
         """Put an index under a tag."""
         name = self.reference.name
-        with_retries(lambda: self.registry.put_manifest(name, tag, index, oci_layout.INDEX_TYPE), self.on_note)
+        with_retries(lambda: self.registry.put_manifest(name, tag, index, media_types.INDEX), self.on_note)
 
     def _explained(self, said: str, target: str) -> BuildError:
         """What skopeo said, for a person; PassingError where trying again may be of use."""
@@ -177,7 +177,7 @@ def _layout(target: Path, blobs: Path, entries: Sequence[dict[str, Any]]) -> Non
     target.mkdir()
     (target / "blobs").symlink_to((blobs / "blobs").absolute())
     shutil.copyfile(blobs / "oci-layout", target / "oci-layout")
-    index = {"schemaVersion": 2, "mediaType": oci_layout.INDEX_TYPE, "manifests": list(entries)}
+    index = {"schemaVersion": 2, "mediaType": media_types.INDEX, "manifests": list(entries)}
     (target / "index.json").write_bytes(oci_layout.encode(index))
 
 
@@ -211,7 +211,7 @@ def _joined(known: bytes, own: Sequence[dict[str, Any]], where: str) -> bytes:
         raise BuildError("the registry has something else in the place of a list", where=where, hint=hint) from error
     listed = {**old, **{entry["digest"]: entry for entry in own}}
     entries = sorted(listed.values(), key=lambda entry: (entry.get("artifactType", ""), entry["digest"]))
-    return oci_layout.encode({"schemaVersion": 2, "mediaType": oci_layout.INDEX_TYPE, "manifests": entries})
+    return oci_layout.encode({"schemaVersion": 2, "mediaType": media_types.INDEX, "manifests": entries})
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from stages.outputs.formats import oci_layout
+from stages.outputs.formats import media_types, oci_layout
 from stages.remote_cache.offers import on_top
 
 INDEX_ARTIFACT = "application/vnd.dib-ctr.cache.v1"
 ARTIFACT = "application/vnd.dib-ctr.layer.v1"
 LAYER_TYPE = "application/vnd.dib-ctr.layer.v1.tar+zstd"
-EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 EMPTY = b"{}"
 PREFIX = "dev.dib-ctr.cache."
 MOST = 3000  # entries of an index: registries take no manifest above 4 MB
@@ -73,9 +72,9 @@ class IndexEntry:
         return oci_layout.encode(
             {
                 "schemaVersion": 2,
-                "mediaType": oci_layout.MANIFEST_TYPE,
+                "mediaType": media_types.MANIFEST,
                 "artifactType": ARTIFACT,
-                "config": {"mediaType": EMPTY_TYPE, "digest": digest_of(EMPTY), "size": len(EMPTY)},
+                "config": {"mediaType": media_types.EMPTY, "digest": digest_of(EMPTY), "size": len(EMPTY)},
                 "layers": [{"mediaType": LAYER_TYPE, "digest": self.blob, "size": self.size}],
                 "annotations": self._annotations(),
             }
@@ -106,7 +105,7 @@ class IndexEntry:
         manifest = self.manifest()
         more = {"blob": self.blob, "size": str(self.size), "used": repr(self.used), "signature": self.signature}
         return {
-            "mediaType": oci_layout.MANIFEST_TYPE,
+            "mediaType": media_types.MANIFEST,
             "artifactType": ARTIFACT,
             "digest": digest_of(manifest),
             "size": len(manifest),
@@ -163,7 +162,7 @@ def write_index(entries: Iterable[IndexEntry]) -> bytes:
     return oci_layout.encode(
         {
             "schemaVersion": 2,
-            "mediaType": oci_layout.INDEX_TYPE,
+            "mediaType": media_types.INDEX,
             "artifactType": INDEX_ARTIFACT,
             "manifests": [entry.descriptor() for entry in kept],
         }

@@ -18,7 +18,7 @@ from builder.registry.push import Reference
 from builder.remote_cache.folder import PAUSES, TIMEOUT, Change
 from builder.remote_cache.index import EMPTY, IndexEntry, digest_of, read_index, write_index
 from builder.remote_cache.signatures import documents, tag
-from stages.outputs.formats import oci_layout
+from stages.outputs.formats import media_types
 
 RACES = 12  # how often others may write the index at the same time
 # Another who read the index before it was written here writes it without what is new: that has happened, if it does,
@@ -85,7 +85,7 @@ class InRegistry:
             self._put_small(config)
             self._put(tag(entry), manifest)
 
-    def _put(self, reference: str, manifest: bytes, media_type: str = oci_layout.MANIFEST_TYPE) -> None:
+    def _put(self, reference: str, manifest: bytes, media_type: str = media_types.MANIFEST) -> None:
         self._try(lambda registry: registry.put_manifest(self._name, reference, manifest, media_type))
 
     def change_index(self, change: Change, added: Sequence[str]) -> None:
@@ -106,13 +106,13 @@ class InRegistry:
 
     def _put_index(self, data: bytes) -> None:
         try:
-            self._put(self._reference.tag, data, oci_layout.INDEX_TYPE)
+            self._put(self._reference.tag, data, media_types.INDEX)
         except BuildError as error:
             if isinstance(error, TransientError) and not isinstance(error, MissingBlobError):
                 raise
             # It lists what was removed meanwhile: without that.
             there = [entry for entry in read_index(data) if self.has_entry(entry)]
-            self._put(self._reference.tag, write_index(there), oci_layout.INDEX_TYPE)
+            self._put(self._reference.tag, write_index(there), media_types.INDEX)
 
     def has_entry(self, entry: IndexEntry) -> bool:
         """Is this entry's manifest there."""

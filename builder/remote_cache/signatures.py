@@ -20,10 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from blockdev.core.errors import UsageError
 from builder.remote_cache.index import IndexEntry, digest_of
-from stages.outputs.formats import oci_layout
+from stages.outputs.formats import media_types, oci_layout
 
 PAYLOAD_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
-CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 SIGNATURE = "dev.cosignproject.cosign/signature"
 _ALGORITHM = ec.ECDSA(hashes.SHA256())
 _PUBLIC = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.DOTALL)
@@ -125,8 +124,8 @@ def documents(entry: IndexEntry) -> tuple[bytes, bytes, bytes]:
     layer["annotations"] = {SIGNATURE: entry.signature}
     manifest = {
         "schemaVersion": 2,
-        "mediaType": oci_layout.MANIFEST_TYPE,
-        "config": _described(CONFIG_TYPE, config),
+        "mediaType": media_types.MANIFEST,
+        "config": _described(media_types.CONFIG, config),
         "layers": [layer],
     }
     return text, config, oci_layout.encode(manifest)

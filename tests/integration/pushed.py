@@ -11,12 +11,12 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from stages.outputs.formats import oci_layout
+from stages.outputs.formats import media_types
 from tests.integration.command import Outcome
 
 
 def raw(host: str, path: str) -> bytes:
-    types = f"{oci_layout.MANIFEST_TYPE}, {oci_layout.INDEX_TYPE}"
+    types = f"{media_types.MANIFEST}, {media_types.INDEX}"
     asked = urllib.request.Request(f"http://{host}/v2/{path}", headers={"Accept": types})
     with urllib.request.urlopen(asked) as answer:
         data: bytes = answer.read()

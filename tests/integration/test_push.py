@@ -19,7 +19,7 @@ import pytest
 from blockdev.core.errors import BuildError
 from builder.build.image_index import write_index
 from builder.registry.push import check, parse_reference, push
-from stages.outputs.formats import oci_layout
+from stages.outputs.formats import media_types, oci_layout
 from tests.integration.command import Command
 from tests.integration.engine_cases import missing
 from tests.integration.pushed import cli, digest_of, living, raw
@@ -308,10 +308,10 @@ def test_a_push_that_is_killed_leaves_no_tag_and_goes_on_later(running: Running,
 
 
 def test_a_registry_that_lists_what_is_attached_gets_no_list(running: Running, image: Path) -> None:
-    listing = json.dumps({"schemaVersion": 2, "mediaType": oci_layout.INDEX_TYPE, "manifests": []}).encode()
+    listing = json.dumps({"schemaVersion": 2, "mediaType": media_types.INDEX, "manifests": []}).encode()
 
     def lists(asked: Asked) -> Answer | None:
-        return Answer(200, {"Content-Type": oci_layout.INDEX_TYPE}, listing) if "/referrers/" in asked.path else None
+        return Answer(200, {"Content-Type": media_types.INDEX}, listing) if "/referrers/" in asked.path else None
 
     with proxy(running.host, lists) as host:
         push(image, parse_reference(f"{host}/team/modern:1"), insecure=True)

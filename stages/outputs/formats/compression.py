@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from stages.outputs.formats import media_types
 from stages.outputs.formats.gzip_blocks import Blob, BlockCache, BlockWriter, write_blocks
 from stages.outputs.formats.tar_stream import BlockSink, Written
 from stages.outputs.formats.tools import command, explained, feed
 
-MEDIA_TYPE = "application/vnd.oci.image.layer.v1.tar"
 DEFAULTS = {"gzip": 6, "zstd": 9}
 
 Write = Callable[[BinaryIO | BlockSink], Written]
@@ -37,7 +37,7 @@ class Compression:
     @property
     def media_type(self) -> str:
         """The media type of a layer (OCI image specification, layer.md)."""
-        return f"{MEDIA_TYPE}+{self.name}"
+        return f"{media_types.LAYER}+{self.name}"
 
     def tool(self) -> str:
         """Which program of which version compresses, for the record."""

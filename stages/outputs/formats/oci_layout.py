@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from stages.outputs.formats import media_types
+
 _DIGEST = re.compile(r"sha(256:[0-9a-f]{64}|384:[0-9a-f]{96}|512:[0-9a-f]{128})\Z")
-INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
-MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,11 @@ def complete(layout: Path, layers: Sequence[Layer], platform: Mapping[str, str],
     rootfs = {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]}
     config = {**image.config, **platform, "rootfs": rootfs, "history": history}
     version = {"schemaVersion": 2}
-    manifest = {**version, "mediaType": MANIFEST_TYPE, **image.manifest}
+    manifest = {**version, "mediaType": media_types.MANIFEST, **image.manifest}
     manifest["layers"] = [{"mediaType": each.media_type, "digest": each.digest, "size": each.bytes} for each in layers]
     manifest["config"] = put(layout, manifest["config"], config)
     entry = {**put(layout, image.index["manifests"][0], manifest), "platform": dict(platform)}
-    index = {**version, "mediaType": INDEX_TYPE, **image.index, "manifests": [entry]}
+    index = {**version, "mediaType": media_types.INDEX, **image.index, "manifests": [entry]}
     (layout / "index.json").write_bytes(encode(index))
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from blockdev.core.errors import BuildError
 from builder.build.image_index import _images, manifests, write_index
 from builder.describe.referrers import Document, attach, read
-from stages.outputs.formats import oci_layout
+from stages.outputs.formats import media_types, oci_layout
 
 EPOCH = 1_700_000_000
 REF = "org.opencontainers.image.ref.name"
@@ -35,15 +35,15 @@ def make(folder: Path, arch: str, *, variant: str = "", version: str = "13", **e
     config = {**platform, "created": oci_layout.date(EPOCH), "rootfs": {"type": "layers", "diff_ids": [digest]}}
     manifest = {
         "schemaVersion": 2,
-        "mediaType": oci_layout.MANIFEST_TYPE,
+        "mediaType": media_types.MANIFEST,
         "config": oci_layout.put(folder, {"mediaType": "application/vnd.oci.image.config.v1+json"}, config),
         "layers": [{"mediaType": LAYER, "digest": digest, "size": len(data)}],
         "annotations": {"org.opencontainers.image.title": "tiny", "org.opencontainers.image.version": version},
     }
-    entry = oci_layout.put(folder, {"mediaType": oci_layout.MANIFEST_TYPE}, manifest)
+    entry = oci_layout.put(folder, {"mediaType": media_types.MANIFEST}, manifest)
     index = {
         "schemaVersion": 2,
-        "mediaType": oci_layout.INDEX_TYPE,
+        "mediaType": media_types.INDEX,
         "manifests": [{**entry, "platform": platform, "annotations": {REF: "latest", **extra}}],
     }
     (folder / "index.json").write_bytes(oci_layout.encode(index))
@@ -84,7 +84,7 @@ def test_the_layout_has_one_entry_an_index_sorted_by_platform(pair: list[Path], 
     digest = write_index(pair, tmp_path / "both", "1.0", EPOCH)
     (entry,) = document(tmp_path / "both/index.json")["manifests"]
     assert entry["digest"] == digest
-    assert (entry["mediaType"], entry["annotations"]) == (oci_layout.INDEX_TYPE, {REF: "1.0"})
+    assert (entry["mediaType"], entry["annotations"]) == (media_types.INDEX, {REF: "1.0"})
     data = oci_layout.blob(tmp_path / "both", digest).read_bytes()
     assert (f"sha256:{hashlib.sha256(data).hexdigest()}", len(data)) == (digest, entry["size"])
     listed = json.loads(data)["manifests"]

@@ -15,7 +15,7 @@ import pytest
 
 from blockdev.core.errors import BuildError
 from builder.describe.referrers import Document, attach, read
-from stages.outputs.formats.oci_layout import INDEX_TYPE, MANIFEST_TYPE
+from stages.outputs.formats import media_types
 
 BILL = Document("application/spdx+json", "application/spdx+json", "x.spdx.json", b'{"spdxVersion":"SPDX-2.3"}')
 NOTE = Document(
@@ -38,17 +38,19 @@ def put_image(layout: Path, arch: str = "amd64", created: str = CREATED) -> dict
     config = {"architecture": arch, "os": "linux", "created": created, "config": {}, "rootfs": rootfs}
     manifest = {
         "schemaVersion": 2,
-        "mediaType": MANIFEST_TYPE,
+        "mediaType": media_types.MANIFEST,
         "config": put(layout, json.dumps(config).encode(), "application/vnd.oci.image.config.v1+json"),
         "layers": [put(layout, layer, "application/vnd.oci.image.layer.v1.tar")],
     }
     platform = {"architecture": arch, "os": "linux"}
-    return put(layout, json.dumps(manifest).encode(), MANIFEST_TYPE, platform=platform)
+    return put(layout, json.dumps(manifest).encode(), media_types.MANIFEST, platform=platform)
 
 
 def finish(layout: Path, *entries: dict[str, Any]) -> Path:
     (layout / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
-    (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries}))
+    (layout / "index.json").write_text(
+        json.dumps({"schemaVersion": 2, "mediaType": media_types.INDEX, "manifests": entries})
+    )
     return layout
 
 
@@ -86,12 +88,12 @@ def test_an_artifact_names_its_subject(layout: Path) -> None:
     image = entry_of(layout)
     attach(layout, [BILL, NOTE])
     listing = json.loads((layout / "referrers/sha256" / f"{image['digest'][7:]}.json").read_bytes())
-    assert (listing["schemaVersion"], listing["mediaType"]) == (2, INDEX_TYPE)
+    assert (listing["schemaVersion"], listing["mediaType"]) == (2, media_types.INDEX)
     assert [entry["artifactType"] for entry in listing["manifests"]] == [BILL.artifact_type, NOTE.artifact_type]
     for entry, document in zip(listing["manifests"], (BILL, NOTE), strict=True):
-        assert entry["mediaType"] == MANIFEST_TYPE
+        assert entry["mediaType"] == media_types.MANIFEST
         manifest = json.loads(blob(layout, entry))
-        assert (manifest["mediaType"], manifest["artifactType"]) == (MANIFEST_TYPE, document.artifact_type)
+        assert (manifest["mediaType"], manifest["artifactType"]) == (media_types.MANIFEST, document.artifact_type)
         assert manifest["subject"] == {name: image[name] for name in ("mediaType", "digest", "size")}
         assert manifest["annotations"] == entry["annotations"] == {"org.opencontainers.image.created": CREATED}
         assert manifest["config"]["mediaType"] == "application/vnd.oci.empty.v1+json"
@@ -141,8 +143,8 @@ def test_neither_umask_nor_clock_show(layout: Path, umask: int) -> None:
 def test_of_several_architectures_one_is_named_by_its_digest(tmp_path: Path) -> None:
     folder = tmp_path / "x.oci"
     images = [put_image(folder), put_image(folder, "arm64", "2025-11-23T00:00:00Z")]
-    index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": images}
-    whole = put(folder, json.dumps(index).encode(), INDEX_TYPE)
+    index = {"schemaVersion": 2, "mediaType": media_types.INDEX, "manifests": images}
+    whole = put(folder, json.dumps(index).encode(), media_types.INDEX)
     finish(folder, whole)
     for image, document in zip(images, (BILL, NOTE), strict=True):
         attach(folder, [document], image["digest"])
@@ -150,7 +152,7 @@ def test_of_several_architectures_one_is_named_by_its_digest(tmp_path: Path) -> 
     assert [data for _, data in read(folder, images[0]["digest"])] == [BILL.data]
     assert [data for _, data in read(folder, images[1]["digest"])] == [NOTE.data]
     ((descriptor, _),) = read(folder, whole["digest"])
-    assert json.loads(blob(folder, descriptor))["subject"]["mediaType"] == INDEX_TYPE
+    assert json.loads(blob(folder, descriptor))["subject"]["mediaType"] == media_types.INDEX
     assert descriptor["annotations"] == {"org.opencontainers.image.created": "2025-11-23T00:00:00Z"}
 
 
