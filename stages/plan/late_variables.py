@@ -47,8 +47,17 @@ def inputs(
 
 def remark(sourcing: Sourcing, phase: Phase, script: HookFile, texts: Iterable[str], late: Collection[str]) -> str:
     """What is to be said of a script outside that names a variable which hangs on another root than the tree; or ""."""
+    return "" if phase.inside else _of_build_image(sourcing, script, texts, late)
+
+
+def remarks_on_disk(sourcing: Sourcing, scripts: Iterable[HookFile]) -> tuple[str, ...]:
+    """The same of the scripts of ``--privileged``, which run on the finished disk and are no stages."""
+    return tuple(filter(None, (_of_build_image(sourcing, script, [script.text], ()) for script in scripts)))
+
+
+def _of_build_image(sourcing: Sourcing, script: HookFile, texts: Iterable[str], late: Collection[str]) -> str:
     names = tree_snippets.named(texts, sourcing.names) - set(late)
-    if phase.inside or not names:
+    if not names:
         return ""
     return (
         f"{script.path} (element {script.element}) names {', '.join(sorted(names))}, which {_files(sourcing)} makes of "

@@ -203,6 +203,12 @@ def _in_order(tree: HooksTree, named_packages: bool, disk: bool, on_disk: bool) 
     return order
 
 
+def _on_disk(tree: HooksTree) -> list[HookFile]:
+    """The scripts of the last phases, which run on a finished disk."""
+    first = next(place for place, phase in enumerate(PHASES) if phase.name == "pre-finalise")
+    return [script for phase in PHASES[first:] for script in scripts(tree, phase)]
+
+
 def _has_empty_lists_only(files: Mapping[str, HookFile]) -> bool:
     """Are package lists the business of a built-in stage, and all of them empty: then it is no stage at all."""
     lists = [hook for path, hook in files.items() if path.startswith(f"{PACKAGE_LISTS}/")]
@@ -294,6 +300,8 @@ def make_plan(
             )
         )
         tree.update(left.get(stages[-1].title, {}))
+    if on_disk:
+        remarks += late_variables.remarks_on_disk(sourcing, _on_disk(tree))
     said = tuple(filter(None, remarks))
     return Plan(tuple(stages), environment, tuple(repositories), tuple(sources), exported, sourcing, said)
 

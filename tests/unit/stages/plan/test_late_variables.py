@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from stages.element.environment import snippets
 from stages.element.hooks import merge
@@ -24,7 +25,9 @@ FILES = {
 VARIABLES = {"ARCH": "amd64", "LC_ALL": "C", "SOURCE_DATE_EPOCH": "0", "VENDOR": "debian-x", "OTHER": "x"}
 
 
-def plan_of(root: Path, files: dict[str, str], variables: dict[str, str] = VARIABLES) -> Plan:
+def plan_of(
+    root: Path, files: dict[str, str], variables: dict[str, str] = VARIABLES, disk: dict[str, Any] | None = None
+) -> Plan:
     for path, text in files.items():
         file = root / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -33,7 +36,8 @@ def plan_of(root: Path, files: dict[str, str], variables: dict[str, str] = VARIA
     elements = [(name, root / name) for name in ("a", "os")]
     merged = merge(elements)
     late = sourcing(snippets(merged), {}, merged)
-    return make_plan(Request("plan", elements=("a", "os")), elements, merged, variables, (), sourcing=late)
+    request = Request("plan", elements=("a", "os"), disk=disk or {})
+    return make_plan(request, elements, merged, variables, (), sourcing=late)
 
 
 def test_they_go_to_the_stages_that_name_them(tmp_path: Path) -> None:
@@ -71,6 +75,17 @@ def test_who_has_no_tree_to_ask_is_told(tmp_path: Path) -> None:
     assert packages.startswith("package-installs asks for VENDOR, which environment.d/50-a (element a)")
     assert root.startswith("root.d/10-os (element os) names VENDOR, which environment.d/50-a (element a)")
     assert outside.startswith("extra-data.d/51-yum (element a) names YUM, which environment.d/50-a (element a)")
+
+
+def test_scripts_on_a_disk_of_privileged_are_told_about(tmp_path: Path) -> None:
+    files = {
+        "a/finalise.d/50-see": "#!/bin/bash\necho $VENDOR\n",
+        "a/environment.d/50-a": FILES["a/environment.d/50-a"],
+    }
+    plan = plan_of(tmp_path, {"os/root.d/20-os": FILES["os/root.d/20-os"], **files}, disk={"privileged": ["why"]})
+    (said,) = plan.remarks
+    assert said.startswith("finalise.d/50-see (element a) names VENDOR, which environment.d/50-a (element a) makes of")
+    assert plan_of(tmp_path, files).find("finalise/a/50-see").late == ("VENDOR",)
 
 
 def test_where_nothing_looks_nothing_is_late(tmp_path: Path) -> None:
