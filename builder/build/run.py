@@ -97,6 +97,11 @@ class BuildSession:
             case events.Break():
                 with self.reporter.paused():
                     self.container.enter(event.session)
+                if wanted := self._boundary.request.break_folders:
+                    from builder.build import break_files  # only now: hardly a build breaks
+
+                    session = f"{self.container.engine.store}/sessions/{event.session}"
+                    break_files.bring(session, wanted, self.container.fetch, self.container.note)
                 send("continue")
             case events.End():
                 self.end = event

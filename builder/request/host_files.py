@@ -25,7 +25,8 @@ KEYS = ("authorized_keys", "id_rsa.pub", "id_dsa.pub")
 HOME = "/root"  # of a build's scripts
 
 
-def _may_be_given(path: Path) -> bool:
+def may_be_given(path: Path) -> bool:
+    """Is this a place of the user's own, and not one that an image has as well."""
     parts = path.parts[1:]
     if ".." in parts or not parts or parts[0] in NEVER:
         return False
@@ -41,7 +42,7 @@ def named_paths(value: str) -> Iterator[Path]:
     words = [value, *re.split(r"[\s,:]+", value)] if value.startswith("/") else []
     for word in dict.fromkeys(words):
         path = Path(word)
-        if word.startswith("/") and "\n" not in word and len(word) < 4096 and _may_be_given(path):
+        if word.startswith("/") and "\n" not in word and len(word) < 4096 and may_be_given(path):
             yield path
 
 

@@ -185,9 +185,18 @@ def _request(command: str, selection: _Selection, planned: _Outputs, settings: M
         breaks=_breaks(options.breaks),
         break_command=options.break_command,
         break_outside=options.break_outside,
+        break_folders=_break_folders(options.break_command),
         config=image_config(elements),
         slim=planned.policies,
     )
+
+
+def _break_folders(command: str) -> tuple[str, ...]:
+    if not command:
+        return ()
+    from builder.request.break_folders import folders
+
+    return folders(command)
 
 
 def _disk_of(selection: _Selection, request: Request, environment: Mapping[str, str]) -> Disk | None:

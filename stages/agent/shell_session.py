@@ -23,6 +23,8 @@ from stages.redaction.private import write_private
 from stages.sandbox import foreign, sandbox
 from stages.sandbox.view import View
 
+TAKEN = "taken"  # in a session's folder: what its command left for the user's machine
+
 
 def finished_session(store: Store, chain: Sequence[str], tree_key: str, arch: str) -> str:
     """A session in the finished tree of an architecture, as its image would run; returns its name."""
@@ -69,6 +71,14 @@ def _late_variables(late: Mapping[str, Any] | None, view: View, scratch: Path) -
     return variables
 
 
+def _folders(taken: Path, paths: Sequence[str]) -> dict[str, Path]:
+    """Empty folders of the session for those of the user's machine that its command may write to."""
+    found = {path: taken / str(number) / "artifact" for number, path in enumerate(paths)}
+    for folder in found.values():
+        folder.mkdir(parents=True)
+    return found
+
+
 @contextlib.contextmanager
 def _taken_over(store: Store, session: str, content: Mapping[str, Any]) -> Iterator[None]:
     store.take_over(
@@ -78,7 +88,10 @@ def _taken_over(store: Store, session: str, content: Mapping[str, Any]) -> Itera
 
 
 def enter(session: str, store_path: Path, scratch: Path) -> int:
-    """Open the session's shell on this process's terminal, remove the session, and return the shell's exit status."""
+    """Open the session's shell on this process's terminal, and return the shell's exit status.
+
+    The session is removed then, but for what its command has left for the user's machine.
+    """
     store = Store(store_path)
     folder = store.root / "sessions" / session
     content = json.loads((folder / "session.json").read_text(encoding="utf-8"))
@@ -112,11 +125,14 @@ def enter(session: str, store_path: Path, scratch: Path) -> int:
             short_places=foreign.short_places(content["arch"]),
             native=programs.ready(merged / "tree") if programs else None,
             outside=merged / "outside",
+            folders=_folders(folder / TAKEN, content.get("folders", [])),
         )
         late = _late_variables(content.get("late"), view, scratch / "late")
         environment = {**content["environment"], **late, "TERM": os.environ.get("TERM", "dumb"), "PS1": "dib-ctr:\\w# "}
         shell = "/bin/bash" if not content["inside"] or os.path.lexists(merged / "tree/bin/bash") else "/bin/sh"
         argv = [shell, "-c", 'exec "$@"', shell, *command] if command else [shell]
         status = sandbox.interact(view, argv, environment)
-    remove_tree(folder)
+    for entry in folder.iterdir():
+        if entry.name != TAKEN:
+            remove_tree(entry) if entry.is_dir() else entry.unlink()
     return status

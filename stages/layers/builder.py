@@ -390,6 +390,7 @@ class Builder:
             "network": stage.network and not self.request.offline,
             "environment": self._environment(stage),
             "command": ["/bin/bash", "-c", command] if command else [],
+            "folders": list(self.request.break_folders) if command else [],
             "late": dataclasses.asdict(self._late(stage)) if stage.late else None,
         }
         return break_session.write(self.store, stage, chain, place, more)

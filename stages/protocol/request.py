@@ -39,18 +39,19 @@ class Output:
 class Request:
     """A build as the agent sees it; the elements' files travel beside it in the request archive.
 
-    ``elements`` are the resolved names, sorted, ``builtin`` those of them that come with dib-ctr; ``asked`` those
-    the user gave. ``image`` is the digest of the build image (for the host engine: of the tools on the host).
-    ``stop_at`` names the stage before which a shell is wanted (empty: after all). ``breaks`` are points of
+    ``elements`` are the resolved names, sorted, ``builtin`` those of them that come with dib-ctr; ``asked`` those the
+    user gave. ``image`` is the digest of the build image (for the host engine: of the tools on the host). ``stop_at``
+    names the stage before which a shell is wanted (empty: after all). ``breaks`` are points of
     ``stages.plan.breakpoints``, where ``break_command`` runs in place of a shell; ``break_outside`` opens those of
-    failures outside the tree. ``config`` is what the elements say of the image (``stages.element.image_config``);
-    ``slim`` has the texts of the policies that outputs name in their option ``slim``. ``locking`` is what it says of
-    locks. ``disk`` describes the disk that the tree is for, where it is for one (``stages.outputs.disk.job``).
-    ``given`` has the SHA-256 of each file of the user's machine that scripts may see, by its path; they travel in the
-    archive's ``given``. ``base`` is the image that the tree begins with, and the digest of its manifest (``name``,
-    ``digest``), if any. ``caches`` says whether the host has caches elsewhere: ``read`` (yes) and ``write`` (``min`` or
-    ``max``). ``secrets`` says what is secret beside what its name tells (``stages.redaction``): ``names`` of variables,
-    ``files`` among the given ones, and perhaps the ``key`` for digests of secrets that several machines share.
+    failures outside the tree; ``break_folders`` are folders of the user's machine that the command writes to.
+    ``config`` is what the elements say of the image (``stages.element.image_config``); ``slim`` has the texts of the
+    policies that outputs name in their option ``slim``. ``locking`` is what it says of locks. ``disk`` describes the
+    disk that the tree is for, where it is for one (``stages.outputs.disk.job``). ``given`` has the SHA-256 of each file
+    of the user's machine that scripts may see, by its path; they travel in the archive's ``given``. ``base`` is the
+    image that the tree begins with, and the digest of its manifest (``name``, ``digest``), if any. ``caches`` says
+    whether the host has caches elsewhere: ``read`` (yes) and ``write`` (``min`` or ``max``). ``secrets`` says what is
+    secret beside what its name tells (``stages.redaction``): ``names`` of variables, ``files`` among the given ones,
+    and perhaps the ``key`` for digests of secrets that several machines share.
     """
 
     command: str
@@ -69,6 +70,7 @@ class Request:
     breaks: tuple[str, ...] = ()
     break_command: str = ""
     break_outside: bool = False
+    break_folders: tuple[str, ...] = ()
     arguments: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     slim: Mapping[str, str] = field(default_factory=dict)

@@ -137,6 +137,8 @@ def _collect_outside(view: View, found: Collected) -> None:
         found.show(f"{view.outside}/{name}", f"/{name}")
     if view.given:
         _collect_given(view, found)
+    for wanted, own in view.folders.items():
+        found.show(own, wanted)
     found.then(_make_folders, BUILD_DIR, BUILD_FOLDERS)
     found.show(view.tree, TARGET_ROOT)
     found.show(view.hooks, f"{BUILD_DIR}/hooks", recursive=True, read_only=not view.hooks_writable)

@@ -58,3 +58,4 @@ class View:
     native: tuple[Path, tuple[native_tools.Tool, ...]] | None = None
     settings: Path | None = None
     outside: Path | None = None
+    folders: Mapping[str, Path] = field(default_factory=dict)
