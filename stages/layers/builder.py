@@ -20,7 +20,6 @@ from stages.layers.budget import make_room
 from stages.layers.given_places import removed_afterwards
 from stages.layers.hooks_folder import add_earlier, keep_written, write_hooks
 from stages.layers.host_files import bring
-from stages.layers.interpreter import missing
 from stages.layers.later_scripts import LaterScripts
 from stages.layers.overlay import mounted
 from stages.layers.resolver import resolv_conf, resolving
@@ -281,6 +280,7 @@ class Builder:
         return status
 
     def _failed(self, stage: Stage, chain: tuple[str, ...], place: Workplace, status: int, tail: list[str]) -> None:
+        from stages.layers.interpreter import missing
         from stages.repositories import mirror_errors
 
         full = self.store.watch.full()

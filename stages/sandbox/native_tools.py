@@ -17,8 +17,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.tree import package_database
-
 PLACE = "/dev/native"  # in a stage, whose /dev is its own
 _OWN = f"{PLACE}/own"
 _LIBRARY = re.compile(r"^\s*(?:\S+ => )?(/\S+) \(0x", re.MULTILINE)
@@ -89,6 +87,8 @@ class Programs:
 
     def serving(self, tree: Path) -> tuple[Tool, ...]:
         """Those that serve a tree, also one that is still to be made."""
+        from stages.tree import package_database  # foreign trees alone need it
+
         known = package_database.read(tree) if (tree / "var/lib/dpkg/status").is_file() else ()
         theirs = {package.name: upstream(package.version) for package in known}
         return tuple(
