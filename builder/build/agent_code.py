@@ -13,6 +13,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import secrets
 import stat
 import zlib
@@ -27,7 +28,9 @@ from blockdev.core.errors import BuildError
 from builder.host_state.probe_results import cache_folder
 from stages.protocol import events
 
-SKIPPED = ("__pycache__", "elements")
+SKIPPED = ("__pycache__", "elements")  # folders by name
+# What only the machine of the user runs: each request would have it along.
+AT_HOME = re.compile(r"blockdev/inspect/|qemu/(?!__init__|architecture|binfmt)")
 KEPT = 12  # bytecode of so many versions and build images
 ARGUMENT = 100_000  # characters in one argument: the kernel takes 128 KiB
 MOST = 64 << 20  # bytes of bytecode
@@ -51,9 +54,10 @@ def _listed() -> tuple[tuple[str, Path, os.stat_result], ...]:
         for directory, folders, names in os.walk(root):
             folders[:] = sorted(name for name in folders if name not in SKIPPED)
             for name in sorted(names):
-                if not name.endswith(".pyc"):
-                    file = Path(directory, name)
-                    found.append((f"{package.__name__}/{file.relative_to(root).as_posix()}", file, file.stat()))
+                file = Path(directory, name)
+                path = f"{package.__name__}/{file.relative_to(root).as_posix()}"
+                if not name.endswith(".pyc") and not AT_HOME.match(path):
+                    found.append((path, file, file.stat()))
     return tuple(found)
 
 

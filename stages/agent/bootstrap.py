@@ -124,7 +124,8 @@ def compile_all(code: bytes, target: Path) -> Iterator[tuple[str, bytes]]:
     """The bytecode of every module of the code, as it would lie below ``target``: path there, content."""
     for path, _, data in files_of(code):
         if path.endswith(".py"):
-            made = compile(data, f"{target}/{path}", "exec", dont_inherit=True)
+            # (Without docstrings and assertions: every request has it along.)
+            made = compile(data, f"{target}/{path}", "exec", dont_inherit=True, optimize=2)
             yield f"{path}c", importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(made)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import json
 import os
@@ -73,6 +74,20 @@ def test_all_code_travels_and_compiles(tmp_path: Path) -> None:
     made = dict(compile_all(agent_code.code(), tmp_path))
     assert made["stages/agent/main.pyc"][4:16] == bytes(12)
     assert len(made) == len(list(tmp_path.rglob("*.py"))) > 150
+
+
+def test_what_travels_needs_nothing_that_stays_at_home() -> None:
+    files = {path: data for path, _, data in files_of(agent_code.code())}
+    assert not [path for path in files if path.startswith(("blockdev/inspect", "qemu/boot"))]
+    for path, data in files.items():
+        for node in ast.walk(ast.parse(data)) if path.endswith(".py") else ():
+            names = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            for name in [each for each in names if each.partition(".")[0] in ("stages", "blockdev", "qemu")]:
+                place = name.replace(".", "/")
+                assert {f"{place}.py", f"{place}/__init__.py"} & files.keys(), f"{path} imports {name}"
+                for alias in node.names if isinstance(node, ast.ImportFrom) else ():
+                    inner = Path(__file__).parents[4] / place / f"{alias.name}.py"
+                    assert not inner.is_file() or f"{place}/{alias.name}.py" in files, f"{path} imports {inner}"
 
 
 PYC = events.Bytecode(path="stages/agent/main.pyc", data="AAAA")
