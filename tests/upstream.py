@@ -29,6 +29,12 @@ OTHERS = {
     "tripleo-puppet-elements": ("16.0.0", "share/tripleo-puppet-elements"),
 }
 
+# The same, of those that are in a source package only.
+SOURCES = {
+    "octavia": ("19.0.0", "elements"),
+    "trove": ("26.0.0", "integration/scripts/files/elements"),
+}
+
 
 def _cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
@@ -104,28 +110,32 @@ def python() -> Path:
     return folder / "bin/python"
 
 
-@cache
 def source() -> Path:
     """The folder of diskimage-builder's source package, with its functional tests. RuntimeError as for ``package``."""
-    folder = _cache() / f"diskimage-builder-{VERSION}-source"
-    if not (folder / "tests").is_dir():
+    return _source("diskimage-builder", VERSION)
+
+
+@cache
+def _source(name: str, version: str) -> Path:
+    folder = _cache() / f"{name}-{version}-source"
+    if not folder.is_dir():
         _cache().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="source-", dir=_cache()) as work:
-            # Its own environment has what its metadata is made with: none is made for this alone.
+            # This environment has what metadata is made with: none is made for this alone.
             command = [str(python()), "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
             done = subprocess.run(
-                [*command, "--no-build-isolation", "--dest", work, f"diskimage-builder=={VERSION}"],
+                [*command, "--no-build-isolation", "--dest", work, f"{name}=={version}"],
                 check=False,
                 capture_output=True,
                 text=True,
                 timeout=600,
             )
             if done.returncode != 0:
-                message = f"pip could not fetch the source of diskimage-builder {VERSION}:\n{done.stderr.strip()}"
+                message = f"pip could not fetch the source of {name} {version}:\n{done.stderr.strip()}"
                 raise RuntimeError(message)
             (archive,) = Path(work).glob("*.tar.gz")
             unpacked = Path(work, "unpacked")
-            unpacked.mkdir()
+            unpacked.mkdir(mode=0o755)
             subprocess.run(["tar", "-xf", archive, "--strip-components=1", "-C", unpacked], check=True)
             with contextlib.suppress(OSError):  # another run was quicker
                 unpacked.rename(folder)
@@ -133,8 +143,11 @@ def source() -> Path:
 
 
 def others(name: str) -> Path:
-    """The folder of the elements of a package of ``OTHERS``."""
-    return _fetched(name, *OTHERS[name])
+    """The folder of the elements of a package of ``OTHERS`` or ``SOURCES``."""
+    if name in OTHERS:
+        return _fetched(name, *OTHERS[name])
+    version, within = SOURCES[name]
+    return _source(name, version) / within
 
 
 def newest() -> str:

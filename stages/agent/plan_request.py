@@ -15,6 +15,7 @@ from stages.element.hook_checks import refuse_odd
 from stages.element.hooks import HooksTree, merge
 from stages.element.tree_snippets import Sourcing, sourcing
 from stages.layers.hooks_folder import write_hooks
+from stages.layers.stage_environment import PLACES
 from stages.lock import steps as locked
 from stages.plan.plan import Plan, make_plan
 from stages.protocol import events
@@ -50,6 +51,7 @@ def capture_environment(work: Work, merged: HooksTree) -> tuple[dict[str, str], 
         "USER": "root",
         "LOGNAME": "root",
         "TMP_HOOKS_PATH": HOOKS_OUTSIDE,
+        **PLACES,
     }
     functions = as_functions(dib_runtime.functions(work.elements, HOOKS_OUTSIDE))
     variables |= functions
@@ -80,6 +82,8 @@ def capture_environment(work: Work, merged: HooksTree) -> tuple[dict[str, str], 
     captured = parse_capture((scratch / "cwd" / "capture").read_bytes())
     shutil.rmtree(scratch)
     _tell_of_release(work.request.variables.get(RELEASE, ""), captured.get(RELEASE, ""))
+    # Each stage is told its places anew: they are in no key.
+    captured = {name: value for name, value in captured.items() if PLACES.get(name) != value}
     return {name: value for name, value in captured.items() if name not in functions}, found
 
 

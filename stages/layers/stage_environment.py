@@ -16,19 +16,22 @@ from stages.sandbox.paths import (
     TARGET_ROOT,
 )
 
+# Where things are, for every script and for environment.d.
+PLACES = {
+    "TMP_MOUNT_PATH": TARGET_ROOT,
+    "TMP_BUILD_DIR": BUILD_DIR,
+    "TMP_IMAGE_DIR": IMAGE_DIR,
+    "DIB_IMAGE_CACHE": IMAGE_CACHE,
+    "DIB_LOCKFILES": LOCKS,
+}
+
 
 def stage_environment(stage: Stage, plan: Plan) -> dict[str, str]:
     """Everything in the environment of a stage's script: the variables it names and where things are."""
     services = {name: value for name, value in plan.environment.items() if name in SERVICES and stage.network}
     hooks = HOOKS_INSIDE if stage.phase.inside else HOOKS_OUTSIDE
     where = dib_runtime.places(hooks, inside=stage.phase.inside)
-    where.update(
-        TMP_MOUNT_PATH=TARGET_ROOT,
-        TMP_BUILD_DIR=BUILD_DIR,
-        TMP_IMAGE_DIR=IMAGE_DIR,
-        DIB_IMAGE_CACHE=IMAGE_CACHE,
-        DIB_LOCKFILES=LOCKS,
-    )
+    where.update(PLACES)
     if not stage.phase.inside:
         where.update(TARGET_ROOT=TARGET_ROOT, DIB_CTR_CACHE=CACHES)
     return {"DIB_OFFLINE": "", **stage.environment, **services, **where}

@@ -84,3 +84,16 @@ def test_functions_and_who_builds_are_there_in_every_phase(command: Command, pla
         assert found[f"{folder}-USER"] == found[f"{folder}-LOGNAME"] == "root\n"
         assert found[f"{folder}-DIB_OFFLINE"] == "\n"
         assert found[f"{folder}-greeting"] == "hello world\n"
+
+
+def test_environment_d_is_told_where_things_are(command: Command, place: Path) -> None:
+    """Public elements name files of the tree by TMP_BUILD_DIR there."""
+    files = {
+        "environment.d/50-where": 'export MINE="$TMP_BUILD_DIR/mnt/etc $TMP_MOUNT_PATH $TMP_IMAGE_DIR"\n',
+        "post-root.d/50-see": told("post-root.d", "MINE", "TMP_MOUNT_PATH"),
+    }
+    write_element(place / "elements", "looks", files)
+    found = built(command)
+    tree = found["post-root.d-TMP_MOUNT_PATH"].strip()
+    assert found["post-root.d-MINE"].split()[:2] == [f"{tree}/etc", tree]
+    assert len(found["post-root.d-MINE"].split()) == 3
