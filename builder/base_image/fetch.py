@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -110,9 +111,10 @@ def kept(folder: Path, text: str, digest: str, arch: str) -> Base | None:
     try:
         told = json.loads((place / FACTS).read_text(encoding="utf-8"))
         content = (place / DIGEST).read_text(encoding="ascii")
-    except FileNotFoundError:
+        info = read(BaseImageInfo, told)
+    except (FileNotFoundError, ValueError):  # not there, or written by a version that tells other things
         return None
-    return Base(text, digest.partition(":")[2], place / ARCHIVE, content, read(BaseImageInfo, told))
+    return Base(text, digest.partition(":")[2], place / ARCHIVE, content, info)
 
 
 def keep(folder: Path, text: str, image: ImageFile, arch: str) -> Base:
@@ -131,7 +133,8 @@ def keep(folder: Path, text: str, image: ImageFile, arch: str) -> Base:
         told = _facts(image, tree, arch)
         (scratch / "new" / FACTS).write_text(json.dumps(told.as_json()), encoding="utf-8")
         place = _place(folder, image.digest, arch)
-        if not place.exists():
+        if kept(folder, text, image.digest, arch) is None:  # not there, or not to be read
+            shutil.rmtree(place, ignore_errors=True)
             (scratch / "new").rename(place)
     found = kept(folder, text, image.digest, arch)
     assert found is not None

@@ -190,3 +190,13 @@ def test_offline_takes_only_what_was_fetched(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(BuildError, match="was never fetched"):
         fetch.find("registry.invalid/a:b", "amd64", offline=True)
+
+
+@pytest.mark.parametrize("facts", ["", "{}", "[]", '{"distribution": 1}'])
+def test_facts_of_a_kept_image_that_cannot_be_read_are_made_again(tmp_path: Path, facts: str) -> None:
+    opened = open_image(image(tmp_path / "image", *_layers()), "amd64")
+    base = fetch.keep(tmp_path / "cache", "name", opened, "amd64")
+    assert fetch.kept(tmp_path / "cache", "name", opened.digest, "amd64") == base
+    base.archive.with_name(fetch.FACTS).write_text(facts)
+    assert fetch.kept(tmp_path / "cache", "name", opened.digest, "amd64") is None
+    assert fetch.keep(tmp_path / "cache", "name", opened, "amd64") == base
