@@ -6,15 +6,15 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from blockdev.convert.formats import Plan
+from blockdev.core import tools
 from blockdev.core.errors import BuildError, UsageError
 
-_FULL = "No space left on device"
+_FULL = b"No space left on device"
 _OPTION = re.compile(r"^  ([A-Za-z0-9_.-]+)=<", re.MULTILINE)
 _NOT_CHECKED = 63  # qemu-img check: "this image format does not support checks"
 _MOST_COROUTINES = 16
@@ -44,12 +44,10 @@ def disk_full(target: Path) -> BuildError:
 
 def known_options(driver: str) -> frozenset[str]:
     """The names of the creation options of a format, as this qemu-img lists them."""
-    done = _run(["create", "-f", driver, "-o", "help"])
-    if done.returncode:
-        raise BuildError(
-            f"this qemu-img does not write {driver}: {_sentence(done.stderr)}", hint="use a newer qemu-img"
-        )
-    return frozenset(_OPTION.findall(done.stdout))
+    done = run(["create", "-f", driver, "-o", "help"])
+    if done.status:
+        raise BuildError(f"this qemu-img does not write {driver}: {sentence(done.err)}", hint="use a newer qemu-img")
+    return frozenset(_OPTION.findall(done.out.decode(errors="replace")))
 
 
 def require_options(plan: Plan) -> None:
@@ -75,11 +73,11 @@ def convert(raw: Path, partial: Path, plan: Plan, threads: int, target: Path) ->
         command += [] if plan.compression == "none" else ["-c"]
     if plan.options:
         command += ["-o", options_text(plan.options)]
-    done = _run([*command, raw.resolve(), partial.resolve()])
-    if done.returncode:
-        if _FULL in done.stderr:
+    done = run([*command, raw.resolve(), partial.resolve()])
+    if done.status:
+        if _FULL in done.err:
             raise disk_full(target)
-        said = _sentence(done.stderr).replace(str(partial.resolve()), target.name)
+        said = sentence(done.err).replace(str(partial.resolve()), target.name)
         raise BuildError(f"qemu-img could not write {plan.format.name}: {said}", where=str(target))
 
 
@@ -90,44 +88,34 @@ def options_text(options: Mapping[str, str]) -> str:
 
 def check(image: Path, driver: str) -> None:
     """Let qemu-img look at an image's own tables; BuildError with what it finds wrong."""
-    done = _run(["check", "-q", "-f", driver, image.resolve()])
-    if done.returncode == _NOT_CHECKED:
+    done = run(["check", "-q", "-f", driver, image.resolve()])
+    if done.status == _NOT_CHECKED:
         info(image, driver)
-    elif done.returncode:
-        raise BuildError(f"qemu-img finds the image faulty: {_sentence(done.stderr or done.stdout)}", where=str(image))
+    elif done.status:
+        raise BuildError(f"qemu-img finds the image faulty: {sentence(done.err or done.out)}", where=str(image))
 
 
 def compare(raw: Path, image: Path, driver: str) -> None:
     """Does an image hold what the raw one holds, byte for byte; BuildError where it does not. Reads both whole."""
-    done = _run(["compare", "-f", "raw", "-F", driver, raw.resolve(), image.resolve()])
-    if done.returncode:
-        raise BuildError(
-            f"the image differs from its source: {_sentence(done.stderr or done.stdout)}", where=str(image)
-        )
+    done = run(["compare", "-f", "raw", "-F", driver, raw.resolve(), image.resolve()])
+    if done.status:
+        raise BuildError(f"the image differs from its source: {sentence(done.err or done.out)}", where=str(image))
 
 
 def info(image: Path, driver: str) -> Mapping[str, Any]:
     """What qemu-img says of an image (its JSON document)."""
-    done = _run(["info", "--output=json", "-f", driver, image.resolve()])
-    if done.returncode:
-        raise BuildError(f"qemu-img cannot read the image: {_sentence(done.stderr)}", where=str(image))
-    document: dict[str, Any] = json.loads(done.stdout)
+    done = run(["info", "--output=json", "-f", driver, image.resolve()])
+    if done.status:
+        raise BuildError(f"qemu-img cannot read the image: {sentence(done.err)}", where=str(image))
+    document: dict[str, Any] = json.loads(done.out)
     return document
 
 
-def _run(arguments: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [program("qemu-img", "qemu-utils"), *arguments],
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+def run(arguments: Sequence[str | Path]) -> tools.Done:
+    """Run qemu-img to its end; BuildError where it is not installed."""
+    return tools.run([program("qemu-img", "qemu-utils"), *arguments], env=environment())
 
 
-def _sentence(said: str) -> str:
+def sentence(said: bytes, otherwise: str = "it gave no reason") -> str:
     """qemu-img's last line, without its own name."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return lines[-1].removeprefix("qemu-img: ") if lines else "it gave no reason"
+    return tools.last_line(said, otherwise).removeprefix("qemu-img: ")

@@ -21,10 +21,11 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import BinaryIO
 
+from blockdev.core import tools
 from blockdev.filesystems import ext_backups
 from blockdev.filesystems.region import Region
 from blockdev.filesystems.spec import Spec
-from blockdev.filesystems.tools import Workplace, find
+from blockdev.filesystems.tools import Workplace
 from blockdev.tree.walk import WalkEntry, walk
 
 BLOCK = 4096
@@ -161,7 +162,7 @@ class _Debugfs:
         self._said = tempfile.TemporaryFile(dir=work.folder)  # noqa: SIM115 (closed on leaving)
         self._sent = 0
         self._process = subprocess.Popen(
-            [find("debugfs"), "-w", "-f", "-", _located(work)],
+            [tools.find("debugfs"), "-w", "-f", "-", _located(work)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self._said,
@@ -207,15 +208,9 @@ class _Debugfs:
             raise self._work.failure("debugfs", errors.splitlines()[0])
 
     def _alone(self, command: bytes) -> None:
-        done = subprocess.run(
-            [find("debugfs"), "-w", "-R", command, _located(self._work)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=self._work.environment(),
-            cwd=self._work.folder,
-            check=False,
-        )
-        lines = done.stderr.decode(errors="replace").splitlines()
+        argv: tools.Arguments = ["debugfs", "-w", "-R", command, _located(self._work)]
+        done = tools.run(argv, env=self._work.environment(), cwd=self._work.folder)
+        lines = done.err.decode(errors="replace").splitlines()
         self._refuse("\n".join(line for line in lines if line and not line.startswith("debugfs 1.")))
 
     def tell(self, *words: bytes) -> None:

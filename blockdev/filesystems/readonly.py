@@ -18,13 +18,13 @@ from __future__ import annotations
 import os
 import re
 import stat
-import subprocess
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from blockdev.core import tools
 from blockdev.filesystems.region import copy_in
 from blockdev.filesystems.spec import Spec
-from blockdev.filesystems.tools import Workplace, find
+from blockdev.filesystems.tools import Workplace
 from blockdev.tree.walk import WalkEntry, walk
 
 _DEVICES = (stat.S_IFCHR, stat.S_IFBLK)
@@ -76,7 +76,7 @@ def run_covered(command: list[str | Path], work: Workplace, tree: Path, without:
     covered = [tree / name.strip("/") for name in without]
     covered = [path for path in covered if path.is_dir() and not path.is_symlink()]
     if covered:
-        find(str(command[0]))
+        tools.find(str(command[0]))
         shell: list[str | Path] = ["unshare", "--mount", "/bin/sh", "-c", _COVER, "sh"]
         command = [*shell, work.folder, str(len(covered)), *covered, *command]
     return work.run(command)
@@ -126,16 +126,8 @@ _MAKE: dict[str, Make] = {"squashfs": _squashfs, "erofs": _erofs}
 
 def version(work: Workplace, tool: str, option: str = "--version") -> tuple[int, int]:
     """The version of a tool, from what it says of itself."""
-    done = subprocess.run(
-        [find(tool), option],
-        env=work.environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    found = re.search(r"(\d+)\.(\d+)", done.stdout)
+    done = tools.run([tool, option], env=work.environment(), together=True)
+    found = re.search(rb"(\d+)\.(\d+)", done.out)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 

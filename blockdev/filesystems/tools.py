@@ -3,57 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from blockdev.core.errors import BuildError
+from blockdev.core.tools import Arguments, last_line, run, search_path
 from blockdev.filesystems.region import Region, copy_out
 from blockdev.tree.selinux import Labels
 
-PACKAGES = {
-    "mke2fs": "e2fsprogs",
-    "debugfs": "e2fsprogs",
-    "e2fsck": "e2fsprogs",
-    "mkfs.vfat": "dosfstools",
-    "fsck.vfat": "dosfstools",
-    "mcopy": "mtools",
-    "mmd": "mtools",
-    "mksquashfs": "squashfs-tools",
-    "unsquashfs": "squashfs-tools",
-    "mkfs.erofs": "erofs-utils",
-    "fsck.erofs": "erofs-utils",
-    "mkfs.btrfs": "btrfs-progs",
-    "btrfs": "btrfs-progs",
-    "mkfs.xfs": "xfsprogs",
-    "xfs_db": "xfsprogs",
-    "xfs_repair": "xfsprogs",
-    "cryptsetup": "cryptsetup-bin",
-    "veritysetup": "cryptsetup-bin",
-}
-_SYSTEM = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 _FULL = ("no space left", "could not allocate", "disk full", "too small", "out of space", "not enough", "enospc")
-Arguments = Sequence[str | bytes | Path]
-
-
-def _path() -> str:
-    return os.pathsep.join((os.environ.get("PATH", os.defpath), *_SYSTEM))
-
-
-def find(name: str) -> str:
-    """Where a tool is; BuildError with the package to install where it is not."""
-    found = shutil.which(name, path=_path())
-    if found is None:
-        raise BuildError(
-            f"{name} is not installed, and this image needs it",
-            hint=f"install the package {PACKAGES.get(name, name)}, or use an engine with a build image",
-        )
-    return found
 
 
 @dataclass(frozen=True)
@@ -75,7 +36,7 @@ class Workplace:
         """What a tool sees: nothing of the caller's locale, time zone, home or configuration files."""
         now = str(max(self.epoch, 1))  # to these tools 0 is "not set"
         return {
-            "PATH": _path(),
+            "PATH": search_path(),
             "LC_ALL": "C.UTF-8",
             "TZ": "UTC",
             "HOME": str(self.folder),
@@ -96,19 +57,11 @@ class Workplace:
         stdin: BinaryIO | None = None,
     ) -> str:
         """Run a tool and return what it printed; BuildError with its last line where it fails."""
-        name = str(command[0])
-        done = subprocess.run(
-            [find(name), *command[1:]],
-            cwd=cwd or self.folder,
-            env=self.environment(**(env or {})),
-            stdin=stdin or subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-        text = done.stdout.decode(errors="replace")
-        if done.returncode:
-            raise self.failure(name, text)
+        environment = self.environment(**(env or {}))
+        done = run(command, cwd=cwd or self.folder, env=environment, stdin=stdin, together=True)
+        text = done.out.decode(errors="replace")
+        if done.status:
+            raise self.failure(str(command[0]), text)
         return text
 
     def extracted(self) -> Path:
@@ -121,9 +74,9 @@ class Workplace:
 
     def failure(self, name: str, text: str) -> BuildError:
         """The error that a tool's output tells of."""
-        lines = [line.strip() for line in text.splitlines() if line.strip()] or ["it gave no reason"]
+        lines = [line.strip() for line in text.splitlines()]
         told = next((line for line in reversed(lines) if any(sign in line.lower() for sign in _FULL)), None)
-        said = (told or lines[-1]).replace(str(self.image), str(self.region.image)).replace(str(self.folder), "")
+        said = (told or last_line(text)).replace(str(self.image), str(self.region.image)).replace(str(self.folder), "")
         hint = "give the file system more room, or the tree less" if told else ""
         return BuildError(f"{name} could not write the file system: {said}", where=str(self.region), hint=hint)
 

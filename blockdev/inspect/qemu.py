@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import struct
-import subprocess
 from pathlib import Path
 from typing import Any
 
-from blockdev.convert.qemu_img import environment, program
+from blockdev.convert import qemu_img
 from blockdev.core.errors import BuildError
 
 _MIB = 1 << 20
@@ -98,18 +97,9 @@ def _name(path: Path) -> str:
 
 
 def _run(arguments: list[str], driver: str, shown: Path) -> str:
-    done = subprocess.run(
-        [program("qemu-img", "qemu-utils"), *arguments],
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if done.returncode:
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        said = lines[-1].removeprefix("qemu-img: ") if lines else "it gives no reason"
+    done = qemu_img.run(arguments)
+    if done.status:
         kind = "vhd" if driver == "vpc" else driver
+        said = qemu_img.sentence(done.err, "it gives no reason")
         raise BuildError(f"qemu-img cannot read this {kind} image: {said}", where=str(shown))
-    return done.stdout
+    return done.out.decode(errors="replace")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from blockdev.core.tools import last_line
 from blockdev.inspect.model import Content, System
 from blockdev.inspect.pe import pretty_name
-from blockdev.inspect.tools import ToolSandbox, Unreadable, last
+from blockdev.inspect.tools import ToolSandbox, Unreadable
 
 _KINDS = frozenset({"ext2", "ext3", "ext4"})
 _ABSENT = b"File not found"
@@ -32,7 +33,7 @@ def _file(bench: ToolSandbox, offset: int, path: str) -> str:
     # For a folder or a link, cat would print what its blocks hold.
     status, complaint = bench.outputs("debugfs", "-R", f"stat {path}", image)
     if not status.strip() and _ABSENT not in complaint:  # debugfs ends well whatever happened
-        raise Unreadable(f"debugfs: {last(complaint)}")
+        raise Unreadable(f"debugfs: {last_line(complaint)}")
     if b"Type: regular" not in status:
         return ""
     return bench.run("debugfs", "-R", f"cat {path}", image)[:_MOST].decode(errors="replace")

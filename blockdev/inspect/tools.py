@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from blockdev.filesystems.tools import PACKAGES
+from blockdev.core.tools import PACKAGES, last_line, locate, run, search_path
 
 _SECONDS = 120  # a damaged file system may send a program round in circles
-_SYSTEM = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
 class Unreadable(Exception):  # noqa: N818 - it says what it is about, and never gets out of this package
@@ -35,12 +32,10 @@ class ToolSandbox:
     def outputs(self, *command: str | Path) -> tuple[bytes, bytes]:
         """What a program printed, and what it complained of; raises what :meth:`run` does."""
         name = str(command[0])
-        path = os.pathsep.join((os.environ.get("PATH", os.defpath), *_SYSTEM))
-        found = shutil.which(name, path=path)
-        if found is None:
+        if locate(name) is None:
             raise Unreadable(f"{name} is not installed (apt-get install {PACKAGES.get(name, name)})")
         environment = {
-            "PATH": path,
+            "PATH": search_path(),
             "LC_ALL": "C.UTF-8",
             "TZ": "UTC",
             "HOME": str(self.folder),
@@ -49,26 +44,12 @@ class ToolSandbox:
             "DEBUGFS_PAGER": "cat",
         }
         try:
-            done = subprocess.run(
-                [found, *command[1:]],
-                cwd=self.folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                check=False,
-                timeout=_SECONDS,
-            )
+            done = run(command, cwd=self.folder, env=environment, seconds=_SECONDS)
         except subprocess.TimeoutExpired:
             raise Unreadable(f"{name} came to no end in {_SECONDS} seconds") from None
-        if done.returncode:
-            raise Unreadable(f"{name}: {last(done.stderr)}")
-        return done.stdout, done.stderr
-
-
-def last(said: bytes) -> str:
-    """The last line that has something in it."""
-    lines: Sequence[str] = [line.strip() for line in said.decode(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else "it gave no reason"
+        if done.status:
+            raise Unreadable(f"{name}: {last_line(done.err)}")
+        return done.out, done.err
 
 
 @contextlib.contextmanager

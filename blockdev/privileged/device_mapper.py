@@ -7,12 +7,11 @@ machine with the same names stay as they are; no udev is waited for, as a contai
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from blockdev.core import tools
 from blockdev.core.errors import BuildError
-from blockdev.filesystems.tools import find
 from blockdev.layout.model import GroupPlan, LogicalPlan, LuksPlan
 
 _ROUND = 4 << 20  # bytes; diskimage-builder rounds sizes down to LVM's default extents
@@ -127,8 +126,7 @@ def verity_argv(data: str, hashes: str, salt: str, uuid: str) -> list[str]:
 
 def run(command: Sequence[str], where: str, stdin: bytes = b"") -> str:
     """Run such a command and return what it printed; BuildError with its last line where it fails."""
-    done = subprocess.run([find(command[0]), *command[1:]], input=stdin, capture_output=True, check=False)
-    if done.returncode:
-        said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines() or ["it gave no reason"]
-        raise BuildError(f"{command[0]} failed: {said[-1].strip()}", where=where)
-    return done.stdout.decode(errors="replace")
+    done = tools.run(command, given=stdin)
+    if done.status:
+        raise BuildError(f"{command[0]} failed: {tools.last_line(done.err or done.out)}", where=where)
+    return done.out.decode(errors="replace")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from blockdev.configuration.labels import FAT
-from blockdev.core import syscalls
+from blockdev.core import syscalls, tools
 from blockdev.core.errors import BuildError
-from blockdev.filesystems.tools import find
 from blockdev.layout.model import FileSystem, Layout
 
 SWAP = "swap"
@@ -57,7 +55,7 @@ def mount_argv(system: FileSystem, device: str, target: Path) -> list[str]:
 def make(system: FileSystem, device: str) -> None:
     """Make a file system on a device. BuildError with what its program says where that fails."""
     if system.kind != SWAP:
-        find(f"mkfs.{system.kind}")  # `mkfs` itself says little of a missing one
+        tools.find(f"mkfs.{system.kind}")  # `mkfs` itself says little of a missing one
     _run(make_argv(system, device), f"{system.kind} (mkfs node {system.name!r}) on {device}")
 
 
@@ -97,23 +95,18 @@ def finish(layout: Layout, root: Path, show: Callable[[str], None]) -> None:
             elif volume.kind == "default":
                 _run(["btrfs", "subvolume", "set-default", path], path)
         syscalls.sync_file_system(target)
-        done = _done(["fstrim", str(target)])
-        if done.returncode and system.kind not in FAT:
+        done = tools.run(["fstrim", str(target)])
+        if done.status and system.kind not in FAT:
             show(f"{system.kind} on {system.point}: unused blocks stay in the image ({_last(done)})")
 
 
-def _done(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    argv = [find(command[0]), *command[1:]]
-    return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False)
-
-
-def _last(done: subprocess.CompletedProcess[str]) -> str:
-    lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
-    useful = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("dmesg(1)")]
-    return useful[-1] if useful else "no reason given"
+def _last(done: tools.Done) -> str:
+    lines = (done.err.strip() or done.out.strip()).decode(errors="replace").splitlines()
+    useful = (line for line in lines if not line.lstrip().startswith("dmesg(1)"))
+    return tools.last_line("\n".join(useful), "no reason given")
 
 
 def _run(command: Sequence[str], where: str, hint: str = "") -> None:
-    done = _done(command)
-    if done.returncode:
+    done = tools.run(command)
+    if done.status:
         raise BuildError(f"{command[0]} failed: {_last(done)}", where=where, hint=hint)

@@ -12,13 +12,12 @@ import os
 import random
 import stat
 import struct
-import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from blockdev.core import tools
 from blockdev.core.errors import BuildError
-from blockdev.filesystems.tools import find
 from blockdev.privileged.ledger import HeldImage, Ledger, Loop
 
 _CLEAR, _SET_STATUS, _GET_STATUS, _GET_FREE = 0x4C01, 0x4C04, 0x4C05, 0x4C82
@@ -179,10 +178,9 @@ def attach(image: HeldImage, offset: int, size: int, sector: int, ledger: Ledger
         path = node(loop.number)
         ledger.add(loop)
         command = losetup_argv(path, loop, sector)
-        command[0] = find(command[0])
-        done = subprocess.run(command, env={"LC_ALL": "C"}, capture_output=True, text=True, check=False)
-        said = done.stderr.strip()
-        if done.returncode == 0:
+        done = tools.run(command, env={"LC_ALL": "C"})
+        said = done.err.decode(errors="replace").strip()
+        if done.status == 0:
             return _held(loop, path, autoclear=autoclear)
         if "busy" not in said.lower():
             break

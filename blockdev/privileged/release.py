@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blockdev.core import syscalls
+from blockdev.core import syscalls, tools
 from blockdev.core.boot_id import boot_id
 from blockdev.core.errors import BuildError
-from blockdev.filesystems.tools import find
 from blockdev.privileged import device_mapper, loops
 from blockdev.privileged.ledger import SUFFIX, Entry, Group, HeldImage, Loop, Mapping, Mounts, abandoned
 
@@ -123,13 +121,12 @@ def _removed(image: HeldImage) -> str:
 
 
 def _run(command: Sequence[str]) -> str:
-    argv = [find(command[0]), *command[1:]]
     said = ""
     for attempt in range(_TRIES):
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        if done.returncode == 0:
+        done = tools.run(command)
+        if done.status == 0:
             return ""
-        said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        said = tools.last_line(done.err, "no reason given")
         time.sleep(_PAUSE * (attempt + 1) / 3)
     return f"`{' '.join(command[:2])}` failed: {said}"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from blockdev.core.errors import BuildError
-from blockdev.filesystems.tools import find
+from blockdev.core.tools import find
 
 
 def unpack(tree: Path, root: Path) -> None:

@@ -10,15 +10,14 @@ sparse: blank blocks are encrypted, too, or the image would show how much there 
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID, uuid5
 
+from blockdev.core import tools
 from blockdev.core.errors import BuildError
 from blockdev.filesystems.region import Region, copy_in, copy_out, require_blank
-from blockdev.filesystems.tools import find
 
 HEADER = 16 << 20  # bytes at the begin of a region that its header takes
 _SECTOR = 512
@@ -126,15 +125,8 @@ def _refuse(luks: Luks, region: Region, size: int) -> None:
 
 def _run(arguments: list[str], luks: Luks, device: Path, region: Region) -> None:
     """Run cryptsetup; the passphrase goes through a pipe and is on no command line."""
-    done = subprocess.run(
-        [find("cryptsetup"), *arguments, *_OFFLINE, str(device)],
-        input=luks.key,
-        capture_output=True,
-        cwd=device.parent,
-        env={**os.environ, "LC_ALL": "C.UTF-8"},
-        check=False,
-    )
-    if done.returncode:
-        said = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
-        what = said[-1].strip().replace(str(device.parent), "") if said else f"it ended with status {done.returncode}"
+    command = ["cryptsetup", *arguments, *_OFFLINE, str(device)]
+    done = tools.run(command, given=luks.key, cwd=device.parent, env={**os.environ, "LC_ALL": "C.UTF-8"})
+    if done.status:
+        what = tools.last_line(done.err, f"it ended with status {done.status}").replace(str(device.parent), "")
         raise BuildError(f"cryptsetup {arguments[0]} failed: {what}", where=str(region))

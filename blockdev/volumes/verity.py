@@ -11,15 +11,14 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID, uuid5
 
+from blockdev.core import tools
 from blockdev.core.errors import BuildError
 from blockdev.filesystems.region import Region, copy_out, data, require_blank
-from blockdev.filesystems.tools import find
 
 BLOCK = 4096
 ALGORITHMS = ("sha256", "sha384", "sha512", "sha1")  # which every kernel with dm-verity may have
@@ -70,17 +69,11 @@ def check(data: Region, hashes: Region, root: str) -> None:
             copy_out(data, source)
         tree = Path(name) / "hashes"
         copy_out(hashes, tree)
-        done = subprocess.run(
-            [find("veritysetup"), "verify", source, tree, root],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "LC_ALL": "C.UTF-8"},
-            check=False,
-        )
-    if done.returncode:
-        said = [line for line in done.stdout.decode(errors="replace").splitlines() if line.strip()] or ["no reason"]
-        raise BuildError(f"the data are not those of the hash tree: {said[-1]}", where=str(data))
+        command: tools.Arguments = ["veritysetup", "verify", source, tree, root]
+        done = tools.run(command, env={**os.environ, "LC_ALL": "C.UTF-8"}, together=True)
+    if done.status:
+        said = tools.last_line(done.out, "no reason")
+        raise BuildError(f"the data are not those of the hash tree: {said}", where=str(data))
 
 
 def _levels(length: int, block_size: int, algorithm: str) -> list[int]:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import sh
 
-from blockdev.filesystems.tools import PACKAGES
+from blockdev.core.tools import PACKAGES
 from tests.integration.engine_cases import missing
 from tests.integration.filesystem_scenario import EPOCH, OFFSET, SPARSE, spec
 from tests.integration.filesystem_tools import EXT, KINDS, MIB, PATH, debugfs, fields, plain_list, quoted, run

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from blockdev.core import syscalls
 from blockdev.core.errors import BuildError
-from blockdev.filesystems.tools import find
+from blockdev.core.tools import find
 from blockdev.privileged.run import Job, Mounted
 from stages.element import dib_runtime
 from stages.element.environment import as_functions

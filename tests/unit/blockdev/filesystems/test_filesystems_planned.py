@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blockdev.core import tools
 from blockdev.core.errors import BuildError
-from blockdev.filesystems import KINDS, Spec, Statistics, ext, measure, minimum_size, swap, tools, vfat
+from blockdev.filesystems import KINDS, Spec, Statistics, ext, measure, minimum_size, swap, vfat
 from blockdev.filesystems.region import Region, copy_in, copy_out, holds, require_blank
 from blockdev.tree.walk import travels, walk
 

@@ -74,7 +74,7 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
 def test_cryptsetup_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the package."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("blockdev.filesystems.tools._SYSTEM", ())
+    monkeypatch.setattr("blockdev.core.tools._SYSTEM", ())
     plain = tmp_path / "plain"
     plain.write_bytes(bytes(1 << 20))
     with pytest.raises(BuildError) as caught:
