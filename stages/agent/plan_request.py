@@ -13,7 +13,9 @@ from stages.element import dib_runtime, source_repositories
 from stages.element.environment import PATH, RELEASE, as_functions, capture_argv, initial, parse_capture, snippets
 from stages.element.hook_checks import refuse_odd
 from stages.element.hooks import HooksTree, merge
+from stages.element.left_files import left_files
 from stages.element.tree_snippets import Sourcing, sourcing
+from stages.layers.given_places import removed_afterwards
 from stages.layers.hooks_folder import write_hooks
 from stages.layers.stage_environment import PLACES
 from stages.lock import steps as locked
@@ -23,7 +25,7 @@ from stages.protocol.emit import emit, redact_with
 from stages.repositories import apt_sources, default_mirrors
 from stages.repositories.source_state import SourceQuery
 from stages.sandbox import sandbox, system
-from stages.sandbox.paths import BUILD_DIR, HOOKS_OUTSIDE
+from stages.sandbox.paths import BUILD_DIR, HOOKS_OUTSIDE, KEPT_OUTSIDE
 from stages.sandbox.view import View
 
 
@@ -37,10 +39,10 @@ def own_mirror() -> dict[str, str]:
     return {name: address for name, address in found.items() if address}
 
 
-def capture_environment(work: Work, merged: HooksTree) -> tuple[dict[str, str], Sourcing]:
+def capture_environment(work: Work, merged: HooksTree) -> tuple[dict[str, str], Sourcing, HooksTree]:
     """Source the elements' environment.d snippets in a sandbox without network and return what they export.
 
-    And what of it hangs on the root that they are sourced in.
+    And what of it hangs on the root that they are sourced in, and the files that they have left in /tmp.
     """
     variables = {
         **own_mirror(),
@@ -62,14 +64,19 @@ def capture_environment(work: Work, merged: HooksTree) -> tuple[dict[str, str], 
     scratch = work.scratch / "environment"
     for name in ("tree", "cwd", "stage"):
         (scratch / name).mkdir(parents=True)
+    for name, mode in KEPT_OUTSIDE.items():
+        (scratch / "outside" / name).mkdir(parents=True)
+        (scratch / "outside" / name).chmod(mode)
     hooks = write_hooks(merged, scratch / "hooks")
     given = {path: work.given / digest for path, digest in work.request.given.items()}
     given = {path: file for path, file in given.items() if file.is_file()}  # the others come when a stage needs them
     tree, cwd, stage = (scratch / name for name in ("tree", "cwd", "stage"))
-    view = View(False, tree, cwd, hooks, stage, masked=(work.store.root,), given=given)
+    outside = scratch / "outside"
+    view = View(False, tree, cwd, hooks, stage, masked=(work.store.root,), given=given, outside=outside)
     output = bytearray()
     argv = capture_argv([f"{HOOKS_OUTSIDE}/{hook.path}" for hook in snippets(merged)])
-    status = sandbox.run(view, argv, variables, output.extend, stopped=work.control.gone)
+    with removed_afterwards(outside, given):
+        status = sandbox.run(view, argv, variables, output.extend, stopped=work.control.gone)
     if fault := sandbox.engine_fault(status, output.decode("utf-8", "replace")):
         raise fault
     if status != 0:
@@ -80,11 +87,12 @@ def capture_environment(work: Work, merged: HooksTree) -> tuple[dict[str, str], 
             hint="correct the snippet, or set the variable it asks for with --set",
         )
     captured = parse_capture((scratch / "cwd" / "capture").read_bytes())
+    left = left_files(outside, (place for place in KEPT_OUTSIDE if place.endswith("tmp")))
     shutil.rmtree(scratch)
     _tell_of_release(work.request.variables.get(RELEASE, ""), captured.get(RELEASE, ""))
     # Each stage is told its places anew: they are in no key.
     captured = {name: value for name, value in captured.items() if PLACES.get(name) != value}
-    return {name: value for name, value in captured.items() if name not in functions}, found
+    return {name: value for name, value in captured.items() if name not in functions}, found, left
 
 
 def _tell_of_release(asked: str, captured: str) -> None:
@@ -103,7 +111,8 @@ def plan_request(work: Work) -> tuple[Plan, Callable[[Mapping[str, HooksTree]], 
     """
     merged = merge(work.elements)
     refuse_odd(merged.values(), dict(work.elements))
-    environment, late = capture_environment(work, merged)
+    environment, late, left = capture_environment(work, merged)
+    merged.update(left)
     redaction = work.redaction(environment)
     redact_with(redaction.event)
     files = dib_runtime.repository_files(work.elements) if source_repositories.are_fetched(merged) else {}

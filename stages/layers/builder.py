@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blockdev.core.digest import digest
+from stages.element import left_files
 from stages.element.cache_rules import CacheRule
 from stages.layers import break_session, variants
 from stages.layers.budget import make_room
@@ -317,6 +318,7 @@ class Builder:
         (scratch / "root-of-stage").mkdir(parents=True)
         try:
             with mounted(self.store, chain, scratch / "merged", place.upper, place.path / "work") as merged:
+                left_files.put(stage.files, merged / "outside")
                 hooks = write_hooks(stage.files, scratch / "hooks")
                 if (merged / "hooks").is_dir():
                     add_earlier(merged / "hooks", hooks)

@@ -13,7 +13,7 @@ from pathlib import Path
 from blockdev.core.digest import digest
 from blockdev.core.errors import UsageError
 from blockdev.core.suggest import nearest
-from stages.element import dib_runtime, references, tracing
+from stages.element import dib_runtime, left_files, references, tracing
 from stages.element.environment import SERVICES, as_functions, parted, without_services
 from stages.element.hooks import GENERATED, PHASE_FOLDERS, PHASES, SCRIPT_NAME, HookFile, HooksTree, Phase, scripts
 from stages.element.package_installs import package_installs, read_pkg_maps, render_pkg_map, render_svc_map
@@ -269,6 +269,8 @@ def make_plan(
         late = late_variables.of_stage(sourcing, phase, texts, variables)
         remarks.append(late_variables.remark(sourcing, phase, script, texts, late))
         variables = {name: value for name, value in variables.items() if name not in late}
+        if not phase.inside:
+            files.update(left_files.named(tree, variables))
         inputs = {
             "below": below,
             "phase": phase.folder,

@@ -42,6 +42,22 @@ def test_a_later_script_of_any_phase_finds_it_and_a_hit_is_as_good_as_a_run(comm
     assert read_tree(again, command)["etc/later-phase"] == f"{told}700\n"
 
 
+def test_what_environment_d_makes_is_there_for_the_scripts_whose_variables_name_it(command: Command) -> None:
+    hooks = {
+        "environment.d/10-make": "export X_FILE=$(mktemp) X_FOLDER=$(mktemp -d)\necho made > $X_FOLDER/file\n",
+        "extra-data.d/10-use": script(
+            'test -f "$X_FILE"; cat "$X_FOLDER/file" > "$TARGET_ROOT/etc/made"',
+            'stat -c %a "$X_FILE" "$X_FOLDER" >> "$X_FILE"',
+        ),
+        "extra-data.d/20-see": script('cat "$X_FILE" > "$TARGET_ROOT/etc/modes"'),
+        "extra-data.d/30-other": script('ls -A /tmp > "$TARGET_ROOT/etc/number"'),
+    }
+    write_element(command.elements[0], "made", hooks)
+    tree = read_tree(command.build("-o", "tar", "tiny-os", "made"), command)
+    assert (tree["etc/made"], tree["etc/modes"]) == ("made\n", "600\n700\n")
+    assert len(tree["etc/number"].split()) == 2
+
+
 def test_what_a_script_removes_is_gone_and_what_it_does_not_touch_makes_no_layer(command: Command) -> None:
     hooks = {
         "extra-data.d/10-leave": script("echo 1 > /tmp/one; echo 2 > /tmp/two"),
