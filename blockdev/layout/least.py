@@ -27,10 +27,11 @@ _JOURNAL_LEAST = 4  # MiB: 1024 blocks of 4 KiB
 
 @dataclass(frozen=True)
 class Least:
-    """``size`` in bytes, and ``why`` in words (what refuses less)."""
+    """``size`` in bytes, and ``why`` in words (what refuses less); ``journal``: is it for its journal."""
 
     size: int
     why: str
+    journal: bool = False
 
 
 def least(kind: str, options: Sequence[str]) -> Least:
@@ -43,7 +44,8 @@ def least(kind: str, options: Sequence[str]) -> Least:
         size = _SWAP_PAGES * int(page)
     why = "mkswap makes none" if kind == "swap" else f"mkfs.{kind} makes none"
     if kind.startswith("ext") and (journal := journal_size(options)):
-        return Least(max(size, 2 * journal * _MIB + 8 * _KIB), f"its journal of {journal} MiB may take half of it")
+        size = max(size, 2 * journal * _MIB + 8 * _KIB)
+        return Least(size, f"its journal of {journal} MiB may take half of it", journal=True)
     return Least(size, f"{why} that is smaller")
 
 

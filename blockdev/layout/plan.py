@@ -146,7 +146,8 @@ def _check_least(configuration: Configuration, layout: Layout, growing: set[str]
             refuse(
                 node,
                 f"{system.kind} needs {shown(needed.size)} at least ({needed.why}), and this one has {shown(room)}",
-                "make what it lies on larger, or choose another type",
+                "make what it lies on larger (--image-size), or "
+                + ("the journal smaller: --mkfs-journal-size" if needed.journal else "choose another type"),
             )
 
 
