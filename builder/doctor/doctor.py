@@ -8,8 +8,10 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from blockdev.core.errors import BuildError
+from blockdev.core.typed_json import Struct, one_of, read
 from builder import engines
 from builder.build_image import ensure
 from builder.doctor import trial_build
@@ -71,6 +73,14 @@ def _said(error: BuildError) -> str:
     return getattr(error, "text", "") or error.what
 
 
+class Answer(Struct):
+    """What one check in a build container found (``builder.doctor.container_checks``)."""
+
+    name: Annotated[str, one_of(INSIDE)]
+    ok: bool
+    text: str
+
+
 def _examine(engine: Engine, image: str, facts: HostFacts, leftover: str) -> list[Check]:
     """Run the examination inside a build container; it removes the folder ``leftover`` of the store first."""
     code = importlib.resources.files("builder.doctor").joinpath("container_checks.py").read_text()
@@ -83,17 +93,17 @@ def _examine(engine: Engine, image: str, facts: HostFacts, leftover: str) -> lis
 
     def on_line(line: str, send: Send | None) -> None:
         try:
-            found = json.loads(line) if send else None
+            answer = read(Answer, json.loads(line)) if send else None
         except ValueError:
-            found = None
-        if not isinstance(found, dict) or found.get("name") not in INSIDE:
+            answer = None
+        if answer is None:
             rest.append(line)
             return
-        name, needed = INSIDE[found["name"]]
-        if found["ok"]:
-            checks.append(Check(name, True, found["text"], needed))
+        name, needed = INSIDE[answer.name]
+        if answer.ok:
+            checks.append(Check(name, True, answer.text, needed))
         else:
-            checks.append(_failed(name, found["text"], facts, needed=needed))
+            checks.append(_failed(name, answer.text, facts, needed=needed))
 
     argv = ("/usr/bin/python3", "-I", "-c", code, engine.store, leftover)
     status = engine.run(Container(image, argv, {"MIRROR": address}), b"", on_line)
