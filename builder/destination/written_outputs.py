@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from blockdev.core.atomic_file import write_file
+from blockdev.core.typed_json import Struct, read
 from builder.host_state.probe_results import cache_folder, exclusive
 
 
@@ -31,6 +32,29 @@ def fingerprint(path: Path) -> str:
             f"{file.relative_to(path)} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape")
         )
     return found.hexdigest()
+
+
+_NOTHING: Mapping[str, Any] = {}
+
+
+class Written(Struct):
+    """What is remembered of one path (see :class:`Memory`).
+
+    ``key`` is of an output, ``known`` what was told of it; ``beside``: what lies beside it is remembered, too.
+    """
+
+    key: str = ""
+    fingerprint: str = ""
+    known: Mapping[str, Any] = _NOTHING
+    beside: bool = False
+    coming: str = ""
+
+
+def _record(data: Mapping[str, Any], path: Path) -> Written | None:
+    try:
+        return read(Written, data[str(path)])
+    except (KeyError, ValueError):
+        return None
 
 
 @dataclass(frozen=True)
@@ -56,10 +80,10 @@ class Memory:
 
     def recall_all(self, target: Path) -> dict[str, Any]:
         """The same as ``have``, and what was told of that output as ``known`` (empty where nothing was)."""
-        known = self._read().get(str(target))
-        if not known or known["fingerprint"] != fingerprint(target):
+        record = _record(self._read(), target)
+        if record is None or record.fingerprint != fingerprint(target):
             return {"have": "", "known": {}}
-        return {"have": known["key"], "known": known.get("known", {})}
+        return {"have": record.key, "known": record.known}
 
     def knows(self, target: Path) -> bool:
         """Did a build write to ``target``, whatever lies there now?"""
@@ -69,15 +93,15 @@ class Memory:
         """Is what lies at each of these paths just what a build wrote there?"""
         data = self._read()
         for path in paths:
-            record = data.get(str(path), {})
-            if fingerprint(path) not in {record.get("fingerprint", ""), record.get("coming", "")} - {""}:
+            record = _record(data, path) or Written()
+            if fingerprint(path) not in {record.fingerprint, record.coming} - {""}:
                 return False
         return True
 
     def knew_documents(self, target: Path) -> bool:
         """Was the output at ``target`` remembered by a version that remembered nothing of the files beside one?"""
-        record = self._read().get(str(target))
-        return record is not None and "beside" not in record
+        record = _record(self._read(), target)
+        return record is not None and not record.beside
 
     def folders(self) -> list[Path]:
         """The folders that outputs were written to and that are there."""

@@ -188,10 +188,12 @@ def test_builds_at_once_remember_what_all_of_them_wrote(tmp_path: Path) -> None:
     assert [memory.recall(target) for target in targets] == [target.stem for target in targets]
 
 
-def test_memory_survives_a_broken_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["{", "[]", '{"PATH": 1}', '{"PATH": {}}', '{"PATH": {"key": 1, "fingerprint": "x"}}'])
+def test_memory_survives_a_broken_file(tmp_path: Path, text: str) -> None:
     memory = Memory(tmp_path / "outputs.json")
-    memory.file.write_text("{")
     target = tmp_path / "image.tar"
+    memory.file.write_text(text.replace("PATH", str(target)))
+    assert not memory.wrote(target)
     target.write_text("a")
     assert memory.recall(target) == ""
     memory.remember(target, "key")
