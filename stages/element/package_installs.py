@@ -302,7 +302,7 @@ class _Asked:
                 lists.append(self.uninstall)
         else:
             self.uninstall = [each for each in self.uninstall if each[0] != name]
-        if _wanted(rule, element, environment):
+        if lists and _wanted(rule, element, environment):
             for each in lists:
                 each.append((name, element))
 

@@ -14,7 +14,7 @@ from blockdev.core.errors import UsageError
 from stages.element.package_installs import package_installs, render_svc_map
 from tests.differential.area import Area, write
 from tests.differential.ask import Program
-from tests.differential.compare import REFUSED, Answer, Example
+from tests.differential.compare import ANYTHING, REFUSED, UNFORETOLD, Answer, Example
 
 PACKAGES = ["vim", "lvm2", "openssh", "apache", "kernel-tools"]
 ELEMENTS = ["one", "two", "with-dash"]
@@ -36,7 +36,7 @@ ARCHES = ["amd64", "arm64", "ppc64el"]
 WHENS = ["DIB_X = 1", "DIB_X=1", "DIB_X != 1", "DIB_X!=1", "DIB_Y = two words", "DIB_X =  1", "DIB_Y!=", "DIB_Y ="]
 
 _PHASES = st.sampled_from(["pre-install.d", "install.d", "post-install.d"])
-_ARCH = st.sampled_from([*ARCHES, "amd64,arm64", "arm64,ppc64el"])
+_ARCH = st.sampled_from([*ARCHES, "amd64,arm64", "arm64,ppc64el", "ppc64el, amd64", "x86_64", "amd64,"])
 _RULE = st.fixed_dictionaries(
     {},
     optional={
@@ -187,7 +187,18 @@ def arch_and_not_arch(example: Example, theirs: Answer) -> Answer | None:
     return REFUSED if any("arch" in rule and "not-arch" in rule for rule in _rules(example)) else None
 
 
+def arch_with_blanks(example: Example, theirs: Answer) -> Answer | None:
+    """A blank after a comma belongs to the architecture's name in diskimage-builder, which so matches none."""
+    given = [str(rule.get(key, "")) for rule in _rules(example) for key in ("arch", "not-arch")]
+    if not any(", " in text for text in given):
+        return None
+    if any("DIB_UNSET" in str(rule) for rule in _rules(example)):  # one of the two alone may come to that condition
+        return UNFORETOLD
+    return {**theirs, "phases": ANYTHING} if "phases" in theirs else None
+
+
 REASONS = {
     "arch-and-not-arch": arch_and_not_arch,
+    "arch-with-blanks": arch_with_blanks,
 }
 AREA = Area("packages", 25, examples(), both, REASONS)

@@ -106,6 +106,7 @@ def test_a_plain_install_of_another_element_keeps_a_package(tmp_path: Path) -> N
         ("gcc: [{uninstall: true}, {arch: other}]", PhasePackages()),
         ("gcc: [{build-only: true}, {uninstall: true}]", PhasePackages(("gcc",), ("gcc",))),
         ("gcc: [{uninstall: true, build-only: true}]", PhasePackages(("gcc",), ("gcc",))),
+        ("gcc: [{}, {uninstall: true, when: NOT_SET = 1}]", PhasePackages(("gcc",))),  # nobody asks for the variable
         ("gcc: [{}, {phase: post-install.d, uninstall: true}]", PhasePackages(("gcc",))),
     ],
 )
