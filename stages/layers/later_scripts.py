@@ -71,6 +71,10 @@ class LaterScripts:
                 hint="write to the folders of later phases alone",
             )
         self.left = left
+        ran = {each.script.path for each in after.stages}
+        if lost := sorted(path for path, hook in new.items() if hook.is_script and path not in ran):
+            why = "the last phases run on the disk, with what the elements have"
+            emit(events.Note(text=f"{stage.title} has left {', '.join(lost)}, which does not run: {why}"))
         return after, sorted(new)
 
     def _remark_on_snippets(self, stage: Stage, hooks: Path) -> None:
