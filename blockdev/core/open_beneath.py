@@ -1,7 +1,8 @@
-"""Opening a file below a folder without following a link anywhere on the way."""
+"""Opening a file or a folder below a folder without following a link anywhere on the way."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path, PurePath
@@ -29,3 +30,24 @@ def open_beneath(root: Path, path: str | PurePath) -> int:
         os.close(handle)
         raise OSError(f"{path} is not a regular file")
     return handle
+
+
+def open_folder(root: Path, path: str | PurePath, *, make: bool = False) -> int:
+    """A descriptor (O_PATH) of the folder ``path`` below the folder ``root`` (which may be a link itself).
+
+    ``make``: make what of it is not there. Raises OSError where a component is a link, no folder, or goes up.
+    """
+    parts = PurePath(path).parts
+    if PurePath(path).is_absolute() or ".." in parts:
+        raise OSError(f"{path} does not lie below {root}")
+    folder = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    for part in parts:
+        try:
+            if make:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=folder)
+            below = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        finally:
+            os.close(folder)
+        folder = below
+    return folder

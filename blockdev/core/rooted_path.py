@@ -16,6 +16,14 @@ def is_regular(path: Path | None) -> bool:
         return False
 
 
+def is_folder(path: Path) -> bool:
+    """Is there a folder, and no link to one."""
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
 def inside(tree: Path, path: str) -> Path | None:
     """Where ``path`` of the tree leads, without a link left on the way; None where it leads nowhere."""
     pending, at, links = list(reversed(path.split("/"))), tree, 0

@@ -16,17 +16,25 @@ from stages.element.hooks import GENERATED, HookFile, HooksTree
 
 FOLDER = "outside.d"
 _FOLDER_ITSELF = ".folder"  # a file that stands for the folder that it is in
-_MOST, _LONGEST = 1000, 1 << 20  # files, and bytes of all
+_MOST, _LONGEST, _DEEPEST = 1000, 1 << 20, 1024  # files, bytes of all, and bytes of a path
 
 
 def left_files(outside: Path, places: Iterable[str]) -> dict[str, HookFile]:
-    """What was left below these places of a folder, as hooks; nothing where that is more than snippets make."""
+    """What was left below these places of a folder, as hooks; nothing where that is more than snippets make.
+
+    Names that are no text, and long ones, are left out.
+    """
     found: dict[str, HookFile] = {}
     length = 0
     for place in places:
         for directory, folders, names in os.walk(outside / place):
-            for name in (*(f"{folder}/{_FOLDER_ITSELF}" for folder in folders), *names):
+            folders[:] = [folder for folder in folders if folder != _FOLDER_ITSELF]
+            own = (f"{folder}/{_FOLDER_ITSELF}" for folder in folders)
+            for name in (*own, *(name for name in names if name != _FOLDER_ITSELF)):
                 file = Path(directory, name)
+                path = f"{FOLDER}/{file.relative_to(outside).as_posix()}"
+                if not _can_be_shown(path) or file.parent.is_symlink():
+                    continue
                 data, mode = b"", 0o700
                 if file.name != _FOLDER_ITSELF:
                     status = file.lstat()
@@ -34,9 +42,15 @@ def left_files(outside: Path, places: Iterable[str]) -> dict[str, HookFile]:
                         continue
                     data, mode = file.read_bytes(), stat.S_IMODE(status.st_mode)
                 length += len(data)
-                path = f"{FOLDER}/{file.relative_to(outside).as_posix()}"
                 found[path] = HookFile(path, GENERATED, mode, data)
     return found if len(found) <= _MOST else {}
+
+
+def _can_be_shown(path: str) -> bool:
+    try:
+        return len(path.encode()) <= _DEEPEST
+    except UnicodeEncodeError:
+        return False
 
 
 def named(tree: HooksTree, variables: Mapping[str, str]) -> dict[str, HookFile]:

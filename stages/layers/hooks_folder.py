@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from blockdev.core import rooted_path
 from stages.element.hooks import PHASES, HookFile
@@ -46,22 +46,29 @@ def add_earlier(earlier: Path, folder: Path) -> None:
     links = []
     for directory, folders, names in os.walk(earlier):
         place = folder / Path(directory).relative_to(earlier)
-        if place.is_symlink():  # what an element has there may lead anywhere; the script has made a folder of it
-            place.unlink()
-        place.mkdir(exist_ok=True)
+        if not rooted_path.is_folder(place):  # a link that leads anywhere, a file; the script has made a folder of it
+            place.unlink(missing_ok=True)
+            place.mkdir()
         for name in (*names, *(one for one in folders if Path(directory, one).is_symlink())):
             written = Path(directory, name)
             if written.is_symlink():
                 links.append((written, place / name))
                 continue
-            (place / name).unlink(missing_ok=True)
+            _remove(place / name)
             shutil.copy2(written, place / name)
     for written, file in links:
         target = written.readlink()
         if os.path.lexists(file) and not (file.parent / target).exists():
             continue
-        file.unlink(missing_ok=True)
+        _remove(file)
         file.symlink_to(target)
+
+
+def _remove(file: Path) -> None:
+    if rooted_path.is_folder(file):
+        shutil.rmtree(file)
+    else:
+        file.unlink(missing_ok=True)
 
 
 def keep_written(hooks: Path, given: Mapping[str, HookFile], earlier: Path, kept: Path) -> None:
@@ -70,13 +77,16 @@ def keep_written(hooks: Path, given: Mapping[str, HookFile], earlier: Path, kept
     ``given`` are the stage's own files, ``earlier`` is the folder of what stages before it wrote. Of scripts that it
     saw and took away, a file stays that nothing runs.
     """
+    folders_of_scripts = {path.partition("/")[0] for path, hook in given.items() if hook.is_script}
     for directory, _, names in os.walk(hooks):
         for name in names:
             file = Path(directory, name)
             path = file.relative_to(hooks).as_posix()
             if not file.is_symlink() and not rooted_path.is_regular(file):  # a pipe, a socket: nothing to keep
                 continue
-            if same_as_given(file, given.get(path), earlier / path):
+            if path in folders_of_scripts:  # in the place of the folder: its scripts were taken away
+                continue
+            if same_as_given(file, given.get(path), _found(earlier, path)):
                 continue
             target = kept / path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -87,11 +97,17 @@ def keep_written(hooks: Path, given: Mapping[str, HookFile], earlier: Path, kept
             (kept / path).touch(0o644)
 
 
-def same_as_given(file: Path, given: HookFile | None, earlier: Path) -> bool:
+def _found(earlier: Path, path: str) -> Path | None:
+    """What earlier stages left at a path; None where a link of theirs is on the way: it may lead anywhere."""
+    folders = [earlier / folder for folder in list(PurePath(path).parents)[:-1]]
+    return earlier / path if all(map(rooted_path.is_folder, folders)) else None
+
+
+def same_as_given(file: Path, given: HookFile | None, earlier: Path | None) -> bool:
     """Is this file of a stage's hooks folder what the stage found there, from its elements or from an earlier stage."""
     if file.is_symlink():
-        return earlier.is_symlink() and earlier.readlink() == file.readlink()
+        return earlier is not None and earlier.is_symlink() and earlier.readlink() == file.readlink()
     runs = bool(file.stat().st_mode & 0o111)
-    if earlier.is_file() and not earlier.is_symlink():
+    if earlier is not None and rooted_path.is_regular(earlier):
         return runs == bool(earlier.stat().st_mode & 0o111) and earlier.read_bytes() == file.read_bytes()
     return given is not None and given.data == file.read_bytes() and runs == bool(given.mode & 0o111)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from blockdev.core import rooted_path
 from blockdev.core.errors import BuildError
 from stages.element.hooks import PHASE_FOLDERS, PHASES, HookFile, HooksTree, script_order
 from stages.layers.store import Record
@@ -95,7 +96,7 @@ def _same(known: HookFile | None, hook: HookFile) -> bool:
 def _left(hooks: Path, stage: Stage, known: Mapping[str, HookFile]) -> dict[str, HookFile]:
     found = {}
     for folder in PHASE_FOLDERS:
-        if _ORDER[folder] < _ORDER[stage.phase.folder] or not (hooks / folder).is_dir():
+        if _ORDER[folder] < _ORDER[stage.phase.folder] or not rooted_path.is_folder(hooks / folder):
             continue
         for entry in os.scandir(hooks / folder):
             path = f"{folder}/{entry.name}"

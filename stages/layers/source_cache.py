@@ -6,13 +6,16 @@ the state of each download is written down beside the cache, and one of another 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from blockdev.core.atomic_file import write_file
 from blockdev.core.errors import BuildError
+from blockdev.core.open_beneath import open_beneath, open_folder
 from stages.element.source_repositories import Source
 from stages.repositories.source_state import SourceState
 
@@ -30,8 +33,8 @@ def file_name(source: Source) -> str:
 def let_go(cache: Path, states: Iterable[SourceState], *, offline: bool) -> None:
     """Remove downloads of other states; BuildError where there is no network to get them again."""
     for state in _files(states):
-        download, mark = cache / DOWNLOADS / file_name(state.source), cache / MARKS / file_name(state.source)
-        if mark.is_file() and mark.read_text(encoding="utf-8") == state.state:
+        name = file_name(state.source)
+        if _is_marked(cache, name, state.state):
             continue
         if offline:
             raise BuildError(
@@ -39,15 +42,41 @@ def let_go(cache: Path, states: Iterable[SourceState], *, offline: bool) -> None
                 where=state.source.where,
                 hint="build once without --offline",
             )
-        mark.unlink(missing_ok=True)
-        download.unlink(missing_ok=True)
+        for folder in (MARKS, DOWNLOADS):
+            with contextlib.suppress(FileNotFoundError), _opened(cache, folder) as handle:
+                os.unlink(name, dir_fd=handle)
 
 
 def remember(cache: Path, states: Iterable[SourceState]) -> None:
     """Write down the states of what has been downloaded."""
-    (cache / MARKS).mkdir(exist_ok=True)
-    for state in _files(states):
-        write_file(cache / MARKS / file_name(state.source), state.state)
+    with _opened(cache, MARKS, make=True) as folder:
+        for state in _files(states):
+            write_file(Path(f"/proc/self/fd/{folder}", file_name(state.source)), state.state)
+
+
+@contextlib.contextmanager
+def _opened(cache: Path, name: str, *, make: bool = False) -> Iterator[int]:
+    """A folder of the cache: scripts write there, so no link is followed. FileNotFoundError where it is not there."""
+    try:
+        handle = open_folder(cache, name, make=make)
+    except NotADirectoryError:
+        raise BuildError(
+            f"{name} in the scripts' cache is no folder any more: a script has put something else there",
+            hint="have the script leave it alone, and remove what is cached: dib-ctr cache prune",
+        ) from None
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _is_marked(cache: Path, name: str, state: str) -> bool:
+    try:
+        handle = open_beneath(cache, f"{MARKS}/{name}")
+    except OSError:
+        return False
+    with open(handle, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 (a descriptor)
+        return file.read(len(state) + 1) == state
 
 
 def _files(states: Iterable[SourceState]) -> list[SourceState]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from blockdev.core.open_beneath import open_folder
 from stages.element.cache_rules import CacheRule, holds_packages
 from stages.layers import package_cache, source_cache
 from stages.layers.cache_writers import writers
@@ -19,6 +20,8 @@ from stages.layers.package_lists import SavedLists
 from stages.layers.stage_output import Lines
 from stages.layers.store import Store, Workplace
 from stages.plan.plan import Plan, Stage
+from stages.protocol import events
+from stages.protocol.emit import emit
 from stages.protocol.request import Request
 from stages.redaction.keyed import KeyDigests
 from stages.repositories.state import Patience
@@ -108,11 +111,16 @@ class StageCaches:
             if mount.source.startswith(persistent_mounts.OF_LAYER):
                 if place := persistent_mounts.in_layers(merged, mount.source):
                     yield Cache("", place, mount.place, loose=True)
-            elif mount.place != package_cache.APT_ARCHIVES and ".." not in Path(mount.source).parts:
+            elif mount.place != package_cache.APT_ARCHIVES:
                 folder = self.image_cache() if stage.phase.name in LATE else self._early_mounts()
-                source = folder / mount.source.lstrip("/")
-                source.mkdir(parents=True, exist_ok=True)
-                yield Cache("", source, mount.place, loose=True)
+                source = mount.source.lstrip("/")
+                try:  # scripts write in this folder: a link that they make there leads nowhere
+                    os.close(open_folder(folder, source, make=True))
+                except OSError:
+                    text = f"{stage.title} does not see what was mounted on /{mount.place}: it is no folder any more"
+                    emit(events.Note(text=text.encode("utf-8", "replace").decode()))
+                else:
+                    yield Cache("", folder / source, mount.place, loose=True, top=folder)
 
     def keep_mounts(self, stage: Stage, view: View, mountinfo: bytes, layer: Path, lines: Lines) -> None:
         """Write down in the layer what a stage outside has left mounted in its tree, or has taken away."""

@@ -41,7 +41,7 @@ class Lines:
     def remark(self, sentence: str) -> None:
         """Say something in the stage's log."""
         self.end()
-        self.add(f"dib-ctr: {sentence}\n".encode())
+        self.add(f"dib-ctr: {sentence}\n".encode("utf-8", "surrogateescape"))
 
     def end(self) -> None:
         """The stage has ended: pass on a last line without an end."""

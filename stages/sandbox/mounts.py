@@ -15,11 +15,12 @@ from functools import partial
 from pathlib import Path
 
 from blockdev.core import syscalls
+from blockdev.core.open_beneath import open_folder
 from blockdev.core.syscalls import attach_mount, copy_mount, mount
 from blockdev.tree import recorded_status
 from stages.sandbox import native_tools, system
 from stages.sandbox.paths import BUILD_DIR, BUILD_FOLDERS, HOOKS_INSIDE, KEPT_OUTSIDE, SECRETS, TARGET_ROOT
-from stages.sandbox.view import View
+from stages.sandbox.view import Cache, View
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _KERNEL = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
@@ -152,11 +153,21 @@ def _collect_outside(view: View, found: Collected) -> None:
     for cache in view.caches:
         place = Path(TARGET_ROOT, cache.path.lstrip("/"))
         if cache.loose:
-            found.loose[place] = copy_mount(cache.source)
+            found.loose[place] = _copy_of(cache)
         else:
             found.show_if_there(cache.source, place)
     (view.scratch / "root").mkdir()
     mount("tmpfs", view.scratch / "root", "tmpfs", _STAGE_OWN, "mode=755")
+
+
+def _copy_of(cache: Cache) -> int:
+    if cache.top is None:
+        return copy_mount(cache.source)
+    folder = open_folder(cache.top, cache.source.relative_to(cache.top))
+    try:
+        return copy_mount(f"/proc/self/fd/{folder}")
+    finally:
+        os.close(folder)
 
 
 def _make_folders(root: str, names: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote_to_bytes
 
 from blockdev.core import rooted_path
 from stages.sandbox.paths import IMAGE_CACHE, TARGET_ROOT
@@ -20,6 +20,7 @@ from stages.sandbox.paths import IMAGE_CACHE, TARGET_ROOT
 # In a layer: a file for each, named after the place, with what is bound there as content (empty: it was taken away).
 EARLY, LATE = "mounts.d", "late-mounts.d"
 OF_LAYER = "layer:"  # before what is bound: it lies in the layers
+_LONGEST = 255  # bytes of a file's name
 _KERNEL = ("proc", "sys", "dev")  # places of each stage's own mounts
 
 
@@ -53,6 +54,10 @@ def _unescaped(field: bytes) -> str:
     return os.fsdecode(field)
 
 
+def _file_name(place: str) -> str:
+    return quote(os.fsencode(place), safe="")
+
+
 def left_mounts(mountinfo: bytes, shown: Collection[str] = ()) -> Left:
     """What a stage's mounts (the text of its ``/proc/self/mountinfo``) are; ``shown`` are places that it found so."""
     mounts = []
@@ -73,7 +78,9 @@ def left_mounts(mountinfo: bytes, shown: Collection[str] = ()) -> Left:
         of_cache = next((top for cache, top in caches if device == cache and root.startswith(f"{top}/")), None)
         sources.pop(place, None)
         left.other.pop(place, None)
-        if of_cache is not None:
+        if len(_file_name(place)) > _LONGEST:
+            left.other[place] = kind
+        elif of_cache is not None:
             sources[place] = root.removeprefix(f"{of_cache}/")
         elif device in layers and root.startswith(("/tree/", "/outside/")):
             sources[place] = f"{OF_LAYER}{root[1:]}"
@@ -92,7 +99,7 @@ def write(left: Left, shown: Iterable[KeptMount], layer: Path, folder: str) -> N
     new = [mount for mount in left.kept if mount.place not in places or places[mount.place] != mount.source]
     for mount in (*new, *gone):
         (layer / folder).mkdir(exist_ok=True)
-        (layer / folder / quote(mount.place, safe="")).write_text(mount.source, encoding="utf-8")
+        (layer / folder / _file_name(mount.place)).write_bytes(os.fsencode(mount.source))
 
 
 def read(merged: Path, folder: str = EARLY) -> list[KeptMount]:
@@ -100,7 +107,7 @@ def read(merged: Path, folder: str = EARLY) -> list[KeptMount]:
     if not (merged / folder).is_dir():
         return []
     files = sorted((merged / folder).iterdir())
-    mounts = [KeptMount(unquote(file.name), file.read_text(encoding="utf-8")) for file in files]
+    mounts = [KeptMount(os.fsdecode(unquote_to_bytes(file.name)), os.fsdecode(file.read_bytes())) for file in files]
     return [mount for mount in mounts if mount.source]
 
 

@@ -13,13 +13,15 @@ from stages.sandbox import native_tools
 class Cache:
     """A package cache: ``source`` is the stage's own view, ``path`` where the tree's package tool looks for it.
 
-    Without a name it is seen in the tree only; ``loose``: a script outside may unmount it there.
+    Without a name it is seen in the tree only; ``loose``: a script outside may unmount it there. With ``top``, scripts
+    have written above ``source``: it is opened below that folder without following a link.
     """
 
     name: str
     source: Path
     path: str
     loose: bool = False
+    top: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -59,3 +59,41 @@ def test_of_the_first_phases_not_in_the_last_ones_and_others_are_remarked_on(com
     assert [text for text in said if "mounted" in text] == [
         "dib-ctr: tmpfs is mounted on /opt/none of the tree: that ends with this script, no later one sees it"
     ]
+
+
+def test_a_folder_of_the_cache_that_a_script_makes_a_link_of_leads_nowhere(command: Command, place: Path) -> None:
+    (place / "machine").mkdir()
+    (place / "machine/file").write_text("the machine's own")
+    hooks = {
+        "extra-data.d/10-mount": script(
+            'mkdir -p "$DIB_IMAGE_CACHE/probe/below" "$TARGET_ROOT/all" "$TARGET_ROOT/below"',
+            'mount --bind "$DIB_IMAGE_CACHE/probe" "$TARGET_ROOT/all"',
+            'mount --bind "$DIB_IMAGE_CACHE/probe/below" "$TARGET_ROOT/below"',
+        ),
+        "extra-data.d/20-link": script(
+            'rmdir "$TARGET_ROOT/all/below"', f'ln -s {place / "machine"} "$TARGET_ROOT/all/below"'
+        ),
+        "extra-data.d/30-look": script('ls -A "$TARGET_ROOT/below" > "$TARGET_ROOT/etc/found"'),
+    }
+    write_element(command.elements[0], "mounts", hooks)
+    outcome = command.build("-o", "tar", "tiny-os", "mounts")
+    assert read_tree(outcome, command)["etc/found"] == ""
+    notes = [event["text"] for event in outcome.events if event["type"] == "note"]
+    assert any("30-look does not see what was mounted on /below" in text for text in notes)
+
+
+def test_names_that_are_no_text_or_too_long_to_keep(command: Command) -> None:
+    name = "x" * 200
+    hooks = {
+        "extra-data.d/10-mount": script(
+            """odd=$'odd\\xff\\n name'; mkdir -p "/tmp/$odd" "$TARGET_ROOT/$odd"; echo kept > "/tmp/$odd/file" """,
+            'mount --bind "/tmp/$odd" "$TARGET_ROOT/$odd"',
+            f'mkdir -p "$TARGET_ROOT/{name}/{name}"; mount --bind /tmp "$TARGET_ROOT/{name}/{name}"',
+        ),
+        "extra-data.d/20-look": script('cat "$TARGET_ROOT"/odd*/file > "$TARGET_ROOT/etc/found"'),
+    }
+    write_element(command.elements[0], "mounts", hooks)
+    outcome = command.build("-o", "tar", "tiny-os", "mounts")
+    assert read_tree(outcome, command)["etc/found"] == "kept\n"
+    said = [event["text"] for event in outcome.events if event["type"] == "log"]
+    assert any(f"mounted on /{name}/{name} of the tree: that ends with this script" in text for text in said)

@@ -114,3 +114,14 @@ def test_links_that_a_script_leaves_lead_nowhere_outside_of_its_sandbox(command:
     finally:
         (folder / "file").unlink()
         folder.rmdir()
+
+
+def test_odd_names_that_environment_d_makes_are_left_out(command: Command) -> None:
+    hooks = {
+        "environment.d/10-make": "export X_FOLDER=$(mktemp -d)\necho made > $X_FOLDER/file; mkdir $X_FOLDER/.folder\n"
+        "touch \"$X_FOLDER/\"$'\\xff'; mkfifo $X_FOLDER/pipe; ln -s /etc $X_FOLDER/link\n"
+        f"(cd $X_FOLDER; for each in {{1..60}}; do mkdir {'x' * 100}; cd {'x' * 100}; done)\n",
+        "extra-data.d/10-use": script('cat "$X_FOLDER/file" > "$TARGET_ROOT/etc/made"'),
+    }
+    write_element(command.elements[0], "made", hooks)
+    assert read_tree(command.build("-o", "tar", "tiny-os", "made"), command)["etc/made"] == "made\n"

@@ -261,3 +261,20 @@ def test_a_download_of_another_state_goes(tmp_path: Path) -> None:
     assert not download.exists()
     with pytest.raises(BuildError):
         source_cache.let_go(tmp_path, [old], offline=True)
+
+
+def test_scripts_that_make_links_of_the_cache_s_folders_reach_nothing(tmp_path: Path) -> None:
+    state, other = (SourceState(source(kind="file", location="http://h/x"), each) for each in ("1", "2"))
+    name = source_cache.file_name(state.source)
+    machine, cache = tmp_path / "machine", tmp_path / "cache"
+    machine.mkdir()
+    cache.mkdir()
+    (machine / name).write_text("1")
+    for folder in (source_cache.MARKS, source_cache.DOWNLOADS):
+        (cache / folder).symlink_to(machine)
+    with pytest.raises(BuildError, match="source-states in the scripts' cache is no folder any more"):
+        source_cache.remember(cache, [other])
+    with pytest.raises(BuildError, match="is no folder any more"):
+        source_cache.let_go(cache, [state], offline=False)
+    assert (machine / name).read_text() == "1"
+    assert [file.name for file in machine.iterdir()] == [name]
