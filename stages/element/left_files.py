@@ -14,7 +14,7 @@ from pathlib import Path
 
 from stages.element.hooks import GENERATED, HookFile, HooksTree
 
-FOLDER = "outside.d"
+FOLDER = "left.d"
 _FOLDER_ITSELF = ".folder"  # a file that stands for the folder that it is in
 _MOST, _LONGEST, _DEEPEST = 1000, 1 << 20, 1024  # files, bytes of all, and bytes of a path
 

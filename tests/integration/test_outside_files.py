@@ -125,3 +125,25 @@ def test_odd_names_that_environment_d_makes_are_left_out(command: Command) -> No
     }
     write_element(command.elements[0], "made", hooks)
     assert read_tree(command.build("-o", "tar", "tiny-os", "made"), command)["etc/made"] == "made\n"
+
+
+def test_scripts_that_name_none_of_it_are_hits_though_it_has_another_name_each_time(command: Command) -> None:
+    """Nor does what a provided command (sudo) is made of become part of a layer."""
+    hooks = {
+        "environment.d/10-make": "export X_FOLDER=$(mktemp -d)\necho made > $X_FOLDER/file\n",
+        "root.d/90-other": script("sudo ls /tmp > /dev/null; file=tmp"),
+        "extra-data.d/10-use": script('cat "$X_FOLDER/file"'),
+    }
+    write_element(command.elements[0], "made", hooks)
+    first = command.build("-o", "tar", "tiny-os", "made")
+    number = next(
+        stage["number"]
+        for event in first.events
+        if event["type"] == "plan"
+        for stage in event["stages"]
+        if stage["script"] == "90-other"
+    )
+    assert [event["bytes"] for event in first.events if event["type"] == "done" and event["number"] == number] == [0]
+    again = command.build("-o", "tar", "tiny-os", "made")
+    assert {"10-copy-shell", "90-other"} <= {*again.titles("hit")}
+    assert "10-use" in again.titles("start"), "its variable has another value"
