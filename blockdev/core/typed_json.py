@@ -312,3 +312,16 @@ def plain(longest: int = 1 << 16, most: int = 1 << 20) -> Reader:
         return walk(value, 0)
 
     return read
+
+
+def plain_mapping(longest: int = 1 << 16, most: int = 1 << 20) -> Reader:
+    """A mapping of such values (:func:`plain`)."""
+    inner = plain(longest, most)
+
+    def read(value: Any) -> Any:
+        found = inner(value)
+        if not isinstance(found, dict):
+            raise ValueError(f"{shown(value)} is no mapping")
+        return found
+
+    return read

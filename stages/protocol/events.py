@@ -16,7 +16,19 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from blockdev.core.errors import BuildError
-from blockdev.core.typed_json import Struct, boolean, choice, integer, many, mapping, number, plain, reader, text
+from blockdev.core.typed_json import (
+    Struct,
+    boolean,
+    choice,
+    integer,
+    many,
+    mapping,
+    number,
+    plain,
+    plain_mapping,
+    reader,
+    text,
+)
 from stages.protocol.request import DISK_TYPES, OUTPUT_TYPES
 
 ORDINARY = 1 << 20  # bytes of a line
@@ -282,7 +294,7 @@ class Shared(Event, kind="shared"):
 class Used(Event, kind="used", longest=LONG):
     """What the build used (``stages.protocol.lock_record``)."""
 
-    used: Annotated[Mapping[str, Any], plain(most=1 << 22)]
+    used: Annotated[Mapping[str, Any], plain_mapping(most=1 << 22)]
 
 
 class Vendor(Event, kind="vendor"):
