@@ -249,12 +249,19 @@ class _Changes:
             set_flag(f"{self.upper}/{kept}", on=False)
         return True
 
-    def _names_of(self, inode: int) -> list[str]:
-        found = []
+    @cached_property
+    def _by_inode(self) -> dict[int, list[str]]:
+        """The names in the stage's layer, walked once for all groups; one may be another file's name by now."""
+        found: dict[int, list[str]] = defaultdict(list)
         for directory, _, names in os.walk(self.upper):
-            paths = (f"{directory}/{name}" for name in names)
-            found += [path[len(self.upper) + 1 :] for path in paths if os.lstat(path).st_ino == inode]
+            for name in names:
+                path = f"{directory}/{name}"
+                found[os.lstat(path).st_ino].append(path[len(self.upper) + 1 :])
         return found
+
+    def _names_of(self, inode: int) -> list[str]:
+        names = dict.fromkeys(self._by_inode.get(inode, ()))
+        return [name for name in names if os.lstat(f"{self.upper}/{name}").st_ino == inode]
 
     def link(self, source: str, names: Iterable[str]) -> None:
         """Have these names of the stage's layer be the file ``source`` of it."""
@@ -264,6 +271,8 @@ class _Changes:
                 if os.path.lexists(path):
                     os.unlink(path)  # noqa: PTH108 (text)
                 os.link(f"{self.upper}/{source}", path, follow_symlinks=False)
+                if "_by_inode" in self.__dict__:
+                    self._by_inode[os.lstat(path).st_ino].append(name)
 
     def folder_for(self, name: str) -> _Folder:
         """The folder that a name is made in, in the stage's layer: as it is below, if it is not there yet."""

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from stages.layers.extent import linked_names
+from stages.layers.hard_links import join
 from stages.layers.link_groups import LayerLinks, has_flag, set_flag
 from stages.layers.prune import prune
 from stages.layers.store import Record, Store
@@ -74,3 +78,37 @@ def test_the_overlay_s_notes_of_names_that_are_gone_are_no_group(tmp_path: Path)
         return
     os.link(tmp_path / "gone", tmp_path / "gone2")
     assert linked_names(tmp_path) == (("file", "other"),)
+
+
+def test_a_stage_that_changes_all_names_of_many_files_has_its_layer_walked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ``chmod -R`` does: a walk for each of them took minutes where there were some thousands."""
+    lower, upper = tmp_path / "layers/a", tmp_path / "upper"
+    for folder in (lower, upper):
+        (folder / "tree").mkdir(parents=True)
+    pairs = [(f"tree/{number}", f"tree/{number}-too") for number in range(20)]
+    for one, other in pairs:
+        (lower / one).write_text("text")
+        (lower / other).hardlink_to(lower / one)
+        for name in (one, other):  # copied up
+            (upper / name).write_text("text")
+            (upper / name).chmod(0o700)
+    links = LayerLinks(tmp_path)
+    (tmp_path / "links").mkdir()
+    links.keep("a", lower, pairs, tmp_path)
+    groups = links.of("a", tmp_path)
+    for group in groups.groups:
+        for name in group.names:
+            set_flag(str(upper / name), on=group.flagged)
+            os.utime(upper / name, ns=(group.mark, (lower / name).lstat().st_mtime_ns))
+    walks, walk = [], os.walk
+
+    def counted(*arguments: Any) -> Any:
+        walks.append(arguments)
+        return walk(*arguments)
+
+    monkeypatch.setattr(os, "walk", counted)
+    assert join([str(lower)], [groups], str(upper)) == ()
+    assert len(walks) == 1
+    assert all((upper / one).samefile(upper / other) for one, other in pairs)
