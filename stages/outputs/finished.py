@@ -33,6 +33,13 @@ def _sum(done: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(done, sort_keys=True).encode()).hexdigest()[:32]
 
 
+def _digest(path: str) -> str:
+    """A file's digest; of a link (scripts make them beside an image) where it leads. Raises OSError."""
+    if os.path.islink(path):  # noqa: PTH114 (text)
+        return f"link to {os.readlink(path)}"  # noqa: PTH115 (text)
+    return file_digest(path)
+
+
 def write_done(folder: Path, done: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Any]:
     """Write down what is known of the output in ``folder``; returns that.
 
@@ -41,7 +48,7 @@ def write_done(folder: Path, done: Mapping[str, Any], digests: Mapping[str, str]
     files = {}
     for path in sorted(_files(folder)):
         digest = path.removeprefix(_BLOBS) if path.startswith(_BLOBS) else digests.get(path, "").removeprefix("sha256:")
-        files[path] = digest or file_digest(f"{folder}/{path}")
+        files[path] = digest or _digest(f"{folder}/{path}")
     whole = {**done, "boot": boot_id(), "files": files}
     write_file(folder / DONE, json.dumps({**whole, "sum": _sum(whole)}))
     return whole
@@ -76,7 +83,7 @@ def damaged(folder: Path, done: Mapping[str, Any]) -> list[str]:
     wrong = set(expected) ^ set(_files(folder))
     for path in expected.keys() - wrong:
         try:
-            if file_digest(f"{folder}/{path}") != expected[path]:
+            if _digest(f"{folder}/{path}") != expected[path]:
                 wrong.add(path)
         except OSError:
             wrong.add(path)

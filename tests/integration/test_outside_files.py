@@ -147,3 +147,17 @@ def test_scripts_that_name_none_of_it_are_hits_though_it_has_another_name_each_t
     again = command.build("-o", "tar", "tiny-os", "made")
     assert {"10-copy-shell", "90-other"} <= {*again.titles("hit")}
     assert "10-use" in again.titles("start"), "its variable has another value"
+
+
+def test_links_beside_the_image(command: Command) -> None:
+    hooks = {
+        "extra-data.d/10-leave": script("echo kernel > tiny-os.vmlinuz-1; ln -s tiny-os.vmlinuz-1 tiny-os.vmlinuz")
+    }
+    write_element(command.elements[0], "leaves", hooks)
+    for _ in range(2):
+        command.build("-o", "tar", "tiny-os", "leaves")
+        assert (command.destination / "tiny-os.vmlinuz").read_text() == "kernel\n"
+    write_element(command.elements[0], "leaves", {"extra-data.d/10-leave": script("ln -s /etc/passwd tiny-os.users")})
+    outcome = command("build", "-o", "tar", "tiny-os", "leaves")
+    assert outcome.status == 1
+    assert "is a link to /etc/passwd, which is none of the files beside it" in outcome.stderr
