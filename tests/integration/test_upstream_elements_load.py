@@ -21,6 +21,8 @@ from stages.element.resolve import BUILTIN, find_elements, read_element, resolve
 from tests import upstream
 
 WARNINGS = {
+    ("block-device-efi-lvm", "block-device", "block-device-default.yaml", 22),
+    ("block-device-gpt", "block-device", "block-device-default.yaml", 14),
     ("deploy-kexec", "unknown-element", "element-deps", 1),
     ("dhcp-all-interfaces", "script-name", "install.d/dhcp-all-interfaces.init", 0),
     ("dhcp-all-interfaces", "script-name", "install.d/dhcp-all-interfaces.sh", 0),

@@ -42,6 +42,14 @@ def refused(error: UsageError, code: str, element: str, file: Path, severity: st
     return Finding(severity, code, element, file, line, error.what)
 
 
+def remarked(remark: str, code: str, element: str, file: Path) -> Finding:
+    """The warning for what a reader left alone; its place is what the remark begins with (``FILE:LINE: ``)."""
+    place = re.match(rf"{re.escape(str(file))}:([0-9]+): ", remark)
+    if place is None:
+        return Finding(WARNING, code, element, file, 0, remark)
+    return Finding(WARNING, code, element, file, int(place[1]), remark[place.end() :])
+
+
 def order(finding: Finding) -> tuple[str, str, int, int, str, str]:
     """Sort key: by element, then file and line, errors first."""
     severity = SEVERITIES.index(finding.severity)

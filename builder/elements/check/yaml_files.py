@@ -11,7 +11,7 @@ from blockdev.configuration import read as blockdevices
 from blockdev.configuration.check import check as check_nodes
 from blockdev.core import yaml_document
 from blockdev.core.errors import UsageError
-from builder.elements.check.finding import ERROR, WARNING, Finding, refused
+from builder.elements.check.finding import ERROR, WARNING, Finding, refused, remarked
 from builder.elements.check.package_files import INSTALLS
 from stages.element import cache_rules, image_config
 from stages.element.resolve import Element
@@ -38,7 +38,7 @@ def check_block_devices(element: Element) -> Iterator[Finding]:
             yield refused(error, "block-device", element.name, file)
             continue
         for remark in found.remarks:
-            yield Finding(WARNING, "block-device", element.name, file, 0, str(remark))
+            yield remarked(remark, "block-device", element.name, file)
 
 
 def check_image(element: Element) -> Iterator[Finding]:
