@@ -9,7 +9,6 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -23,6 +22,8 @@ from stages.protocol.events import Output
 from stages.protocol.request import DISK_TYPES
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
     from builder.build.client import BuildContainer
     from builder.describe.documents import DocumentWriter
 
@@ -67,9 +68,14 @@ class OutputDelivery:
         self._replace = replace
         self._abandoned = threading.Event()
         self._partials = contextlib.ExitStack()
-        self._pool = ThreadPoolExecutor(max_workers=2)
         self._begun: list[Arrival] = []
         self._side: destination.SideFiles | None = None
+
+    @functools.cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        from concurrent.futures import ThreadPoolExecutor  # where nothing changed nothing is fetched
+
+        return ThreadPoolExecutor(max_workers=2)
 
     def begin(self, event: Output) -> None:
         """Fetch a changed output, in a thread of its own."""
@@ -88,7 +94,7 @@ class OutputDelivery:
         more = {
             f"{ARTIFACT}-{disk}": disk_target(target, disk, destination.SUFFIXES[event.output]) for disk in event.more
         }
-        coming = self._pool.submit(destination.bring, stream, event.output, target, folder, beside, more)
+        coming = self._threads.submit(destination.bring, stream, event.output, target, folder, beside, more)
         self._begun.append(Arrival(event, target, coming))
 
     def tell(self, send: Callable[[str], None]) -> None:
@@ -180,7 +186,8 @@ class OutputDelivery:
 
     def __exit__(self, *_: object) -> None:
         self._abandoned.set()
-        self._pool.shutdown(cancel_futures=True)
+        if "_threads" in vars(self):
+            self._threads.shutdown(cancel_futures=True)
         self._partials.close()
 
 

@@ -7,7 +7,6 @@ Debian mirror by mmdebstrap, in a user namespace (no maintainer script runs as r
 from __future__ import annotations
 
 import hashlib
-import importlib.resources
 import os
 import platform
 import shutil
@@ -15,6 +14,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import containerfiles
 from blockdev.core.errors import BuildError, UsageError
 from builder.build_image import usage
 from builder.engines import leftovers
@@ -56,7 +56,7 @@ Bring = Callable[[Engine, str], bool]
 
 
 def _recipe(name: str) -> bytes:
-    return importlib.resources.files("containerfiles").joinpath(name).read_bytes()
+    return Path(str(containerfiles.__file__)).with_name(name).read_bytes()
 
 
 def _lists(purpose: str) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -242,6 +241,8 @@ def plan_images(options: BuildOptions) -> None:
 
 def plans_of(requests: Mapping[str, PreparedBuild], options: BuildOptions) -> dict[str, Sequence[PlannedStage]]:
     """The plans of requests by name, asked side by side."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from builder.build.run import plan
     from builder.fleet.schedule import limits
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import functools
-import importlib.resources
 import json
+from pathlib import Path
 from typing import Any
 
 from builder.engines.rights import CAPABILITIES
+from stages.sandbox import user_namespace as namespace
 
 PYTHON = "/usr/bin/python3"  # the distribution's: another one on PATH may be closed to the mapped user
 
 
 @functools.cache
 def _code() -> str:
-    return importlib.resources.files("stages.sandbox").joinpath("user_namespace.py").read_text()
+    return Path(str(namespace.__file__)).read_text(encoding="utf-8")
 
 
 def enter(command: tuple[str, ...], **options: Any) -> tuple[str, ...]:
