@@ -62,6 +62,24 @@ def small_tree() -> DebianTree:
 
 
 @pytest.fixture
+def small_disk(place: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a small file system, by options of tmpfs(5) (``size=40m``); its options, anew, change it."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system takes root")
+    folder = place / "small"
+
+    def mount(options: str) -> Path:
+        again = ["-o", f"remount,{options}"] if folder.exists() else ["-o", f"mode=755,{options}"]
+        folder.mkdir(exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", *again, "tmpfs", str(folder)], check=True)
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
 def place() -> Iterator[Path]:
     """A folder that a build's root may enter, for one test's store, elements and outputs."""
     folder = Path(tempfile.mkdtemp(prefix="dib-ctr-test-", dir="/var/tmp"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,23 +14,6 @@ from tests.integration.command import ELEMENTS, Command, Outcome, script, write_
 WANTED = ("-o", "oci", "--no-documents", "tiny-os", "some")
 BIG = "seq 1500000"  # ten megabytes
 Disk = Callable[[str], Path]
-
-
-@pytest.fixture
-def disk(place: Path) -> Iterator[Disk]:
-    """Mounts a small file system; its options, anew, change it."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system takes root")
-    folder = place / "small"
-
-    def mount(options: str) -> Path:
-        again = ["-o", f"remount,{options}"] if folder.exists() else ["-o", f"mode=755,{options}"]
-        folder.mkdir(exist_ok=True)
-        subprocess.run(["mount", "-t", "tmpfs", *again, "tmpfs", str(folder)], check=True)
-        return folder
-
-    yield mount
-    subprocess.run(["umount", "-l", str(folder)], check=False)
 
 
 @pytest.fixture
@@ -52,9 +35,9 @@ def said(outcome: Outcome) -> str:
     return outcome.stderr
 
 
-def test_a_stage_that_met_a_full_disk_is_not_kept_though_its_script_went_on(command: Command, disk: Disk) -> None:
+def test_a_stage_that_met_a_full_disk_is_not_kept_though_its_script_went_on(command: Command, small_disk: Disk) -> None:
     element(command, "head -c 200M /dev/zero > zero 2> /dev/null || true", "rm -f zero", "echo done > done")
-    small = on(command, disk("size=48m"))
+    small = on(command, small_disk("size=48m"))
     for _ in range(2):  # nor is it a hit for the next build
         outcome = small("build", *WANTED)
         assert outcome.status == 1
@@ -63,14 +46,14 @@ def test_a_stage_that_met_a_full_disk_is_not_kept_though_its_script_went_on(comm
         assert "extra-data/some/60-some ran; its script ended with 0 all the same" in outcome.stderr
         assert "cache prune" in outcome.stderr
         assert "60-some" in outcome.titles("start")
-    disk("size=400m")
+    small_disk("size=400m")
     assert small.build(*WANTED).digest() == command.build(*WANTED).digest()
 
 
 @pytest.mark.thorough("more builds; `just test` has the rest of this file")
-def test_what_a_program_says_of_a_full_disk_counts_where_nobody_saw_it(command: Command, disk: Disk) -> None:
+def test_what_a_program_says_of_a_full_disk_counts_where_nobody_saw_it(command: Command, small_disk: Disk) -> None:
     element(command, "fallocate -l 10G huge || true", "rm -f huge")
-    small = on(command, disk("size=64m"))
+    small = on(command, small_disk("size=64m"))
     outcome = small("build", *WANTED)
     assert outcome.status == 1
     assert "full" in said(outcome)
@@ -78,24 +61,24 @@ def test_what_a_program_says_of_a_full_disk_counts_where_nobody_saw_it(command: 
 
 
 @pytest.mark.thorough("more builds; `just test` has the rest of this file")
-def test_a_store_without_inodes_says_so(command: Command, disk: Disk) -> None:
+def test_a_store_without_inodes_says_so(command: Command, small_disk: Disk) -> None:
     element(command, "mkdir many", "touch many/{1..9999} 2> /dev/null || true", "rm -r many")
-    small = on(command, disk("size=200m,nr_inodes=5000"))
+    small = on(command, small_disk("size=200m,nr_inodes=5000"))
     outcome = small("build", *WANTED)
     assert outcome.status == 1
     assert "of 5000 inodes free" in said(outcome)
     assert "too many files" in outcome.stderr
-    disk("nr_inodes=50000")
+    small_disk("nr_inodes=50000")
     assert small.build(*WANTED).digest() == command.build(*WANTED).digest()
 
 
 @pytest.mark.thorough("a build for each amount of room; `just test` has one")
-def test_whatever_room_there_is_the_image_is_right_or_the_disk_is_named(command: Command, disk: Disk) -> None:
+def test_whatever_room_there_is_the_image_is_right_or_the_disk_is_named(command: Command, small_disk: Disk) -> None:
     element(command, f"{BIG} > big 2> /dev/null || rm -f big", "{ sort -r big > big2 || true; } 2> /dev/null")
     clean = command.build(*WANTED).digest()
     ended = []
     for size in (6, 13, 17, 20, 23, 27, 33, 60):
-        small = on(command, disk(f"size={size}m"))
+        small = on(command, small_disk(f"size={size}m"))
         outcome = small("build", *WANTED)
         ended.append(outcome.status)
         if outcome.status:
@@ -106,30 +89,32 @@ def test_whatever_room_there_is_the_image_is_right_or_the_disk_is_named(command:
             )
         else:
             assert outcome.digest() == clean, size
-        disk("size=400m")
+        small_disk("size=400m")
         assert small.build(*WANTED).digest() == clean, size
         assert small("cache", "verify").status == 0, size
         subprocess.run(["rm", "-rf", small.store, small.destination], check=True)
     assert {0, 1} == set(ended)
 
 
-def test_a_store_that_is_mounted_read_only_says_so(command: Command, disk: Disk) -> None:
+def test_a_store_that_is_mounted_read_only_says_so(command: Command, small_disk: Disk) -> None:
     element(command, "echo done > done")
-    small = on(command, disk("size=100m"))
+    small = on(command, small_disk("size=100m"))
     small.build(*WANTED)
-    untried = {"XDG_CACHE_HOME": str(disk("ro").with_name("cache"))}  # the engine's probe is what meets the disk first
+    untried = {
+        "XDG_CACHE_HOME": str(small_disk("ro").with_name("cache"))
+    }  # the engine's probe is what meets the disk first
     for variables in ({}, untried):
         for arguments in (("build", "--replace", *WANTED), ("cache", "du"), ("plan", "tiny-os")):
             outcome = small(*arguments, variables=variables)
             assert outcome.status == 1
             assert "the store lies on a file system that is mounted read-only" in said(outcome), arguments
-    disk("rw")
+    small_disk("rw")
     assert small.build(*WANTED).titles("start") == []
 
 
-def test_the_first_probe_of_an_engine_names_the_full_disk(command: Command, disk: Disk) -> None:
+def test_the_first_probe_of_an_engine_names_the_full_disk(command: Command, small_disk: Disk) -> None:
     element(command, "echo done > done")
-    small = on(command, disk("nr_inodes=3"))
+    small = on(command, small_disk("nr_inodes=3"))
     outcome = small("build", *WANTED, variables={"XDG_CACHE_HOME": str(command.store.with_name("cache"))})
     assert outcome.status == 1
     assert "the disk that holds the store is full" in said(outcome)
