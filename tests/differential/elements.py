@@ -119,9 +119,22 @@ def left_out_there(example: Example, theirs: Answer) -> Answer | None:
     return {"elements": AtLeast(theirs["elements"]), "folders": ANYTHING, "noted": True}
 
 
+def provided_by_a_left_out_one(example: Example, theirs: Answer) -> Answer | None:
+    """diskimage-builder ends where what is asked for, or provided twice, is so by one that is replaced itself."""
+    by: dict[str, set[str]] = {}
+    for name in _reached(example):
+        for word in _lines(example, name, "element-provides"):
+            by.setdefault(word, set()).add(name)
+    clash = any(names & by.keys() and (word in example["asked"] or len(names) > 1) for word, names in by.items())
+    if "refused" not in theirs or not clash:
+        return None
+    return {"elements": AtLeast(example["asked"]), "folders": ANYTHING, "noted": ANYTHING}
+
+
 REASONS = {
     "stands-for-itself": stands_for_itself,
     "provider-reached-later": provider_reached_later,
     "left-out-there": left_out_there,
+    "provided-by-a-left-out-one": provided_by_a_left_out_one,
 }
 AREA = Area("elements", 30, examples(), both, REASONS)
