@@ -158,7 +158,7 @@ def _theirs(example: Example, folder: Path) -> Answer:
     if done.returncode or not state:
         return {"refused": done.stdout[-400:]}
     arch, name, elements, trace, _, offline, size, options, label, kind, install, arguments = state
-    if not size.isdecimal():  # mawk's 2.14748e+09, which the block device then refuses
+    if not size.isdecimal() or (_sized(example) and size == "0"):  # mawk's 2.14748e+09, or words: no disk is so large
         return {"refused": f"{size}KiB"}
     if not {*elements.split()} - _NO_SYSTEM:
         return {"refused": "no operating system"}  # where its elements are expanded, which is left out here

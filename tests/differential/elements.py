@@ -131,10 +131,18 @@ def provided_by_a_left_out_one(example: Example, theirs: Answer) -> Answer | Non
     return {"elements": AtLeast(example["asked"]), "folders": ANYTHING, "noted": ANYTHING}
 
 
+def asked_for_twice(example: Example, theirs: Answer) -> Answer | None:
+    """diskimage-builder ends at an element that provides something and is asked for twice."""
+    asked = example["asked"]
+    twice = [name for name in set(asked) if asked.count(name) > 1 and _lines(example, name, "element-provides")]
+    return UNFORETOLD if twice and "refused" in theirs else None
+
+
 REASONS = {
     "stands-for-itself": stands_for_itself,
     "provider-reached-later": provider_reached_later,
     "left-out-there": left_out_there,
     "provided-by-a-left-out-one": provided_by_a_left_out_one,
+    "asked-for-twice": asked_for_twice,
 }
 AREA = Area("elements", 30, examples(), both, REASONS)
