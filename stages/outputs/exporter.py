@@ -2,7 +2,7 @@
 
 An output lies in ``outputs/<key>/``: ``artifact`` (a folder for ``oci``, else one file; for ``dir`` a tar that the host
 unpacks), ``described.json``, which says what is in it and what it came from, and ``done.json``, which comes last
-(``stages.outputs.finished``).
+(``stages.layers.finished_output``).
 
 Outputs are made of layers that are what was kept (``stages.layers.layer_digests``): the comparison runs while they are
 written, and none is told of, or kept, before it has ended.
@@ -21,9 +21,9 @@ from typing import Any
 
 from blockdev.core.atomic_file import remove_tree
 from blockdev.core.digest import digest
+from stages.layers.finished_output import damage, damaged, read_done, write_done
 from stages.layers.store import Store
 from stages.outputs.delivery import Sent
-from stages.outputs.finished import damage, damaged, read_done, write_done
 from stages.outputs.finished_tree import DESCRIBED, FinishedTree
 from stages.plan.key import key_of
 from stages.protocol import events

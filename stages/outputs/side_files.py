@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from blockdev.core.atomic_file import remove_tree
+from stages.layers.finished_output import damage, damaged, read_done, write_done
 from stages.layers.overlay import copy_tree, mounted
 from stages.layers.store import Store
-from stages.outputs.finished import damage, damaged, read_done, write_done
 from stages.protocol import events
 from stages.protocol.emit import emit
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from blockdev.core.atomic_file import remove_tree
+from stages.layers.finished_output import DONE, damage, damaged, read_done
 from stages.layers.layer_digests import FOLDED, Damage, DamagedError, LayerDigests
 from stages.layers.package_cache import verify_cache_files
 from stages.layers.store import BASE, Record, Store
-from stages.outputs.finished import DONE, damage, damaged, read_done
 from stages.outputs.formats.gzip_blocks import is_whole
 
 AGAIN = "it is let go of, and made again by the next build that wants it"

@@ -20,8 +20,8 @@ from blockdev.core.atomic_file import remove_tree
 from blockdev.core.errors import BuildError
 from stages.layers.builder import Builder
 from stages.layers.digest_list import list_folder
+from stages.layers.finished_output import adopt_done
 from stages.layers.store import Record, Store, Workplace
-from stages.outputs.finished import adopt_done
 from stages.plan.plan import Stage
 from stages.protocol import events
 from stages.protocol.control import Control

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from blockdev.core import typed_json
 from blockdev.core.atomic_file import remove_tree, write_file
+from stages.layers.finished_output import read_done, write_done
 from stages.layers.overlay import mounted
 from stages.layers.store import Store
 from stages.outputs.artifact import Writer
 from stages.outputs.delivery import Sent
-from stages.outputs.finished import read_done, write_done
 from stages.outputs.finished_tree import DESCRIBED, MANIFEST, FinishedTree, manifest
 from stages.outputs.slim.changes import apply, finish
 from stages.outputs.slim.policy import Policy, find, parse

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stages.layers.digest_list import file_digest
+from stages.layers.finished_output import DONE, adopt_done, damaged, read_done, write_done
 from stages.layers.store import Store
 from stages.outputs.exporter import Exporter
-from stages.outputs.finished import DONE, adopt_done, damaged, read_done, write_done
 from stages.outputs.finished_tree import FinishedTree
 from stages.outputs.verify_store import verify
 from stages.plan.plan import Plan
