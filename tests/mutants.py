@@ -6,6 +6,7 @@ no test noticed is printed. Words choose modules by parts of their names.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -43,7 +44,7 @@ exclude-operators = ["core/ReplaceBinaryOperator_BitOr_.*"]
 
 def copy(folder: Path) -> None:
     """The checkout's files, to be changed."""
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    names = os.fsdecode(subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout)
     for name in filter(None, names.split("\0")):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)

@@ -13,8 +13,6 @@ from blockdev.core.typed_json import read
 from stages.agent.build import build, build_tree, builder_of, rows
 from stages.agent.cache_command import cache
 from stages.agent.plan_request import plan_request
-from stages.agent.shell_session import enter as enter_session
-from stages.agent.shell_session import finished_session, set_command
 from stages.agent.work import Work
 from stages.layers.budget import make_room
 from stages.layers.builder import StageFailedError
@@ -39,6 +37,8 @@ def plan(work: Work) -> None:
 
 def shell(work: Work) -> None:
     """The command ``shell``: build up to the stage asked for and leave a session to enter."""
+    from stages.agent.shell_session import finished_session, set_command
+
     built = build_tree(work)
     made, builder, chain = built.plan, built.builder, built.chain
     if work.request.stop_at:
@@ -121,4 +121,6 @@ def main(folder: Path, store_path: Path, control: int | None) -> int:
 
 def enter(session: str, store_path: Path, scratch: Path) -> int:
     """Enter a session on this process's terminal (see ``stages.agent.shell_session``)."""
+    from stages.agent.shell_session import enter as enter_session
+
     return enter_session(session, store_path, scratch)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from blockdev.core.digest import digest
 from stages.element import left_files
 from stages.element.cache_rules import CacheRule
-from stages.layers import break_session, variants
+from stages.layers import variants
 from stages.layers.budget import make_room
 from stages.layers.given_places import removed_afterwards
 from stages.layers.hooks_folder import add_earlier, keep_written, write_hooks
@@ -387,12 +387,7 @@ class Builder:
 
         ``place`` is where the stage failed: what it left there is shown too. ``command`` runs in place of a shell.
         """
-        more = {
-            "arch": self.request.arch,
-            "network": stage.network and not self.request.offline,
-            "environment": self._environment(stage),
-            "command": ["/bin/bash", "-c", command] if command else [],
-            "folders": list(self.request.break_folders) if command else [],
-            "late": dataclasses.asdict(self._late(stage)) if stage.late else None,
-        }
-        return break_session.write(self.store, stage, chain, place, more)
+        from stages.layers.session import open_at_stage
+
+        late = self._late(stage) if stage.late else None
+        return open_at_stage(self.store, self.request, stage, chain, place, self._environment(stage), late, command)

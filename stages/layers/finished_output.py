@@ -12,8 +12,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from blockdev.core import typed_json
 from blockdev.core.atomic_file import write_file
 from blockdev.core.boot_id import boot_id
+from blockdev.core.typed_json import Struct
 from stages.layers.digest_list import file_digest
 
 DONE = "done.json"
@@ -29,8 +31,44 @@ def _files(folder: Path) -> Iterator[str]:
                 yield path
 
 
-def _sum(done: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(done, sort_keys=True).encode()).hexdigest()[:32]
+_NO_HASHES: Mapping[str, str] = {}
+
+
+class FinishedOutput(Struct):
+    """What is known of an output: its digest and that of the image in it (``sha256:...``), and of each of its files.
+
+    ``more`` names the further disks beside the first one, ``root_hashes`` are by verity node. ``seconds`` is how long
+    it took to write, ``boot`` the boot of the machine in which that was. What outside scripts leave beside an image
+    has files alone.
+    """
+
+    type: str = ""
+    name: str = ""
+    digest: str = ""
+    bytes: int = 0
+    image: str = ""
+    seconds: float = 0.0
+    more: tuple[str, ...] = ()
+    root_hashes: Mapping[str, str] = _NO_HASHES
+    boot: str
+    files: Mapping[str, str]
+
+
+def _sum(data: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _write(folder: Path, finished: FinishedOutput) -> None:
+    data = vars(finished)
+    write_file(folder / DONE, json.dumps({**data, "sum": _sum(data)}))
+
+
+def _read(folder: Path) -> FinishedOutput:
+    """Raises OSError, and ValueError for what is not whole."""
+    data = json.loads((folder / DONE).read_text(encoding="utf-8"))
+    if not isinstance(data, dict) or data.pop("sum", "") != _sum(data):
+        raise ValueError("it is not what was written")
+    return typed_json.read(FinishedOutput, data)
 
 
 def _digest(path: str) -> str:
@@ -40,8 +78,8 @@ def _digest(path: str) -> str:
     return file_digest(path)
 
 
-def write_done(folder: Path, done: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Any]:
-    """Write down what is known of the output in ``folder``; returns that.
+def write_done(folder: Path, digests: Mapping[str, str], **known: Any) -> FinishedOutput:
+    """Write down what is known of the output in ``folder``, its other fields; returns all of it.
 
     ``digests`` are those (``sha256:...``) that are known by file already. Raises OSError.
     """
@@ -49,37 +87,35 @@ def write_done(folder: Path, done: Mapping[str, Any], digests: Mapping[str, str]
     for path in sorted(_files(folder)):
         digest = path.removeprefix(_BLOBS) if path.startswith(_BLOBS) else digests.get(path, "").removeprefix("sha256:")
         files[path] = digest or _digest(f"{folder}/{path}")
-    whole = {**done, "boot": boot_id(), "files": files}
-    write_file(folder / DONE, json.dumps({**whole, "sum": _sum(whole)}))
-    return whole
+    finished = FinishedOutput(**known, boot=boot_id(), files=files)
+    _write(folder, finished)
+    return finished
 
 
-def read_done(folder: Path, *, any_boot: bool = False) -> dict[str, Any] | None:
+def read_done(folder: Path, *, any_boot: bool = False) -> FinishedOutput | None:
     """What is known of the output in ``folder``; None where it does not count.
 
     That is where it is not whole, or (unless ``any_boot``) may not have reached the disk before the last power loss:
     nobody notes that.
     """
     try:
-        done: dict[str, Any] = json.loads((folder / DONE).read_text(encoding="utf-8"))
-        right = done.pop("sum") == _sum(done) and (any_boot or done["boot"] == boot_id())
-    except (OSError, ValueError, KeyError, AttributeError):
+        finished = _read(folder)
+    except (OSError, ValueError):
         return None
-    return done if right else None
+    return finished if any_boot or finished.boot == boot_id() else None
 
 
 def adopt_done(folder: Path) -> None:
     """Make an output that came from another machine one of this one. Raises ValueError for none, OSError."""
-    done = json.loads((folder / DONE).read_text(encoding="utf-8"))
-    if not isinstance(done, dict) or not isinstance(done.get("files"), dict) or damaged(folder, done):
+    finished = _read(folder)
+    if damaged(folder, finished):
         raise ValueError("its files are not those that were written")
-    whole = {**{name: value for name, value in done.items() if name != "sum"}, "boot": boot_id()}
-    write_file(folder / DONE, json.dumps({**whole, "sum": _sum(whole)}))
+    _write(folder, finished.replace(boot=boot_id()))
 
 
-def damaged(folder: Path, done: Mapping[str, Any]) -> list[str]:
+def damaged(folder: Path, finished: FinishedOutput) -> list[str]:
     """The files of an output that are not what was written, or missing, or too many."""
-    expected: Mapping[str, str] = done["files"]
+    expected = finished.files
     wrong = set(expected) ^ set(_files(folder))
     for path in expected.keys() - wrong:
         try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-import json
 import math
 import os
 from collections import Counter
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.layers.extent import occupied
+from stages.layers.finished_output import read_done
 from stages.layers.package_cache import LISTS, PRIVATE
 from stages.layers.store import Record, Store
 from stages.repositories.state import SAVED_LISTS
@@ -124,8 +124,8 @@ def _stages(store: Store, records: Records) -> Iterator[Item]:
 def _outputs(store: Store) -> Iterator[Item]:
     for folder in (store.root / "outputs").iterdir():
         length, seconds = occupied(folder), 0.0
-        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-            seconds = float(json.loads((folder / "done.json").read_text(encoding="utf-8")).get("seconds", 0.0))
+        if finished := read_done(folder, any_boot=True):
+            seconds = finished.seconds
         yield Item(f"outputs/{folder.name}", (folder,), length, _time(folder), seconds or length / _WRITTEN)
 
 

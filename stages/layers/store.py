@@ -34,6 +34,7 @@ from blockdev.core.atomic_file import remove_tree
 from blockdev.core.boot_id import boot_id
 from blockdev.core.disk_space import DiskWatch, case_insensitive, explained, read_only
 from blockdev.core.errors import BuildError
+from blockdev.core.typed_json import read
 from stages.layers import pins
 from stages.layers.digest_list import list_folder
 from stages.layers.extent import measure, occupied
@@ -45,6 +46,7 @@ from stages.protocol.events import LAYER_PARTS
 from stages.sandbox.paths import BUILD_DIR, BUILD_FOLDERS, KEPT_OUTSIDE
 
 BASE = "base"  # the layer below all others
+Inputs = dict[str, str]
 
 FOLDERS = (
     "layers",
@@ -182,10 +184,10 @@ class Store:
     def _read(self, key: str, here: set[str] | None = None) -> Record | None:
         try:
             data = json.loads((self.root / "keys" / f"{key}.json").read_text(encoding="utf-8"))
-            if data.pop("sum") != record_sum(data):
+            if not isinstance(data, dict) or data.pop("sum", "") != record_sum(data):
                 return None
-            record = Record(**{**data, "below": tuple(data["below"]), "parts": tuple(data["parts"])})
-        except (OSError, ValueError, TypeError, KeyError):
+            record = read(Record, data)
+        except (OSError, ValueError):
             return None  # not there, or cut short by a power loss: a miss either way
         if record.boot != self._boot and not (self.root / "synced" / key).exists():
             return None
@@ -203,10 +205,9 @@ class Store:
     def last_inputs(self, place: str) -> Mapping[str, str] | None:
         """The inputs that this place in a plan had when a stage was last kept for it."""
         try:
-            data: dict[str, str] = json.loads((self.root / "last" / f"{place}.json").read_text(encoding="utf-8"))
+            return read(Inputs, json.loads((self.root / "last" / f"{place}.json").read_text(encoding="utf-8")))
         except (OSError, ValueError):
             return None
-        return data
 
     def keep(self, place: Workplace, record: Record, plan_place: str) -> Record:
         """Make the work folder's content the layer of ``record.key``; an empty one becomes no layer."""

@@ -17,14 +17,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from blockdev.core.atomic_file import remove_tree
 from blockdev.core.digest import digest
-from stages.layers.finished_output import damage, damaged, read_done, write_done
+from stages.layers.finished_output import FinishedOutput, write_done
 from stages.layers.store import Store
 from stages.outputs.delivery import Sent
 from stages.outputs.finished_tree import DESCRIBED, FinishedTree
+from stages.outputs.store import OutputStore
 from stages.plan.key import key_of
 from stages.protocol import events
 from stages.protocol.emit import emit
@@ -47,7 +46,10 @@ class Exporter:
     scratch: Path
     sent: Sent = field(default_factory=Sent)  # what was reported for the host to fetch
     _reads_tree: bool = False
-    _written: set[str] = field(default_factory=set)  # keys of outputs that this very build has written or compared
+    outputs: OutputStore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.outputs = OutputStore(self.store)
 
     def write_all(self) -> None:
         """Write every output that is not in the store yet, side by side, and report each."""
@@ -73,7 +75,9 @@ class Exporter:
     def lacking(self) -> list[tuple[str, Output]]:
         """The outputs, with their keys, that are neither at their destination already nor in the store."""
         keyed = [(self.key(output), output) for output in self.request.outputs]
-        return [(key, output) for key, output in keyed if not self._lies_there(output, key) and not self.find(key)]
+        return [
+            (key, output) for key, output in keyed if not self._lies_there(output, key) and not self.outputs.find(key)
+        ]
 
     def tell(self) -> None:
         """Report each output, none of which is lacking: as what lies at its destination, or in the store."""
@@ -89,7 +93,7 @@ class Exporter:
                 key = self.key(output)
                 if not self._lies_there(output, key):
                     self._let_go_of_damaged(key, output.type)
-                if self._lies_there(output, key) or self.find(key):
+                if self._lies_there(output, key) or self.outputs.find(key):
                     there.append(index)
                 else:
                     missing.append((index, key))
@@ -127,7 +131,7 @@ class Exporter:
             emit(events.Output(output=output.type, index=index, key=key, path="", changed=False, **output.known))
             return
         self._let_go_of_damaged(key, output.type)
-        done = self.ensure(key, output)
+        finished = self.ensure(key, output)
         self.sent.outputs[index] = key
         if self._reads_tree:  # nothing is told of before the layers are known to be sound: else it is told of twice
             self.store.digests.require(self.tree.chain)
@@ -136,46 +140,35 @@ class Exporter:
                 output=output.type,
                 index=index,
                 key=key,
-                path=str(self.store.root / "outputs" / key),
+                path=str(self.outputs.folder(key)),
                 changed=True,
-                digest=done["digest"],
-                image=done["image"],
-                bytes=done["bytes"],
-                more=done.get("more", []),
+                digest=finished.digest,
+                image=finished.image,
+                bytes=finished.bytes,
+                more=finished.more,
             )
         )
 
-    def ensure(self, key: str, output: Output) -> dict[str, Any]:
+    def ensure(self, key: str, output: Output) -> FinishedOutput:
         """Write the output of this key unless it is there; returns what is known of it."""
-        with self.store.lock(f"output-{key[:32]}"):
-            done = self.find(key)
-            if done is None:
-                done = self._write(key, output)
-            folder = self.store.root / "outputs" / key
+        with self.outputs.lock(key):
+            finished = self.outputs.find(key)
+            if finished is None:
+                finished = self._write(key, output)
+            folder = self.outputs.folder(key)
             # The last use, for prune, to the hour: a host may be reading the folder, and it must not change under tar.
             if time.time() - folder.stat().st_mtime > LAST_USE:
                 os.utime(folder)
-            return done
-
-    def find(self, key: str) -> dict[str, Any] | None:
-        """What is known of a finished output, or None; it stays while this build runs."""
-        self.store.pin(f"outputs/{key}")
-        return read_done(self.store.root / "outputs" / key)
+            return finished
 
     def _let_go_of_damaged(self, key: str, kind: str) -> None:
         """Remove an output that the store has, where it is not what was written: it is going to be delivered."""
-        folder = self.store.root / "outputs" / key
-        self.store.pin(f"outputs/{key}")
-        with self.store.lock(f"output-{key[:32]}"):
-            done = None if key in self._written else read_done(folder)
-            wrong = damaged(folder, done) if done else []
-            if wrong:
-                again = "it is made again, the disk may be failing"
-                emit(events.Note(text=f"the {kind} in the store: {damage(wrong)}; {again}"))
-                remove_tree(folder)
-            self._written.add(key)
+        with self.outputs.lock(key):
+            wrong = self.outputs.let_go_of_damaged(key)
+        if wrong:
+            emit(events.Note(text=f"the {kind} in the store: {wrong}; it is made again, the disk may be failing"))
 
-    def _artifact(self, artifact: Path, output: Output) -> dict[str, Any]:
+    def _artifact(self, artifact: Path, output: Output) -> tuple[str, int, str]:
         """Write the artifact; its digest, its length in bytes, and the digest of the manifest of the image in it."""
         # Imported only when something is written: a build with nothing changed has half a second for everything.
         from stages.outputs.artifact import Writer
@@ -183,34 +176,38 @@ class Exporter:
         writer = Writer(self.request, self.store, self.tree, self.scratch)
         if output.type not in FROM_LAYOUT:
             digest, length = writer.write(artifact, output)
-            return {"digest": digest, "bytes": length, "image": digest if output.type == "oci" else ""}
+            return digest, length, digest if output.type == "oci" else ""
         options = {name: value for name, value in output.options.items() if name not in ELSEWHERE}
         layout = Output("oci", options)
         key = self.key(layout)
         self._let_go_of_damaged(key, layout.type)
-        image = self.ensure(key, layout)["image"]
+        image = self.ensure(key, layout).image
         self.sent.helpers.add(key)
-        source = self.store.root / "outputs" / key
+        source = self.outputs.folder(key)
         shutil.copyfile(source / DESCRIBED, artifact.with_name(DESCRIBED))
         digest, length = writer.write_archive(artifact, output, source / "artifact")
-        return {"digest": digest, "bytes": length, "image": image}
+        return digest, length, image
 
-    def _write(self, key: str, output: Output) -> dict[str, Any]:
-        folder = self.store.root / "outputs" / key
-        if folder.exists():
-            remove_tree(folder)
+    def _write(self, key: str, output: Output) -> FinishedOutput:
+        self.outputs.clear(key)
         with self.store.workplace() as place:
             artifact = place.path / "artifact"
-            done: dict[str, Any] = {"type": output.type, "name": self.request.name}
             started = time.monotonic()
-            done |= self._artifact(artifact, output)
-            done["seconds"] = round(time.monotonic() - started, 3)
+            digest, length, image = self._artifact(artifact, output)
+            seconds = round(time.monotonic() - started, 3)
             for name in ("layer", "work"):
                 (place.path / name).rmdir()
-            digests = {"artifact": done["digest"]} if artifact.is_file() else {}
-            done = write_done(place.path, done, digests)
+            finished = write_done(
+                place.path,
+                {"artifact": digest} if artifact.is_file() else {},
+                type=output.type,
+                name=self.request.name,
+                digest=digest,
+                bytes=length,
+                image=image,
+                seconds=seconds,
+            )
             self.store.digests.require(self.tree.chain)
-            place.path.rename(folder)
+            self.outputs.put(key, place.path)
             place.path.mkdir()
-        self._written.add(key)
-        return done
+        return finished

@@ -7,12 +7,13 @@ import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from blockdev.core.atomic_file import remove_tree
+from blockdev.core.typed_json import read
 from stages.layers.finished_output import DONE, damage, damaged, read_done
 from stages.layers.layer_digests import FOLDED, Damage, DamagedError, LayerDigests
 from stages.layers.package_cache import verify_cache_files
 from stages.layers.store import BASE, Record, Store
 from stages.outputs.formats.gzip_blocks import is_whole
+from stages.outputs.store import OutputStore
 
 AGAIN = "it is let go of, and made again by the next build that wants it"
 
@@ -72,17 +73,18 @@ def _unusable(store: Store, file: Path) -> str:
     """Why a record does not count."""
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-        Record(**{name: value for name, value in data.items() if name != "sum"})
+        read(Record, {name: value for name, value in data.items() if name != "sum"})
         why = "unsynced before a power loss, its layer or the digests of it are gone, or it is not what was written"
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, AttributeError):
         why = "it cannot be read"
     store.forget(file.stem)
     return f"the record {file.stem[:12]} is unusable ({why}); {AGAIN}"
 
 
 def _outputs(store: Store) -> Iterator[str]:
+    outputs = OutputStore(store)
     for folder in sorted((store.root / "outputs").iterdir()):
-        with store.lock(f"output-{folder.name[:32]}"):
+        with outputs.lock(folder.name):
             if not (folder / DONE).exists():
                 continue  # it is being written
             if read_done(folder, any_boot=True) is None:
@@ -91,7 +93,7 @@ def _outputs(store: Store) -> Iterator[str]:
                 done = read_done(folder)  # one of another boot does not count, and is written anew when it is wanted
                 paths = damaged(folder, done) if done else []
             if paths:
-                remove_tree(folder)
+                outputs.clear(folder.name)
                 yield f"the output {folder.name[:12]}: {damage(paths)}; {AGAIN}"
 
 

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from blockdev.core.atomic_file import remove_tree
 from blockdev.core.errors import BuildError
 from stages.layers.builder import Builder
 from stages.layers.digest_list import list_folder
 from stages.layers.finished_output import adopt_done
 from stages.layers.store import Record, Store, Workplace
+from stages.outputs.store import OutputStore
 from stages.plan.plan import Stage
 from stages.protocol import events
 from stages.protocol.control import Control
@@ -93,8 +93,8 @@ class RemoteCacheImporter:
         return all(self._fetch_output(offer) for offer in wanted)
 
     def _fetch_output(self, offer: Offer) -> bool:
-        with self.store.lock(f"output-{offer.key[:32]}"), self.store.workplace() as place:
-            folder = self.store.root / "outputs" / offer.key
+        outputs = OutputStore(self.store)
+        with outputs.lock(offer.key), self.store.workplace() as place:
             self.store.pin(f"outputs/{offer.key}")
             try:
                 file = self._bring(offer, place)
@@ -102,9 +102,7 @@ class RemoteCacheImporter:
                 if list_folder(str(place.upper)).digest != offer.content:
                     raise BadLayerError("its files are not those that were kept")
                 adopt_done(place.upper)
-                if folder.exists():
-                    remove_tree(folder)
-                place.upper.rename(folder)
+                outputs.put(offer.key, place.upper)
             except GoneError:
                 return False
             except OSError as error:

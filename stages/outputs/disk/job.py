@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from blockdev.core import typed_json
-from blockdev.core.atomic_file import remove_tree, write_file
-from stages.layers.finished_output import read_done, write_done
+from blockdev.core.atomic_file import write_file
+from stages.layers.finished_output import write_done
 from stages.layers.overlay import mounted
 from stages.layers.store import Store
 from stages.outputs.artifact import Writer
@@ -29,6 +30,7 @@ from stages.outputs.delivery import Sent
 from stages.outputs.finished_tree import DESCRIBED, MANIFEST, FinishedTree, manifest
 from stages.outputs.slim.changes import apply, finish
 from stages.outputs.slim.policy import Policy, find, parse
+from stages.outputs.store import OutputStore
 from stages.protocol import events
 from stages.protocol.emit import emit
 from stages.protocol.events import DiskJob, DiskOutput
@@ -135,26 +137,24 @@ class Disks:
         with contextlib.ExitStack() as held:
             for key in sorted({output.key for output in given.outputs}):
                 self.store.pin(f"outputs/{key}")
-                held.enter_context(self.store.lock(f"output-{key[:32]}"))
+                held.enter_context(self.outputs.lock(key))
             for policy in dict.fromkeys(output.slim for output in given.outputs):
                 wanted = [output for output in given.outputs if output.slim == policy]
-                # Two outputs may be one, at two places.
-                missing = {output.key: output for output in wanted if not self._is_there(output)}
+                # Two outputs may be one, at two places; and another build may have written it meanwhile.
+                missing = {output.key: output for output in wanted if self.outputs.find(output.key) is None}
                 if missing:
                     self._write(given, list(missing.values()), policy, passphrases)
                 for output in wanted:
                     self._report(output)
 
-    def _folder(self, output: DiskOutput) -> Path:
-        return self.store.root / "outputs" / str(output.key)
-
-    def _is_there(self, output: DiskOutput) -> bool:
-        """Did another build write it meanwhile."""
-        return read_done(self._folder(output)) is not None
+    @functools.cached_property
+    def outputs(self) -> OutputStore:
+        """The outputs of the store."""
+        return OutputStore(self.store)
 
     def _report(self, output: DiskOutput) -> None:
-        done = read_done(self._folder(output))
-        assert done is not None, "it has just been written"
+        finished = self.outputs.find(output.key)
+        assert finished is not None, "it has just been written"
         if output.have != output.key:
             self.sent.outputs[output.index] = output.key
         emit(
@@ -162,12 +162,12 @@ class Disks:
                 output=output.type,
                 index=output.index,
                 key=output.key,
-                path=str(self._folder(output)),
+                path=str(self.outputs.folder(output.key)),
                 changed=output.have != output.key,
-                digest=done["digest"],
-                image=done["image"],
-                bytes=done["bytes"],
-                more=done["more"],
+                digest=finished.digest,
+                image=finished.image,
+                bytes=finished.bytes,
+                more=finished.more,
             )
         )
 
@@ -261,21 +261,18 @@ class Disks:
             folder = folders[output.key]
             digest, length = digests[folder / "artifact"]
             write_file(folder / DESCRIBED, json.dumps(given.described, sort_keys=True))
-            done = {
-                "type": output.type,
-                "name": self.request.name,
-                "digest": digest,
-                "bytes": length,
-                "image": "",
-                "more": [disk.name for disk in layout.disks[1:]],
-                "root_hashes": dict(assembled.root_hashes),
-            }
-            known = {path.name: made for path, (made, _) in digests.items() if path.parent == folder}
-            write_done(folder, done, known)
-            final = self._folder(output)
-            if final.exists():
-                remove_tree(final)
-            folder.rename(final)
+            write_done(
+                folder,
+                {path.name: sha256 for path, (sha256, _) in digests.items() if path.parent == folder},
+                type=output.type,
+                name=self.request.name,
+                digest=digest,
+                bytes=length,
+                image="",
+                more=tuple(disk.name for disk in layout.disks[1:]),
+                root_hashes=dict(assembled.root_hashes),
+            )
+            self.outputs.put(output.key, folder)
 
 
 def wish(kind: str, options: Mapping[str, str], name: str, epoch: int, seed: str) -> Any:

@@ -40,8 +40,7 @@ def output(store: Store, key: str) -> Path:
     (folder / "blob").rename(blobs / file_digest(str(folder / "blob")))
     (folder / "artifact/index.json").write_text("{}")
     (folder / "described.json").write_text('{"name": "x"}')
-    done = {"digest": "sha256:0", "image": "sha256:0", "bytes": len(BLOB), "type": "oci", "name": "x"}
-    write_done(folder, done, {})
+    write_done(folder, {}, digest="sha256:0", image="sha256:0", bytes=len(BLOB), type="oci", name="x")
     return folder
 
 
@@ -99,9 +98,9 @@ def test_an_output_that_is_to_be_delivered_is_compared_first(tmp_path: Path, cap
     exporter = Exporter(request, store, tree, tmp_path)
     for key in ("good", "bad"):
         exporter._let_go_of_damaged(key, "oci")
-    assert exporter.find("good") is not None
+    assert exporter.outputs.find("good") is not None
     assert good.is_dir()
-    assert exporter.find("bad") is None, "it is made again"
+    assert exporter.outputs.find("bad") is None, "it is made again"
     (note,) = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert "the oci in the store: 1 file differs: artifact/blobs/sha256/" in note["text"]
 
