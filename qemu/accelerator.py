@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
+from blockdev.core.errors import BuildError
+from blockdev.core.tools import TimeoutExpired, run
 from qemu.architecture import native, runs
 
 _KVM = Path("/dev/kvm")
@@ -111,14 +112,7 @@ def guest_runs(guest: Guest, emulator: str, processor: tuple[str, ...], patience
         options = [option.replace("{}", file.name.replace(",", ",,")) for option in guest.options]
         command = [emulator, *options, *processor, "-m", "64", "-nodefaults", "-display", "none", "-no-reboot"]
         try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                timeout=patience,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired):
+            done = run(command, seconds=patience)
+        except (OSError, BuildError, TimeoutExpired):
             return False
-        return done.returncode == guest.status
+        return done.status == guest.status

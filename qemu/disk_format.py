@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 from blockdev.core.errors import BuildError, UsageError
+from blockdev.core.tools import last_line, run
 from qemu.machine import Disk
 
 FORMATS = ("qcow2", "raw", "vmdk", "vdi", "vhdx", "vpc")
@@ -61,13 +61,12 @@ def _info(path: Path, named: str) -> dict[str, Any]:
     if not shutil.which("qemu-img"):
         raise BuildError("qemu-img is not installed", hint="apt-get install qemu-utils")
     command = ["qemu-img", "info", "--output=json", *(("-f", named) if named else ()), f"file:{path.resolve()}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
+    done = run(command)
+    if done.status:
         what = f"this is no {named} image, though it is called so" if named else "qemu-img cannot read this image"
-        raise UsageError(f"{what}: {said[-1] if said else 'it says nothing'}", where=str(path))
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+        raise UsageError(f"{what}: {last_line(done.err, 'it says nothing')}", where=str(path))
+    info: dict[str, Any] = json.loads(done.out)
+    return info
 
 
 def _others(found: dict[str, Any], path: Path) -> list[str]:

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 from blockdev.core.errors import BuildError
+from blockdev.core.tools import run
 
 _BETWEEN = 1.0  # seconds between two tries
 _ANSWER = 10.0  # seconds to wait for a banner; emulated machines are slow
@@ -49,16 +50,14 @@ def key_pair(file: Path | None, folder: Path) -> tuple[Path, str]:
 
 
 def _keygen(*arguments: str) -> str:
-    done = subprocess.run(
-        ["ssh-keygen", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
+    done = run(["ssh-keygen", *arguments])
+    if done.status:
         raise BuildError(
-            f"ssh-keygen failed: {done.stderr.strip()}",
+            f"ssh-keygen failed: {done.errors.strip()}",
             where=arguments[-1],
             hint="--ssh-key takes a private key without a passphrase, or a name for a new one",
         )
-    return done.stdout
+    return done.text
 
 
 def login_command(port: int, key: Path, user: str) -> list[str]:

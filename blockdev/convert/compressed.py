@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import subprocess
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from blockdev.convert.checksums import CHUNK, Checksums
 from blockdev.convert.qemu_img import environment, program
 from blockdev.core.errors import BuildError
+from blockdev.core.tools import FailedError, output_of
 
 _HOLE = 64 << 10  # zeros in this measure stay unwritten
 _ZEROS = bytes(_HOLE)
@@ -57,23 +57,12 @@ def _piped(raw: Path, compression: str, level: int, threads: int) -> Iterator[by
     command = [program(compression, _PACKAGES[compression]), "-q", f"-T{max(2, threads)}", f"-{level}", "-c"]
     # zstd notes the length, and tools show it; a thread of xz never gives way to a limit on memory.
     command += [f"--stream-size={raw.stat().st_size}"] if compression == "zstd" else ["--no-adjust"]
-    with (
-        raw.open("rb") as source,
-        subprocess.Popen(
-            command, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
-        ) as process,
-    ):
-        if process.stdout is None or process.stderr is None:  # pragma: no cover - both were asked for
-            raise AssertionError
-        try:
-            while data := process.stdout.read(CHUNK):
+    try:
+        with raw.open("rb") as source, output_of(command, stdin=source, env=environment()) as stream:
+            while data := stream.read(CHUNK):
                 yield data
-        except BaseException:
-            process.kill()
-            raise
-        said = process.stderr.read().decode(errors="replace").strip()
-    if process.returncode:
-        raise BuildError(f"{compression} failed: {said or 'it gave no reason'}", where=str(raw))
+    except FailedError as error:
+        raise BuildError(f"{compression} failed: {str(error) or 'it gave no reason'}", where=str(raw)) from error
 
 
 def _gzip(raw: Path, level: int, threads: int) -> Iterator[bytes]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from blockdev.core.errors import BuildError
 
@@ -34,6 +35,7 @@ PACKAGES = {
 }
 _SYSTEM = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 Arguments = Sequence[str | bytes | Path]
+TimeoutExpired = subprocess.TimeoutExpired
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,20 @@ class Done:
     status: int
     out: bytes
     err: bytes
+
+    @property
+    def text(self) -> str:
+        """What it said, as text."""
+        return self.out.decode(errors="replace")
+
+    @property
+    def errors(self) -> str:
+        """What it complained of, as text."""
+        return self.err.decode(errors="replace")
+
+
+class FailedError(Exception):
+    """A program whose output was read has failed; the text is what it complained of."""
 
 
 def search_path() -> str:
@@ -71,6 +87,7 @@ def run(
     *,
     given: bytes = b"",
     stdin: BinaryIO | None = None,
+    stdout: BinaryIO | int | None = None,
     cwd: Path | bytes | None = None,
     env: Mapping[str, str] | None = None,
     seconds: float | None = None,
@@ -78,22 +95,50 @@ def run(
 ) -> Done:
     """Run a program to its end, of which the caller makes an error; BuildError where it is not installed.
 
-    It reads what is ``given``, or from ``stdin``, or nothing. ``env`` are its variables (the caller's by default). With
-    ``together`` its errors are in ``out``, among the rest. ``seconds`` is how long it may take: after that there is a
-    subprocess.TimeoutExpired.
+    It reads what is ``given``, or from ``stdin``, or nothing. What it prints is in ``out``, or goes to the file
+    ``stdout``. ``env`` are its variables (the caller's by default). With ``together`` its errors are in ``out``, among
+    the rest. ``seconds`` is how long it may take: after that there is a TimeoutExpired.
     """
     done = subprocess.run(
         [find(str(command[0])), *command[1:]],
         input=given or None,
         stdin=None if given else stdin or subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdout=subprocess.PIPE if stdout is None else stdout,
         stderr=subprocess.STDOUT if together else subprocess.PIPE,
         cwd=cwd,
         env=env,
         timeout=seconds,
         check=False,
     )
-    return Done(done.returncode, done.stdout, done.stderr or b"")
+    return Done(done.returncode, done.stdout or b"", done.stderr or b"")
+
+
+@contextlib.contextmanager
+def output_of(
+    command: Arguments, *, stdin: BinaryIO | None = None, env: Mapping[str, str] | None = None
+) -> Iterator[BinaryIO]:
+    """What a program prints, as a stream, while it reads ``stdin`` or nothing: for more than the memory is to hold.
+
+    BuildError where it is not installed. The context ends as the program does, with FailedError where it fails; where
+    the context is left early by an exception, the program is killed.
+    """
+    with subprocess.Popen(
+        [find(str(command[0])), *command[1:]],
+        stdin=stdin or subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=env,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            yield cast("BinaryIO", process.stdout)
+            complaint = process.stderr.read().decode(errors="replace").strip()
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        raise FailedError(complaint)
 
 
 def last_line(said: bytes | str, otherwise: str = "it gave no reason") -> str:

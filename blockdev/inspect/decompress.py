@@ -8,7 +8,6 @@ import gzip
 import lzma
 import os
 import shutil
-import subprocess
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import BinaryIO, cast
 
 from blockdev.convert.qemu_img import environment, program
 from blockdev.core.errors import BuildError
+from blockdev.core.tools import FailedError, output_of
 
 SUFFIXES = {"zstd": ".zst", "gzip": ".gz", "xz": ".xz"}
 _CHUNK = 1 << 20
@@ -58,22 +58,11 @@ def _stream(path: Path, name: str) -> Iterator[BinaryIO]:
 @contextlib.contextmanager
 def _zstd(path: Path) -> Iterator[BinaryIO]:
     command = [program("zstd", "zstd"), "-d", "-q", "-c", "--long=31"]
-    with (
-        path.open("rb") as source,
-        subprocess.Popen(
-            command, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
-        ) as process,
-    ):
-        if process.stdout is None or process.stderr is None:  # pragma: no cover - both were asked for
-            raise AssertionError
-        try:
-            yield cast("BinaryIO", process.stdout)
-            said = process.stderr.read().decode(errors="replace").strip()
-        except BaseException:
-            process.kill()
-            raise
-    if process.returncode:
-        raise EOFError(said.rpartition(" : ")[2] or "zstd gives no reason")
+    try:
+        with path.open("rb") as source, output_of(command, stdin=source, env=environment()) as stream:
+            yield stream
+    except FailedError as error:
+        raise EOFError(str(error).rpartition(" : ")[2] or "zstd gives no reason") from error
 
 
 def _copy(stream: BinaryIO, out: BinaryIO, folder: Path, shown: Path) -> None:

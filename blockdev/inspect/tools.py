@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from blockdev.core.tools import PACKAGES, last_line, locate, run, search_path
+from blockdev.core.tools import PACKAGES, TimeoutExpired, last_line, locate, run, search_path
 
 _SECONDS = 120  # a damaged file system may send a program round in circles
 
@@ -45,7 +44,7 @@ class ToolSandbox:
         }
         try:
             done = run(command, cwd=self.folder, env=environment, seconds=_SECONDS)
-        except subprocess.TimeoutExpired:
+        except TimeoutExpired:
             raise Unreadable(f"{name} came to no end in {_SECONDS} seconds") from None
         if done.status:
             raise Unreadable(f"{name}: {last_line(done.err)}")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 from blockdev.core.errors import BuildError
-from blockdev.core.tools import find
+from blockdev.core.tools import FailedError, output_of, run
 
 
 def unpack(tree: Path, root: Path) -> None:
@@ -17,29 +16,22 @@ def unpack(tree: Path, root: Path) -> None:
     out = ["tar", "--extract", "--same-owner", "--same-permissions", *kept, str(root), "--file"]
     if tree.is_dir():
         out.append("-")
-        packing = [find("tar"), "--create", "--sparse", *kept, str(tree), "--file", "-", "."]
-        with subprocess.Popen(packing, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as source:
-            _extract(out, source.stdout)
-            said = source.stderr.read() if source.stderr else b""
-        if source.returncode:
-            raise BuildError(f"the tree could not be read: {_last(said)}", where=str(tree))
+        packing = ["tar", "--create", "--sparse", *kept, str(tree), "--file", "-", "."]
+        try:
+            with output_of(packing) as packed:
+                _extract(out, packed)
+        except FailedError as error:
+            raise BuildError(f"the tree could not be read: {_last(str(error).encode())}", where=str(tree)) from error
         return
-    _extract([*out, str(tree)], subprocess.DEVNULL)
+    _extract([*out, str(tree)])
 
 
-def _extract(command: list[str], source: IO[bytes] | int | None) -> None:
-    done = subprocess.run(
-        [find("tar"), *command[1:]],
-        stdin=source,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        check=False,
-    )
-    if done.returncode:
-        text = done.stderr.decode(errors="replace")
-        full = next((line for line in text.splitlines() if "No space left" in line), "")
+def _extract(command: list[str], source: BinaryIO | None = None) -> None:
+    done = run(command, stdin=source)
+    if done.status:
+        full = next((line for line in done.errors.splitlines() if "No space left" in line), "")
         hint = "make the image (--image-size) or this part of it larger" if full else ""
-        raise BuildError(f"the tree could not be unpacked: {full or _last(done.stderr)}", hint=hint)
+        raise BuildError(f"the tree could not be unpacked: {full or _last(done.err)}", hint=hint)
 
 
 def _last(said: bytes) -> str:

@@ -10,12 +10,12 @@ import os
 import re
 import secrets
 import shlex
-import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from blockdev.core import tools
 from blockdev.core.errors import BuildError
 from builder.base_image.recipe import DOCKER, Recipe
 from builder.engines.command_engine import last_line
@@ -84,15 +84,13 @@ def _docker(recipe: Recipe, command: list[str], name: str, target: Path) -> None
         _run(recipe, [DOCKER, *command, folder])
         _run(recipe, [DOCKER, "save", "-o", str(target), name])
     finally:
-        subprocess.run([DOCKER, "rmi", "--no-prune", name], capture_output=True)
+        tools.run([DOCKER, "rmi", "--no-prune", name])
 
 
 def _run(recipe: Recipe, command: list[str]) -> None:
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, errors="replace"
-    )
-    if done.returncode != 0:
-        raise _failed(recipe, done.stdout)
+    done = tools.run(command, together=True)
+    if done.status != 0:
+        raise _failed(recipe, done.text)
 
 
 def _failed(recipe: Recipe, said: str) -> BuildError:
@@ -207,17 +205,9 @@ class _Podman:
             script = f"mount -t tmpfs tmpfs /dev/shm\n{script}"
             Host().make_archive(("bash", "-euc", script), {}, output)
             return
-        done = subprocess.run(
-            ["bash", "-euc", script],
-            stdout=output,
-            stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            errors="replace",
-            cwd="/",
-        )
-        if done.returncode != 0:
-            raise EngineError("podman", f"podman failed: {last_line(done.stderr)}", done.stderr)
+        done = tools.run(["bash", "-euc", script], stdout=output, cwd=Path("/"))
+        if done.status != 0:
+            raise EngineError("podman", f"podman failed: {last_line(done.errors)}", done.errors)
 
     @staticmethod
     def _give(folder: Path) -> None:

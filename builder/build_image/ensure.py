@@ -10,11 +10,11 @@ import hashlib
 import os
 import platform
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import containerfiles
+from blockdev.core import tools
 from blockdev.core.errors import BuildError, UsageError
 from builder.build_image import usage
 from builder.engines import leftovers
@@ -142,8 +142,8 @@ def ensure(engine: Engine, purpose: str = DEBIAN, on_note: Note = lambda _: None
 def _check_tools(purpose: str) -> None:
     missing = {package for tool, package in _tools(purpose).items() if shutil.which(tool, path=_tool_path()) is None}
     probe = "import importlib.util,sys;print(*(m for m in sys.argv[1:] if importlib.util.find_spec(m) is None))"
-    done = subprocess.run(["/usr/bin/python3", "-I", "-c", probe, *MODULES], capture_output=True, text=True)
-    missing |= {MODULES[name] for name in done.stdout.split()}
+    done = tools.run(["/usr/bin/python3", "-I", "-c", probe, *MODULES])
+    missing |= {MODULES[name] for name in done.text.split()}
     if missing:
         raise BuildError(
             f"the host engine needs tools that are not there: {', '.join(sorted(missing))}",

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from blockdev.core import tools
+from blockdev.core.errors import BuildError
 from builder.engines import leftovers
 from builder.engines import process as conversation
 from builder.engines.protocol import PREFIX, STORE, Container, EngineError, ImageMissing, OnLine, store_volume
@@ -132,18 +134,12 @@ class CommandLineEngine(ABC):
     def ask(self, arguments: list[str], what: str, limit: float | None = None) -> str:
         """A command of the engine that python-on-whales lacks (a time limit, an option); returns what it prints."""
         try:
-            done = subprocess.run(
-                [*self.client, *arguments],
-                capture_output=True,
-                text=True,
-                timeout=limit,
-                stdin=subprocess.DEVNULL,
-            )
-        except subprocess.TimeoutExpired as error:
+            done = tools.run([*self.client, *arguments], seconds=limit)
+        except tools.TimeoutExpired as error:
             raise EngineError(self.name, f"{what}: no end after {limit:.0f} s", str(error)) from error
-        if done.returncode != 0:
-            raise EngineError(self.name, f"{what}: {last_line(done.stderr)}", done.stderr)
-        return done.stdout
+        if done.status != 0:
+            raise EngineError(self.name, f"{what}: {last_line(done.errors)}", done.errors)
+        return done.text
 
     def load(self, archive: Path, reference: str) -> None:
         """See Engine."""
@@ -184,7 +180,7 @@ class CommandLineEngine(ABC):
         """Remove a container, running or not; tells whether it is gone."""
         self._quietly("kill", name)  # podman would ask it to end, and wait
         done = self._quietly("rm", "-f", name)
-        return done is not None and (done.returncode == 0 or bool(GONE.search(done.stderr)))
+        return done is not None and (done.status == 0 or bool(GONE.search(done.errors)))
 
     def run_command(self, container: Container, name: str, *terminal: str) -> list[str]:
         """The whole command line that runs a container."""
@@ -263,17 +259,9 @@ class CommandLineEngine(ABC):
             process.kill()
             process.wait()
 
-    def _quietly(self, *arguments: str) -> subprocess.CompletedProcess[str] | None:
-        command = [*self.client, *arguments]
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            return subprocess.run(
-                command,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=conversation.PATIENCE,
-                stdin=subprocess.DEVNULL,
-            )
+    def _quietly(self, *arguments: str) -> tools.Done | None:
+        with contextlib.suppress(OSError, BuildError, tools.TimeoutExpired):
+            return tools.run([*self.client, *arguments], seconds=conversation.PATIENCE)
         return None
 
     def try_container(self, container: Container) -> conversation.Finished:
@@ -281,21 +269,17 @@ class CommandLineEngine(ABC):
         with self._container() as life:
             command = self.run_command(container, life.name)
             try:
-                done = subprocess.run(
-                    command,
-                    capture_output=True,
-                    text=True,
-                    timeout=TRIAL_TIME,
-                    stdin=subprocess.DEVNULL,
-                    errors="replace",
-                )
-            except subprocess.TimeoutExpired:
+                done = tools.run(command, seconds=TRIAL_TIME)
+            except tools.TimeoutExpired:
                 return conversation.Finished(ENGINE_STATUSES[0], f"no end after {TRIAL_TIME:.0f} s")
+            except BuildError as error:
+                life.ended = True
+                return conversation.Finished(ENGINE_STATUSES[0], error.what)
             except OSError as error:
                 life.ended = True
                 return conversation.Finished(ENGINE_STATUSES[0], f"{command[0]}: {error.strerror}")
-            life.ended = done.returncode == 0
-        return conversation.Finished(done.returncode, done.stdout + done.stderr)
+            life.ended = done.status == 0
+        return conversation.Finished(done.status, done.text + done.errors)
 
 
 def last_line(text: str) -> str:

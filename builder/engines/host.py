@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from blockdev.core import tools
 from blockdev.core.errors import BuildError
 from builder.engines import probe_container
 from builder.engines import process as conversation
@@ -95,14 +96,10 @@ class Host:
         """See Engine; what is in the store belongs to ids that only a build's root may remove."""
         if not self._folder.is_dir():
             return
-        done = subprocess.run(
-            self._command(("find", self.store, "-mindepth", "1", "-delete"), network=False),
-            env=self._environment({}),
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode != 0:
-            raise EngineError(self.name, f"the store cannot be removed: {last_line(done.stderr)}", done.stderr)
+        command = self._command(("find", self.store, "-mindepth", "1", "-delete"), network=False)
+        done = tools.run(command, env=self._environment({}))
+        if done.status != 0:
+            raise EngineError(self.name, f"the store cannot be removed: {last_line(done.errors)}", done.errors)
         self._folder.rmdir()
 
     # -- images: the host itself is the image ------------------------------------------------------------------------
@@ -227,13 +224,8 @@ class Host:
         if probe_results.recall(self.name, self._stamp()) is not None:
             return
         self._prepare()
-        done = subprocess.run(
-            self._command(probe_container.argv(self.store), network=True),
-            env=self._environment({}),
-            capture_output=True,
-            text=True,
-            timeout=TRIAL_TIME,
-        )
-        if not probe_container.succeeded(self, done.stdout + done.stderr) or done.returncode != 0:
-            raise EngineError(self.name, f"no build runs here: {last_line(done.stderr)}", done.stderr)
+        command = self._command(probe_container.argv(self.store), network=True)
+        done = tools.run(command, env=self._environment({}), seconds=TRIAL_TIME)
+        if not probe_container.succeeded(self, done.text + done.errors) or done.status != 0:
+            raise EngineError(self.name, f"no build runs here: {last_line(done.errors)}", done.errors)
         probe_results.remember(self.name, self._stamp(), True)

@@ -8,12 +8,12 @@ import resource
 import shlex
 import shutil
 import stat
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from blockdev.core import tools
 from builder.engines import block_devices, leftovers, probe_container, rights
 from builder.engines.command_engine import CommandLineEngine, last_line
 from builder.engines.protocol import STORE, Container, EngineError
@@ -152,17 +152,10 @@ class Podman(CommandLineEngine):
             with archive.open("wb") as output, self._container() as life:
                 options = ["--rm", "--name", life.name, "--network=host", *self.found.run, *self._ids()]
                 command = [*self.client, "run", *options, arguments["BASE"], "bash", "-euc", script]
-                done = subprocess.run(
-                    command,
-                    stdout=output,
-                    stderr=subprocess.PIPE,
-                    stdin=subprocess.DEVNULL,
-                    text=True,
-                    errors="replace",
-                )
-                life.ended = done.returncode == 0
-            if done.returncode != 0:
-                raise EngineError(self.name, f"build {reference}: {last_line(done.stderr)}", done.stderr)
+                done = tools.run(command, stdout=output)
+                life.ended = done.status == 0
+            if done.status != 0:
+                raise EngineError(self.name, f"build {reference}: {last_line(done.errors)}", done.errors)
             self.import_image(archive, reference)
 
     def probe(self) -> None:
@@ -178,14 +171,14 @@ class Podman(CommandLineEngine):
         probe_results.remember(self.name, stamp(), asdict(self.found))
 
     def _info(self) -> dict[str, Any]:
-        done = subprocess.run([*self.plain, "info", "--format", "{{json .}}"], capture_output=True, text=True)
-        if done.returncode != 0:
+        done = tools.run([*self.plain, "info", "--format", "{{json .}}"])
+        if done.status != 0:
             what = "podman does not work"
             if self.address:
-                what = f"no podman answers at {self.address}: {last_line(done.stderr)}"
-            raise EngineError(self.name, what, done.stderr)
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
+                what = f"no podman answers at {self.address}: {last_line(done.errors)}"
+            raise EngineError(self.name, what, done.errors)
+        info: dict[str, Any] = json.loads(done.out)
+        return info
 
     def _storages(self, info: dict[str, Any]) -> list[tuple[str, ...]]:
         if info["store"]["graphDriverName"] != "vfs" or self.address:

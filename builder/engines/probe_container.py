@@ -7,12 +7,12 @@ import errno
 import os
 import re
 import shutil
-import subprocess
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from blockdev.core import tools
 from blockdev.core.errors import BuildError
 from builder.engines import leftovers
 from builder.engines.protocol import Engine, EngineError, StoreError
@@ -83,8 +83,7 @@ def remove(engine: Engine) -> None:
 
 
 def _libraries(program: str) -> set[str]:
-    done = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
-    return set(re.findall(r"(/\S+)", done.stdout))
+    return set(re.findall(r"(/\S+)", tools.run(["ldd", program]).text))
 
 
 @contextmanager

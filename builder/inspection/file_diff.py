@@ -9,9 +9,10 @@ import codecs
 import difflib
 import os
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+from blockdev.core import tools
 
 PIECE = 1 << 20  # bytes
 LARGEST_TEXT = 1 << 20  # bytes; a larger text is not shown as a diff
@@ -134,14 +135,9 @@ def diffoscope_report(ours: Path, theirs: Path) -> str:
     paths = [path.absolute() for path in (ours, theirs)]
     above = os.path.commonpath([path.parent for path in paths])  # the report names them from there
     try:
-        done = subprocess.run(
-            [program, *limit, *(os.path.relpath(path, above) for path in paths)],
-            cwd=above,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=PATIENCE,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        names = [os.path.relpath(path, above) for path in paths]
+        done = tools.run([program, *limit, *names], cwd=Path(above), seconds=PATIENCE)
+    except (OSError, tools.TimeoutExpired):
         return ""
     # 1 is "they differ"; it may overrun its own limit by what it was about to write
-    return done.stdout[: 2 * REPORT_BYTES].decode(errors="replace").rstrip() if done.returncode == 1 else ""
+    return done.out[: 2 * REPORT_BYTES].decode(errors="replace").rstrip() if done.status == 1 else ""

@@ -7,13 +7,13 @@ import binascii
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from docker.auth import INDEX_NAME, INDEX_URL
 
+from blockdev.core import tools
 from blockdev.core.errors import BuildError
 
 Credentials = tuple[str, str]
@@ -102,9 +102,9 @@ def _from_program(store: str, server: str) -> Credentials | None:
     program = shutil.which(f"docker-credential-{store}")
     if program is None:
         return None
-    done = subprocess.run([program, "get"], input=server, capture_output=True, text=True, check=False)
+    done = tools.run([program, "get"], given=server.encode())
     try:
-        data = json.loads(done.stdout)
+        data = json.loads(done.out)
         return str(data["Username"]), str(data["Secret"])
     except (ValueError, KeyError, TypeError):
         return None

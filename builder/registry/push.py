@@ -11,13 +11,13 @@ import hashlib
 import json
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from blockdev.core import tools
 from blockdev.core.errors import BuildError, UsageError
 from builder.registry import cosign as signing
 from builder.registry.client import INSECURE, Registry, TransientError, with_retries
@@ -106,9 +106,9 @@ class Transfer:
         words.append(f"--dest-tls-verify={'false' if self.registry.insecure else 'true'}")
         words += [f"--dest-authfile={self.registry.authfile}"] if self.registry.authfile else []
         words += [f"oci:{source}:{tag}", f"docker://{target}"]
-        done = subprocess.run([_skopeo(), *words], capture_output=True, check=False, stdin=subprocess.DEVNULL)
-        if done.returncode != 0:
-            raise self._explained(done.stderr.decode("utf-8", "replace"), target)
+        done = tools.run([_skopeo(), *words])
+        if done.status != 0:
+            raise self._explained(done.errors, target)
 
     def manifest(self, tag: str) -> bytes:
         """What the registry has under a tag; empty where it has nothing."""

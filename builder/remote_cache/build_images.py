@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 import tarfile
 import tempfile
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from blockdev.core import tools
 from blockdev.core.errors import BuildError
 from builder.build_image import ensure
 from builder.engines.protocol import Engine
@@ -173,6 +173,6 @@ def check_archive(archive: Path, reference: str) -> None:
 
 
 def _run(*argv: str) -> None:
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise BuildError(f"{argv[0]} failed: {done.stderr.strip()}")
+    done = tools.run(argv)
+    if done.status != 0:
+        raise BuildError(f"{argv[0]} failed: {done.errors.strip()}")

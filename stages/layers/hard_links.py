@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from blockdev.core.errors import BuildError
+from stages.layers.copy_files import copy_files
 from stages.layers.link_groups import LayerGroups, LinkGroup, has_flag, set_flag
 from stages.layers.overlay import fold
 from stages.layers.store import Store, Workplace
@@ -80,11 +80,7 @@ def hold_together(lower: Sequence[str], groups: Iterable[LinkGroup], upper: str)
         if names:
             source = f"{changes.folder_of(group)}/{names[0]}"
             with changes.folder_for(names[0]):
-                subprocess.run(
-                    ["cp", "-a", "--reflink=auto", "--", source, f"{upper}/{names[0]}"],
-                    check=True,
-                    stdin=subprocess.DEVNULL,
-                )
+                copy_files(source, f"{upper}/{names[0]}")
             changes.link(names[0], names[1:])
 
 

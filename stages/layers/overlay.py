@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from blockdev.core import syscalls
 from blockdev.core.boot_id import boot_id
 from blockdev.core.digest import digest
+from stages.layers.copy_files import copy_files
 from stages.layers.digest_list import list_folder
 from stages.layers.layer_digests import FOLDED
 from stages.layers.store import BASE, Store
@@ -64,8 +64,8 @@ def fold(store: Store, chain: Sequence[str]) -> tuple[str, ...]:
 
 
 def copy_tree(source: Path, target: Path) -> None:
-    """Copy a tree with owners, modes, times, links and extended attributes, in ``cp``'s own way."""
-    subprocess.run(["cp", "-a", "--reflink=auto", f"{source}/.", f"{target}/"], check=True)
+    """Copy a tree with owners, modes, times, links and extended attributes, in ``cp``'s own way. Raises BuildError."""
+    copy_files(f"{source}/.", f"{target}/")
 
 
 @contextlib.contextmanager

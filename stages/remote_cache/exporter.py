@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
-from blockdev.core import own_code
+from blockdev.core import own_code, tools
 from stages.layers.digest_list import list_folder
 from stages.layers.store import Record, Store, Workplace
 from stages.protocol import events
@@ -156,10 +156,10 @@ class Packer:
 def _packed_apart(folder: Path, about: Mapping[str, Any], out: IO[bytes]) -> int:
     """Write a layer's archive to ``out``, by a process of its own; its length in bytes."""
     argv = [sys.executable, "-I", "-c", _CHILD, str(own_code.folder()), str(folder)]
-    done = subprocess.run(argv, input=json.dumps(about).encode(), stdout=out, stderr=subprocess.PIPE, check=False)
-    if done.returncode == _NOT_PORTABLE:
+    done = tools.run(argv, given=json.dumps(about).encode(), stdout=cast("BinaryIO", out))
+    if done.status == _NOT_PORTABLE:
         raise NotPortableError("something that no archive can hold", where=str(folder))
-    said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [""]
-    if done.returncode != 0:
-        raise OSError(said[-1] or f"packing ended with status {done.returncode}")
-    return int(said[-1])
+    last = tools.last_line(done.err, "")
+    if done.status != 0:
+        raise OSError(last or f"packing ended with status {done.status}")
+    return int(last)

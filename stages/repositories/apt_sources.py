@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from blockdev.core.errors import BuildError
+from blockdev.core.tools import locate, run
 
 ETC = Path("/etc/apt")
 DEBIAN = re.compile(r"(bullseye|bookworm|trixie|forky|duke|sid|(old)*stable|testing|unstable)")
@@ -116,8 +116,6 @@ def ubuntu_mirror(etc: Path = ETC) -> str:
 
 def settings() -> tuple[str, ...]:
     """The machine's apt settings that its mirror may need, as lines of an apt.conf."""
-    try:
-        done = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False)
-    except OSError:
+    if locate("apt-config") is None:
         return ()
-    return tuple(line for line in done.stdout.splitlines() if SETTINGS.fullmatch(line))
+    return tuple(line for line in run(["apt-config", "dump"]).text.splitlines() if SETTINGS.fullmatch(line))

@@ -6,11 +6,12 @@ import bz2
 import gzip
 import lzma
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
+
+from blockdev.core.tools import FailedError, output_of
 
 CHUNK = 1 << 20  # bytes
 LARGEST = 4 << 30  # bytes: no list of packages is as large
@@ -49,18 +50,14 @@ def unpacked(file: Path) -> Iterator[Iterator[bytes]]:
 @contextmanager
 def _zstd(raw: BinaryIO) -> Iterator[Iterator[bytes]]:
     os.lseek(raw.fileno(), 0, os.SEEK_SET)  # the process has the place of the descriptor, not that of the buffer
-    process = subprocess.Popen(["zstd", "-q", "-d", "-c"], stdin=raw, stdout=subprocess.PIPE)
     try:
-        assert process.stdout is not None
-        pieces = _pieces(process.stdout)
-        yield pieces
-        for _ in pieces:  # nobody wanted the rest
-            pass
-        if process.wait() != 0:
-            raise OSError("zstd cannot unpack it")
-    finally:
-        process.kill()
-        process.communicate()
+        with output_of(["zstd", "-q", "-d", "-c"], stdin=raw) as stream:
+            pieces = _pieces(stream)
+            yield pieces
+            for _ in pieces:  # nobody wanted the rest
+                pass
+    except FailedError as error:
+        raise OSError("zstd cannot unpack it") from error
 
 
 def _pieces(opened: Readable) -> Iterator[bytes]:

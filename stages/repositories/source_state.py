@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import time
 import urllib.error
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from blockdev.core import tools
 from blockdev.core.atomic_file import write_file
 from blockdev.core.digest import digest
 from blockdev.core.errors import BuildError, UsageError
@@ -229,25 +229,19 @@ def _ls_remote(location: str, patterns: Sequence[str], environment: Mapping[str,
     own = {name: os.environ[name] for name in ("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ}
     quiet = {"HOME": "/nonexistent", "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "1"}
     proxies = {name: environment[name] for name in SERVICES if name != "DIB_OFFLINE" and environment.get(name)}
+    if tools.locate("git") is None:
+        raise BuildError("git is not there where the build runs", hint="install git")
+    command = ["git", "ls-remote", "--quiet", "--symref", "--", location, *patterns]
     try:
-        done = subprocess.run(
-            ["git", "ls-remote", "--quiet", "--symref", "--", location, *patterns],
-            env={**own, **quiet, **proxies},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=TIMEOUT,
-        )
-    except FileNotFoundError as error:
-        raise BuildError("git is not there where the build runs", hint="install git") from error
-    except subprocess.TimeoutExpired as error:
+        done = tools.run(command, env={**own, **quiet, **proxies}, seconds=TIMEOUT)
+    except tools.TimeoutExpired as error:
         message = f"no answer within {TIMEOUT:.0f} seconds"
         raise GitError(message) from error
-    if done.returncode != 0:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"git: status {done.returncode}"]
-        fatal = [line.removeprefix("fatal: ") for line in said if line.startswith("fatal: ")]
-        raise GitError((fatal or said)[0])
-    lines = (line.split("\t") for line in done.stdout.decode("utf-8", "replace").splitlines())
+    if done.status != 0:
+        complaints = done.errors.strip().splitlines() or [f"git: status {done.status}"]
+        fatal = [line.removeprefix("fatal: ") for line in complaints if line.startswith("fatal: ")]
+        raise GitError((fatal or complaints)[0])
+    lines = (line.split("\t") for line in done.text.splitlines())
     found = {}
     for named, name in (fields for fields in lines if len(fields) == 2):
         branch = named.removeprefix("ref: ")

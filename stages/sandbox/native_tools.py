@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from blockdev.core.tools import run
 
 PLACE = "/dev/native"  # in a stage, whose /dev is its own
 _OWN = f"{PLACE}/own"
@@ -145,7 +146,7 @@ def _add(tool: Tool, folder: Path) -> str:
     program.chmod(0o755)
     # (An rpath of the old kind is the libraries' own libraries', too.)
     change = ("--set-interpreter", f"{_OWN}/loader", "--force-rpath", "--set-rpath", f"{_OWN}/lib")
-    if subprocess.run(["patchelf", *change, str(program)], capture_output=True, check=False).returncode != 0:
+    if run(["patchelf", *change, str(program)]).status != 0:
         return ""
     if tool.late:
         theirs = _ask("dpkg-query", "-W", "-f", "${source:Upstream-Version}", tool.package)
@@ -158,5 +159,5 @@ def _add(tool: Tool, folder: Path) -> str:
 
 def _ask(*words: str) -> str:
     """What a program says, or nothing where it fails."""
-    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else ""
+    done = run(words)
+    return done.text.strip() if done.status == 0 else ""

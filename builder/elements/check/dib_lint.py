@@ -8,15 +8,15 @@ comment turns a check off in its own file only, and Python files are compiled in
 from __future__ import annotations
 
 import configparser
+import os
 import re
-import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from blockdev.core import yaml_document
+from blockdev.core import tools, yaml_document
 from blockdev.core.errors import UsageError
 
 DISABLE = re.compile(r"^# dib-lint: disable=(.*)$", re.MULTILINE)
@@ -193,15 +193,11 @@ def _applied(source: Source, checks: Iterable[tuple[str, Check]]) -> Iterator[st
 
 def _kept_by_git(files: Sequence[Path]) -> list[Path]:
     """The files without those that git is told to ignore; all, where there is no git or no checkout."""
-    names = "\0".join(map(str, files))
-    try:
-        done = subprocess.run(
-            ["git", "check-ignore", "-z", "--stdin"], input=names, capture_output=True, text=True, check=False
-        )
-    except OSError:
+    if tools.locate("git") is None:
         return list(files)
-    ignored = set(done.stdout.split("\0"))
-    return [file for file in files if str(file) not in ignored]
+    done = tools.run(["git", "check-ignore", "-z", "--stdin"], given=b"\0".join(map(os.fsencode, files)))
+    ignored = set(done.out.split(b"\0"))
+    return [file for file in files if os.fsencode(file) not in ignored]
 
 
 def _parsed(file: Path) -> Iterator[str]:

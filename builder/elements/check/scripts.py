@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 import stat
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from blockdev.core import tools
 from builder.elements.check.finding import ERROR, WARNING, Finding
 from stages.element.hook_checks import is_in_phase, oddity
 from stages.element.hooks import SKIPPED, HookFile
@@ -52,14 +52,12 @@ def _syntax(element: str, path: str, file: Path, data: bytes) -> Iterator[Findin
     if not _is_bash(data, path):
         return
     # (What a script turns on as it runs, such a look does not see.)
-    command = ["bash", "-O", "extglob", "-n", str(file)]
-    try:
-        done = subprocess.run(command, check=False, capture_output=True, timeout=60)
-    except FileNotFoundError:  # no bash here
+    if tools.locate("bash") is None:
         return
-    if done.returncode == 0:
+    done = tools.run(["bash", "-O", "extglob", "-n", str(file)], seconds=60)
+    if done.status == 0:
         return
-    message = done.stderr.decode("utf-8", "replace")
+    message = done.errors
     found = re.search(r": line ([0-9]+): (.*)", message)
     line, text = (int(found[1]), found[2]) if found else (0, message.strip())
     before = data.decode("utf-8", "replace").splitlines()[: max(line - 1, 0)]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from blockdev.core.tools import run
 from stages.outputs.formats import media_types
 from stages.outputs.formats.gzip_blocks import Blob, BlockCache, BlockWriter, write_blocks
 from stages.outputs.formats.tar_stream import BlockSink, Written
@@ -43,8 +43,8 @@ class Compression:
         """Which program of which version compresses, for the record."""
         if self.name == "gzip":
             return f"gzip level {self.level}, zlib {zlib.ZLIB_RUNTIME_VERSION}"
-        said = subprocess.run(["zstd", "--version"], capture_output=True, text=True, check=False).stdout
-        version = next((word.strip(",") for word in said.split() if word.startswith("v")), "of an unknown version")
+        words = run(["zstd", "--version"]).text.split()
+        version = next((word.strip(",") for word in words if word.startswith("v")), "of an unknown version")
         return f"zstd level {self.level}, {version}"
 
 

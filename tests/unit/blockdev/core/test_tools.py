@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -26,13 +25,46 @@ def test_it_reads_what_is_given_and_never_the_callers_input(tmp_path: Path) -> N
     assert tools.run(["readlink", "/proc/self/fd/0"]).out == b"/dev/null\n"
 
 
+def test_what_it_prints_may_go_to_a_file(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("wb") as file:
+        assert tools.run(["sh", "-c", SAYS], stdout=file) == tools.Done(3, b"", b"error\n")
+    assert (tmp_path / "file").read_bytes() == b"out\n"
+
+
+def test_status_and_output_as_text() -> None:
+    done = tools.Done(0, b"a\xff", b"b\xff")
+    assert (done.text, done.errors) == ("a\ufffd", "b\ufffd")
+
+
+def test_output_is_read_as_it_comes(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"of a file")
+    with (tmp_path / "file").open("rb") as file, tools.output_of(["cat"], stdin=file) as stream:
+        assert stream.read(2) == b"of"
+        assert stream.read() == b" a file"
+    with tools.output_of(["cat"]) as stream:
+        assert stream.read() == b"", "nothing is to be read"
+
+
+def test_what_is_read_of_a_failing_program_is_an_error() -> None:
+    with pytest.raises(tools.FailedError, match=r"^error$"), tools.output_of(["sh", "-c", SAYS]) as stream:
+        assert stream.read() == b"out\n"
+    with pytest.raises(BuildError, match="no-such-program is not installed"), tools.output_of(["no-such-program"]):
+        pass
+
+
+def test_a_program_whose_output_nobody_reads_on_is_ended() -> None:
+    with pytest.raises(LookupError), tools.output_of(["yes"]) as stream:
+        stream.read(4)
+        raise LookupError
+
+
 def test_folder_and_variables(tmp_path: Path) -> None:
     done = tools.run(["sh", "-c", "pwd; echo $SEEN$HOME"], cwd=tmp_path, env={"SEEN": "yes"})
     assert done.out.decode().split() == [str(tmp_path), "yes"]
 
 
 def test_a_limit_in_time() -> None:
-    with pytest.raises(subprocess.TimeoutExpired):
+    with pytest.raises(tools.TimeoutExpired):
         tools.run(["sleep", "60"], seconds=0.1)
 
 
