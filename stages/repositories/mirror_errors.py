@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _ADDRESS = re.compile(r"(?:https?|ftp)://[^\s'\"<>\])]+")
-_KEYS = "(DIB_RPM_KEYS, DIB_APT_KEYRING, DIB_ARCH_KEYRING)"
+_KEYS = "(DIB_RPM_KEYS, DIB_APT_KEYRING, DIB_ARCH_KEYRING, DIB_ALPINE_KEYS)"
 _OTHER = "name another mirror (--set DIB_DISTRIBUTION_MIRROR=ADDRESS), or build again later"
 
 
@@ -58,6 +58,7 @@ _KINDS = (
             *(r"NO_PUBKEY", r"missing key", r"key missing", r"unknown public key", r"No public key", r"unknown trust"),
             *(r"key .{0,40}not (found|installed|imported)", r"public key is not installed", r"key .* is unknown"),
             *(r"Import of the key.* didn't help", r"NOKEY", r"signed with an? unknown key"),
+            r"UNTRUSTED signature",
         ),
         "it is signed with a key that the build does not know",
         f"give the keys of whoever signs it {_KEYS}, or name another mirror",
@@ -78,6 +79,8 @@ _KINDS = (
             *(r"unexpected size", r"Mirror sync in progress", r"(digest|checksum) verification failed"),
             *(r"maximum file size exceeded", r"(bigger|smaller|larger) than expected", r"Unrecognized archive format"),
             *(r"could not open file .*\.db", r"Interrupted by header mismatch", r" is refused: "),
+            # apk 2 says no more of a package that is damaged than that.
+            *(r"(package|file) integrity error", r"file format is invalid", r"ERROR: \S+: (IO ERROR|BAD archive)"),
         ),
         "what it has does not match its index: the mirror is being updated, is broken, or lies",
         _OTHER,

@@ -112,7 +112,7 @@ def test_an_unknown_key_and_one_that_leads_elsewhere_are_refused(mirror: Path, k
 def test_an_unsigned_index_is_refused(key: Key) -> None:
     listing = archive({"APKINDEX": b"P:apk-tools-static\n"}, end=True)
     with pytest.raises(apk_static.Refused, match="not signed"):
-        apk_static.signed_part(archive({"other": b""}, end=False) + listing, key.public)
+        apk_static.signed_part(archive({"other": b""}) + listing, key.public)
 
 
 def test_a_package_signed_by_the_key_but_not_in_the_index_is_refused(mirror: Path, key: Key) -> None:

@@ -43,6 +43,16 @@ TOLD = {
         "error: required key missing from keyring",
         "signed with a key that the build does not know",
     ),
+    "apk, an index of another key": (
+        f"WARNING: opening {M}/v3.23/main/x86_64/APKINDEX.tar.gz: UNTRUSTED signature",
+        "ERROR: unable to select packages:",
+        "signed with a key that the build does not know",
+    ),
+    "apk 2, a package was changed": ("ERROR: bash-5.2.37-r0: IO ERROR", "does not match its index"),
+    "apk 3, a package was changed": (
+        "ERROR: bash-5.2.37-r0: file format is invalid or inconsistent",
+        "does not match its index",
+    ),
     "apt, a package is not what the index says": (
         f"E: Failed to fetch {M}/debian/pool/extra_1.0_amd64.deb  Hash Sum mismatch",
         "does not match its index",
