@@ -16,34 +16,22 @@ from typing import NoReturn
 import click
 
 from blockdev.core.errors import BuildError
+from builder.commands.help import Subcommands, usage_error, write_overview
 from builder.commands.options import note
+from builder.commands.table import COMMANDS
 from builder.host_state import environment
 
-INTERRUPTED = 130
+
+class SignalError(KeyboardInterrupt):
+    """A signal ends the program as tidily as Ctrl-C does."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
-# Each command with its module below builder.commands and its name there: loaded when it is called, or all are listed.
-COMMANDS = {
-    **{name: f"build:{name}" for name in ("build", "plan", "shell")},
-    "verify": "image:verify_image",
-    "size": "image:image_size",
-    "push": "image:push_image",
-    **{name: f"dib:{name.replace('-', '_')}" for name in ("disk-image-create", "ramdisk-image-create")},
-    "diskimage-builder": "dib:diskimage_builder",
-    "launchers": "launchers:launchers",
-    "matrix": "spread:matrix",
-    "k8s": "spread:k8s",
-    "github-action": "github:github_action",
-    "boot": "boot:boot",
-    "disk": "disk:disk",
-    "elements": "elements:elements",
-    "cache": "cache:cache",
-    "doctor": "elements:doctor",
-}
-
-
-class Commands(click.Group):
-    """The commands of COMMANDS, in its order of names."""
+class Commands(Subcommands):
+    """The commands of the table."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """See click."""
@@ -51,12 +39,16 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """See click."""
-        module, _, name = COMMANDS.get(cmd_name, "").partition(":")
-        if not module:
+        if cmd_name not in COMMANDS:
             return None
+        module, _, name = COMMANDS[cmd_name].code.partition(":")
         command = getattr(importlib.import_module(f"builder.commands.{module}"), name)
         assert isinstance(command, click.Command)
         return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See click; ``help COMMAND`` is ``COMMAND --help``."""
+        return super().parse_args(ctx, [*args[1:], "--help"] if args[:1] == ["help"] else args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -68,6 +60,10 @@ class Commands(click.Group):
             ctx.fail(f"No such command {args[0]!r}{f': {near}' if (near := nearest(args[0], COMMANDS)) else '.'}")
         return super().resolve_command(ctx, args)
 
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """One screen of a small terminal: what it is, two examples, the commands by what they are for."""
+        write_overview(ctx, formatter)
+
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="dib-ctr", prog_name="dib-ctr", message="%(prog)s %(version)s")
@@ -75,12 +71,12 @@ def cli() -> None:
     """Build operating system images from elements: no root, every script a cached layer."""
 
 
-def _terminated(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
+def _terminated(number: int, _frame: object) -> NoReturn:
+    raise SignalError(number)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status (0 done, 1 failed, 2 bad usage, 130 interrupted)."""
+    """Run the command line; returns the exit status: 0 done, 1 failed, 2 bad usage, 128 + the signal that ended it."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     for number in (signal.SIGTERM, signal.SIGHUP):  # end as tidily as after Ctrl-C
         if signal.getsignal(number) is signal.SIG_DFL:  # nohup stays in force
@@ -131,11 +127,12 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         # (a command that runs another one, as the GitHub Action's does, gets this one's way in)
         cli.main(args=arguments, prog_name="dib-ctr", standalone_mode=False, obj=main)
     except click.ClickException as error:
-        error.show()
+        note(f"error: {usage_error(error)}")
         return 2
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as error:
         note("interrupted: nothing half-made was left")
-        return INTERRUPTED
+        cause = error.__cause__ if isinstance(error, click.Abort) else error  # (click makes the one of the other)
+        return 128 + (cause.number if isinstance(cause, SignalError) else signal.SIGINT)
     except BuildError as error:
         if debug:
             import traceback

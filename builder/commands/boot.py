@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 from blockdev.core.errors import UsageError
+from builder.commands.help import Command
 from builder.commands.options import note
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--firmware", type=click.Choice(("bios", "uefi", "both")), help="How it starts [default: bios where there is one]."
 )

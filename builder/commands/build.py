@@ -12,6 +12,7 @@ import click
 
 from blockdev.core.errors import UsageError
 from builder.commands import images_file
+from builder.commands.help import Command
 from builder.commands.image import pushing_of
 from builder.commands.options import note, open_session, options_of_command
 from builder.host_state.environment import of_caller
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from builder.request.prepared_build import PreparedBuild
 
 
-class CommandAfterDashes(click.Command):
+class CommandAfterDashes(Command):
     """A command line that may end in ``-- COMMAND...``, which goes to ``context.meta["command"]``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -43,7 +44,7 @@ def _check_load(engine: str, *, load: bool) -> None:
         raise UsageError("--load needs an engine that has images", hint="--engine podman or docker")
 
 
-@click.command()
+@click.command(cls=Command)
 @options_of_command("build")
 def build(**values: Any) -> None:
     """Build an image, or with -f those of a file (ELEMENT... are then the names of those that are wanted).
@@ -51,11 +52,15 @@ def build(**values: Any) -> None:
     Outputs take options: -o oci,layers=stages,tag=1.0  -o tar,compress=zstd  -o oci-archive,dest=/srv/image.tar
     """
     options = options_of(values)
-    if images_file.asked(options):
+    from_file = images_file.asked(options)
+    if options.dry_run:
+        _show_plan(options)
+        return
+    if from_file:
         images_file.build_images(options)
         return
     with images_file.reported(options):
-        build_one(with_elements(options))
+        build_one(with_elements(options, of_caller()))
 
 
 def build_one(options: BuildOptions) -> None:
@@ -66,7 +71,7 @@ def build_one(options: BuildOptions) -> None:
     from builder.request.prepare import prepare
 
     options = replace(options, outputs=options.outputs or ("oci",))
-    say = note if options.shown.progress == "json" else click.echo
+    say = _speaker(options.shown.progress)
     pushing = pushing_of(options.push, options.outputs)
     if pushing:
         pushing.check()
@@ -85,12 +90,28 @@ def build_one(options: BuildOptions) -> None:
 
             for success in boot_test.run(prepared, options.firmware, lambda text: note(text, end="")):
                 say(success)
+    quiet = options.shown.progress == "quiet"
     for place in places:
         tell(host_events.Placed(place=str(place)))
+        if quiet:
+            click.echo(str(place))
     if pushing:
         pushed = pushing.run(next(place for place in places if (place / "oci-layout").is_file()))
+        if quiet:
+            click.echo(pushed.pinned)
         say(str(pushed))
         tell(host_events.Pushed(reference=pushed.pinned))
+
+
+def _speaker(progress: str) -> Callable[[str], None]:
+    """Where the sentences on a build that succeeded go."""
+    if progress == "quiet":
+        return _say_nothing
+    return note if progress == "json" else click.echo
+
+
+def _say_nothing(_sentence: str) -> None:
+    """For a quiet build."""
 
 
 def _check_boot_test(options: BuildOptions, prepared: PreparedBuild) -> None:
@@ -116,19 +137,24 @@ def _build_several(options: BuildOptions, say: Callable[[str], None]) -> list[Pa
     return run(options, options.arches, of_caller(), open_for, say=say)
 
 
-@click.command()
+@click.command(cls=Command)
 @options_of_command("plan")
 def plan(**values: Any) -> None:
     """Show the stages of a build: which are in the cache, and why the others are not; with -f also which are shared."""
     options = options_of(values)
-    if images_file.asked(options):
+    images_file.asked(options)
+    _show_plan(options)
+
+
+def _show_plan(options: BuildOptions) -> None:
+    if options.files:
         images_file.plan_images(options)
         return
     from builder.build.run import plan as ask
     from builder.progress.report import plan_json, plan_table
     from builder.request.prepare import prepare
 
-    prepared = prepare("plan", with_elements(options), of_caller())
+    prepared = prepare("plan", with_elements(options, of_caller()), of_caller())
     stages = ask(prepared, open_session(prepared, options, quiet=True))
     click.echo(plan_json(stages) if options.shown.as_json else plan_table(stages))
 
@@ -141,7 +167,7 @@ def shell(context: click.Context, /, **values: Any) -> NoReturn:
     from builder.build.run import shell as enter
     from builder.request.prepare import prepare
 
-    options = with_elements(options_of(values))
+    options = with_elements(options_of(values), of_caller())
     prepared = prepare("shell", options, of_caller())
     command = context.meta.get("command", ())
     sys.exit(enter(prepared, open_session(prepared, options, quiet=True), options.at, command))

@@ -10,12 +10,13 @@ from typing import Any
 import click
 
 from blockdev.core.errors import BuildError, UsageError
+from builder.commands.help import Subcommands
 from builder.commands.options import engine_options, open_session
 from builder.request.option_values import options_of
 from builder.request.store_size import bytes_of
 
 
-@click.group()
+@click.group(cls=Subcommands)
 def cache() -> None:
     """Look at the store of layers and packages, and clean it."""
 

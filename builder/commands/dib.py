@@ -19,6 +19,7 @@ import click
 from blockdev.core.checksum_files import CHECKSUMS, beside
 from blockdev.core.errors import BuildError, UsageError
 from builder.commands.build import build_one
+from builder.commands.help import Command
 from builder.commands.options import note
 from builder.host_state.environment import of_caller
 from builder.request.option_values import check_folders, from_environment, options_of
@@ -198,7 +199,7 @@ def ramdisk_image_create(arguments: tuple[str, ...]) -> None:
     _run("ramdisk-image-create", arguments, ramdisk=True)
 
 
-@click.command("diskimage-builder")
+@click.command("diskimage-builder", cls=Command)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--dry-run", is_flag=True, help="Only print the command lines.")
 @click.option("--stop-on-failure", is_flag=True, help="Begin no further image after one has failed.")

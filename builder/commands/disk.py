@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 
 from builder.commands import disk_plan
+from builder.commands.help import Subcommands
 
 
-@click.group()
+@click.group(cls=Subcommands)
 def disk() -> None:
     """Look at disks: those that there will be, and those that there are."""
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from blockdev.core.errors import UsageError
+from builder.commands.help import Command
 from builder.commands.options import disk_options
 from builder.host_state.environment import of_caller
 from builder.request.option_values import options_of
@@ -18,7 +19,7 @@ from builder.request.options import BuildOptions
 TREE = 1 << 30  # bytes of files that a plan assumes where nobody says how many
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("elements", nargs=-1, metavar="[ELEMENT...]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(

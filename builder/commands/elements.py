@@ -10,13 +10,14 @@ from pathlib import Path
 import click
 
 from blockdev.core.errors import UsageError
+from builder.commands.help import Command
 from builder.host_state.environment import of_caller
 from builder.request.option_table.image import ENGINES
 
 FORMATS = ("text", "json", "dib-lint", "element-info", "github")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--elements-path", default="", metavar="DIR:DIR", help="Where to look for elements first [env: ELEMENTS_PATH]."
 )
@@ -127,7 +128,7 @@ def _element_info(elements_path: str, names: Sequence[str], as_bash: bool) -> No
     click.echo(element_info.bash(found) if as_bash else element_info.names(found))
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("names", nargs=-1, metavar="[ENGINE]...")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(*, names: Sequence[str], as_json: bool) -> None:

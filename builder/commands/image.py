@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blockdev.core.errors import UsageError
+from builder.commands.help import Command
 from builder.commands.options import engine_options, note, open_session, push_options
 from builder.host_state.environment import of_caller
 from builder.request.option_values import options_of
@@ -33,7 +34,7 @@ def pushing_of(options: PushOptions, outputs: Sequence[str]) -> Pushing | None:
     return Pushing(reference, options.insecure, options.authfile, options.sign, options.sign_key, note)
 
 
-@click.command("push")
+@click.command("push", cls=Command)
 @push_options
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.argument("image", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -48,7 +49,7 @@ def push_image(*, image: Path, **values: Any) -> None:
     click.echo(str(pushing.run(image)))
 
 
-@click.command("verify")
+@click.command("verify", cls=Command)
 @engine_options
 @click.option("--offline", is_flag=True, help="Cut the network; take repositories as they were seen last.")
 @click.option(
@@ -67,7 +68,7 @@ def verify_image(*, image: Path, arch: str, **values: Any) -> None:
     click.echo(report(image, arch, options, of_caller(), lambda prepared: open_session(prepared, options, quiet=True)))
 
 
-@click.command("size")
+@click.command("size", cls=Command)
 @click.option("--by", type=click.Choice(("package", "directory", "layer", "all")), multiple=True, help="What to list.")
 @click.option("--depth", type=click.IntRange(0), default=2, show_default=True, help="How many levels of directories.")
 @click.option("--top", type=click.IntRange(0), default=20, show_default=True, help="How many lines of each; 0: all.")

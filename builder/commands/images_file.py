@@ -136,7 +136,8 @@ def run_images(runner: Runner, images: Sequence[ImageBuild], shown: ReportOption
         outcomes = runner.run(images)
     finally:
         write_reports(list(runner.outcomes.values()), time.monotonic() - started, shown)
-    note(summary(outcomes, time.monotonic() - started))
+    if shown.progress != "quiet":
+        note(summary(outcomes, time.monotonic() - started))
     failed = [outcome for outcome in outcomes if outcome.status == FAILED]
     if failed:
         names = ", ".join(outcome.image.name for outcome in failed)

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from blockdev.core.errors import BuildError, UsageError
+from builder.commands.help import Command
 
 NAMES = ("disk-image-create", "ramdisk-image-create", "diskimage-builder")
 _MARK = "# Written by `dib-ctr launchers`."
@@ -20,7 +21,7 @@ def text(name: str) -> str:
     return f'#!/bin/sh\n{_MARK}\nexec {shlex.quote(sys.executable)} -P -m builder.cli {name} "$@"\n'
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def launchers(folder: Path, *, debug: bool) -> None:

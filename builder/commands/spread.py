@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from blockdev.core.errors import UsageError
+from builder.commands.help import Command
 from builder.commands.images_file import images_of, put
 from builder.commands.options import file_options
 from builder.host_state.environment import of_caller
@@ -26,7 +27,7 @@ def _planned(options: dict[str, Any]) -> Any:
     return checked(images_of(options_of(named)), of_caller())
 
 
-@click.command("matrix")
+@click.command("matrix", cls=Command)
 @file_options
 @click.option(
     "--format",
@@ -76,7 +77,7 @@ def _runners(given: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-@click.command("k8s")
+@click.command("k8s", cls=Command)
 @file_options
 @click.option("--image", required=True, metavar="NAME", help="The container image of dib-ctr that the pods run.")
 @click.option("--push", default="", metavar="HOST/NAME/", help="Push every image below this.")

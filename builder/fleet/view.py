@@ -89,6 +89,31 @@ class Json:
         """See View."""
 
 
+@dataclass
+class Quiet:
+    """The places of the outputs, one a line; of an image that failed, why."""
+
+    def begin(self, outcome: Outcome) -> None:
+        """See View."""
+
+    def event(self, outcome: Outcome, event: Event) -> None:
+        """See View."""
+
+    def line(self, outcome: Outcome, line: str) -> None:
+        """See View."""
+
+    def end(self, outcome: Outcome, again: float | None) -> None:
+        """See View."""
+        if outcome.status == BUILT:
+            for made in outcome.outputs():
+                print(made.place, flush=True)
+        elif again is None:
+            print("\n".join(f"{outcome.image.name}: {line}" for line in outcome.why().splitlines()), file=sys.stderr)
+
+    def close(self) -> None:
+        """See View."""
+
+
 class Live:
     """On a terminal: the images that are done, and of those that run the stage, its time and last line."""
 
@@ -155,6 +180,8 @@ def view_of(choice: str, total: int) -> View:
     """The view for ``--progress``: auto is live on a terminal and lines elsewhere."""
     if choice == "json":
         return Json()
+    if choice == "quiet":
+        return Quiet()
     if choice == "live" or (choice == "auto" and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"):
         return Live(total)
     return Prefixed()

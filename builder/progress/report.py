@@ -278,10 +278,27 @@ class Live:
         self._live.stop()
 
 
+@dataclass
+class Quiet:
+    """Nothing: what there is to say of a build that succeeds is where its outputs are."""
+
+    def handle(self, event: events.Event) -> None:
+        """Show nothing."""
+
+    def paused(self) -> contextlib.AbstractContextManager[None]:
+        """Nothing to take away."""
+        return contextlib.nullcontext()
+
+    def close(self) -> None:
+        """Nothing to undo."""
+
+
 def reporter(choice: str) -> Reporter:
     """The reporter for ``--progress``: auto is live on a terminal and plain elsewhere."""
     if choice == "json":
         return Json()
+    if choice == "quiet":
+        return Quiet()
     if choice == "live" or (choice == "auto" and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"):
         return Live()
     return Plain()

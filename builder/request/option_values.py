@@ -6,12 +6,13 @@ A command line is made to be shown to people, or to start another process: nothi
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blockdev.core.errors import UsageError
+from blockdev.core.suggest import nearest
 from builder.request.option_table import OPTIONS, of_command
 from builder.request.option_table.option import Kind, Option
 from builder.request.options import (
@@ -47,12 +48,21 @@ def options_of(values: Mapping[str, Any]) -> BuildOptions:
         value = _said(option, values.get(option.name))
         if value is None:
             continue
+        if option.name == "outputs":
+            value = tuple(map(_output, value))
         if option.place in by_place:
             raise UsageError(f"{by_place[option.place].long} and {option.long} exclude each other")
         by_place[option.place] = option
         part, _, name = option.place.rpartition(".")
         (parts[part] if part else whole)[name] = value
     return BuildOptions(**whole, **{part: _PARTS[part](**fields) for part, fields in parts.items()})
+
+
+def _output(text: str) -> str:
+    """``TYPE[,key=value]...``, also of an output whose type stands among its options (``type=oci,dest=image.oci``)."""
+    pairs = text.split(",")
+    kind = next((pair for pair in pairs if pair.startswith("type=")), "")
+    return ",".join([kind[5:], *(pair for pair in pairs if pair != kind)]) if kind else text
 
 
 def _said(option: Option, value: Any) -> Any:
@@ -129,8 +139,32 @@ def check_folders(options: BuildOptions) -> None:
             raise UsageError(f"Invalid value for '{option.long}': Directory {str(folder)!r} is a file.")
 
 
-def with_elements(options: BuildOptions) -> BuildOptions:
-    """The options as they are; UsageError where nothing says what to build."""
+def with_elements(options: BuildOptions, environment: Mapping[str, str]) -> BuildOptions:
+    """The options with the folders of elements that are named by a path (``./elements/motd``) searched first.
+
+    UsageError where nothing says what to build, or a path leads to no folder.
+    """
     if not options.elements and not options.base:
         raise UsageError("no element is named", hint="`dib-ctr elements` lists all there are; or --from IMAGE")
-    return options
+    names, folders = element_names(options.elements)
+    if not folders:
+        return options
+    searched = options.elements_path or environment.get("ELEMENTS_PATH", "")
+    return replace(options, elements=names, elements_path=":".join(filter(None, [*folders, searched])))
+
+
+def element_names(elements: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """The names of elements of which some may be paths, and the folders in which these are; UsageError for a path
+    that leads to no folder."""
+    names, folders = [], []
+    for element in elements:
+        path = Path(element)
+        if "/" in element and not path.is_dir():
+            known = [str(other) for other in path.parent.iterdir()] if path.parent.is_dir() else []
+            hint = nearest(str(path), known) or "the folder of an element, or its name"
+            raise UsageError(f"there is no element {element}", hint=hint)
+        if "/" in element:
+            path = path.resolve()
+            folders.append(str(path.parent))
+        names.append(path.name if "/" in element else element)
+    return tuple(names), list(dict.fromkeys(folders))

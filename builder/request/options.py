@@ -114,6 +114,7 @@ class BuildOptions:
     files: tuple[Path, ...] = ()
     jobs: int | None = None
     keep_going: bool = False
+    dry_run: bool = False  # show the plan in place of building
 
     @property
     def arches(self) -> tuple[str, ...]:

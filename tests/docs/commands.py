@@ -19,7 +19,7 @@ _PLACEHOLDER: Final = re.compile(r"\.{3}|…|[A-Z][A-Z_-]*\Z|\[")
 
 def commands() -> Iterator[tuple[str, click.Context]]:
     """Every command that is shown, by its whole name (``dib-ctr disk plan``), with its context."""
-    yield from _below(NAME, click.Context(cli, info_name=NAME, **cli.context_settings))
+    yield from _below(NAME, cli.context_class(cli, info_name=NAME, **cli.context_settings))
 
 
 def _below(name: str, context: click.Context) -> Iterator[tuple[str, click.Context]]:
@@ -32,7 +32,7 @@ def _below(name: str, context: click.Context) -> Iterator[tuple[str, click.Conte
     for word in group.list_commands(context):
         command = group.get_command(context, word)
         if command is not None and not command.hidden:
-            yield from _below(f"{name} {word}", click.Context(command, info_name=word, parent=context))
+            yield from _below(f"{name} {word}", command.context_class(command, info_name=word, parent=context))
 
 
 def has_own_parser(command: click.Command) -> bool:

@@ -12,6 +12,7 @@ from typing import Final
 
 import click
 
+from builder.commands.table import EXAMPLES
 from builder.elements.catalogue import rows
 from stages.element.resolve import BUILTIN, find_elements
 from tests.differential.compare import ACCEPTED, QUICK, TO_BE_MENDED, WHOLE, listed
@@ -37,6 +38,8 @@ def _section(name: str, context: click.Context) -> Iterator[str]:
     if isinstance(command, click.Group):
         words = (word for word in command.list_commands(context) if _is_shown(command, context, word))
         yield from _prose("Commands: " + ", ".join(f"`{word}`" for word in words) + ".")
+    if examples := EXAMPLES.get(name):
+        yield from ("", "```bash", *(f"{line}  # {about}" for line, about in examples), "```")
     options = [each for each in command.get_params(context) if isinstance(each, click.Option)]
     records = [record for each in options if (record := each.get_help_record(context)) is not None]
     yield from ("", "| option | |", "| --- | --- |")

@@ -129,6 +129,14 @@ def test_an_element_that_wants_no_disk_image(command: Command, place: Path) -> N
     assert {file.name for file in command.destination.iterdir()} == {"alone.kernel", "both.tar"}
 
 
+def test_a_quiet_build_says_where_its_outputs_are(command: Command, place: Path) -> None:
+    mend(place)
+    words = command.arguments("build", "tiny-os", "own", "-o", "tar", "-o", "type=dir")
+    words[words.index("--progress") : words.index("--progress") + 2] = ["--quiet"]
+    outcome = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert outcome.stdout.splitlines() == [str(command.destination / f"tiny-os.{kind}") for kind in ("tar", "dir")]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_everything_in_one_line(command: Command, place: Path, number: signal.Signals) -> None:
     write_element(place / "elements", "own", {"install.d/60-second": script("echo here", "sleep 4321")})
@@ -137,7 +145,7 @@ def test_a_signal_ends_everything_in_one_line(command: Command, place: Path, num
     assert any('"here"' in line for line in process.stdout)
     process.send_signal(number)
     _, messages = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert messages.strip() == "interrupted: nothing half-made was left"
     assert not (place / "out").exists()
     assert "4321" not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout

@@ -43,6 +43,10 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         (("plan", "-o", "tar,compress=gzp", "debian-minimal"), "gzip"),
         (("elements", "debian-minmal"), "did you mean 'debian-minimal'?"),
         (("doctor", "dokcer"), "docker"),
+        (("help", "bild"), "build"),
+        (("build", "--nmae", "x", "debian-minimal"), "--name"),
+        (("build", "-o", "type=oic", "debian-minimal"), "did you mean 'oci'?"),
+        (("build", "./debian-minmal"), "there is no element ./debian-minmal"),
         (("cache", "prune", "--engine", "host", "--max-size", "many"), "500M"),
     ],
 )
@@ -51,6 +55,8 @@ def test_bad_usage_ends_with_2_and_names_what_was_meant(arguments: tuple[str, ..
     assert done.returncode == 2
     assert named in done.stderr
     assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("  next:  "), done.stderr
+    assert any(line.startswith("error: ") for line in done.stderr.splitlines())
     assert done.stdout == ""
 
 

@@ -132,7 +132,7 @@ def _requests(options: BuildOptions, environment: Mapping[str, str]) -> tuple[Pr
     parse_all(options.cache_from, writing=False)
     parse_all(options.cache_to, writing=True)
     options = replace(
-        with_elements(options),
+        with_elements(options, environment),
         outputs=options.outputs or ("oci",),
         no_documents=False,  # a plan writes none, and stops nowhere
         breaks=(),

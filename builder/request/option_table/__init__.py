@@ -1,6 +1,6 @@
 """The option table: every option of a build in one row, whichever front door it comes in by.
 
-The order is that of the commands' help. Rows are read by ``builder.request.option_values`` (values to and from command
+Rows are read by ``builder.request.option_values`` (values to and from command
 lines), by ``builder.commands.options`` (the commands) and by ``builder.frontends`` (images files, the action);
 ``tests/unit/builder/request/test_option_table.py`` holds every front door against them.
 """
@@ -11,6 +11,7 @@ from builder.request.option_table.delivery import (
     AFTER_OPTIONS,
     BREAK_OPTIONS,
     CACHE_OPTIONS,
+    DRY_RUN,
     LOCK_OPTIONS,
     MANY_OPTIONS,
     PUSH_OPTIONS,
@@ -24,6 +25,7 @@ OPTIONS: tuple[Option, ...] = (
     *ENGINE_OPTIONS,
     *IMAGE_OPTIONS,
     *LOG_OPTIONS,
+    DRY_RUN,
     *OUTPUT_OPTIONS,
     *DISK_OPTIONS,
     *CACHE_OPTIONS,
@@ -33,6 +35,19 @@ OPTIONS: tuple[Option, ...] = (
     *BREAK_OPTIONS,
     *SHELL_OPTIONS,
     *MANY_OPTIONS,
+)
+# The same rows by what they are about, in the order of the commands' help.
+SECTIONS: tuple[tuple[str, tuple[Option, ...]], ...] = (
+    ("What the image is", IMAGE_OPTIONS),
+    ("What is written", OUTPUT_OPTIONS),
+    ("Of a disk", DISK_OPTIONS),
+    ("What becomes of it", (*AFTER_OPTIONS, *PUSH_OPTIONS)),
+    ("Many images", MANY_OPTIONS),
+    ("Look inside", (*BREAK_OPTIONS, *SHELL_OPTIONS)),
+    ("Layers from elsewhere", CACHE_OPTIONS),
+    ("Locks", LOCK_OPTIONS),
+    ("What is shown", (*LOG_OPTIONS, DRY_RUN)),
+    ("Where it runs", ENGINE_OPTIONS),
 )
 BY_NAME = {option.name: option for option in OPTIONS}
 

@@ -226,6 +226,15 @@ MANY_OPTIONS: tuple[Option, ...] = (
     Option("as_json", ("--json",), "Print JSON.", PLAN, field="shown.as_json", kind=Kind.FLAG),
 )
 
+_ELSEWHERE = No("the command plan does it")
+DRY_RUN = Option(
+    "dry_run",
+    ("--dry-run",),
+    "Build nothing: show what `dib-ctr plan` shows.",
+    replace(MANY, plan=_ELSEWHERE, action=No("the action builds"), kubernetes=No("the pods build")),
+    kind=Kind.FLAG,
+)
+
 SHELL_OPTIONS: tuple[Option, ...] = (
     Option(
         "at",

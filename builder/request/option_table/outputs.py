@@ -9,7 +9,7 @@ from builder.request.option_table.doors import DISK, HERE, PODS_SET, SHOWN, WRIT
 from builder.request.option_table.option import Each, Form, Input, Key, Kind, No, Option, Reading
 from stages.protocol.request import OUTPUT_TYPES
 
-PROGRESS = ("auto", "live", "plain", "json")
+PROGRESS = ("auto", "live", "plain", "json", "quiet")
 
 
 def _disk(name: str, flag: str, metavar: str, help: str, dib: str | No) -> Option:
@@ -27,6 +27,15 @@ LOG_OPTIONS: tuple[Option, ...] = (
         choices=PROGRESS,
         default="auto",
         show_default=True,
+    ),
+    Option(
+        "quiet",
+        ("-q", "--quiet"),
+        "Show the places of the outputs alone, one a line, and what went wrong.",
+        SHOWN,
+        field="shown.progress",
+        kind=Kind.FLAG,
+        value="quiet",
     ),
     Option(
         "log",

@@ -55,7 +55,7 @@ def test_no_name_flag_or_place_stands_twice() -> None:
     assert len(set(NAMES)) == len(NAMES)
     assert len(set(flags)) == len(flags)
     twice = {option.place for option in OPTIONS if [each.place for each in OPTIONS].count(option.place) > 1}
-    assert twice == {"slim"}  # --slim, --no-slim
+    assert twice == {"slim", "shown.progress"}  # --slim, --no-slim; --progress, --quiet
 
 
 @pytest.mark.parametrize("name", COMMANDS)
