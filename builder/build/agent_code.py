@@ -30,7 +30,7 @@ from stages.protocol import events
 
 SKIPPED = ("__pycache__", "elements")  # folders by name
 # What only the machine of the user runs: each request would have it along.
-AT_HOME = re.compile(r"blockdev/inspect/|qemu/(?!__init__|architecture|binfmt)")
+AT_HOME = re.compile(r"blockdev/inspect/|qemu/(?!__init__|architecture|binfmt)|stages/distributions/.*\.yaml\Z")
 KEPT = 12  # bytecode of so many versions and build images
 ARGUMENT = 100_000  # characters in one argument: the kernel takes 128 KiB
 MOST = 64 << 20  # bytes of bytecode

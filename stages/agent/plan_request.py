@@ -14,6 +14,7 @@ from stages.element.environment import PATH, RELEASE, as_functions, capture_argv
 from stages.element.hook_checks import refuse_odd
 from stages.element.hooks import HooksTree, merge
 from stages.element.left_files import left_files
+from stages.element.release_facts import built_release
 from stages.element.tree_snippets import Sourcing, sourcing
 from stages.layers.given_places import removed_afterwards
 from stages.layers.hooks_folder import write_hooks
@@ -42,8 +43,26 @@ def own_mirror() -> dict[str, str]:
 def capture_environment(work: Work, merged: HooksTree) -> tuple[dict[str, str], Sourcing, HooksTree]:
     """Source the elements' environment.d snippets in a sandbox without network and return what they export.
 
-    And what of it hangs on the root that they are sourced in, and the files that they have left in /tmp.
+    And what of it hangs on the root that they are sourced in, and the files that they have left in /tmp. They begin
+    with what is known of the release, so they are sourced again where they turn out to set another one.
     """
+    functions = as_functions(dib_runtime.functions(work.elements, HOOKS_OUTSIDE))
+    release = built_release(work.elements, work.request.variables, work.request.arch)
+    known = release.facts()
+    found = _sourcing(work, merged, {**known, **_before(work), **functions})
+    captured, left = _source(work, merged, found)
+    after = release.after(captured).facts()
+    if after != known:
+        found = _sourcing(work, merged, {**after, **_before(work), **functions})
+        captured, left = _source(work, merged, found)
+    _tell_of_release(work.request.variables.get(RELEASE, ""), captured.get(RELEASE, ""))
+    # Each stage is told its places anew: they are in no key.
+    captured = {name: value for name, value in captured.items() if PLACES.get(name) != value}
+    return {name: value for name, value in captured.items() if name not in functions}, found, left
+
+
+def _before(work: Work) -> dict[str, str]:
+    """The variables before any snippet, without what is known of the release."""
     variables = {
         **own_mirror(),
         **default_mirrors.fallbacks((folder for _, folder in work.elements), work.request.arch),
@@ -55,12 +74,18 @@ def capture_environment(work: Work, merged: HooksTree) -> tuple[dict[str, str], 
         "TMP_HOOKS_PATH": HOOKS_OUTSIDE,
         **PLACES,
     }
-    functions = as_functions(dib_runtime.functions(work.elements, HOOKS_OUTSIDE))
-    variables |= functions
     if "SOURCE_DATE_EPOCH" not in work.request.variables:
         del variables["SOURCE_DATE_EPOCH"]
-    found = sourcing(snippets(merged), dict(variables), merged, work.request.builtin)
-    variables["DIB_CTR_CAPTURE"] = f"{BUILD_DIR}/cwd/capture"
+    return variables
+
+
+def _sourcing(work: Work, merged: HooksTree, variables: Mapping[str, str]) -> Sourcing:
+    return sourcing(snippets(merged), variables, merged, work.request.builtin)
+
+
+def _source(work: Work, merged: HooksTree, found: Sourcing) -> tuple[dict[str, str], HooksTree]:
+    """Source the snippets once: what they export, and the files that they have left in /tmp. Raises BuildError."""
+    variables = {**found.initial, "DIB_CTR_CAPTURE": f"{BUILD_DIR}/cwd/capture"}
     scratch = work.scratch / "environment"
     for name in ("tree", "cwd", "stage"):
         (scratch / name).mkdir(parents=True)
@@ -89,10 +114,7 @@ def capture_environment(work: Work, merged: HooksTree) -> tuple[dict[str, str], 
     captured = parse_capture((scratch / "cwd" / "capture").read_bytes())
     left = left_files(outside, (place for place in KEPT_OUTSIDE if place.endswith("tmp")))
     shutil.rmtree(scratch)
-    _tell_of_release(work.request.variables.get(RELEASE, ""), captured.get(RELEASE, ""))
-    # Each stage is told its places anew: they are in no key.
-    captured = {name: value for name, value in captured.items() if PLACES.get(name) != value}
-    return {name: value for name, value in captured.items() if name not in functions}, found, left
+    return captured, left
 
 
 def _tell_of_release(asked: str, captured: str) -> None:

@@ -18,6 +18,7 @@ from stages.element.resolve import BUILTIN, find_elements
 from tests.differential.compare import ACCEPTED, QUICK, TO_BE_MENDED, WHOLE, listed
 from tests.docs.commands import commands, has_own_parser, own_help
 from tests.docs.pages import DOCS, ELEMENTS, ROOT, ordered, title
+from tests.facts.files import write_table
 from tests.upstream import VERSION
 
 _WARNING: Final = "<!-- Made by `just docs`: edit the code's own help texts instead. -->"
@@ -165,6 +166,7 @@ def with_next(name: str, text: str) -> str:
 
 
 def write(folder: Path = DOCS) -> None:
-    """Write the pages."""
+    """Write the pages, and the table of facts that builds read."""
+    write_table()
     for name, make in MADE.items():
         (folder / name).write_text(with_next(name, make()), encoding="utf-8")

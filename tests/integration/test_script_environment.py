@@ -97,3 +97,22 @@ def test_environment_d_is_told_where_things_are(command: Command, place: Path) -
     tree = found["post-root.d-TMP_MOUNT_PATH"].strip()
     assert found["post-root.d-MINE"].split()[:2] == [f"{tree}/etc", tree]
     assert len(found["post-root.d-MINE"].split()) == 3
+
+
+def test_what_is_known_of_a_release_is_that_of_the_one_that_snippets_set(command: Command, place: Path) -> None:
+    """By its usual form it is read before they run; by any other they are sourced once more, with the other facts."""
+    tell = told("install.d", "DIB_FACT_RPM_PATH", "DIB_RPM_HERE")
+    files = {
+        "environment.d/90-own": "export DISTRO_NAME=rocky\n"
+        'if [ -z "${DIB_RELEASE:-}" ]; then export DIB_RELEASE=9; fi\n'
+        'export DIB_RPM_HERE="$DIB_RELEASE $DIB_FACT_RPM_PATH"\n',
+        "root.d/50-release": OS_RELEASE,
+        "install.d/50-see": tell,
+    }
+    write_element(place / "elements", "own", files)
+    command.build("tiny-os", "own", "-o", "dir", "--name", "nine")
+    seen = place / "out/nine.dir/seen"
+    assert (seen / "install.d-DIB_FACT_RPM_PATH").read_text() == "/var/lib/rpm\n"
+    assert (seen / "install.d-DIB_RPM_HERE").read_text() == "9 /var/lib/rpm\n"
+    command.build("tiny-os", "own", "-o", "dir", "--name", "ten", "--release", "10")
+    assert (place / "out/ten.dir/seen/install.d-DIB_RPM_HERE").read_text() == "10 /usr/lib/sysimage/rpm\n"

@@ -1,1 +1,1 @@
-"""The releases of each distribution: which there are, how long they live, and what they are made for."""
+"""The release that is asked for, held against the facts of its distribution."""

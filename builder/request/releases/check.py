@@ -8,8 +8,8 @@ from datetime import UTC, date, datetime
 
 from builder.request.releases.support import judge, own_source
 from stages.element.environment_defaults import declared
+from stages.element.release_facts import distribution_of as _of_folder
 from stages.element.resolve import Element
-from stages.repositories.default_mirrors import FILE
 
 EPOCH = "SOURCE_DATE_EPOCH"
 RELEASE = "DIB_RELEASE"
@@ -17,8 +17,7 @@ RELEASE = "DIB_RELEASE"
 
 def distribution_of(element: Element) -> str:
     """The distribution (DISTRO_NAME) whose operating system an element is, as it says itself; "" for all others."""
-    file = element.path / FILE
-    return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+    return _of_folder(element.path)
 
 
 def today(variables: Mapping[str, str]) -> date:

@@ -1,4 +1,4 @@
-"""May this release be built for this architecture, and what is to be said about it: decided from the list alone.
+"""May this release be built for this architecture, and what is to be said about it: decided from the facts alone.
 
 Names that are not on the list are refused, except numbers above the newest known one, and whatever comes from a source
 that the user named: nobody can list private distributions.
@@ -12,7 +12,8 @@ from datetime import date
 
 from blockdev.core.errors import UsageError
 from blockdev.core.suggest import nearest
-from builder.request.releases.table import DISTRIBUTIONS, Distribution, Release
+from stages.distributions.facts import merged
+from stages.distributions.table import Distribution, Release, find
 
 # Variables with which the user names the source of the distribution's packages, or of its tree.
 OWN_SOURCES = (
@@ -33,11 +34,11 @@ def judge(name: str, release: str, arch: str, today: date, *, own: bool = False)
     source is one of the user's. Raises UsageError for a release or an architecture that there is not; nothing is said
     of a distribution that is not known.
     """
-    distribution = DISTRIBUTIONS.get(name)
+    distribution = find(name)
     if distribution is None:
         return ()
     notes = []
-    found = _find(distribution, release) if release else Release("")
+    found = distribution.find(release) if release else Release(name="")
     if found is None and _is_newer(distribution, release):
         notes.append(f"{distribution.title} {release} is newer than any release that is known here")
     elif found is None:
@@ -48,9 +49,9 @@ def judge(name: str, release: str, arch: str, today: date, *, own: bool = False)
             f"{distribution.title} has no release {release!r} that is known here{_in_brackets(meant)}:"
             " it is taken for one of your own, since you name its source"
         )
-    fitting = (found.architectures if found else ()) or distribution.architectures
+    fitting = (found.architectures if found else ()) or tuple(distribution.architectures)
     if arch not in fitting:
-        error = _unfitting(distribution, found or Release(release), fitting, arch, today)
+        error = _unfitting(distribution, found or Release(name=release), fitting, arch, today)
         if not own:
             raise error
         notes.append(f"{error.what}: your own source is asked for it")
@@ -59,24 +60,27 @@ def judge(name: str, release: str, arch: str, today: date, *, own: bool = False)
 
 def ended(name: str, release: str, today: date) -> tuple[str, ...]:
     """A sentence where a known release is past its end."""
-    distribution = DISTRIBUTIONS.get(name)
-    found = _find(distribution, release) if distribution else None
+    distribution = find(name)
+    found = distribution.find(release) if distribution else None
     if distribution is None or found is None or not _is_over(found, today):
         return ()
-    return (f"{distribution.title} {release} is at the end of its life: no security updates since {found.end}",)
+    said = f"{distribution.title} {release} is at the end of its life: no security updates since {found.end}"
+    archive = merged(distribution, found).get("archive")
+    return (f"{said}; what mirrors no longer keep of it is at {archive}" if archive else said,)
 
 
 def described(name: str) -> list[str]:
     """A distribution's releases, the newest first, each with its end where it has one; empty for an unknown one."""
-    distribution = DISTRIBUTIONS.get(name)
+    distribution = find(name)
     if distribution is None:
         return []
-    return [*distribution.rolling, *(_described(release) for release in distribution.releases)]
+    rolling = [release.name for release in distribution.rolling]
+    return [*rolling, *(_described(release) for release in distribution.releases)]
 
 
 def architectures(name: str) -> list[str]:
     """The architectures that a distribution has in any release; empty for an unknown one."""
-    distribution = DISTRIBUTIONS.get(name)
+    distribution = find(name)
     return list(distribution.architectures) if distribution else []
 
 
@@ -94,24 +98,8 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", text))
 
 
-def _full(distribution: Distribution, release: str) -> str:
-    """The name with the parts that may be left out."""
-    prefix = distribution.prefix if release[:1].isdigit() else ""
-    return prefix + release.removesuffix(distribution.suffix) + distribution.suffix
-
-
-def _find(distribution: Distribution, release: str) -> Release | None:
-    names = (release, _full(distribution, release))
-    if release in distribution.rolling or (distribution.days and re.fullmatch(distribution.days, release)):
-        return Release(release)
-    for known in distribution.releases:
-        if known.name in names or (distribution.minor and re.fullmatch(rf"{known.name}\.\d+", release)):
-            return known
-    return None
-
-
 def _is_newer(distribution: Distribution, release: str) -> bool:
-    full = _full(distribution, release)
+    full = distribution.full(release)
     if not distribution.newer or not re.fullmatch(distribution.newer, full):
         return False
     return _numbers(full) > max(_numbers(known.name) for known in distribution.releases)
@@ -132,8 +120,9 @@ def _unfitting(
     what = f"{distribution.title} {release.name}".strip()
     hints = [f"it is made for {', '.join(fitting)}"]
     living = [*reversed([each for each in distribution.releases if not _is_over(each, today)])]
-    rolling = [Release(name) for name in distribution.rolling]
-    others = [each for each in (*living, *rolling) if arch in (each.architectures or distribution.architectures)]
+    others = [
+        each for each in (*living, *distribution.rolling) if arch in (each.architectures or distribution.architectures)
+    ]
     if others:
         hints.append(f"{distribution.title} {others[0].name} is made for {arch}")
     return UsageError(f"{what} is not made for {arch}", where="--arch", hint="; ".join(hints))

@@ -1,27 +1,19 @@
-# What every other element asks about this operating system, and where its packages come from.
+# What every other element asks about this operating system, and where its packages come from. What is known of its releases
+# (DIB_FACT_*) stands in stages/distributions/alpine.yaml.
 export DISTRO_NAME=alpine
 export DIB_RELEASE="${DIB_RELEASE:-v3.23}"
 case "$DIB_RELEASE" in
     [0-9]*) DIB_RELEASE="v$DIB_RELEASE" ;; # the folder's name on a mirror
 esac
-export DIB_INIT_SYSTEM="${DIB_INIT_SYSTEM:-openrc}"
-export EFI_BOOT_DIR="EFI/alpine"
-export DIB_ALPINE_REPOSITORIES="${DIB_ALPINE_REPOSITORIES:-main community}"
+export DIB_INIT_SYSTEM="${DIB_INIT_SYSTEM:-$DIB_FACT_INIT}"
+export EFI_BOOT_DIR="$DIB_FACT_EFI"
+export DIB_ALPINE_REPOSITORIES="${DIB_ALPINE_REPOSITORIES:-$DIB_FACT_REPOSITORIES}"
 
-case "$ARCH" in
-    amd64 | x86_64) DIB_ALPINE_ARCH=x86_64 ;;
-    arm64 | aarch64) DIB_ALPINE_ARCH=aarch64 ;;
-    armhf | armv7l) DIB_ALPINE_ARCH=armv7 ;; # what Alpine calls armhf is ARMv6
-    i386 | i686) DIB_ALPINE_ARCH=x86 ;;
-    ppc64el | ppc64le) DIB_ALPINE_ARCH=ppc64le ;;
-    loongarch64 | riscv64 | s390x) DIB_ALPINE_ARCH="$ARCH" ;;
-    *)
-        echo "alpine-minimal: Alpine Linux has no architecture '$ARCH'; it has amd64, arm64, armhf, i386, loongarch64," \
-            "ppc64el, riscv64 and s390x." >&2
-        exit 1
-        ;;
-esac
-export DIB_ALPINE_ARCH
+if [ -z "$DIB_FACT_ARCHITECTURE" ]; then
+    echo "alpine-minimal: Alpine Linux has no architecture '$ARCH'; it has amd64, arm64, armhf, i386, ppc64el, riscv64 and s390x." >&2
+    exit 1
+fi
+export DIB_ALPINE_ARCH="$DIB_FACT_ARCHITECTURE"
 
 DIB_DISTRIBUTION_MIRROR="${DIB_DISTRIBUTION_MIRROR:-${DIB_CTR_ALPINE_MIRROR:-}}"
 if [ -z "$DIB_DISTRIBUTION_MIRROR" ]; then

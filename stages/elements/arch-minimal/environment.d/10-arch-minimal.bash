@@ -1,20 +1,18 @@
-# What every other element asks about this operating system, and where its packages come from.
+# What every other element asks about this operating system, and where its packages come from. What is known of it (DIB_FACT_*)
+# stands in stages/distributions/arch.yaml.
 export DISTRO_NAME=arch
 export DIB_RELEASE="${DIB_RELEASE:-rolling}"
-export DIB_INIT_SYSTEM="${DIB_INIT_SYSTEM:-systemd}"
-export EFI_BOOT_DIR="EFI/arch"
-export DIB_ARCH_KEYRING="${DIB_ARCH_KEYRING:-/usr/share/keyrings/archlinux.gpg}"
-export DIB_ARCH_REVOKED="${DIB_ARCH_REVOKED-/usr/share/keyrings/archlinux-revoked}"
+export DIB_INIT_SYSTEM="${DIB_INIT_SYSTEM:-$DIB_FACT_INIT}"
+export EFI_BOOT_DIR="$DIB_FACT_EFI"
+export DIB_ARCH_KEYRING="${DIB_ARCH_KEYRING:-$DIB_FACT_KEYRING}"
+export DIB_ARCH_REVOKED="${DIB_ARCH_REVOKED-$DIB_FACT_REVOKED}"
 export DIB_ARCH_BASE_PACKAGES="${DIB_ARCH_BASE_PACKAGES:-base}"
-export DIB_ARCH_REPOSITORIES="${DIB_ARCH_REPOSITORIES:-core extra}"
+export DIB_ARCH_REPOSITORIES="${DIB_ARCH_REPOSITORIES:-$DIB_FACT_REPOSITORIES}"
 
-case "$ARCH" in
-    amd64 | x86_64) ;;
-    *)
-        echo "arch-minimal: Arch Linux is made for amd64 alone, not for $ARCH." >&2
-        exit 1
-        ;;
-esac
+if [ -z "$DIB_FACT_ARCHITECTURE" ]; then
+    echo "arch-minimal: Arch Linux is made for amd64 alone, not for $ARCH." >&2
+    exit 1
+fi
 DIB_DISTRIBUTION_MIRROR="${DIB_DISTRIBUTION_MIRROR:-${DIB_CTR_ARCH_MIRROR:-}}"
 if [ -z "$DIB_DISTRIBUTION_MIRROR" ]; then
     echo "arch-minimal: no mirror is known; set DIB_DISTRIBUTION_MIRROR to the address of one: the folder that has core/os/x86_64." >&2
@@ -33,6 +31,6 @@ esac
 export DIB_ARCH_SERVER="$dib_arch_base/\$repo/os/\$arch"
 DIB_CTR_REPOSITORIES=""
 for dib_arch_repository in $DIB_ARCH_REPOSITORIES; do
-    DIB_CTR_REPOSITORIES+="$dib_arch_repository $dib_arch_base/$dib_arch_repository/os/x86_64/$dib_arch_repository.db"$'\n'
+    DIB_CTR_REPOSITORIES+="$dib_arch_repository $dib_arch_base/$dib_arch_repository/os/$DIB_FACT_ARCHITECTURE/$dib_arch_repository.db"$'\n'
 done
 export DIB_CTR_REPOSITORIES

@@ -1,27 +1,16 @@
-# What every other element asks about this operating system, and where its packages come from.
+# What every other element asks about this operating system, and where its packages come from. What is known of it (DIB_FACT_*)
+# stands in stages/distributions/gentoo.yaml.
 export DISTRO_NAME=gentoo
 export DIB_RELEASE="${DIB_RELEASE:-gentoo}"
-export EFI_BOOT_DIR="EFI/gentoo"
+export EFI_BOOT_DIR="$DIB_FACT_EFI"
 
-# The architecture's folder among the releases, the stage 3's name for it, the profile that all others begin with, and the folder of
-# its binary packages.
-case "$ARCH" in
-    amd64 | x86_64) dib_gentoo=(amd64 amd64 amd64/23.0 x86-64) ;;
-    i386 | i686 | x86) dib_gentoo=(x86 i686 x86/23.0/i686 i686) ;;
-    arm64 | aarch64) dib_gentoo=(arm64 arm64 arm64/23.0 arm64) ;;
-    armhf | armv7l) dib_gentoo=(arm armv7a_hardfp arm/23.0/armv7a_hf armv7a_hardfp) ;;
-    ppc64el | ppc64le) dib_gentoo=(ppc ppc64le ppc64le/23.0 ppc64le) ;;
-    riscv64) dib_gentoo=(riscv rv64_lp64d riscv/23.0/rv64/lp64d rv64_lp64d) ;;
-    s390x) dib_gentoo=(s390 s390x s390/23.0/s390x s390x) ;;
-    loong64 | loongarch64) dib_gentoo=(loong loong loong/23.0/la64v100/lp64d loong) ;;
-    *)
-        echo "gentoo: there is no stage 3 for $ARCH; one of amd64, arm64, armhf, i386, loong64, ppc64el, riscv64, s390x." >&2
-        exit 1
-        ;;
-esac
+if [ -z "$DIB_FACT_ARCHITECTURE" ]; then
+    echo "gentoo: there is no stage 3 for $ARCH; one of amd64, arm64, armhf, i386, ppc64el, riscv64, s390x." >&2
+    exit 1
+fi
 
 # The profile: of it follow the init system and the stage 3.
-export GENTOO_BASE_PROFILE="default/linux/${dib_gentoo[2]}"
+export GENTOO_BASE_PROFILE="default/linux/$DIB_FACT_ARCHITECTURE_PROFILE"
 dib_gentoo_profile="$GENTOO_BASE_PROFILE"
 if [ "${DIB_INIT_SYSTEM:-}" = systemd ]; then
     dib_gentoo_profile+=/systemd
@@ -29,7 +18,7 @@ fi
 export GENTOO_PROFILE="${GENTOO_PROFILE:-$dib_gentoo_profile}"
 case "/$GENTOO_PROFILE/" in
     */systemd/*) export DIB_INIT_SYSTEM="${DIB_INIT_SYSTEM:-systemd}" ;;
-    *) export DIB_INIT_SYSTEM="${DIB_INIT_SYSTEM:-openrc}" ;;
+    *) export DIB_INIT_SYSTEM="${DIB_INIT_SYSTEM:-$DIB_FACT_INIT}" ;;
 esac
 if [ -z "${GENTOO_STAGE3:-}" ]; then
     case "$GENTOO_PROFILE/" in
@@ -41,7 +30,7 @@ if [ -z "${GENTOO_STAGE3:-}" ]; then
             ;;
     esac
     dib_gentoo_parts="/${GENTOO_PROFILE#"$GENTOO_BASE_PROFILE"}/"
-    GENTOO_STAGE3="${dib_gentoo[1]}"
+    GENTOO_STAGE3="$DIB_FACT_ARCHITECTURE_STAGE3"
     for dib_gentoo_part in musl llvm hardened no-multilib selinux desktop; do
         case "$dib_gentoo_parts" in
             */"$dib_gentoo_part"/*) GENTOO_STAGE3+="-${dib_gentoo_part//no-multilib/nomultilib}" ;;
@@ -66,7 +55,7 @@ if [ -z "$DIB_DISTRIBUTION_MIRROR" ]; then
     exit 1
 fi
 export DIB_DISTRIBUTION_MIRROR="${DIB_DISTRIBUTION_MIRROR%/}"
-dib_gentoo_autobuilds="$DIB_DISTRIBUTION_MIRROR/releases/${dib_gentoo[0]}/autobuilds"
+dib_gentoo_autobuilds="$DIB_DISTRIBUTION_MIRROR/releases/$DIB_FACT_ARCHITECTURE/autobuilds"
 case "$DIB_RELEASE" in
     gentoo)
         dib_gentoo_list="$dib_gentoo_autobuilds/latest-stage3-$GENTOO_STAGE3.txt"
@@ -85,14 +74,14 @@ case "$DIB_RELEASE" in
 esac
 export DIB_CLOUD_SOURCE="${DIB_CLOUD_SOURCE:-$dib_gentoo_list}"
 export DIB_GENTOO_SNAPSHOT="$DIB_DISTRIBUTION_MIRROR/snapshots/$dib_gentoo_snapshot.tar.xz"
-dib_gentoo_binhost="$DIB_DISTRIBUTION_MIRROR/releases/${dib_gentoo[0]}/binpackages/23.0/${dib_gentoo[3]}"
+dib_gentoo_binhost="$DIB_DISTRIBUTION_MIRROR/releases/$DIB_FACT_ARCHITECTURE/binpackages/23.0/$DIB_FACT_ARCHITECTURE_BINHOST"
 case "/$GENTOO_PROFILE/" in
     */musl/* | */llvm/*) dib_gentoo_binhost=none ;; # these have packages of their own, in folders that are not known here
 esac
 export GENTOO_BINHOST="${GENTOO_BINHOST:-$dib_gentoo_binhost}"
 
 # Who signs it: no package of the build image has Gentoo's keys.
-DIB_GENTOO_KEYS="${DIB_GENTOO_KEYS:-/usr/share/openpgp-keys/gentoo-release.asc}"
+DIB_GENTOO_KEYS="${DIB_GENTOO_KEYS:-$DIB_FACT_KEY_FILES}"
 export DIB_GENTOO_KEYS
 
 export GENTOO_PORTAGE_CLEANUP="${GENTOO_PORTAGE_CLEANUP:-True}"

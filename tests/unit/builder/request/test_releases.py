@@ -14,12 +14,14 @@ from builder.request.options import BuildOptions
 from builder.request.prepare import prepare
 from builder.request.releases.check import distribution_of
 from builder.request.releases.support import judge, own_source
-from builder.request.releases.table import ALL, DISTRIBUTIONS
 from qemu.architecture import ARCHITECTURES
+from stages.distributions import table
+from stages.distributions.table import ALL, Distribution
 from stages.element.environment_defaults import declared
 from stages.element.resolve import BUILTIN, Element, find_elements
 
 DAY = date(2026, 11, 29)
+DISTRIBUTIONS: dict[str, Distribution] = {name: known for name in table.names() if (known := table.find(name))}
 DISTRO_INFO = Path("/usr/share/distro-info")
 SYSTEMS = {name: element for name, element in find_elements([BUILTIN]).items() if distribution_of(element)}
 
@@ -93,7 +95,14 @@ def test_a_number_above_the_newest_known_passes_with_a_note(name: str, release: 
 )
 def test_a_release_warns_from_the_day_after_its_end(name: str, release: str, end: str) -> None:
     assert told(name, release, today=date.fromisoformat(end)) == ""
-    assert told(name, release).endswith(f"is at the end of its life: no security updates since {end}")
+    assert f"is at the end of its life: no security updates since {end}" in told(name, release)
+
+
+def test_a_release_that_has_ended_is_told_with_the_place_of_what_mirrors_no_longer_keep() -> None:
+    assert told("debian", "buster").endswith(
+        "; what mirrors no longer keep of it is at http://debian-old.invalid/debian"
+    )
+    assert "no longer keep" not in told("alpine", "3.18"), "its mirrors keep every release"
 
 
 @pytest.mark.parametrize(
@@ -191,7 +200,7 @@ def test_the_day_is_that_of_the_sources() -> None:
     wish = BuildOptions(("debian-minimal",), release="bullseye", arch="amd64")
     assert prepare("build", wish, {"SOURCE_DATE_EPOCH": "1700000000"}).notes == ()
     (note,) = prepare("build", wish, {"SOURCE_DATE_EPOCH": "1800000000"}).notes
-    assert note == "Debian bullseye is at the end of its life: no security updates since 2026-08-31"
+    assert note.startswith("Debian bullseye is at the end of its life: no security updates since 2026-08-31; ")
 
 
 def test_a_mirror_of_ones_own_has_what_it_has() -> None:
@@ -202,6 +211,6 @@ def test_a_mirror_of_ones_own_has_what_it_has() -> None:
 
 def test_the_page_of_an_element_names_the_releases() -> None:
     page = catalogue.page(catalogue.describe("fedora-minimal", catalogue.universe("", {})))
-    assert "releases: rawhide, 45, 44, 43 (until 2026-12-09), " in page
+    assert "releases: rawhide, 45, 44 (until 2027-06-02), 43 (until 2026-12-09), " in page
     assert "architectures: amd64, arm64, ppc64el, s390x" in page
     assert catalogue.describe("vm", catalogue.universe("", {}))["releases"] == []

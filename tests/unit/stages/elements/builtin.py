@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from stages.element.hooks import PHASE_FOLDERS
+from stages.element.release_facts import built_release
 from stages.element.resolve import BUILTIN, OPERATING_SYSTEM, find_elements, resolve
 
 ELEMENTS = find_elements([BUILTIN])
@@ -36,12 +37,19 @@ def label(path: Path) -> str:
     return path.relative_to(BUILTIN).as_posix()
 
 
+def known(elements: Iterable[str], variables: Mapping[str, str]) -> dict[str, str]:
+    """What a build knows of the release that these elements and variables say, as variables."""
+    folders = [(name, ELEMENTS[name].path) for name in elements]
+    return built_release(folders, variables, variables.get("ARCH", "amd64")).facts()
+
+
 def source(snippet: str, variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Source a snippet as a build does and print the exported variables."""
     command = f"set -ue -o pipefail; source {BUILTIN / snippet}; env"
+    facts = known([snippet.partition("/")[0]], variables)
     return subprocess.run(
         ["/bin/bash", "-c", command],
-        env={"PATH": os.environ["PATH"], **variables},
+        env={"PATH": os.environ["PATH"], **facts, **variables},
         capture_output=True,
         text=True,
         check=False,

@@ -10,6 +10,7 @@ import pytest
 
 from stages.element.resolve import BUILTIN
 from stages.repositories.state import from_environment
+from tests.unit.stages.elements.builtin import known
 
 SETTINGS = BUILTIN / "alpine-minimal/environment.d/10-alpine-minimal.bash"
 KERNEL = BUILTIN / "linux-image/environment.d/15-linux-image.bash"
@@ -19,7 +20,7 @@ MIRROR = "http://mirror.invalid/alpine"
 def source(*snippets: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Source snippets as a build does; standard output has the variables, a NUL behind each."""
     command = "set -ue -o pipefail; " + "".join(f"source {snippet}; " for snippet in snippets) + "env -0"
-    environment = {"PATH": os.environ["PATH"], **variables}
+    environment = {"PATH": os.environ["PATH"], **known(["alpine-minimal"], variables), **variables}
     return subprocess.run(["/bin/bash", "-c", command], env=environment, capture_output=True, text=True, check=False)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import pytest
 
 from stages.element.resolve import BUILTIN
+from tests.unit.stages.elements.builtin import known
 
 SNIPPET = BUILTIN / "gentoo/environment.d/10-gentoo.bash"
 MIRROR = "http://mirror.invalid/gentoo"
@@ -26,7 +27,8 @@ def source(variables: Mapping[str, str], before: str = "") -> subprocess.Complet
     command = f"set -ue -o pipefail; {before} source {SNIPPET}; " + "".join(
         f'echo "${{{name}}}"; echo =; ' for name in WANTED
     )
-    environment = {"PATH": os.environ["PATH"], "DIB_CTR_GENTOO_MIRROR": f"{MIRROR}/", **variables}
+    facts = known(["gentoo"], variables)
+    environment = {"PATH": os.environ["PATH"], "DIB_CTR_GENTOO_MIRROR": f"{MIRROR}/", **facts, **variables}
     return subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=False)
 
 
