@@ -9,8 +9,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 
-_SECTOR = 512
-_CLUSTER = 4 * _SECTOR
+from blockdev.core.units import SECTOR
+
+_CLUSTER = 4 * SECTOR
 _ROOT_ENTRIES = 128
 _SPARE = 64  # clusters; some readers refuse a file system without any room
 _MOST_CLUSTERS = 4084  # from 4085 on it would be a FAT16
@@ -43,17 +44,17 @@ def image(label: str, files: Mapping[str, bytes]) -> bytes:
     if count > _MOST_CLUSTERS:
         raise ValueError(f"{len(data)} bytes are too many for a FAT12 file system")
     fat = _packed(table, count + 2)
-    whole = _boot_sector(label, count, len(fat) // _SECTOR) + fat + fat + entries.ljust(_ROOT_ENTRIES * 32, b"\0")
+    whole = _boot_sector(label, count, len(fat) // SECTOR) + fat + fat + entries.ljust(_ROOT_ENTRIES * 32, b"\0")
     return (whole + data).ljust(len(whole) + count * _CLUSTER, b"\0")
 
 
 def _boot_sector(label: str, clusters: int, fat_sectors: int) -> bytes:
-    total = 1 + 2 * fat_sectors + _ROOT_ENTRIES * 32 // _SECTOR + clusters * _CLUSTER // _SECTOR
+    total = 1 + 2 * fat_sectors + _ROOT_ENTRIES * 32 // SECTOR + clusters * _CLUSTER // SECTOR
     head = struct.pack(
         "<3s8sHBHBHHBHHHII",
         b"\xeb\x3c\x90",
         b"MSWIN4.1",  # the name that the specification recommends
-        *(_SECTOR, _CLUSTER // _SECTOR, 1, 2, _ROOT_ENTRIES, total, 0xF8, fat_sectors),
+        *(SECTOR, _CLUSTER // SECTOR, 1, 2, _ROOT_ENTRIES, total, 0xF8, fat_sectors),
         *(32, 2, 0, 0),  # geometry, hidden sectors, the long count of sectors
     )
     volume = label.upper().ljust(11).encode("ascii")
@@ -66,7 +67,7 @@ def _packed(table: list[int], length: int) -> bytes:
     padded = table + [0] * (length - len(table) + length % 2)
     pairs = (low | high << 12 for low, high in zip(padded[::2], padded[1::2], strict=True))
     packed = b"".join(pair.to_bytes(3, "little") for pair in pairs)
-    return packed.ljust(-(-len(packed) // _SECTOR) * _SECTOR, b"\0")
+    return packed.ljust(-(-len(packed) // SECTOR) * SECTOR, b"\0")
 
 
 def _entry(name: bytes, attributes: int, cluster: int, size: int) -> bytes:

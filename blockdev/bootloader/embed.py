@@ -10,6 +10,7 @@ from blockdev.bootloader.zipl import write
 from blockdev.configuration import types
 from blockdev.configuration.sizes import shown
 from blockdev.core.errors import UsageError
+from blockdev.core.units import SECTOR
 from blockdev.layout.model import DiskLayout, Layout, Slot
 
 
@@ -30,9 +31,9 @@ def _embed_bios(layout: Layout, found: grub.LoaderFiles, images: Mapping[str, Pa
     disk = _boot_disk(layout)
     boot, core = (path.read_bytes() for path in found.bios)
     start, room = place_for_core(disk)
-    if not room or disk.sector != grub.SECTOR:
+    if not room or disk.sector != SECTOR:
         why = "a GPT needs a partition of type EF02" if disk.table == "gpt" else "it has no partitions"
-        if disk.sector != grub.SECTOR:
+        if disk.sector != SECTOR:
             why = f"no BIOS starts from sectors of {disk.sector} bytes"
         return (f"the disk {disk.name!r} boots by UEFI only: there is no place for GRUB's BIOS part ({why})",)
     grub.embed_bios(images[disk.name], boot, core, start=start, room=room, sector_size=disk.sector)
@@ -73,9 +74,9 @@ def check_zipl(layout: Layout) -> None:
             f" {types.ZIPL} (mbr: '0xDA'), without mkfs",
         )
     disk, slot = home
-    if disk.sector != grub.SECTOR:
+    if disk.sector != SECTOR:
         raise UsageError(
-            f"an s390x disk starts from sectors of {grub.SECTOR} bytes, and {disk.name!r} has {disk.sector}",
+            f"an s390x disk starts from sectors of {SECTOR} bytes, and {disk.name!r} has {disk.sector}",
             where=f"the partition {slot.name!r}",
             hint="leave DIB_BLOCK_SIZE and block_size out",
         )

@@ -14,13 +14,13 @@ from pathlib import Path
 from blockdev.bootloader.zipl.config import FILE as ZIPL_SETTINGS
 from blockdev.core.errors import BuildError
 from blockdev.core.rooted_path import inside
+from blockdev.core.units import SECTOR
 
-SECTOR = 512
 # boot.img: the sector of the core image, 64 bits, and the jump over the check of the drive (GRUB: i386/pc/boot.h).
-_CORE_AT = 0x5C
+CORE_AT = 0x5C
 _DRIVE_CHECK = 0x66
 _NO_JUMP = b"\x90\x90"
-_CODE_END = 440  # from here on the sector is the partition table's, with the disk's id
+CODE_END = 440  # from here on the sector is the partition table's, with the disk's id
 _MARK_AT, _MARK = 510, b"\x55\xaa"
 # core.img's first sector ends with what else to read: first sector, count, segment. The rest of the core is one run.
 _RUN = struct.Struct("<QHH")
@@ -97,8 +97,8 @@ def patched(boot: bytes, core: bytes, first_sector: int) -> tuple[bytes, bytes]:
     count = -(-len(core) // SECTOR) - 1
     if not 0 < count <= _MOST_SECTORS:
         raise BuildError(f"core.img is not GRUB's: it has {len(core)} bytes", hint="install GRUB's files anew")
-    code = bytearray(boot[:_CODE_END])
-    code[_CORE_AT : _CORE_AT + 8] = struct.pack("<Q", first_sector)
+    code = bytearray(boot[:CODE_END])
+    code[CORE_AT : CORE_AT + 8] = struct.pack("<Q", first_sector)
     # Some BIOSes give a disk the number of a floppy; without this jump GRUB puts that right. Disks are all we make.
     code[_DRIVE_CHECK : _DRIVE_CHECK + len(_NO_JUMP)] = _NO_JUMP
     linked = bytearray(core.ljust((count + 1) * SECTOR, b"\0"))

@@ -20,6 +20,7 @@ LONGEST = {
     "squashfs": 0,
 }
 FAT = frozenset({"vfat", "fat", "msdos"})
+EXT = frozenset({"ext2", "ext3", "ext4"})
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\Z")
 _SERIAL = re.compile(r"[0-9A-Fa-f]{4}-?[0-9A-Fa-f]{4}\Z")
 _NOT_IN_FAT = frozenset('"*+,./:;<=>?[\\]|')

@@ -17,6 +17,7 @@ PREP = "9E1A2D38-C612-4316-AA26-8B49521E5A8B"
 # Nobody has assigned a type to what s390x firmware reads: this one is ours. In an MBR it is data without a file system.
 ZIPL = "E7CD225F-1AB6-4850-B6DF-07C9C20DB8A7"
 LVM = "E6D6D379-F507-44C2-A23C-238F2A3DF928"
+BIOS_ARCHITECTURES = ("amd64", "i386")  # whose machines may start by BIOS
 MBR_PREP = "41"
 MBR_ZIPL = "da"
 MBR_EXTENDED = "0f"

@@ -25,10 +25,10 @@ from blockdev.convert.formats import FORMATS, Format, Plan, Wish, find, listed, 
 from blockdev.convert.normalize.apply import pin
 from blockdev.core import checksum_files
 from blockdev.core.errors import BuildError, UsageError
+from blockdev.core.units import SECTOR
 
 __all__ = ["FORMATS", "Converted", "Format", "Wish", "convert", "convert_all", "find", "listed", "plan", "verify"]
 
-_SECTOR = 512
 _ENCODERS = (encode_qcow2, encode_vmdk)
 _Encode = Callable[[Path, Path, Plan, str, int, Sequence[str]], dict[str, str]]
 
@@ -146,7 +146,7 @@ def _ready(raw: Path, target: Path, wish: Wish) -> Plan:
         raise UsageError("an image cannot be converted onto itself", where=str(target), hint="choose another name")
     size = raw.stat().st_size
     if chosen.format.driver:
-        if not size or size % _SECTOR:
+        if not size or size % SECTOR:
             raise UsageError(
                 f"the raw image has {size} bytes, which is no disk",
                 where=str(raw),
@@ -232,4 +232,4 @@ def _finished(partial: Path, target: Path, wish: Wish, sums: Mapping[str, str], 
         checksum_files.beside(target, name).unlink(missing_ok=True)  # an older image's would be wrong from here on
     partial.replace(target)
     checksums.write_beside(target, folder, {name: sums[name] for name in dict.fromkeys(wish.checksums)})
-    return Converted(status.st_size, status.st_blocks * _SECTOR, sums["sha256"])
+    return Converted(status.st_size, status.st_blocks * SECTOR, sums["sha256"])

@@ -12,10 +12,9 @@ from pathlib import Path
 from blockdev.convert.checksums import CHUNK, Checksums
 from blockdev.convert.qemu_img import environment, program
 from blockdev.core.errors import BuildError
+from blockdev.core.holes import write_data
 from blockdev.core.tools import FailedError, output_of
 
-_HOLE = 64 << 10  # zeros in this measure stay unwritten
-_ZEROS = bytes(_HOLE)
 _WINDOW = 32 << 10  # RFC 1951: how far back a match may lie
 # RFC 1952, section 2.3: deflate, no name, no time, of unknown origin.
 _GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
@@ -25,16 +24,12 @@ _PACKAGES = {"zstd": "zstd", "xz": "xz-utils"}
 def copy_sparse(raw: Path, target: Path, sums: Checksums) -> None:
     """Copy an image; what is zero becomes a hole, whether it was one or not."""
     with raw.open("rb") as source, target.open("wb", buffering=0) as out:
-        place = 0
+        length = 0
         while data := source.read(CHUNK):
             sums.update(data)
-            for start in range(0, len(data), _HOLE):
-                part = data[start : start + _HOLE]
-                if part != _ZEROS[: len(part)]:
-                    out.seek(place + start)
-                    _write_all(out.write, part)
-            place += len(data)
-        out.truncate(place)
+            write_data(out.fileno(), data, length)
+            length += len(data)
+        out.truncate(length)
 
 
 def _write_all(write: Callable[[bytes], int | None], data: bytes) -> None:

@@ -25,8 +25,8 @@ from pathlib import Path
 from blockdev.convert import checksums, libzstd
 from blockdev.convert.formats import Plan
 from blockdev.convert.parallel_read import in_order, pieces, units
+from blockdev.core.units import SECTOR
 
-_SECTOR = 512
 _CLUSTER = 64 << 10
 _CLUSTERS = {1 << bits for bits in range(12, 22)}  # qemu takes 512 bytes too; so many would be slow here
 _TOGETHER = 1 << 20  # bytes for one task of a thread
@@ -142,7 +142,7 @@ def descriptor(cluster: int, offset: int, length: int) -> int:
     """The L2 entry of a compressed cluster ("Compressed Clusters Descriptor"): where it begins, to the byte, and how
     many sectors of 512 bytes it touches beyond its first one."""
     shift = 62 - (cluster.bit_length() - 1 - 8)
-    beyond = (offset + length - 1) // _SECTOR - offset // _SECTOR
+    beyond = (offset + length - 1) // SECTOR - offset // SECTOR
     return _COMPRESSED | beyond << shift | offset
 
 

@@ -31,11 +31,11 @@ from pathlib import Path
 
 from blockdev.convert.checksums import Checksums
 from blockdev.convert.formats import Plan
-from blockdev.convert.normalize.ids import content_id
 from blockdev.convert.parallel_read import in_order, pieces, units
+from blockdev.core.derived_ids import content_id
 from blockdev.core.errors import BuildError
+from blockdev.core.units import SECTOR
 
-SECTOR = 512
 GRAIN = 64 << 10
 _GRAIN_SECTORS = GRAIN // SECTOR
 _TABLE_ENTRIES = 512

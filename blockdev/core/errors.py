@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+INTERRUPTED = 130  # the exit status of what was interrupted
+
 
 class BuildError(Exception):
     """The build failed (exit status 1).

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 PIECE = 1 << 20  # bytes
 ZEROS = bytes(PIECE)
+HOLE = 64 << 10  # bytes: zeros in this measure stay unwritten
 _GLANCE = 1 << 12  # bytes that tell of most pieces that they are no zeros
 
 
@@ -42,6 +43,23 @@ def pieces(descriptor: int, size: int) -> Iterator[bytes]:
             at += len(piece)
     if os.fstat(descriptor).st_size >= size:
         yield from _zeros(size - at)
+
+
+def write_data(descriptor: int, data: bytes, at: int) -> int:
+    """Write what is no zeros of ``data`` at its place in a new file; returns how many bytes that were. Raises OSError.
+
+    The file is as long as it shall be only once it is truncated to that.
+    """
+    written = 0
+    for start in range(0, len(data), HOLE):
+        part = data[start : start + HOLE]
+        if part != ZEROS[: len(part)]:
+            written += len(part)
+            place = at + start
+            while part:
+                length = os.pwrite(descriptor, part, place)
+                part, place = part[length:], place + length
+    return written
 
 
 def _zeros(count: int) -> Iterator[bytes]:

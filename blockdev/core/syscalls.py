@@ -51,7 +51,7 @@ _SYS_KEYCTL = {"x86_64": 250, "aarch64": 219, "ppc64le": 271, "s390x": 280, "ris
 _SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 428, 429, 430, 431, 432
 _SYS_MOUNT_SETATTR = 442
 _SYS_LANDLOCK_CREATE_RULESET, _SYS_LANDLOCK_RESTRICT_SELF = 444, 446
-_AT_FDCWD = -100
+AT_FDCWD = -100
 _AT_EMPTY_PATH, _AT_RECURSIVE = 0x1000, 0x8000
 _MOUNT_ATTR_RDONLY = 0x1
 _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = 1, 4
@@ -93,7 +93,7 @@ def set_read_only(target: Path | str, *, recursive: bool) -> None:
     attributes = struct.pack("QQQQ", _MOUNT_ATTR_RDONLY, 0, 0, 0)
     flags = _AT_RECURSIVE if recursive else 0
     result = _libc.syscall(
-        _SYS_MOUNT_SETATTR, _AT_FDCWD, os.fsencode(target), flags, attributes, ctypes.c_size_t(len(attributes))
+        _SYS_MOUNT_SETATTR, AT_FDCWD, os.fsencode(target), flags, attributes, ctypes.c_size_t(len(attributes))
     )
     _check(result, f"make {target} read-only")
 
@@ -107,7 +107,7 @@ def _made(result: int, what: str) -> int:
 def copy_mount(source: Path | str, *, recursive: bool = False, read_only: bool = False) -> int:
     """A mount that shows what ``source`` does, not attached to anything yet; its descriptor."""
     flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | (_AT_RECURSIVE if recursive else 0)
-    tree = _made(_libc.syscall(_SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(source), flags), f"copy the mount of {source}")
+    tree = _made(_libc.syscall(_SYS_OPEN_TREE, AT_FDCWD, os.fsencode(source), flags), f"copy the mount of {source}")
     if read_only:
         attributes = struct.pack("QQQQ", _MOUNT_ATTR_RDONLY, 0, 0, 0)
         how = _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
@@ -129,7 +129,7 @@ def new_mount(kind: str, attributes: int) -> int:
 def attach_mount(tree: int, target: Path | str) -> None:
     """move_mount(2) of what the functions above made; a link at the end of ``target`` is not followed."""
     try:
-        result = _libc.syscall(_SYS_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
+        result = _libc.syscall(_SYS_MOVE_MOUNT, tree, b"", AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
         _check(result, f"mount on {target}")
     finally:
         os.close(tree)

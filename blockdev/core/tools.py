@@ -33,6 +33,7 @@ PACKAGES = {
     "cryptsetup": "cryptsetup-bin",
     "veritysetup": "cryptsetup-bin",
 }
+STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SYSTEM = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 Arguments = Sequence[str | bytes | Path]
 TimeoutExpired = subprocess.TimeoutExpired

@@ -18,7 +18,7 @@ _SURELY_FINE = 1 << 16  # characters; without an alias so few take no time
 
 Path = tuple[Hashable, ...]
 _Places = tuple[dict[Path, int], dict[Path, int]]  # lines and columns
-_MERGE = "tag:yaml.org,2002:merge"
+MERGE = "tag:yaml.org,2002:merge"
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def _flattened(node: Any, file: str) -> list[tuple[Any, Any]]:
 
 def _is_merge(name: Any) -> bool:
     # (a loader that leaves scalars as texts knows no such tag)
-    return name.tag == _MERGE or (isinstance(name, yaml.ScalarNode) and name.value == "<<" and name.style is None)
+    return name.tag == MERGE or (isinstance(name, yaml.ScalarNode) and name.value == "<<" and name.style is None)
 
 
 def _scalar(loader: Any, node: Any, file: str) -> Any:

@@ -24,12 +24,11 @@ from typing import BinaryIO
 from blockdev.core import tools
 from blockdev.filesystems import ext_backups
 from blockdev.filesystems.region import Region
+from blockdev.filesystems.size import EXT_BLOCK, EXT_INODE_RATIO
 from blockdev.filesystems.spec import Spec
 from blockdev.filesystems.tools import Workplace
 from blockdev.tree.walk import WalkEntry, walk
 
-BLOCK = 4096
-INODE_RATIO = 16384
 _LINE_MAX = 8000  # debugfs reads its commands in pieces of BUFSIZ bytes
 
 # The distribution's own file gives other features in each release, so images would depend on who builds them. Not here:
@@ -39,9 +38,9 @@ _CONFIG = f"""\
 base_features = sparse_super,large_file,filetype,resize_inode,dir_index,ext_attr
 default_mntopts = acl,user_xattr
 enable_periodic_fsck = 0
-blocksize = {BLOCK}
+blocksize = {EXT_BLOCK}
 inode_size = 256
-inode_ratio = {INODE_RATIO}
+inode_ratio = {EXT_INODE_RATIO}
 hash_alg = half_md4
 [fs_types]
 ext2 = {{
@@ -114,7 +113,7 @@ def block_size(options: tuple[str, ...]) -> int:
         value = options[position + 1] if option == "-b" and position + 1 < len(options) else option[2:]
         if option.startswith("-b") and value.isdigit():
             return int(value)
-    return BLOCK
+    return EXT_BLOCK
 
 
 def _make(spec: Spec, work: Workplace, entries: int) -> None:
@@ -129,7 +128,7 @@ def _make(spec: Spec, work: Workplace, entries: int) -> None:
     ]
     block = block_size(spec.options)
     needed = entries + entries // 8 + 16
-    if needed > work.region.length // INODE_RATIO and not any(option[:2] in ("-N", "-i", "-T") for option in rest):
+    if needed > work.region.length // EXT_INODE_RATIO and not any(option[:2] in ("-N", "-i", "-T") for option in rest):
         rest += ["-N", str(needed)]
     config = work.folder / "mke2fs.conf"
     config.write_text(_CONFIG)

@@ -8,9 +8,9 @@ from blockdev.core.errors import BuildError
 from blockdev.tree.walk import Statistics
 
 MIB = 1 << 20
-_EXT_BLOCK = 4096
+EXT_BLOCK = 4096
 _EXT_INODE = 256
-_EXT_RATIO = 16384
+EXT_INODE_RATIO = 16384
 # Blocks of file system, and of the journal that mke2fs gives it (ext2fs_default_journal_size).
 _JOURNALS = ((2048, 0), (32768, 1024), (262144, 4096), (524288, 8192), (4194304, 16384), (8388608, 32768))
 _LARGEST_JOURNALS = ((16777216, 65536), (33554432, 131072))
@@ -46,21 +46,21 @@ def _whole(size: int, unit: int) -> int:
 
 
 def _journal(size: int) -> int:
-    blocks = size // _EXT_BLOCK
+    blocks = size // EXT_BLOCK
     for limit, journal in (*_JOURNALS, *_LARGEST_JOURNALS):
         if blocks < limit:
-            return journal * _EXT_BLOCK
-    return _LARGEST_JOURNAL * _EXT_BLOCK
+            return journal * EXT_BLOCK
+    return _LARGEST_JOURNAL * EXT_BLOCK
 
 
 def _ext(tree: Statistics, *, journal: bool) -> int:
-    content = sum(_whole(size, _EXT_BLOCK) + size // 256 for size in tree.sizes)
+    content = sum(_whole(size, EXT_BLOCK) + size // 256 for size in tree.sizes)
     names = sum(8 + _whole(name, 4) for name in tree.names)
-    content += 2 * _EXT_BLOCK * tree.folders + names * 3 // 2 + _EXT_BLOCK * tree.attributes + 8 * _EXT_BLOCK
+    content += 2 * EXT_BLOCK * tree.folders + names * 3 // 2 + EXT_BLOCK * tree.attributes + 8 * EXT_BLOCK
     size = content
     while True:
         # The writer counts names, of which a file may have several.
-        inodes = max(size // _EXT_RATIO, len(tree.names) + len(tree.names) // 8 + 32)
+        inodes = max(size // EXT_INODE_RATIO, len(tree.names) + len(tree.names) // 8 + 32)
         needed = content + _EXT_INODE * inodes + (_journal(size) if journal else 0) + size // 100 + MIB
         if needed <= size:
             return size

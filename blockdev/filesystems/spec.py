@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from uuid import UUID, uuid5
+from uuid import UUID
 
-_NAMESPACE = UUID("6a8a3a52-4a51-5f0b-9d0c-0d9f5f5be1b4")
+from blockdev.core.derived_ids import within_file_system
+
 _FIXED_FAT_SERIAL = 8
 
 
@@ -43,15 +44,15 @@ class Spec:
         """The UUID given, or the one that follows from the seed; for vfat eight hexadecimal digits and a dash."""
         if self.uuid:
             return self.uuid
-        made = self.derived("uuid")
+        uuid = self.derived("uuid")
         if self.kind == "vfat":
-            digits = made.hex[:_FIXED_FAT_SERIAL].upper()
+            digits = uuid.hex[:_FIXED_FAT_SERIAL].upper()
             return f"{digits[:4]}-{digits[4:]}"
-        return str(made)
+        return str(uuid)
 
     def derived(self, purpose: str) -> UUID:
         """A UUID (version 5, RFC 9562) for one more thing of this file system that needs to be unique."""
-        return uuid5(_NAMESPACE, f"{self.kind}/{self.seed}/{purpose}")
+        return within_file_system(self.seed, self.kind, purpose)
 
 
 @dataclass(frozen=True)

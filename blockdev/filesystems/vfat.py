@@ -12,11 +12,11 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from blockdev.core.errors import BuildError
+from blockdev.core.units import SECTOR
 from blockdev.filesystems.spec import Spec
 from blockdev.filesystems.tools import Workplace
 from blockdev.tree.walk import WalkEntry, walk
 
-SECTOR = 512
 _FORBIDDEN = frozenset('"*/:<>?\\|' + "".join(map(chr, range(32))) + "\x7f")
 _LONGEST_NAME = 255  # UTF-16 units
 _ROOT_SLOTS = 512

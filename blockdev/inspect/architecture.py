@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from blockdev.configuration import types
 from blockdev.core.errors import BuildError, UsageError
 from blockdev.inspect import bootloaders, decompress, esp, image, qemu
 from blockdev.inspect.model import Boot, Loader, Table
@@ -15,7 +16,6 @@ from blockdev.inspect.tools import Unreadable, bench
 
 # UEFI's names of machines, and Debian's.
 _UEFI = {"x64": "amd64", "ia32": "i386", "aa64": "arm64", "arm": "armhf", "riscv64": "riscv64"}
-_BIOS = ("amd64", "i386")
 _BEGIN = 2 << 20  # bytes that surely hold a partition table
 _MOST = 1 << 30  # bytes that are read at most
 
@@ -49,7 +49,7 @@ def of(boot: Boot) -> tuple[str, ...]:
     found = [_UEFI[one.machine] for one in boot.loaders if one.machine in _UEFI]
     # A disk for another firmware may have code in its first sector that nobody runs, as hybrid ISO images do.
     if boot.ways["bios"].possible and (boot.code.kind != "unknown" or not found):
-        found += _BIOS
+        found += types.BIOS_ARCHITECTURES
     if boot.ways["openfirmware"].possible:
         found.append("ppc64el")
     if boot.ways["channel"].possible:

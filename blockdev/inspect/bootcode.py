@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import struct
 
+from blockdev.bootloader.grub import CODE_END, CORE_AT
+from blockdev.core.units import SECTOR
 from blockdev.inspect import zipl
 from blockdev.inspect.bytes_view import View
 from blockdev.inspect.mbr import is_volume
 from blockdev.inspect.model import BootCode, Content
 
-_SECTOR = 512
-_CODE = 440  # bytes before an MBR's identifier
 _PARAMETERS = 90  # bytes before the code of a FAT at most; it begins with a jump over them
 _REFUSAL = b"This is not a bootable disk"  # what mkfs.vfat puts in the place of code
 # Texts that boot sectors show when they fail.
@@ -24,7 +24,6 @@ _TEXTS = (
 )
 _GRUB = (b"GRUB ", b"Geom", b"Read")
 _CORE = (b"loading", b"Geom", b"Read")
-_KERNEL_SECTOR = 0x5C  # where boot.img keeps the sector of the core image (GRUB: grub/i386/pc/boot.h)
 _LIST_END = 0x200 - 12  # where the core image's first sector keeps the place of the rest
 
 
@@ -32,11 +31,11 @@ def boot_code(sector: bytes) -> BootCode:
     """Whose code a boot sector (512 bytes) has."""
     if zipl.is_record(sector):
         return BootCode("zipl")
-    code = sector[_PARAMETERS if is_volume(sector) else 0 : _CODE]
+    code = sector[_PARAMETERS if is_volume(sector) else 0 : CODE_END]
     if sector[510:512] != b"\x55\xaa" or not any(code) or _REFUSAL in code:
         return BootCode("none")
     if all(part in code for part in _GRUB):
-        return BootCode("grub", struct.unpack_from("<Q", sector, _KERNEL_SECTOR)[0] * _SECTOR)
+        return BootCode("grub", struct.unpack_from("<Q", sector, CORE_AT)[0] * SECTOR)
     kind = next((name for part, name in _TEXTS if part in code), "unknown")
     return BootCode(kind)
 
@@ -53,15 +52,15 @@ def core_length(first: bytes) -> int | None:
             break
         total += count
         place -= 12
-    return total * _SECTOR
+    return total * SECTOR
 
 
 def follows(first: bytes, place: int) -> bool:
     """Does a core image's first sector, which is at byte ``place``, find the rest right behind itself?"""
-    return bool(struct.unpack_from("<Q", first, _LIST_END)[0] * _SECTOR == place + _SECTOR)
+    return bool(struct.unpack_from("<Q", first, _LIST_END)[0] * SECTOR == place + SECTOR)
 
 
 def core_content(view: View) -> Content | None:
     """A core image at the begin of a region, as a BIOS boot partition has it."""
-    length = core_length(view.read(0, _SECTOR))
+    length = core_length(view.read(0, SECTOR))
     return None if length is None else Content("grub core", size=length)

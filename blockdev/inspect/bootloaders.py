@@ -8,17 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from blockdev.configuration import types
 from blockdev.configuration.sizes import shown
+from blockdev.core.units import SECTOR
 from blockdev.inspect import bootcode, zipl
 from blockdev.inspect.bytes_view import View
 from blockdev.inspect.model import Boot, BootCode, BootPath, Core, Loader, Partition, Region, Table
 
-ESP_TYPES = frozenset({"C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "ef"})
-_BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"
-ZIPL_BOOT = "E7CD225F-1AB6-4850-B6DF-07C9C20DB8A7"
-_PREP_TYPES = frozenset({"9E1A2D38-C612-4316-AA26-8B49521E5A8B", "41"})
-LOADER_TYPES = frozenset({*ESP_TYPES, *_PREP_TYPES, _BIOS_BOOT, ZIPL_BOOT})
-_SECTOR = 512  # BIOS counts in these
+ESP_TYPES = frozenset({types.ESP, "ef"})
+_PREP_TYPES = frozenset({types.PREP, types.MBR_PREP})
+LOADER_TYPES = frozenset({*ESP_TYPES, *_PREP_TYPES, types.BIOS_BOOT, types.ZIPL})
 _GAP = 1 << 20  # bytes from the begin in which a core image is looked for
 _REMOVABLE = re.compile(r"EFI/BOOT/BOOT([A-Z0-9]+)\.EFI", re.IGNORECASE)
 _STARTING = {"syslinux": "SYSLINUX's", "windows": "Windows'"}
@@ -44,12 +43,12 @@ def find(view: View, table: Table, places: Sequence[Region], loaders: Sequence[L
 def _core(view: View, table: Table, code: BootCode) -> Core | None:
     """GRUB's core image: where the boot code looks for it, else in a BIOS boot partition, else in the gap."""
     first = min((one.start for one in table.partitions if one.start), default=_GAP)
-    homes = [one.start for one in table.partitions if one.type == _BIOS_BOOT]
-    starts = [*([code.core] if code.core else []), *homes, *range(_SECTOR, min(first, _GAP), _SECTOR)]
+    homes = [one.start for one in table.partitions if one.type == types.BIOS_BOOT]
+    starts = [*([code.core] if code.core else []), *homes, *range(SECTOR, min(first, _GAP), SECTOR)]
     for start in starts:
-        if start + _SECTOR > view.size:
+        if start + SECTOR > view.size:
             continue
-        length = bootcode.core_length(view.read(start, _SECTOR))
+        length = bootcode.core_length(view.read(start, SECTOR))
         if length is not None:
             return Core(start, length, _number(table, start))
     return None
@@ -79,13 +78,13 @@ def _bios(view: View, table: Table, code: BootCode, core: Core | None, remarks: 
 
 
 def _grub(view: View, table: Table, code: BootCode, core: Core | None, remarks: list[str]) -> BootPath:
-    sector = (code.core or 0) // _SECTOR
+    sector = (code.core or 0) // SECTOR
     if core is None:
         return BootPath(False, f"GRUB's boot code leads to sector {sector}, and there is no core image")
     if core.start != code.core:
-        remarks.append(f"GRUB's boot code leads to sector {sector}; its core image is at {core.start // _SECTOR}")
+        remarks.append(f"GRUB's boot code leads to sector {sector}; its core image is at {core.start // SECTOR}")
         return BootPath(False, f"GRUB's boot code leads to sector {sector}, where there is no core image")
-    if not bootcode.follows(view.read(core.start, _SECTOR), core.start):
+    if not bootcode.follows(view.read(core.start, SECTOR), core.start):
         remarks.append("GRUB's core image does not lie in one piece behind its first sector")
     end = core.start + core.length
     if end > view.size:

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import gzip
 import lzma
-import os
 import shutil
 import zlib
 from collections.abc import Iterator
@@ -15,12 +14,11 @@ from typing import BinaryIO, cast
 
 from blockdev.convert.qemu_img import environment, program
 from blockdev.core.errors import BuildError
+from blockdev.core.holes import write_data
 from blockdev.core.tools import FailedError, output_of
 
 SUFFIXES = {"zstd": ".zst", "gzip": ".gz", "xz": ".xz"}
 _CHUNK = 1 << 20
-_HOLE = 64 << 10  # zeros in this measure stay unwritten
-_ZEROS = bytes(_HOLE)
 _LEFT = 256 << 20  # bytes that are left free on the disk, whatever a small file unpacks to
 
 
@@ -66,19 +64,15 @@ def _zstd(path: Path) -> Iterator[BinaryIO]:
 
 
 def _copy(stream: BinaryIO, out: BinaryIO, folder: Path, shown: Path) -> None:
-    place = written = 0
+    length = written = 0
     while data := stream.read(_CHUNK):
-        for start in range(0, len(data), _HOLE):
-            part = data[start : start + _HOLE]
-            if part != _ZEROS[: len(part)]:
-                os.pwrite(out.fileno(), part, place + start)
-                written += len(part)
-        place += len(data)
+        written += write_data(out.fileno(), data, length)
+        length += len(data)
         if written > _LEFT >> 2:  # look again after each such piece
             written = 0
             if shutil.disk_usage(folder).free < _LEFT:
                 raise _full(folder, shown)
-    out.truncate(place)
+    out.truncate(length)
 
 
 def _full(folder: Path, shown: Path) -> BuildError:

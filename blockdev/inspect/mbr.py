@@ -15,7 +15,6 @@ from blockdev.inspect.bytes_view import View
 from blockdev.inspect.model import Partition, Table
 
 EXTENDED = frozenset({0x05, 0x0F, 0x85})
-PROTECTIVE = 0xEE
 _MOST_LOGICAL = 256  # Linux shows no more than that of a disk
 
 

@@ -5,25 +5,25 @@ from __future__ import annotations
 import struct
 import uuid
 
+from blockdev.core.units import SECTOR
 from blockdev.inspect.bytes_view import View, text
 from blockdev.inspect.model import Content
+from blockdev.lvm.layout import UUID_GROUPS
 
-_SECTOR = 512
 _NAMES = {b"NTFS    ": "ntfs", b"EXFAT   ": "exfat", b"-FVE-FS-": "bitlocker"}
-_UUID_GROUPS = (6, 4, 4, 4, 4, 4, 6)
 
 
 def lvm(view: View) -> Content | None:
     """The label of an LVM2 physical volume, in one of the first four sectors; what it is part of is not read here."""
     for sector in range(4):
-        raw = view.read(sector * _SECTOR, _SECTOR)
+        raw = view.read(sector * SECTOR, SECTOR)
         if raw[:8] != b"LABELONE" or raw[24:32] != b"LVM2 001":
             continue
         (at,) = struct.unpack_from("<I", raw, 20)
-        if at > _SECTOR - 40:
+        if at > SECTOR - 40:
             continue
         letters, groups, taken = text(raw[at : at + 32], "latin-1"), list[str](), 0
-        for length in _UUID_GROUPS:
+        for length in UUID_GROUPS:
             groups.append(letters[taken : taken + length])
             taken += length
         (size,) = struct.unpack_from("<Q", raw, at + 32)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from blockdev.configuration.labels import EXT
 from blockdev.core.tools import last_line
 from blockdev.inspect.model import Content, System
 from blockdev.inspect.pe import pretty_name
 from blockdev.inspect.tools import ToolSandbox, Unreadable
 
-_KINDS = frozenset({"ext2", "ext3", "ext4"})
 _ABSENT = b"File not found"
 _MOST = 64 << 10  # bytes of a file that are shown
 # /etc/os-release is a link to the first one, and debugfs follows none.
@@ -19,7 +19,7 @@ def find(bench: ToolSandbox, where: str, offset: int, content: Content) -> Syste
 
     Raises Unreadable where debugfs is missing or cannot read the file system.
     """
-    if content.kind not in _KINDS:
+    if content.kind not in EXT:
         return None
     names = [pretty_name(_file(bench, offset, path)) for path in _RELEASES]
     name = next((one for one in names if one), "")

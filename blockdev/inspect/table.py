@@ -8,6 +8,7 @@ from dataclasses import replace
 from blockdev.inspect import gpt, mbr
 from blockdev.inspect.bytes_view import View
 from blockdev.inspect.model import Partition, Table
+from blockdev.layout.table import PROTECTIVE
 
 SECTOR_SIZES = (512, 4096)
 
@@ -23,11 +24,11 @@ def read(view: View, sector_size: int | None = None) -> Table:
     types = [one.type for one in used or ()]
     found = gpt.find(view, sizes)
     remarks: list[str] = []
-    if mbr.PROTECTIVE in types or (found and not types and not (found and mbr.is_volume(record))):
+    if PROTECTIVE in types or (found and not types and not (found and mbr.is_volume(record))):
         table = gpt.read(view, found or sizes[0])
         if not types:
             remarks.append("there is no protective MBR before the GPT: firmware and Linux see no table")
-        elif any(kind != mbr.PROTECTIVE for kind in types):
+        elif any(kind != PROTECTIVE for kind in types):
             remarks.append("the MBR before the GPT is a hybrid one: it names partitions of its own")
     else:
         table = mbr.read(view, sizes[0]) or Table("none", "", sizes[0], ())

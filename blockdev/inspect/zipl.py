@@ -6,15 +6,13 @@ a loader of its own before the kernel.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from blockdev.bootloader.zipl.tables import MAGIC, POINTER
 from blockdev.inspect.bytes_view import View
 from blockdev.inspect.model import Content
 
-_MAGIC = b"zIPL"
-_POINTER = struct.Struct(">QHH4x")
 _LOAD, _EXECUTE = 2, 1
 _MOST_TABLES = 4096  # segment tables of one component; a chain that is longer goes in a circle
 _ADDRESS = 0x7FFFFFFF  # of a program status word in its short form
@@ -36,15 +34,15 @@ class Program:
 
 def is_record(sector: bytes) -> bool:
     """Does the disk's first sector lead to a program table."""
-    return sector[:4] == _MAGIC
+    return sector[:4] == MAGIC
 
 
 def content(view: View) -> Content | None:
     """A program table at the begin of a partition, as dib-ctr puts it there."""
     first = view.read(0, 32)
-    if len(first) < 32 or first[:16] != _MAGIC.ljust(16, b"\0"):
+    if len(first) < 32 or first[:16] != MAGIC.ljust(16, b"\0"):
         return None
-    block, size, more = _POINTER.unpack_from(first, 16)
+    block, size, more = POINTER.unpack_from(first, 16)
     return Content("zipl") if block and size in (512, 4096) and not more else None
 
 
@@ -71,7 +69,7 @@ def is_linux(view: View, found: Program) -> bool:
 
 
 def _first(data: bytes, at: int) -> int:
-    block: int = _POINTER.unpack_from(data, at)[0]
+    block: int = POINTER.unpack_from(data, at)[0]
     return block
 
 
@@ -79,7 +77,7 @@ def _block(view: View, number: int, sector: int, what: str) -> bytes:
     if not 0 < number < view.size // sector:
         raise ValueError(f"the {what} is said to be in sector {number}, which the disk does not have")
     found = view.read(number * sector, sector)
-    if found[:4] != _MAGIC:
+    if found[:4] != MAGIC:
         raise ValueError(f"there is no {what} in sector {number}")
     return found
 
@@ -89,7 +87,7 @@ def _runs(view: View, table: int, sector: int) -> Iterator[tuple[int, int]]:
     for _ in range(_MOST_TABLES):
         if not 0 < table < view.size // sector:
             raise ValueError(f"a segment table is said to be in sector {table}, which the disk does not have")
-        pointers = list(_POINTER.iter_unpack(view.read(table * sector, sector)))
+        pointers = list(POINTER.iter_unpack(view.read(table * sector, sector)))
         for block, _, more in pointers[:-1]:
             if not block:
                 return

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from blockdev.configuration.nodes import Subvolume
 
+LUKS_HEADER = 16 << 20  # bytes at the begin of a region that its header takes
+
 
 @dataclass(frozen=True)
 class Slot:

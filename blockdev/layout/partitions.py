@@ -16,15 +16,15 @@ from collections.abc import Sequence
 from blockdev.configuration import types
 from blockdev.configuration.check import refuse
 from blockdev.configuration.nodes import Disk, Partition, Table
+from blockdev.configuration.read import STRICT
 from blockdev.configuration.sizes import shown
-from blockdev.layout import ids
+from blockdev.core.derived_ids import guid
+from blockdev.core.units import SECTOR
 from blockdev.layout.model import Slot
 
 MIB = 1 << 20
-SECTOR = 512
 _GPT_ENTRIES = 128 * 128
 FIRST_LOGICAL = 5
-STRICT = 2
 
 
 def up(value: int, unit: int) -> int:
@@ -98,7 +98,7 @@ def _gpt(disk: Disk, table: Table, size: int, version: int, seed: str) -> tuple[
                 types.of_gpt(partition.type),
                 at,
                 length,
-                uuid=(partition.uuid or ids.guid(seed, disk.name, partition.name)).upper(),
+                uuid=(partition.uuid or guid(seed, disk.name, partition.name)).upper(),
                 label=partition.label or partition.name,
             )
         )

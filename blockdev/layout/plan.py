@@ -22,12 +22,17 @@ from blockdev.configuration.nodes import (
     Table,
     Verity,
 )
+from blockdev.configuration.read import STRICT
 from blockdev.configuration.sizes import shown
+from blockdev.core.derived_ids import file_system_id, guid, mbr_id
 from blockdev.core.errors import UsageError
-from blockdev.layout import ids, partitions, volumes
+from blockdev.core.units import SECTOR
+from blockdev.layout import partitions, volumes
+from blockdev.layout.fstab import SWAP
 from blockdev.layout.least import is_too_small_a_journal, journal_size
 from blockdev.layout.least import least as least_of
 from blockdev.layout.model import (
+    LUKS_HEADER,
     DiskLayout,
     FileSystem,
     GroupPlan,
@@ -40,8 +45,6 @@ from blockdev.layout.model import (
 )
 from blockdev.layout.options import ROOT_NODE, Options
 
-SWAP = "swap"
-LUKS_HEADER = 16 << 20
 _ROUND = 64 << 10  # diskimage-builder's images are multiples of it where no configuration says their size
 _ROUND_COMPUTED = 1 << 20  # of which every format of a disk makes the same size
 _LEAST = 1 << 20
@@ -52,18 +55,18 @@ def with_options(configuration: Configuration, options: Options) -> Configuratio
     """The configuration with what the options say of the root file system filled in where it says nothing."""
     nodes: list[Node] = []
     roots = {ROOT_NODE}
-    if configuration.version >= partitions.STRICT:
+    if configuration.version >= STRICT:
         roots = {mount.base for mount in configuration.of(Mount) if mount.point == "/"}
     for node in configuration.nodes:
         if isinstance(node, MakeFs):
             nodes.append(_file_system(node, options, root=node.name in roots))
         elif isinstance(node, Disk):
             sector = options.block_size or node.block_size
-            if node.size and node.size % partitions.SECTOR:
+            if node.size and node.size % SECTOR:
                 refuse(
                     node,
-                    f"its size is {node.size} bytes, no whole number of sectors of {partitions.SECTOR} bytes",
-                    f"{node.size // partitions.SECTOR * partitions.SECTOR} are",
+                    f"its size is {node.size} bytes, no whole number of sectors of {SECTOR} bytes",
+                    f"{node.size // SECTOR * SECTOR} are",
                     "size",
                 )
             asked = partitions.up(options.size, _ROUND) if options.size else None
@@ -91,7 +94,7 @@ def _file_system(node: MakeFs, options: Options, *, root: bool) -> MakeFs:
         type=kind,
         label=labels.written(kind, label),
         options=given or (),
-        uuid=node.uuid or ids.file_system(options.seed, kind, node.name),
+        uuid=node.uuid or file_system_id(options.seed, kind, node.name, fat=kind in labels.FAT),
     )
 
 
@@ -256,7 +259,7 @@ def _lay_out(configuration: Configuration, sizes: Mapping[str, int], seed: str, 
                 node.name,
                 node.base,
                 node.label,
-                node.uuid or ids.guid(seed, "luks", node.name).lower(),
+                node.uuid or guid(seed, "luks", node.name).lower(),
                 node.key_file,
                 node.key_variable,
                 node.cipher,
@@ -277,10 +280,10 @@ def _disk(configuration: Configuration, disk: Disk, size: int, seed: str) -> Dis
     if not tables:
         return DiskLayout(disk.name, size, disk.block_size)
     table = tables[0]
-    if table.label == "mbr" and disk.block_size != partitions.SECTOR:
+    if table.label == "mbr" and disk.block_size != SECTOR:
         refuse(table, f"an mbr on a disk with sectors of {disk.block_size} bytes", "expected: label: gpt")
     slots = partitions.place(disk, table, size, version=configuration.version, seed=seed)
-    identifier = table.id or (ids.guid if table.label == "gpt" else ids.mbr_id)(seed, disk.name, "table")
+    identifier = table.id or (guid if table.label == "gpt" else mbr_id)(seed, disk.name, "table")
     return DiskLayout(disk.name, size, disk.block_size, table.label, identifier, slots)
 
 

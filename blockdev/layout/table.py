@@ -13,14 +13,14 @@ import zlib
 from collections.abc import Iterator
 
 from blockdev.configuration.types import MBR_EXTENDED
+from blockdev.core.units import SECTOR
 from blockdev.layout.model import DiskLayout, Slot
 
-_SECTOR = 512
 _ENTRIES, _ENTRY = 128, 128
 _SIGNATURE = b"\x55\xaa"
 _CHAIN = 0x05
 _HEADS, _SECTORS, _LAST = 255, 63, b"\xfe\xff\xff"
-_PROTECTIVE = 0xEE
+PROTECTIVE = 0xEE
 
 
 def pieces(disk: DiskLayout) -> Iterator[tuple[int, bytes]]:
@@ -36,7 +36,7 @@ def _gpt(disk: DiskLayout) -> Iterator[tuple[int, bytes]]:
     span = -(-_ENTRIES * _ENTRY // disk.sector)
     entries = b"".join(_gpt_entry(slot, disk.sector) for slot in disk.slots).ljust(_ENTRIES * _ENTRY, b"\0")
     # The first sector has 512 bytes of protective MBR, however long it is.
-    protective = _entry(0, _PROTECTIVE, 1, min(last, 0xFFFFFFFF), active=False, chs=(b"\0\2\0", b"\xff\xff\xff"))
+    protective = _entry(0, PROTECTIVE, 1, min(last, 0xFFFFFFFF), active=False, chs=(b"\0\2\0", b"\xff\xff\xff"))
     yield 446, protective.ljust(64, b"\0") + _SIGNATURE
     first = max(2 + span, (1 << 20) // disk.sector)
     for here, other, table in ((1, last, 2), (last, 1, last - span)):
@@ -69,8 +69,8 @@ def _mbr(disk: DiskLayout) -> Iterator[tuple[int, bytes]]:
         table = _slot(slot, place)
         if number + 1 < len(logical):
             following, end = places[number + 1], logical[number + 1].end
-            start, count = (following - extended.start) // _SECTOR, (end - following) // _SECTOR
-            table += _entry(following // _SECTOR, _CHAIN, start, count, active=False)
+            start, count = (following - extended.start) // SECTOR, (end - following) // SECTOR
+            table += _entry(following // SECTOR, _CHAIN, start, count, active=False)
         yield place + 446, table.ljust(64, b"\0") + _SIGNATURE
 
 
@@ -83,9 +83,9 @@ def _unit(disk: DiskLayout) -> int:
 
 def _slot(slot: Slot, base: int) -> bytes:
     """The entry of a partition in a table at byte ``base``."""
-    start, count = slot.start // _SECTOR, slot.length // _SECTOR
+    start, count = slot.start // SECTOR, slot.length // SECTOR
     kind = int(MBR_EXTENDED if slot.kind == "extended" else slot.type, 16)
-    return _entry(start, kind, start - base // _SECTOR, count, active=slot.bootable)
+    return _entry(start, kind, start - base // SECTOR, count, active=slot.bootable)
 
 
 def _entry(

@@ -9,15 +9,15 @@ from uuid import UUID, uuid5
 
 from blockdev.configuration.sizes import shown
 from blockdev.core.errors import BuildError, UsageError
+from blockdev.core.units import SECTOR
+from blockdev.lvm.layout import UUID_GROUPS
 from blockdev.lvm.model import DATA_START, EXTENT, LogicalVolume, PhysicalVolume, Segment, VolumeGroup
 from blockdev.lvm.names import refused, refused_group, refused_pair
 
-_SECTOR = 512
 _EXTENTS = re.compile(r"\+?([0-9]{1,10})(?:%([A-Za-z]+))?\Z", re.ASCII)
 _KINDS = ("VG", "FREE", "PVS")
 _NAMESPACE = UUID("7a4f5a0e-8d0f-5a5c-9b40-5f3d54c0c2a1")
 _LETTERS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_GROUPS = (6, 4, 4, 4, 4, 4, 6)
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def identifier(seed: str, *path: str) -> str:
     text = "/".join((seed, *path))
     number = uuid5(_NAMESPACE, text).int << 128 | uuid5(_NAMESPACE, f"{text}/more").int
     letters = ""
-    while len(letters) < sum(_GROUPS):
+    while len(letters) < sum(UUID_GROUPS):
         number, digit = divmod(number, len(_LETTERS))
         letters += _LETTERS[digit]
     return hyphenated(letters)
@@ -42,8 +42,8 @@ def identifier(seed: str, *path: str) -> str:
 
 def hyphenated(letters: str) -> str:
     """The 32 letters of a UUID, as they are in a label, in the groups that people and the metadata see."""
-    ends = [sum(_GROUPS[: count + 1]) for count in range(len(_GROUPS))]
-    return "-".join(letters[end - length : end] for end, length in zip(ends, _GROUPS, strict=True))
+    ends = [sum(UUID_GROUPS[: count + 1]) for count in range(len(UUID_GROUPS))]
+    return "-".join(letters[end - length : end] for end, length in zip(ends, UUID_GROUPS, strict=True))
 
 
 def allocate(
@@ -77,8 +77,8 @@ def _check(group: str, physical: Sequence[str], logical: Sequence[str], extent_s
     where = f"volume group {group}"
     if reason := refused_group(group):
         raise UsageError(f'the name "{group}" of a volume group {reason}', hint="give it another name")
-    if extent_size < _SECTOR or extent_size & (extent_size - 1):
-        raise UsageError(f"an extent of {extent_size} bytes is no power of two from {_SECTOR} on", where=where)
+    if extent_size < SECTOR or extent_size & (extent_size - 1):
+        raise UsageError(f"an extent of {extent_size} bytes is no power of two from {SECTOR} on", where=where)
     if not physical:
         raise UsageError(f"the volume group {group} has no physical volume", hint="name one in its base")
     for one in logical:
@@ -91,7 +91,7 @@ def _check(group: str, physical: Sequence[str], logical: Sequence[str], extent_s
 
 
 def _physical(group: str, name: str, size: int, seed: str, extent_size: int) -> PhysicalVolume:
-    size -= size % _SECTOR
+    size -= size % SECTOR
     extents = (size - DATA_START) // extent_size
     if extents < 1:
         raise BuildError(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from blockdev.core.units import SECTOR
 from blockdev.lvm.config import DamagedError, Section, integer, parse, sections, string, strings
 from blockdev.lvm.model import LogicalVolume, PhysicalVolume, Segment, VolumeGroup
 
 LINEAR = "linear"
-_SECTOR = 512
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def interpret(text: str) -> Described:
     if whole.get("contents") != "Text Format Volume Group" or whole.get("version") != 1:
         raise DamagedError("is of an unknown version")
     ((name, body),) = groups
-    extent_size = integer(body, "extent_size") * _SECTOR
+    extent_size = integer(body, "extent_size") * SECTOR
     if not extent_size:
         raise DamagedError("has no number extent_size")
     physical = tuple(_physical(key, one) for key, one in sections(body, "physical_volumes").items())
@@ -59,10 +59,8 @@ def interpret(text: str) -> Described:
 
 
 def _physical(name: str, body: Section) -> PhysicalVolume:
-    size = integer(body, "dev_size") * _SECTOR if "dev_size" in body else 0  # optional in lvm too
-    return PhysicalVolume(
-        name, string(body, "id"), size, integer(body, "pe_count"), integer(body, "pe_start") * _SECTOR
-    )
+    size = integer(body, "dev_size") * SECTOR if "dev_size" in body else 0  # optional in lvm too
+    return PhysicalVolume(name, string(body, "id"), size, integer(body, "pe_count"), integer(body, "pe_start") * SECTOR)
 
 
 def _logical(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import struct
 import zlib
 
-SECTOR = 512
 LABEL_SECTORS = 4  # a label is in one of these
 LABEL_ID = b"LABELONE"
 LABEL_TYPE = b"LVM2 001"
@@ -36,3 +35,6 @@ _ALL = 0xFFFFFFFF
 def checksum(content: bytes) -> int:
     """LVM's CRC: the usual polynomial from a start of its own, and no inversion at the begin and end."""
     return zlib.crc32(content, _INITIAL ^ _ALL) ^ _ALL
+
+
+UUID_GROUPS = (6, 4, 4, 4, 4, 4, 6)  # letters of an LVM identifier, by its hyphens

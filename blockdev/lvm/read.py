@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blockdev.core.errors import BuildError
+from blockdev.core.units import SECTOR
 from blockdev.lvm import layout
 from blockdev.lvm.allocate import hyphenated
 from blockdev.lvm.config import DamagedError
@@ -74,15 +75,15 @@ def examine(piece: Reader, where: str) -> GroupDescription | None:
 def _label(piece: Reader) -> bytes | None:
     """The sector with the label."""
     for number in range(layout.LABEL_SECTORS):
-        sector = piece(number * layout.SECTOR, layout.SECTOR)
-        if len(sector) < layout.SECTOR:
+        sector = piece(number * SECTOR, SECTOR)
+        if len(sector) < SECTOR:
             return None
         name, own, checksum, start, kind = layout.LABEL.unpack_from(sector)
         if name != layout.LABEL_ID or kind != layout.LABEL_TYPE:
             continue
         if checksum != layout.checksum(sector[layout.LABEL_CHECKED :]):
             raise DamagedError("has a label with a wrong checksum")
-        if own != number or not layout.LABEL.size <= start <= layout.SECTOR - layout.PHYSICAL.size:
+        if own != number or not layout.LABEL.size <= start <= SECTOR - layout.PHYSICAL.size:
             raise DamagedError("has a label that contradicts itself")
         return sector
     return None
@@ -119,8 +120,8 @@ def _areas(sector: bytes, at: int) -> tuple[list[tuple[int, int]], int]:
 
 def _text(piece: Reader, start: int, size: int) -> str | None:
     """The text in a metadata area; None where it has none."""
-    header = piece(start, layout.SECTOR)
-    if len(header) < layout.SECTOR:
+    header = piece(start, SECTOR)
+    if len(header) < SECTOR:
         raise DamagedError("ends before its metadata")
     checksum, magic, version, own, length = layout.METADATA.unpack_from(header)
     if checksum != layout.checksum(header[layout.METADATA_CHECKED :]):
@@ -130,10 +131,10 @@ def _text(piece: Reader, start: int, size: int) -> str | None:
     offset, count, checksum, flags = layout.PLACE.unpack_from(header, layout.METADATA.size)
     if not offset or flags & layout.IGNORED:
         return None
-    if not layout.SECTOR <= offset < size or not 0 < count <= min(size - layout.SECTOR, _LONGEST):
+    if not SECTOR <= offset < size or not 0 < count <= min(size - SECTOR, _LONGEST):
         raise DamagedError("has metadata outside of its area")
     first = min(count, size - offset)  # the area is a ring: the rest is at its begin
-    text = piece(start + offset, first) + piece(start + layout.SECTOR, count - first)
+    text = piece(start + offset, first) + piece(start + SECTOR, count - first)
     if len(text) != count:
         raise DamagedError("ends before its metadata")
     if checksum != layout.checksum(text):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from blockdev.core.units import SECTOR
 from blockdev.lvm.model import LogicalVolume, PhysicalVolume, VolumeGroup
 
-_SECTOR = 512
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.+-]*\Z", re.ASCII)
 
 
@@ -17,7 +17,7 @@ def render(group: VolumeGroup) -> str:
     parts = [
         f'{group.name} {{\nid = "{group.uuid}"\nseqno = 1\nformat = "lvm2"\n',
         'status = ["RESIZEABLE", "READ", "WRITE"]\nflags = []\n',
-        f"extent_size = {group.extent_size // _SECTOR}\nmax_lv = 0\nmax_pv = 0\nmetadata_copies = 0\n\n",
+        f"extent_size = {group.extent_size // SECTOR}\nmax_lv = 0\nmax_pv = 0\nmetadata_copies = 0\n\n",
         "physical_volumes {\n",
         *(_physical(one, names[one.name]) for one in group.physical),
         "}\n\n",
@@ -44,7 +44,7 @@ def section_names(physical: Iterable[PhysicalVolume]) -> dict[str, str]:
 def _physical(one: PhysicalVolume, name: str) -> str:
     return (
         f'\n{name} {{\nid = "{one.uuid}"\n\nstatus = ["ALLOCATABLE"]\nflags = []\n'
-        f"dev_size = {one.size // _SECTOR}\npe_start = {one.start // _SECTOR}\npe_count = {one.extents}\n}}\n"
+        f"dev_size = {one.size // SECTOR}\npe_start = {one.start // SECTOR}\npe_count = {one.extents}\n}}\n"
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from blockdev.configuration.sizes import shown
 from blockdev.core.errors import BuildError
+from blockdev.core.units import SECTOR
 from blockdev.filesystems.region import Region, require_blank
 from blockdev.lvm import layout
 from blockdev.lvm.model import PhysicalVolume, VolumeGroup
@@ -40,7 +41,7 @@ def _check(group: VolumeGroup, one: PhysicalVolume, region: Region | None, text:
         )
     if one.start < _AREA_SIZE:
         raise BuildError(f"the extents begin at byte {one.start}, within the metadata area", where=where)
-    room = (_AREA_SIZE - layout.METADATA_START - layout.SECTOR) // 2 - layout.SECTOR  # LVM writes a next text beside
+    room = (_AREA_SIZE - layout.METADATA_START - SECTOR) // 2 - SECTOR  # LVM writes a next text beside
     if len(text) > room:
         raise BuildError(
             f"the metadata of {len(group.logical)} logical volumes takes {shown(len(text))} of at most {shown(room)}",
@@ -61,9 +62,9 @@ def _write(one: PhysicalVolume, region: Region, text: bytes) -> None:
             os.ftruncate(file, end)
         area = region.offset + layout.METADATA_START
         for offset, content in (
-            (area + layout.SECTOR, text),
+            (area + SECTOR, text),
             (area, metadata_header(text)),
-            (region.offset + layout.SECTOR, label(one)),
+            (region.offset + SECTOR, label(one)),
         ):
             if os.pwrite(file, content, offset) != len(content):
                 raise BuildError("the disk is full", where=str(region), hint="make room and build again")
@@ -84,20 +85,20 @@ def label(one: PhysicalVolume) -> bytes:
 
     def sector(checksum: int) -> bytes:
         begin = layout.LABEL.pack(layout.LABEL_ID, 1, checksum, layout.LABEL.size, layout.LABEL_TYPE)
-        return (begin + header).ljust(layout.SECTOR, b"\0")
+        return (begin + header).ljust(SECTOR, b"\0")
 
     return sector(layout.checksum(sector(0)[layout.LABEL_CHECKED :]))
 
 
 def metadata_header(text: bytes) -> bytes:
     """The sector before the ring of text, whose first entry is ``text``."""
-    place = layout.PLACE.pack(layout.SECTOR, len(text), layout.checksum(text), 0)
+    place = layout.PLACE.pack(SECTOR, len(text), layout.checksum(text), 0)
     size = _AREA_SIZE - layout.METADATA_START
 
     def sector(checksum: int) -> bytes:
         begin = layout.METADATA.pack(
             checksum, layout.METADATA_MAGIC, layout.METADATA_VERSION, layout.METADATA_START, size
         )
-        return (begin + place).ljust(layout.SECTOR, b"\0")
+        return (begin + place).ljust(SECTOR, b"\0")
 
     return sector(layout.checksum(sector(0)[layout.METADATA_CHECKED :]))

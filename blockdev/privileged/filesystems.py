@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from blockdev.configuration.labels import FAT
+from blockdev.configuration.labels import EXT, FAT
 from blockdev.core import syscalls, tools
 from blockdev.core.errors import BuildError
+from blockdev.layout.fstab import SWAP
 from blockdev.layout.model import FileSystem, Layout
 
-SWAP = "swap"
 READ_ONLY = frozenset({"squashfs", "erofs"})  # written whole from a folder; there is nothing to mount and fill
 # Types without a rootless writer that Linux has a mkfs for, and can mount.
 BY_KERNEL = tuple("f2fs exfat ntfs jfs nilfs2 bcachefs reiserfs minix udf hfsplus ocfs2 gfs2".split())  # noqa: SIM905
-_EXT = frozenset({"ext2", "ext3", "ext4"})
-_QUIET = _EXT | {"xfs", "btrfs"}
+_QUIET = EXT | {"xfs", "btrfs"}
 _LABEL = {"f2fs": "-l", **dict.fromkeys(FAT, "-n")}
-_UUID = _EXT | {SWAP, "btrfs", "f2fs", "exfat"}
+_UUID = EXT | {SWAP, "btrfs", "f2fs", "exfat"}
 _KERNEL_NAME = {"fat": "vfat", "msdos": "vfat", "ntfs": "ntfs3"}
 # A second file system with the same UUID may be mounted on this machine: that of the same image, being built twice.
 _MOUNT_OPTIONS = {"xfs": "nouuid", "vfat": "quiet"}  # quiet: owners are lost, as FAT has none

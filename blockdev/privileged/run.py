@@ -18,6 +18,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 from blockdev.assemble import write_table
 from blockdev.bootloader.embed import embed_loaders
+from blockdev.bootloader.grub import CODE_END
 from blockdev.core import syscalls
 from blockdev.core.errors import BuildError, UsageError
 from blockdev.layout.fstab import mapped
@@ -28,7 +29,6 @@ from blockdev.privileged.unpack import unpack
 
 FIRST_DISK = "image0"  # the one that diskimage-builder's scripts are told of
 _CACHE, _LOCKS = "image-cache", "lockfiles"  # DIB_IMAGE_CACHE, DIB_LOCKFILES: of these scripts alone
-_LAST_OF_CODE = 440  # bytes of the first sector before the disk's id
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,7 @@ class _Work:
         """Put the tree's boot loader on the disk, where no script has put one there itself."""
         for path in self.images.values():
             with path.open("rb") as file:
-                if any(file.read(_LAST_OF_CODE)):
+                if any(file.read(CODE_END)):
                     return ()
         return embed_loaders(self.job.layout, self.root, self.images)
 

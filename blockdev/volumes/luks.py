@@ -17,10 +17,10 @@ from uuid import UUID, uuid5
 
 from blockdev.core import tools
 from blockdev.core.errors import BuildError
+from blockdev.core.units import SECTOR
 from blockdev.filesystems.region import Region, copy_in, copy_out, require_blank
+from blockdev.layout.model import LUKS_HEADER
 
-HEADER = 16 << 20  # bytes at the begin of a region that its header takes
-_SECTOR = 512
 _AT_ONCE = 64 << 20  # bytes that cryptsetup encrypts between two notes in its header
 _NAMESPACE = UUID("5f1a0c1e-0f5e-5d0e-9a3b-0a5b8f7f3c11")
 # Of RFC 9106 the choice for little memory and one turn more, as the machine may be small and has one thread here; of
@@ -59,7 +59,7 @@ class Luks:
 
 
 def encrypt(plain: Path, region: Region, luks: Luks) -> None:
-    """Encrypt the sparse file ``plain``, :data:`HEADER` shorter than the region, into the blank region of an image.
+    """Encrypt the sparse file ``plain``, LUKS_HEADER shorter than the region, into the blank region of an image.
 
     ``cryptsetup open`` of the region then gives what the file holds. Needs as much room beside ``plain`` as the region
     has. Raises BuildError: cryptsetup is missing or failed, the file has another length, the region is not blank, or
@@ -72,7 +72,7 @@ def encrypt(plain: Path, region: Region, luks: Luks) -> None:
         device, header = Path(name) / "device", Path(name) / "header"
         with device.open("xb") as file:
             file.truncate(region.length)
-        copy_in(plain, Region(device, HEADER, size))
+        copy_in(plain, Region(device, LUKS_HEADER, size))
         _run(["reencrypt", *encryption(luks), "--header", str(header)], luks, device, region)
         copy_in(device, region)
         copy_in(header, region)
@@ -87,12 +87,12 @@ def read_back(region: Region, luks: Luks, target: Path) -> None:
         device, header = Path(name) / "device", Path(name) / "header"
         copy_out(region, device)
         _run(["reencrypt", "--decrypt", "--header", str(header)], luks, device, region)
-        copy_out(Region(device, 0, region.length - HEADER), target)
+        copy_out(Region(device, 0, region.length - LUKS_HEADER), target)
 
 
 def encryption(luks: Luks) -> list[str]:
     """The words after ``cryptsetup reencrypt`` that say how to encrypt; no secret is among them."""
-    said = ["--encrypt", "--type", "luks2", "--offset", str(HEADER // _SECTOR), "--resilience", "none"]
+    said = ["--encrypt", "--type", "luks2", "--offset", str(LUKS_HEADER // SECTOR), "--resilience", "none"]
     said += ["--hotzone-size", str(_AT_ONCE), "--cipher", luks.cipher, "--key-size", str(luks.key_bits)]
     said += ["--sector-size", str(luks.sector_size), "--uuid", luks.volume_id, "--pbkdf", luks.pbkdf]
     said += ["--pbkdf-force-iterations", str(luks.iterations or _ITERATIONS[luks.pbkdf])]
@@ -112,9 +112,9 @@ def _refuse(luks: Luks, region: Region, size: int) -> None:
         raise BuildError(f"{luks.iterations} iterations of {luks.pbkdf} are too few: {least} at least", where=where)
     if not luks.key:
         raise BuildError("the passphrase is empty", where=where, hint="give one of a byte at least")
-    if size != region.length - HEADER:
+    if size != region.length - LUKS_HEADER:
         raise BuildError(
-            f"what is to be encrypted has {size} bytes, and its container has room for {region.length - HEADER}",
+            f"what is to be encrypted has {size} bytes, and its container has room for {region.length - LUKS_HEADER}",
             where=str(region),
         )
     if size % luks.sector_size:

@@ -11,7 +11,6 @@ from blockdev.layout.model import DiskLayout
 from builder.request.prepared_build import PreparedBuild
 from stages.protocol.request import DISK_TYPES
 
-_STARTS_BY_BIOS = ("amd64", "i386")
 # What QEMU reads as it is; an archive of a raw image it does not.
 _READ_BY_QEMU = tuple(kind for kind in DISK_TYPES if not kind.startswith("raw."))
 
@@ -26,7 +25,7 @@ def image_of(prepared: PreparedBuild) -> Path:
 
 def firmware_for(disk: DiskLayout, arch: str) -> str:
     """Which firmware a disk is made for: ``both`` where it has what BIOS and UEFI look for."""
-    if arch not in _STARTS_BY_BIOS:
+    if arch not in types.BIOS_ARCHITECTURES:
         return ""
     kinds = {slot.type for slot in disk.slots}
     uefi = types.ESP in kinds or "ef" in kinds

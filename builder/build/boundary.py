@@ -17,13 +17,13 @@ from typing import Any
 
 from blockdev.core.open_beneath import open_beneath
 from blockdev.core.typed_json import read as read_json
+from builder.destination import FILES
 from stages.protocol import events
+from stages.protocol.control import REFUSED
 from stages.protocol.events import wrong
 from stages.protocol.request import DISK_TYPES, OFFERED, Request
 
-FILES = "files"  # the type of the output that scripts wrote beside the image
 PIECE = 3 << 18  # bytes of a file that travel in one line: a multiple of three, so that base64 pads the last one only
-REFUSED = "!"  # answers where the container wants a file that was not offered
 _RESULTS: Mapping[str, type[Any]] = {"plan": events.PlanResult, "shell": events.ShellResult}
 _OF_CACHES = (events.Lookup, events.Fetch, events.Bad, events.Packed, events.Share, events.Shared)
 

@@ -18,6 +18,7 @@ from builder import destination
 from builder.destination import FILES, space
 from builder.destination.checksum_files import ARTIFACT, disk_target
 from builder.destination.checksum_files import beside as checksums
+from builder.request.options import NAME
 from stages.protocol.events import Output
 from stages.protocol.request import DISK_TYPES
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 TOLD = ("digest", "image", "bytes", "more")  # of an output's event
 _FOLDER = re.compile(r"[0-9a-z-]{16,80}\Z")
-_DISK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")  # the name of a further disk
 
 
 class AbandonedError(Exception):
@@ -122,7 +122,7 @@ class OutputDelivery:
         path, store = PurePosixPath(event.path), PurePosixPath(self._container.engine.store)
         if path.parent != store / "outputs" or not _FOLDER.match(path.name):
             raise BuildError(f"the build container named {event.path!r} for an output, which is none of its store's")
-        if not all(_DISK.match(disk) for disk in event.more):
+        if not all(NAME.match(disk) for disk in event.more):
             raise BuildError("the build container named a disk that cannot be one", where=repr(event.more))
 
     def _beside(self, event: Output, folder: Path) -> Mapping[Path, bytes]:

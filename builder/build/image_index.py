@@ -16,7 +16,6 @@ from blockdev.core.errors import BuildError
 from stages.outputs.formats import media_types, oci_layout
 
 Descriptor = dict[str, Any]
-_REF = "org.opencontainers.image.ref.name"  # the name of an entry in its layout
 
 
 def manifests(folder: Path) -> list[Descriptor]:
@@ -67,7 +66,9 @@ def _images(layouts: Sequence[Path]) -> list[Descriptor]:
                 hint = "give an image of each platform once"
                 raise BuildError(f"two images are for {name}", where=str(folder), hint=hint)
             kept = {key: descriptor[key] for key in ("mediaType", "digest", "size", "platform")}
-            annotations = {key: text for key, text in descriptor.get("annotations", {}).items() if key != _REF}
+            annotations = {
+                key: text for key, text in descriptor.get("annotations", {}).items() if key != media_types.REF_NAME
+            }
             images[name] = {**kept, **({"annotations": annotations} if annotations else {})}
     return [images[name] for name in sorted(images)]
 
@@ -101,7 +102,7 @@ def write_index(layouts: Sequence[Path], target: Path, tag: str, epoch: int) -> 
             "manifests": images,
             "annotations": {**_shared(built, images), "org.opencontainers.image.created": oci_layout.date(epoch)},
         }
-        named = {"mediaType": media_types.INDEX, "annotations": {_REF: tag}}
+        named = {"mediaType": media_types.INDEX, "annotations": {media_types.REF_NAME: tag}}
         entry = oci_layout.put(built, named, index)
         whole = {"schemaVersion": 2, "mediaType": media_types.INDEX, "manifests": [entry]}
         (built / "index.json").write_bytes(oci_layout.encode(whole))

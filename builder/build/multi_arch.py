@@ -21,7 +21,7 @@ from builder.request.options import BuildOptions
 from builder.request.outputs import parse_output
 from builder.request.prepare import prepare
 from builder.request.prepared_build import PreparedBuild
-from stages.outputs.formats import oci_layout
+from stages.outputs.formats import media_types, oci_layout
 from stages.outputs.formats.archives import write_oci_archive
 from stages.protocol.request import Output
 
@@ -152,7 +152,7 @@ def _index(
     epoch = max(_epoch(each) for each in layouts)
     tag = json.loads((layouts[0] / "index.json").read_bytes())["manifests"][0]["annotations"]
     merged = folder / f"{number}.oci"
-    digest = write_index(layouts, merged, tag["org.opencontainers.image.ref.name"], epoch)
+    digest = write_index(layouts, merged, tag[media_types.REF_NAME], epoch)
     finished = merged
     if output.type == "oci-archive":
         finished = folder / f"{number}.tar"

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blockdev.core.errors import BuildError
+from blockdev.core.errors import INTERRUPTED, BuildError
 from builder import destination
-from builder.build.boundary import REFUSED, Boundary, Offered, offered
+from builder.build.boundary import Boundary, Offered, offered
 from builder.build.client import BuildContainer
 from builder.build.delivery import OutputDelivery
 from builder.build.load import load_folder, load_image, loaded_name
@@ -24,13 +24,12 @@ from builder.progress.report import Log, Reporter, closing, failure
 from builder.request.prepared_build import PreparedBuild
 from builder.request.store_size import bounds
 from stages.protocol import events
+from stages.protocol.control import REFUSED
 from stages.protocol.request import Output, Request
 from stages.redaction.redaction import Redaction
 
 if TYPE_CHECKING:
     from builder.remote_cache.session import CacheSession
-
-INTERRUPTED = 130
 
 
 class FailedError(Exception):

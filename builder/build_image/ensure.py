@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import containerfiles
-from blockdev.core import tools
 from blockdev.core.errors import BuildError, UsageError
+from blockdev.core.tools import STANDARD_PATH, run
 from builder.build_image import usage
 from builder.engines import leftovers
 from builder.engines.host import Host
@@ -114,7 +114,7 @@ def _host_digest(purpose: str) -> str:
 
     found = hashlib.sha256(Path("/etc/os-release").read_bytes() + system.state().encode())
     tools = _tools(purpose)
-    for path in ("/usr/bin/python3", *(shutil.which(tool, path=_tool_path()) or tool for tool in sorted(tools))):
+    for path in ("/usr/bin/python3", *(shutil.which(tool, path=STANDARD_PATH) or tool for tool in sorted(tools))):
         place = Path(path).resolve()
         state = place.stat() if place.exists() else None
         found.update(f"{place} {(state.st_size, state.st_mtime_ns) if state else None}\n".encode())
@@ -140,9 +140,9 @@ def ensure(engine: Engine, purpose: str = DEBIAN, on_note: Note = lambda _: None
 
 
 def _check_tools(purpose: str) -> None:
-    missing = {package for tool, package in _tools(purpose).items() if shutil.which(tool, path=_tool_path()) is None}
+    missing = {package for tool, package in _tools(purpose).items() if shutil.which(tool, path=STANDARD_PATH) is None}
     probe = "import importlib.util,sys;print(*(m for m in sys.argv[1:] if importlib.util.find_spec(m) is None))"
-    done = tools.run(["/usr/bin/python3", "-I", "-c", probe, *MODULES])
+    done = run(["/usr/bin/python3", "-I", "-c", probe, *MODULES])
     missing |= {MODULES[name] for name in done.text.split()}
     if missing:
         raise BuildError(
@@ -150,10 +150,6 @@ def _check_tools(purpose: str) -> None:
             where="host engine",
             hint=f"sudo apt-get install --no-install-recommends {' '.join(sorted(missing))}",
         )
-
-
-def _tool_path() -> str:
-    return "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def _make(engine: Engine, purpose: str, wanted: str, on_note: Note) -> None:

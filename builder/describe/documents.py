@@ -9,20 +9,19 @@ from typing import Any
 
 from blockdev.core.errors import UsageError
 from builder import destination
+from builder.describe.generate import SUFFIXES
 from builder.destination import checksum_files
 from builder.request.prepared_build import PreparedBuild
 from stages.protocol import events
-from stages.protocol.request import Output, Request
+from stages.protocol.request import CONTAINER_TYPES, Output, Request
 
-TYPES = ("oci", "oci-archive", "docker-archive")  # outputs that hold an image
-SUFFIXES = (".cdx.json", ".spdx.json", ".provenance.json")
 # What this machine needs to build anything: of no use to anybody else, and it may tell a password.
 OF_THIS_MACHINE = ("DIB_CTR_APT_OPTIONS",)
 
 
 def wanted(output: Output) -> bool:
     """Do documents go with this output."""
-    return output.type in TYPES and output.options.get("documents", "yes") == "yes"
+    return output.type in CONTAINER_TYPES and output.options.get("documents", "yes") == "yes"
 
 
 def paths(target: Path) -> tuple[Path, ...]:

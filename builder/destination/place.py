@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from blockdev.core.errors import BuildError
+from blockdev.core.syscalls import AT_FDCWD
 from builder.destination import space
 from builder.destination.partial import REPLACED, partial, remove
 from builder.destination.receive import copy, receive, refused
 
 _NO_MORE: Mapping[str, Path] = {}
 _RENAME_EXCHANGE = 2
-_AT_FDCWD = -100
 CLOSED = 0o700
 
 
@@ -71,7 +71,7 @@ def swap(new: Path, target: Path) -> None:
         new.rename(target)
         return
     libc = ctypes.CDLL(None, use_errno=True)
-    exchanged = libc.renameat2(_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(target), _RENAME_EXCHANGE) == 0
+    exchanged = libc.renameat2(AT_FDCWD, os.fsencode(new), AT_FDCWD, os.fsencode(target), _RENAME_EXCHANGE) == 0
     if not exchanged:  # a file system that cannot: two steps, and a build that is killed between them has it put back
         aside = new.with_name(REPLACED)
         aside.mkdir(exist_ok=True)

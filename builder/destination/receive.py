@@ -17,16 +17,13 @@ from pathlib import Path
 from blockdev.core.beneath import Beneath, parts_of
 from blockdev.core.errors import BuildError
 from blockdev.core.holes import PIECE, ZEROS, data_ranges
+from builder.inspection.limits import LARGEST_HEADER
+from builder.inspection.strict_tar import HEADERS
 
 MOST_ENTRIES = 100_000
 DEEPEST = 64  # folders in one another
-LARGEST_HEADER = 1 << 20  # bytes of one header's records
 _FICLONE = 0x40049409
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_HEADERS = (
-    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
-    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
-)
 
 
 def shown(name: str) -> str:
@@ -87,7 +84,7 @@ class _Member(tarfile.TarInfo):
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(str(error)) from error
-        if found.type in _HEADERS and found.size > LARGEST_HEADER:
+        if found.type in HEADERS and found.size > LARGEST_HEADER:
             raise tarfile.ReadError("a header is too long")
         return found
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from blockdev.core import tools
 from blockdev.core.errors import BuildError
+from blockdev.core.tools import STANDARD_PATH
 from builder.engines import probe_container
 from builder.engines import process as conversation
 from builder.engines.command_engine import TRIAL_TIME, fetch_argv, last_line
@@ -22,7 +23,6 @@ from builder.engines.user_namespace import PYTHON, enter, enter_with_all
 from builder.host_state import probe_results
 from stages.sandbox.user_namespace import FAILED
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HANDED_ON = (
     *("TERM", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
@@ -147,7 +147,7 @@ class Host:
     @staticmethod
     def _environment(wanted: Mapping[str, str]) -> dict[str, str]:
         handed = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
-        return {"PATH": PATH, "HOME": "/tmp", **handed, **wanted}
+        return {"PATH": STANDARD_PATH, "HOME": "/tmp", **handed, **wanted}
 
     def _failure(self, finished: conversation.Finished) -> EngineError | None:
         if finished.status != FAILED:

@@ -14,6 +14,7 @@ from typing import Any
 from builder.inspection.file_diff import SHOWN, first_spot
 from builder.inspection.image import ImageFile, open_image
 from builder.inspection.layer_diff import first_in_layer
+from builder.inspection.layers import SECOND
 from builder.inspection.printable import printable
 from builder.inspection.tree import FILE, FOLDER, LINK, Tree, TreeEntry
 
@@ -21,7 +22,6 @@ LIMIT = 100
 LARGEST = 256 << 20  # bytes of a file that are looked at for the place where it differs
 CONFIGURATION = "the image's configuration"
 NOTHING = "nothing"
-SECOND = 10**9  # nanoseconds
 
 
 @dataclass(frozen=True)

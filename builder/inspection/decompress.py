@@ -13,10 +13,10 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 
 from blockdev.core.errors import BuildError
+from stages.repositories.decompress import ZSTD
 
 PIECE = 1 << 18  # bytes
 GZIP = b"\x1f\x8b"
-ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 def is_zstd(start: bytes) -> bool:

@@ -16,8 +16,8 @@ from builder.inspection.blobs import AGAIN, Blob, BlobSource, verified
 from builder.inspection.decompress import Forward, unpacked
 from builder.inspection.limits import Budget, limit_of_user
 from builder.inspection.strict_tar import Strict
+from stages.outputs.formats.tar_stream import XATTR
 
-XATTR = "SCHILY.xattr."
 ENCODING = ("utf-8", "surrogateescape")
 SECOND = 10**9  # nanoseconds
 BUFFER = 1 << 16  # bytes

@@ -6,7 +6,7 @@ import tarfile
 
 from builder.inspection.limits import LARGEST_HEADER
 
-_HEADERS = (
+HEADERS = (
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
 )
@@ -23,6 +23,6 @@ class Strict(tarfile.TarInfo):
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(str(error)) from error
-        if found.size < 0 or (found.type in _HEADERS and found.size > LARGEST_HEADER):
+        if found.size < 0 or (found.type in HEADERS and found.size > LARGEST_HEADER):
             raise tarfile.ReadError("a header is too long, or a size negative")
         return found

@@ -152,7 +152,7 @@ def push(
     with tempfile.TemporaryDirectory(prefix="dib-ctr-push-") as name:
         source = Path(name) / "image"
         entry = json.loads((folder / "index.json").read_bytes())["manifests"][0]
-        _layout(source, folder, [{**entry, "annotations": {_REF: "pushed"}}])
+        _layout(source, folder, [{**entry, "annotations": {media_types.REF_NAME: "pushed"}}])
         on_note(f"pushing {folder} to {reference}")
         # What is attached goes first: who sees the tag sees all of it.
         for listing in sorted((folder / "referrers" / "sha256").glob("*.json")):
@@ -169,9 +169,6 @@ def push(
     return f"{reference.repository}@{digest}"
 
 
-_REF = "org.opencontainers.image.ref.name"
-
-
 def _layout(target: Path, blobs: Path, entries: Sequence[dict[str, Any]]) -> None:
     """A layout with the blobs of another one and entries of its own."""
     target.mkdir()
@@ -186,7 +183,9 @@ def _push_attached(transfer: Transfer, folder: Path, listing: Path, scratch: Pat
     subject = listing.stem
     own = json.loads(listing.read_bytes())["manifests"]
     source = scratch / f"attached-{subject}"
-    entries = [{**entry, "annotations": {_REF: entry["digest"].removeprefix("sha256:")}} for entry in own]
+    entries = [
+        {**entry, "annotations": {media_types.REF_NAME: entry["digest"].removeprefix("sha256:")}} for entry in own
+    ]
     _layout(source, folder, entries)
     for entry in own:
         name = entry["digest"].removeprefix("sha256:")

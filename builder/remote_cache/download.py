@@ -15,11 +15,11 @@ from builder.registry.client import TransientError, with_retries
 from builder.remote_cache.folder import PATIENCE, PAUSES, SLOWEST, Scratch, with_deadline
 from builder.remote_cache.index import IndexEntry
 from builder.remote_cache.open import Cache
+from stages.protocol.control import REFUSED
 
 AHEAD = 8  # blobs
 AT_ONCE = 4
 PIECE = 3 << 20  # bytes that travel in one line: a multiple of three, so that base64 pads the last one only
-GONE = "!"
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class Download:
         self._begun: dict[str, Future[Path | None]] = {}
 
     def piece(self, digest: str, offset: int) -> str:
-        """A piece of a blob as a line for the build container; GONE where the blob cannot be had."""
+        """A piece of a blob as a line for the build container; REFUSED where the blob cannot be had."""
         self._begin(digest)
         file = self._arrived(digest)
         if file is None:
-            return GONE
+            return REFUSED
         try:
             with file.open("rb") as data:
                 data.seek(offset)
@@ -55,7 +55,7 @@ class Download:
                     file.unlink()
                     del self._begun[digest]
         except OSError:
-            return GONE
+            return REFUSED
         return base64.b64encode(piece).decode("ascii")
 
     def file(self, digest: str) -> Path | None:

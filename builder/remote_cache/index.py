@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from builder.describe.image import DIGEST
 from stages.outputs.formats import media_types, oci_layout
 from stages.remote_cache.offers import on_top
 
@@ -25,7 +25,6 @@ EMPTY = b"{}"
 PREFIX = "dev.dib-ctr.cache."
 MOST = 3000  # entries of an index: registries take no manifest above 4 MB
 REFRESHED = 86400.0  # seconds after which a use is noted again
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
 def digest_of(data: bytes) -> str:
@@ -137,7 +136,7 @@ class IndexEntry:
                 used=float(notes.get("used", "0")),
                 signature=notes.get("signature", ""),
             )
-            right = bool(_DIGEST.match(entry.blob)) and entry.digest == descriptor["digest"]
+            right = bool(DIGEST.match(entry.blob)) and entry.digest == descriptor["digest"]
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
         return entry if right else None

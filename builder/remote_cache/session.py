@@ -11,14 +11,14 @@ from typing import Any
 
 from blockdev.core.errors import BuildError
 from builder.remote_cache.build_images import BuildImages
-from builder.remote_cache.download import GONE, Candidate, Download
+from builder.remote_cache.download import Candidate, Download
 from builder.remote_cache.index import IndexEntry
 from builder.remote_cache.open import Cache, IndexFetch
 from builder.remote_cache.upload import Fetch, Identity, Upload, entry_of
 from stages.protocol import events
+from stages.protocol.control import CACHE_BLOB, REFUSED
 
 Send = Callable[[str], None]
-BEFORE = "cache/"  # a blob's digest, where the build container wants it
 
 
 @dataclass
@@ -61,9 +61,9 @@ class CacheSession:
             case events.Fetch():
                 self._fetch_no_more()
                 self._fetching = Download(event.blobs, self._candidates)
-            case events.Want() if event.path.startswith(BEFORE):
-                digest = event.path.removeprefix(BEFORE)
-                send(self._fetching.piece(digest, event.offset) if self._fetching else GONE)
+            case events.Want() if event.path.startswith(CACHE_BLOB):
+                digest = event.path.removeprefix(CACHE_BLOB)
+                send(self._fetching.piece(digest, event.offset) if self._fetching else REFUSED)
             case events.Bad():
                 self._refuse(event.blob, event.why)
             case events.Packed():

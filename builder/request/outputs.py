@@ -10,7 +10,7 @@ from blockdev.core.errors import UsageError
 from builder.destination import FILES
 from builder.request.choices import one_of
 from builder.request.options import NAME
-from stages.protocol.request import COMPRESSION_LEVELS, DISK_TYPES, OUTPUT_TYPES, Output
+from stages.protocol.request import COMPRESSION_LEVELS, DISK_TYPES, OUTPUT_TYPES, QEMU_OPTION, Output
 
 # The options of each output type and, where they are few, their values.
 SLIM: dict[str, tuple[str, ...]] = {"slim": ()}
@@ -24,7 +24,6 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "dir": {"closed": ("yes", "no"), **SLIM},
     **{kind: {"compress": (), "level": (), "checksum": (), **SLIM} for kind in DISK_TYPES},
 }
-QEMU_OPTION = "qemu."  # options of a disk image that go to qemu-img
 NO_SLIM = "no"
 POLICY_WORDS = ("auto", NO_SLIM)  # all else names a policy
 

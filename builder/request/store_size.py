@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from blockdev.core.errors import UsageError
+from stages.protocol.request import UNLIMITED
 
 VARIABLE = "DIB_CTR_STORE_SIZE"
-UNLIMITED = "unlimited"
 
 
 def bytes_of(text: str) -> int:

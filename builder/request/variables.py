@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from blockdev.core.errors import BuildError, UsageError
-from stages.element.environment import SERVICES
+from stages.element.environment import SERVICES, VARIABLE
 from stages.repositories import apt_sources
 
 # Settings of this machine, not of the image (all other DIB_CTR_* are dib-ctr's own business).
@@ -18,7 +17,6 @@ MIRRORS = (
     *(f"DIB_CTR_{name}_MIRROR" for name in ("GENTOO", "ARCH", "ALPINE")),
 )
 EPOCH = "SOURCE_DATE_EPOCH"  # https://reproducible-builds.org/specs/source-date-epoch
-VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 def variables(

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from blockdev.core.tools import STANDARD_PATH
 from stages.element.hooks import HookFile, HooksTree
 from stages.protocol.request import Request
 
 PYTHON = "/usr/bin/python3"  # of the build container
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PATH = STANDARD_PATH
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")  # a variable's name
 # How the machine that builds reaches the network, if at all. It is handed to every stage with a network, for package
 # tools and downloaders; in a key it is only where a script names it.
 SERVICES = (

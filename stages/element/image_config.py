@@ -28,10 +28,10 @@ from typing import Any
 from blockdev.core import yaml_document
 from blockdev.core.errors import UsageError
 from blockdev.core.yaml_document import Document
+from stages.element.environment import VARIABLE
 
 FILE = "image-config.yaml"
 _PORT = re.compile(r"([0-9]{1,5})(?:/(tcp|udp|sctp))?\Z")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?::[A-Za-z0-9_][A-Za-z0-9_.-]*)?\Z")
 
 
@@ -79,7 +79,7 @@ def _pairs(value: Any, document: Document, key: str) -> dict[str, str]:
     if not isinstance(value, dict):
         document.refuse(f"{key} is no mapping", key, hint=f"write {key}: {{NAME: value}}")
     for name in value:
-        if not isinstance(name, str) or not name or (key == "env" and not _VARIABLE.match(name)):
+        if not isinstance(name, str) or not name or (key == "env" and not VARIABLE.match(name)):
             document.refuse(f"{name!r} is no name of a {'variable' if key == 'env' else 'label'}", key, name)
     return {name: _text(text, document, key, name) for name, text in value.items()}
 

@@ -14,9 +14,9 @@ from stages.layers.size_note import _grow, note
 from stages.layers.store import Store
 from stages.protocol import events
 from stages.protocol.emit import emit
+from stages.protocol.request import UNLIMITED
 
 SETTING = "store_size"  # the request's argument: see ``limit``
-UNLIMITED = "unlimited"
 # Shares of the disk: what a store may occupy, what should stay free, what a store may occupy all the same.
 MOST, FREE, RESERVED = 5, 10, 20
 SMALL_DISK = 4 << 30  # bytes: so much, or half of the disk, a store may occupy whatever its share is

@@ -22,7 +22,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-ORIGIN = "user.overlay.origin"  # the overlay's note of where a file was copied up from: a handle of one machine's
+OVERLAY = "user.overlay."  # how the names of the overlay's own attributes begin
+ORIGIN = f"{OVERLAY}origin"  # the overlay's note of where a file was copied up from: a handle of one machine's
 CAPABILITY = "security.capability"
 ACCESS_LISTS = ("system.posix_acl_access", "system.posix_acl_default")
 STATUS_OF_ERRNO = 100  # added to it in the program's status

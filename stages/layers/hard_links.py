@@ -19,12 +19,12 @@ from functools import cached_property
 
 from blockdev.core.errors import BuildError
 from stages.layers.copy_files import copy_files
+from stages.layers.digest_list import OVERLAY
 from stages.layers.link_groups import LayerGroups, LinkGroup, has_flag, set_flag
 from stages.layers.overlay import fold
 from stages.layers.store import Store, Workplace
 
 _OPAQUE = "user.overlay.opaque"
-_PRIVATE = "user.overlay."
 _HOST_LABELS = ("security.selinux", "security.ima", "security.evm")  # the building host's own
 _CHUNK = 1 << 20
 _RUNS = 3  # of one stage
@@ -310,7 +310,7 @@ def _attributes(path: str) -> dict[str, bytes]:
     return {
         name: os.getxattr(path, name, follow_symlinks=False)
         for name in os.listxattr(path, follow_symlinks=False)
-        if not name.startswith(_PRIVATE) and name not in _HOST_LABELS
+        if not name.startswith(OVERLAY) and name not in _HOST_LABELS
     }
 
 

@@ -10,12 +10,11 @@ from pathlib import Path
 from blockdev.core.errors import BuildError
 from stages.layers.store import Store
 from stages.protocol import events
-from stages.protocol.control import Control
+from stages.protocol.control import REFUSED, Control
 from stages.protocol.emit import emit
 from stages.protocol.request import OFFERED
 
 FOLDER = "given"  # in the store's cache: files by their digest
-REFUSED = b"!"
 
 
 def pieces(control: Control, path: str) -> Iterator[bytes]:
@@ -24,7 +23,7 @@ def pieces(control: Control, path: str) -> Iterator[bytes]:
     while True:
         emit(events.Want(path=path, offset=offset))
         answer = control.line()
-        if answer == REFUSED:
+        if answer == REFUSED.encode():
             raise BuildError(f"the file {path} cannot be read any more", hint="it was there when the build began")
         data = base64.b64decode(answer)
         if not data:

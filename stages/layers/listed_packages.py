@@ -25,11 +25,11 @@ from stages.repositories import package_index
 from stages.repositories.apt_lists import folder_of, list_name
 from stages.repositories.package_index import APK, APT, PACMAN, RPM, ListedFile, PackageList
 from stages.repositories.state import State
+from stages.tree.installed_packages import LISTS
 
 FOLDER = "listed"  # in the store's cache
 WIDTH = 16  # bytes of an entry
 LARGEST_INDEX = 256 << 20  # bytes of a signed index
-APT_LISTS = "var/lib/apt/lists"
 PACMAN_LISTS = "var/lib/pacman/sync"
 
 
@@ -82,7 +82,7 @@ class StagePlaces:
 
     def _apt(self, address: str, path: str) -> Iterator[Path]:
         for name in (f"{folder_of(address)}/{path}", f"{folder_of(address)}/./{path}"):  # apt's of the suite "./"
-            yield self.tree / APT_LISTS / list_name(name)
+            yield self.tree / LISTS / list_name(name)
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import os
 from blockdev.core import locks
 from blockdev.core.atomic_file import remove_tree
 from stages.layers import pins
+from stages.layers.host_files import FOLDER
 from stages.layers.store import LOCK, PART, Store
 
 LAYOUT = ".layout-2"  # in a store's cache that has nothing of an earlier one
-GIVEN = "given"  # see ``stages.layers.host_files``
 
 
 def sweep(store: Store) -> None:
@@ -62,6 +62,6 @@ def drop_old_layout(store: Store) -> None:
     if mark.exists():
         return
     for entry in cache.iterdir():
-        if entry.name != GIVEN:
+        if entry.name != FOLDER:
             remove_tree(entry) if entry.is_dir() else entry.unlink()
     mark.touch()

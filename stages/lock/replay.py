@@ -30,6 +30,7 @@ from stages.layers.package_lists import (
     write_checked,
 )
 from stages.layers.store import Store
+from stages.lock.collect import ZIPPED
 from stages.protocol.control import Control
 from stages.protocol.lock_record import Used, UsedPackage, UsedRepository
 from stages.protocol.locking import Locking
@@ -42,7 +43,6 @@ from stages.tree.installed_packages import identities
 
 NAMED = 12  # so many gone packages are named, the others counted
 AT_ONCE = 8  # downloads
-ZIPPED = ".gz"
 
 
 def states(repositories: Iterable[Repository], used: Used) -> tuple[State, ...]:

@@ -32,12 +32,11 @@ from stages.outputs.slim.changes import Finish, finish
 from stages.outputs.slim.policy import Policy, find, parse
 from stages.protocol import events
 from stages.protocol.emit import emit
-from stages.protocol.request import Output, Request
+from stages.protocol.request import CONTAINER_TYPES, Output, Request
 from stages.tree import package_database
 
 SHELLS = ("bin/bash", "bin/sh")  # the first of them that a tree has is its image's command
 MOST_LAYERS = 120  # of an image: container engines load up to 125
-FOR_CONTAINERS = ("oci", "oci-archive", "docker-archive")
 
 
 def lowest_merged(stages: int) -> int:
@@ -86,7 +85,7 @@ class Writer:
         return _measure(artifact)
 
     def _policy(self, output: Output, os_release: Mapping[str, str]) -> Policy:
-        wanted = output.options.get("slim", "auto" if output.type in FOR_CONTAINERS else "no")
+        wanted = output.options.get("slim", "auto" if output.type in CONTAINER_TYPES else "no")
         if wanted == "no":
             return Policy("no")
         return find(os_release) if wanted == "auto" else parse(self.request.slim[wanted], wanted, wanted)
@@ -108,7 +107,7 @@ class Writer:
             ],
             "stages": [{"title": stage.title, "key": stage.key} for stage in plan.stages],
             "variables": self.tree.told_variables(),
-            "compression": compression.tool() if output.type in FOR_CONTAINERS else "",
+            "compression": compression.tool() if output.type in CONTAINER_TYPES else "",
         }
 
     def _layout(self, artifact: Path, output: Output, tree: Path, changed: Finish) -> tuple[str, int]:
@@ -169,7 +168,7 @@ class Writer:
 
 
 def _compression(output: Output) -> Compression:
-    if output.type not in FOR_CONTAINERS:
+    if output.type not in CONTAINER_TYPES:
         return Compression()
     return Compression.chosen(output.options.get("compress", ""), output.options.get("level", ""))
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from blockdev.core.errors import BuildError
 
+REFUSED = "!"  # the host's answer in place of a piece of a file or a blob: it is not to be had
+CACHE_BLOB = "cache/"  # before the digest, where the host is asked for a blob of its caches
+
 
 class StoppedError(Exception):
     """The host has gone away or asked to stop."""

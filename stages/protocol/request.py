@@ -18,7 +18,10 @@ DISK_TYPES = (
     *("qcow2", "raw", "raw.zst", "raw.gz", "raw.xz"),
     *("vmdk", "vmdk-sparse", "vdi", "vhd", "vhd-fixed", "vhdx"),
 )
+CONTAINER_TYPES = ("oci", "oci-archive", "docker-archive")  # of outputs that are an image for containers
 OUTPUT_TYPES = (*TREE_TYPES, *DISK_TYPES)
+QEMU_OPTION = "qemu."  # options of a disk image that go to qemu-img
+UNLIMITED = "unlimited"  # of a store's size
 OFFERED = "given/"  # before the digest of a given file, where the container wants it from the host
 
 

@@ -24,13 +24,11 @@ from stages.layers.store import Record, Store, Workplace
 from stages.outputs.store import OutputStore
 from stages.plan.plan import Stage
 from stages.protocol import events
-from stages.protocol.control import Control
+from stages.protocol.control import CACHE_BLOB, REFUSED, Control
 from stages.protocol.emit import emit
 from stages.remote_cache.layer_archive import BadLayerError, unpack
 from stages.remote_cache.offers import Offer, Step, chain_digest, longest
 
-WANTED = "cache/"  # before the digest, where the host is asked for a blob
-GONE = b"!"  # the host's answer in place of a piece: this blob is not to be had
 UNPACKERS = 2
 
 
@@ -167,15 +165,15 @@ class RemoteCacheImporter:
     def _pieces(self, offer: Offer) -> Iterator[bytes]:
         """The blob, piece by piece; the next one is on its way while this one is written."""
         offset = 0
-        emit(events.Want(path=f"{WANTED}{offer.blob}", offset=0))
+        emit(events.Want(path=f"{CACHE_BLOB}{offer.blob}", offset=0))
         while offset < offer.size:
             line = self.control.line()
-            if line.startswith(GONE) or not line:
+            if line.startswith(REFUSED.encode()) or not line:
                 raise GoneError("a layer cannot be fetched")
             data = base64.b64decode(line)
             offset += len(data)
             if offset < offer.size:
-                emit(events.Want(path=f"{WANTED}{offer.blob}", offset=offset))
+                emit(events.Want(path=f"{CACHE_BLOB}{offer.blob}", offset=offset))
             yield data
 
     def _keep(self, coming: _Coming) -> bool:

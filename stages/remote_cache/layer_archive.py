@@ -23,16 +23,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from blockdev.core.errors import BuildError
+from stages.layers.digest_list import ACCESS_LISTS, CAPABILITY, ORIGIN
 from stages.outputs.formats import tar_stream
-from stages.outputs.formats.tar_stream import Member, TarStream, Written
+from stages.outputs.formats.tar_stream import XATTR, Member, TarStream, Written
 from stages.outputs.formats.tree_tar import plain_capability
 
 RECORD = "record.json"
 FOLDER = b"layer"
-_CAPABILITY = "security.capability"
-_ACCESS_LISTS = ("system.posix_acl_access", "system.posix_acl_default")
-_ORIGIN = "user.overlay.origin"
-_XATTR = "SCHILY.xattr."
 _SOCKET = "DIBCTR.socket"
 _CHUNK = 1 << 16
 _RECORD_MOST = 8 << 20  # bytes
@@ -131,12 +128,12 @@ def _time(nanoseconds: int) -> bytes:
 def _attributes(path: bytes) -> dict[str, bytes]:
     found = {}
     for name in os.listxattr(path, follow_symlinks=False):
-        if name == _ORIGIN or not (name.startswith("user.") or name == _CAPABILITY or name in _ACCESS_LISTS):
+        if name == ORIGIN or not (name.startswith("user.") or name == CAPABILITY or name in ACCESS_LISTS):
             continue
         if "=" in name:
             raise NotPortableError("an attribute whose name no archive can hold", where=f"{os.fsdecode(path)}: {name}")
         value = os.getxattr(path, name, follow_symlinks=False)
-        found[name] = plain_capability(value) if name == _CAPABILITY else value
+        found[name] = plain_capability(value) if name == CAPABILITY else value
     return found
 
 
@@ -201,8 +198,8 @@ class _Writing:
         if not member.issym():
             os.chmod(path, member.mode & 0o7777)  # noqa: PTH101 (as text: a layer has many files)
         for key, value in member.pax_headers.items():
-            if key.startswith(_XATTR):
-                self._attribute(path, name, key.removeprefix(_XATTR), value)
+            if key.startswith(XATTR):
+                self._attribute(path, name, key.removeprefix(XATTR), value)
         if member.isdir():
             self.folders[name] = time
         else:
@@ -240,7 +237,7 @@ class _Writing:
 
     @staticmethod
     def _attribute(path: str, name: str, attribute: str, value: str) -> None:
-        if not (attribute.startswith("user.") or attribute == _CAPABILITY or attribute in _ACCESS_LISTS):
+        if not (attribute.startswith("user.") or attribute == CAPABILITY or attribute in ACCESS_LISTS):
             raise BadLayerError(f"the attribute {attribute}, which no layer has", name)
         os.setxattr(path, attribute, value.encode("utf-8", "surrogateescape"), follow_symlinks=False)
 

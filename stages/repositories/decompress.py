@@ -15,7 +15,7 @@ from blockdev.core.tools import FailedError, output_of
 
 CHUNK = 1 << 20  # bytes
 LARGEST = 4 << 30  # bytes: no list of packages is as large
-_ZSTD = b"\x28\xb5\x2f\xfd"
+ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 class Readable(Protocol):
@@ -31,7 +31,7 @@ def unpacked(file: Path) -> Iterator[Iterator[bytes]]:
     with file.open("rb") as raw:
         start = raw.read(6)
         raw.seek(0)
-        if start.startswith(_ZSTD):
+        if start.startswith(ZSTD):
             with _zstd(raw) as pieces:
                 yield pieces
         elif start.startswith(b"\x1f\x8b"):

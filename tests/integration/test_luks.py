@@ -15,8 +15,9 @@ from blockdev import filesystems
 from blockdev.core.errors import BuildError
 from blockdev.filesystems import Spec
 from blockdev.filesystems.region import Region
+from blockdev.layout.model import LUKS_HEADER
 from blockdev.volumes import luks
-from blockdev.volumes.luks import HEADER, Luks
+from blockdev.volumes.luks import Luks
 from tests.integration.engine_cases import missing
 
 OFFSET, SIZE, MIB = 3 << 20, 24 << 20, 1 << 20
@@ -55,9 +56,9 @@ def images(plain: Path) -> dict[str, Region]:
     """One image for each kind, with a container in the middle."""
     made = {}
     for name, wish in KINDS.items():
-        region = Region(plain.parent / name, OFFSET, HEADER + SIZE)
+        region = Region(plain.parent / name, OFFSET, LUKS_HEADER + SIZE)
         with region.image.open("xb") as file:
-            file.truncate(OFFSET + HEADER + SIZE + MIB)
+            file.truncate(OFFSET + LUKS_HEADER + SIZE + MIB)
         luks.encrypt(plain, region, wish)
         made[name] = region
     return made
@@ -77,7 +78,9 @@ def test_header(images: dict[str, Region], kind: str, tmp_path: Path) -> None:
     words = run("cryptsetup", "luksDump", "--disable-locks", device).decode().split()
     said = " ".join(words)
     assert f"UUID: {wish.volume_id} Label: secret-root" in said
-    assert f"offset: {HEADER} [bytes] length: (whole device) cipher: {wish.cipher} sector: {wish.sector_size}" in said
+    assert (
+        f"offset: {LUKS_HEADER} [bytes] length: (whole device) cipher: {wish.cipher} sector: {wish.sector_size}" in said
+    )
     assert f"Cipher key: {wish.key_bits} bits PBKDF: {wish.pbkdf}" in said
     cost = "Iterations: 1000" if kind == "pbkdf2" else "Time cost: 4 Memory: 1024 Threads: 1"
     assert cost in said
@@ -116,7 +119,7 @@ def test_another_library_reads_the_content(images: dict[str, Region], kind: str,
     run(*dump, "--batch-mode", "--disable-locks", "--key-file", "-", device, given=KEY)
     key = volume_key.read_bytes()
     assert len(key) * 8 == KINDS[kind].key_bits
-    cipher, content = device.read_bytes()[HEADER:], plain.read_bytes()
+    cipher, content = device.read_bytes()[LUKS_HEADER:], plain.read_bytes()
     for first in (0, SIZE // 2, SIZE - MIB):
         assert (
             decrypted(key, cipher[first : first + MIB], first, KINDS[kind].sector_size)
@@ -152,7 +155,7 @@ def test_other_passphrase(images: dict[str, Region], tmp_path: Path) -> None:
 
 def test_wish_that_cryptsetup_refuses(plain: Path, tmp_path: Path) -> None:
     """Its own words come through, and nothing stays behind."""
-    region = Region(tmp_path / "image", 0, HEADER + SIZE)
+    region = Region(tmp_path / "image", 0, LUKS_HEADER + SIZE)
     with pytest.raises(BuildError) as caught:
         luks.encrypt(plain, region, dataclasses.replace(CHEAP, cipher="rot13-xts-plain64"))
     assert "cryptsetup reencrypt failed" in str(caught.value)

@@ -17,13 +17,13 @@ BLOCK = 512  # bytes
 _VERSION = 1
 _LOAD, _EXECUTE = 2, 1
 # A pointer: block, bytes of a block, how many more blocks follow the first.
-_POINTER = struct.Struct(">QHH4x")
+POINTER = struct.Struct(">QHH4x")
 _RECORD = struct.Struct(">4sI8x16s")
 _PROGRAMS = struct.Struct(">4s12x")
 _COMPONENTS = struct.Struct(">4sB27x")  # the type 0: a program to start, not a dump
 _COMPONENT = struct.Struct(">16s7xBQ")
-_POINTERS = BLOCK // _POINTER.size - 1  # in a segment table; the last place is for the one that leads to the next
-MOST_PROGRAMS = BLOCK // _POINTER.size - 2
+_POINTERS = BLOCK // POINTER.size - 1  # in a segment table; the last place is for the one that leads to the next
+MOST_PROGRAMS = BLOCK // POINTER.size - 2
 MOST_COMPONENTS = (BLOCK - _COMPONENTS.size) // _COMPONENT.size - 1
 # Blocks that one pointer covers. The format allows 65536; a mebibyte is a transfer that no disk refuses.
 _RUN = 2048
@@ -82,7 +82,7 @@ def _runs(count: int) -> int:
 def _pointer(block: int, count: int = 1) -> bytes:
     if block <= 0 or count <= 0:
         raise ValueError(f"{count} blocks from block {block} on are nothing to point at")
-    return _POINTER.pack(block, BLOCK, count - 1)
+    return POINTER.pack(block, BLOCK, count - 1)
 
 
 def _block(content: bytes) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from blockdev.convert.normalize import vdi, vhd, vhdx, vmdk
-from blockdev.convert.normalize.ids import content_id, derived
+from blockdev.core.derived_ids import content_id, format_id
 
 _BLOCK = 4096
 
@@ -38,26 +38,26 @@ def _vmdk(file: BinaryIO, seed: str, _epoch: int) -> None:
 
 def _vdi(file: BinaryIO, seed: str, _epoch: int) -> None:
     header = _read(file, 0, vdi.HEADER)
-    _write(file, 0, vdi.pinned(header, derived(seed, "vdi/image"), derived(seed, "vdi/modification")))
+    _write(file, 0, vdi.pinned(header, format_id(seed, "vdi/image"), format_id(seed, "vdi/modification")))
 
 
 def _vhd(file: BinaryIO, seed: str, epoch: int) -> None:
     place = file.seek(-vhd.FOOTER, os.SEEK_END)
-    footer = vhd.pinned(_read(file, place, vhd.FOOTER), epoch, derived(seed, "vhd"))
+    footer = vhd.pinned(_read(file, place, vhd.FOOTER), epoch, format_id(seed, "vhd"))
     _write(file, place, footer)
     if not vhd.is_fixed(footer):
-        _write(file, 0, vhd.pinned(_read(file, 0, vhd.FOOTER), epoch, derived(seed, "vhd")))
+        _write(file, 0, vhd.pinned(_read(file, 0, vhd.FOOTER), epoch, format_id(seed, "vhd")))
 
 
 def _vhdx(file: BinaryIO, seed: str, _epoch: int) -> None:
     first, second = (_read(file, place, vhdx.HEADER) for place in vhdx.HEADERS)
-    headers = vhdx.pinned(first, second, derived(seed, "vhdx/file"), derived(seed, "vhdx/data"))
+    headers = vhdx.pinned(first, second, format_id(seed, "vhdx/file"), format_id(seed, "vhdx/data"))
     for place, header in zip(vhdx.HEADERS, headers, strict=True):
         _write(file, place, header)
     _blank(file, *vhdx.log_place(headers[0]))
     region, _ = vhdx.metadata_place(_read(file, vhdx.REGION_TABLE, vhdx.TABLE))
     place = region + vhdx.page_83_place(_read(file, region, vhdx.TABLE))
-    _write(file, place, derived(seed, "vhdx/disk").bytes_le)
+    _write(file, place, format_id(seed, "vhdx/disk").bytes_le)
 
 
 def _blank(file: BinaryIO, offset: int, length: int) -> None:

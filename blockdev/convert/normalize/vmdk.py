@@ -11,9 +11,9 @@ import re
 import struct
 
 from blockdev.core.errors import BuildError
+from blockdev.core.units import SECTOR
 
 HEADER = 512
-_SECTOR = 512
 _MOST = 1 << 20  # a descriptor longer than this is none
 _CID = re.compile(rb"^CID=[0-9a-fA-F]{1,8}$", re.MULTILINE)
 
@@ -23,9 +23,9 @@ def descriptor_place(header: bytes) -> tuple[int, int]:
     if len(header) < HEADER or header[:4] != b"KDMV":
         raise BuildError("this is no sparse VMDK extent: it does not begin with KDMV")
     start, length = struct.unpack_from("<QQ", header, 28)
-    if not start or not length or length * _SECTOR > _MOST:
+    if not start or not length or length * SECTOR > _MOST:
         raise BuildError("this VMDK has no descriptor of its own")
-    return start * _SECTOR, length * _SECTOR
+    return start * SECTOR, length * SECTOR
 
 
 def pinned(descriptor: bytes, content_id: int) -> bytes:

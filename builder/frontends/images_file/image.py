@@ -17,8 +17,8 @@ from builder.request.option_table.option import InMap, Kind, Option, Reading
 from builder.request.option_values import options_of
 from builder.request.options import NAME, BuildOptions
 from builder.request.outputs import NO_SLIM
-from builder.request.variables import VARIABLE
 from qemu.architecture import native
+from stages.element.environment import VARIABLE
 
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
 _MIB = {"MiB": 1, "GiB": 1024}

@@ -12,18 +12,16 @@ import yaml
 
 from blockdev.core.errors import UsageError
 from blockdev.core.suggest import nearest
-from blockdev.core.yaml_document import check_size
+from blockdev.core.yaml_document import MERGE, check_size
 from builder.frontends.images_file import schema
 from builder.request.option_table.option import Form, Key
 from builder.request.options import NAME
-
-_MERGE = "tag:yaml.org,2002:merge"
 
 
 class _Texts(yaml.SafeLoader):
     """Every scalar is the text that it is written as: ``1.10`` and ``no`` are releases, too. Merge keys count."""
 
-    yaml_implicit_resolvers = {"<": [(_MERGE, re.compile(r"<<\Z"))]}  # noqa: RUF012 - as the base class has it
+    yaml_implicit_resolvers = {"<": [(MERGE, re.compile(r"<<\Z"))]}  # noqa: RUF012 - as the base class has it
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ class _Node:
         found: dict[str, tuple[Text, _Node]] = {}
         merged: dict[str, tuple[Text, _Node]] = {}
         for key, value in self.node.value:
-            if key.tag == _MERGE:
+            if key.tag == MERGE:
                 for other in value.value if isinstance(value, yaml.SequenceNode) else [value]:
                     merged = {**_Node(other, self.file).pairs(what), **merged}
                 continue

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 
 from builder.request.releases.support import judge, own_source
+from builder.request.variables import EPOCH
+from stages.element.environment import RELEASE
 from stages.element.environment_defaults import declared
 from stages.element.release_facts import distribution_of as _of_folder
 from stages.element.resolve import Element
-
-EPOCH = "SOURCE_DATE_EPOCH"
-RELEASE = "DIB_RELEASE"
 
 
 def distribution_of(element: Element) -> str:

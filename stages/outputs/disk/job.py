@@ -34,13 +34,12 @@ from stages.outputs.store import OutputStore
 from stages.protocol import events
 from stages.protocol.emit import emit
 from stages.protocol.events import DiskJob, DiskOutput
-from stages.protocol.request import Request
+from stages.protocol.request import QEMU_OPTION, Request
 
 if TYPE_CHECKING:
     from blockdev.layout.model import Layout
 
 _BLOCK = 4096
-QEMU_OPTION = "qemu."  # options of an output that go to qemu-img
 
 
 def job(

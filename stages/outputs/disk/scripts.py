@@ -25,6 +25,7 @@ from blockdev.privileged.run import Job, Mounted
 from stages.element import dib_runtime
 from stages.element.environment import as_functions
 from stages.element.hooks import PHASES, SCRIPT_NAME, Phase, script_order
+from stages.sandbox.mounts import DEVICES
 from stages.sandbox.paths import HOOKS_INSIDE
 
 PRE_FINALISE, FINALISE, CLEANUP = (
@@ -42,7 +43,6 @@ RIGHTS = (0, 1, 3, 4, 5, 6, 7, 9, 18, 31)
 _COMMANDING = ("sys", "sysrq-trigger", "irq", "bus", "acpi", "scsi", "fs", "asound", "mtrr")
 _TELLING = ("kcore", "keys", "timer_list", "sched_debug", "latency_stats", "kmsg", "kpagecount", "kpageflags")
 # Devices that the tree has while scripts run, beside the disk's own.
-_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 # The first process of a pid namespace hears no signal that it does not handle: a shell stands there for the script. It
 # is bash, which hands exported functions on.
 _FIRST = '"$@"; exit "$?"'
@@ -265,7 +265,7 @@ def _mask(proc: Path) -> None:
 def _dev(path: Path, devices: Iterable[str]) -> None:
     """A dev of its own."""
     syscalls.mount("tmpfs", path, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NOEXEC, "mode=755,size=1m")
-    for name in (*_DEVICES, *(device.removeprefix("/dev/") for device in devices)):
+    for name in (*DEVICES, *(device.removeprefix("/dev/") for device in devices)):
         if not Path("/dev", name).exists():  # a container may have fewer
             continue
         found = Path("/dev", name).stat()

@@ -1,4 +1,4 @@
-"""Media types of images: those of the OCI's image specification, and docker's older ones for the same."""
+"""Media types of images, those of the OCI's image specification and docker's older ones for the same; an annotation."""
 
 from __future__ import annotations
 
@@ -16,3 +16,5 @@ DOCKER_LAYERS = "application/vnd.docker.image.rootfs."
 
 INDEXES = (INDEX, DOCKER_LIST)
 CONFIGS = (CONFIG, DOCKER_CONFIG)
+
+REF_NAME = "org.opencontainers.image.ref.name"  # an annotation: the name of an entry in its layout

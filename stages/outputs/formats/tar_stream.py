@@ -22,6 +22,7 @@ CHARACTER_DEVICE, BLOCK_DEVICE = b"3", b"4"
 _BLOCK = 512
 _RECORD = 20 * _BLOCK
 _CHUNK = 1 << 20
+XATTR = "SCHILY.xattr."  # before the names of extended attributes
 _NAME_MAX = 100
 _ID_MAX = 0o7777777
 _SIZE_MAX = 0o77777777777
@@ -107,7 +108,7 @@ def header(member: Member) -> bytes:
     if not 0 <= mtime <= _SIZE_MAX:
         records[b"mtime"], mtime = b"%d" % mtime, 0
     for attribute, value in member.xattrs.items():
-        records[b"SCHILY.xattr." + os.fsencode(attribute)] = value
+        records[XATTR.encode() + os.fsencode(attribute)] = value
     records.update(member.records)
     block = _header(member, name=name, target=target, uid=uid, gid=gid, size=size, mtime=mtime)
     if not records:

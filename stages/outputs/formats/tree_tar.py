@@ -24,6 +24,7 @@ from blockdev.core import holes
 from blockdev.core.errors import BuildError
 from blockdev.tree import recorded_status, selinux
 from blockdev.tree.selinux import Labels
+from stages.layers.digest_list import ACCESS_LISTS, CAPABILITY, OVERLAY
 from stages.outputs.formats import tar_stream
 from stages.outputs.formats.tar_stream import BlockSink, Member, TarStream, Written
 from stages.outputs.slim.changes import NOTHING, Finish
@@ -33,11 +34,8 @@ WHITEOUT = b".wh."
 SPARSE = 16 << 20  # bytes of zeros, in whole pieces, from which on a file is stored as a sparse one
 OPAQUE = b".wh..wh..opq"
 
-_CAPABILITY = "security.capability"
-_ACCESS_LISTS = ("system.posix_acl_access", "system.posix_acl_default")
-_OVERLAY = "user.overlay."
-_OPAQUE = _OVERLAY + "opaque"
-_XATTR_WHITEOUT = _OVERLAY + "whiteout"
+_OPAQUE = OVERLAY + "opaque"
+_XATTR_WHITEOUT = OVERLAY + "whiteout"
 _KINDS = {
     stat.S_IFREG: tar_stream.FILE,
     stat.S_IFLNK: tar_stream.SYMLINK,
@@ -114,9 +112,9 @@ def plain_capability(value: bytes) -> bytes:
 
 
 def _travels(name: str) -> bool:
-    if name.startswith(_OVERLAY) or "=" in name:  # a PAX keyword ends at its first "="
+    if name.startswith(OVERLAY) or "=" in name:  # a PAX keyword ends at its first "="
         return False
-    return name.startswith("user.") or name == _CAPABILITY or name in _ACCESS_LISTS
+    return name.startswith("user.") or name == CAPABILITY or name in ACCESS_LISTS
 
 
 def _xattrs(path: bytes, names: list[str]) -> dict[str, bytes]:
@@ -126,8 +124,8 @@ def _xattrs(path: bytes, names: list[str]) -> dict[str, bytes]:
         for name, true in known
         if true and (_travels(true) or true != name) and "=" not in true
     }
-    if _CAPABILITY in values:
-        values[_CAPABILITY] = plain_capability(values[_CAPABILITY])
+    if CAPABILITY in values:
+        values[CAPABILITY] = plain_capability(values[CAPABILITY])
     return values
 
 

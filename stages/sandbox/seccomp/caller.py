@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from blockdev.core.syscalls import CLONE_NEWNS
+from blockdev.core.syscalls import AT_FDCWD, CLONE_NEWNS
 from stages.sandbox.seccomp import syscalls
 
 _PAGE = 4096
-HERE = -100  # AT_FDCWD
+HERE = AT_FDCWD
 
 
 class UnreadableError(Exception):

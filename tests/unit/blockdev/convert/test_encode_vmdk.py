@@ -12,7 +12,7 @@ import pytest
 from blockdev.convert import checksums, encode_vmdk
 from blockdev.convert.formats import Wish, plan
 from blockdev.convert.normalize import vmdk
-from blockdev.convert.normalize.ids import content_id
+from blockdev.core.derived_ids import content_id
 from blockdev.core.errors import BuildError
 
 WISH = Wish(format="vmdk", name="disk", epoch=0, seed="seed")

@@ -9,8 +9,9 @@ import pytest
 
 from blockdev.core.errors import BuildError
 from blockdev.filesystems.region import Region
+from blockdev.layout.model import LUKS_HEADER
 from blockdev.volumes import luks
-from blockdev.volumes.luks import HEADER, Luks
+from blockdev.volumes.luks import Luks
 
 SECRET = b"correct horse\n\0battery"
 
@@ -52,7 +53,7 @@ def test_refused(tmp_path: Path, change: dict[str, object], size: int, said: str
     """Nothing is written where the wish cannot be fulfilled."""
     plain = tmp_path / "plain"
     plain.write_bytes(bytes(size))
-    region = Region(tmp_path / "image", 512, HEADER + (1 << 20))
+    region = Region(tmp_path / "image", 512, LUKS_HEADER + (1 << 20))
     wish = dataclasses.replace(Luks(SECRET), **change)  # type: ignore[arg-type]
     with pytest.raises(BuildError) as caught:
         luks.encrypt(plain, region, wish)
@@ -65,7 +66,7 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     """A region with something in it is refused."""
     plain = tmp_path / "plain"
     plain.write_bytes(bytes(1 << 20))
-    region = Region(tmp_path / "image", 0, HEADER + (1 << 20))
+    region = Region(tmp_path / "image", 0, LUKS_HEADER + (1 << 20))
     region.image.write_bytes(b"x")
     with pytest.raises(BuildError, match="not blank"):
         luks.encrypt(plain, region, Luks(SECRET))
@@ -78,6 +79,6 @@ def test_cryptsetup_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     plain = tmp_path / "plain"
     plain.write_bytes(bytes(1 << 20))
     with pytest.raises(BuildError) as caught:
-        luks.encrypt(plain, Region(tmp_path / "image", 0, HEADER + (1 << 20)), Luks(SECRET))
+        luks.encrypt(plain, Region(tmp_path / "image", 0, LUKS_HEADER + (1 << 20)), Luks(SECRET))
     assert "cryptsetup is not installed" in str(caught.value)
     assert "cryptsetup-bin" in caught.value.hint

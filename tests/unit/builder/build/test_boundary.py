@@ -19,13 +19,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blockdev.core.errors import BuildError
-from builder.build.boundary import PIECE, REFUSED, Boundary, Offered, offered
+from builder.build.boundary import PIECE, Boundary, Offered, offered
 from builder.build.client import BuildContainer
 from builder.build.run import BuildSession, FailedError
 from builder.engines.protocol import Container, EngineError, OnLine
 from builder.progress.report import Log, Plain
 from builder.remote_cache.session import CacheSession
 from stages.protocol import events
+from stages.protocol.control import REFUSED
 from stages.protocol.events import KINDS, Event, Note, parse
 from stages.protocol.locking import Locking
 from stages.protocol.request import Output, Request

@@ -23,6 +23,7 @@ from builder.remote_cache.index import MOST, IndexEntry, digest_of, merged, read
 from builder.remote_cache.open import Cache, is_from_fork
 from builder.remote_cache.prune import prune, to_go
 from builder.remote_cache.spec import parse
+from stages.protocol.control import REFUSED
 from stages.remote_cache.offers import chain_digest
 
 NOW = 1_800_000_000.0
@@ -291,7 +292,7 @@ def test_a_blob_that_trickles_is_given_up(tmp_path: Path, monkeypatch: pytest.Mo
     wanted = [entry(1).blob, entry(2).blob]
     both = {blob: [download.Candidate(slow, entry(number))] for number, blob in enumerate(wanted, 1)}
     found = download.Download(wanted, both)
-    assert [found.piece(blob, 0) for blob in wanted] == [download.GONE] * 2
+    assert [found.piece(blob, 0) for blob in wanted] == [REFUSED] * 2
     assert len(said) == 1
     assert "too slow" in said[0]
     found.close()
