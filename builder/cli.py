@@ -11,15 +11,18 @@ import select
 import signal
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from blockdev.core.errors import BuildError
 from builder.commands.help import Subcommands, usage_error, write_overview
 from builder.commands.options import note
-from builder.commands.table import COMMANDS
+from builder.commands.table import COMMANDS, Group
 from builder.host_state import environment
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class SignalError(KeyboardInterrupt):
@@ -60,6 +63,13 @@ class Commands(Subcommands):
             ctx.fail(f"No such command {args[0]!r}{f': {near}' if (near := nearest(args[0], COMMANDS)) else '.'}")
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """See click; the table says what there is, and no command's code is loaded for it."""
+        from click.shell_completion import CompletionItem
+
+        shown = {name: row.about for name, row in COMMANDS.items() if row.group is not Group.HIDDEN}
+        return [CompletionItem(name, help=about) for name, about in shown.items() if name.startswith(incomplete)]
+
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """One screen of a small terminal: what it is, two examples, the commands by what they are for."""
         write_overview(ctx, formatter)
@@ -68,7 +78,7 @@ class Commands(Subcommands):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="dib-ctr", prog_name="dib-ctr", message="%(prog)s %(version)s")
 def cli() -> None:
-    """Build operating system images from elements: no root, every script a cached layer."""
+    """Build operating system images from elements: no root, every script cached."""
 
 
 def _terminated(number: int, _frame: object) -> NoReturn:

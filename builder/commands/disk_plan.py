@@ -11,7 +11,7 @@ import click
 
 from blockdev.core.errors import UsageError
 from builder.commands.help import Command
-from builder.commands.options import disk_options
+from builder.commands.options import disk_options, elements_argument
 from builder.host_state.environment import of_caller
 from builder.request.option_values import options_of
 from builder.request.options import BuildOptions
@@ -20,7 +20,7 @@ TREE = 1 << 30  # bytes of files that a plan assumes where nobody says how many
 
 
 @click.command(cls=Command)
-@click.argument("elements", nargs=-1, metavar="[ELEMENT...]")
+@elements_argument(metavar="[ELEMENT...]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
     "--tree-size",

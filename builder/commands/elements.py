@@ -11,6 +11,7 @@ import click
 
 from blockdev.core.errors import UsageError
 from builder.commands.help import Command
+from builder.commands.options import elements_argument
 from builder.host_state.environment import of_caller
 from builder.request.option_table.image import ENGINES
 
@@ -32,7 +33,7 @@ FORMATS = ("text", "json", "dib-lint", "element-info", "github")
     help="What --check prints [text]; dib-lint and element-info do and print what those commands do.",
 )
 @click.option("--env", "as_bash", is_flag=True, help="With --format element-info: print bash text for eval.")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@elements_argument("names", "[NAME]...")
 def elements(
     *,
     elements_path: str,
@@ -128,8 +129,12 @@ def _element_info(elements_path: str, names: Sequence[str], as_bash: bool) -> No
     click.echo(element_info.bash(found) if as_bash else element_info.names(found))
 
 
+def _engines(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in ENGINES[1:] if name.startswith(incomplete)]
+
+
 @click.command(cls=Command)
-@click.argument("names", nargs=-1, metavar="[ENGINE]...")
+@click.argument("names", nargs=-1, metavar="[ENGINE]...", shell_complete=_engines)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(*, names: Sequence[str], as_json: bool) -> None:
     """Try each engine for real, and say what is wrong and what mends it."""

@@ -104,7 +104,7 @@ def write_overview(ctx: click.Context, formatter: click.HelpFormatter) -> None:
         elif group is not Group.HIDDEN:
             for name in names:
                 title = group.value if name == names[0] else ""
-                formatter.write(f"{title:8}{name:10}{COMMANDS[name].about}\n")
+                formatter.write(f"{title:7}{name:12}{COMMANDS[name].about}\n")
     formatter.write("`dib-ctr COMMAND --help` says more of a command, --version which one this is.\n")
 
 

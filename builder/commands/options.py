@@ -18,6 +18,8 @@ from builder.request.option_table.outputs import DISK_OPTIONS
 from builder.request.option_values import shell_command
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from builder.build.run import BuildSession
     from builder.remote_cache.session import CacheSession
     from builder.request.options import BuildOptions
@@ -41,6 +43,20 @@ def _with_settings(_context: click.Context, _option: click.Parameter, given: tup
 
 
 _CALLBACKS = {"settings": _with_settings}
+_COMPLETED = ("outputs", "arch", "release")
+
+
+def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from builder.commands.complete import COMPLETERS
+
+    return COMPLETERS[parameter.name or ""](context, parameter, incomplete)
+
+
+def elements_argument(name: str = "elements", metavar: str = "ELEMENT...") -> Callable[[Command], Command]:
+    """A decorator that gives a command the names of elements."""
+    return click.argument(name, nargs=-1, metavar=metavar, shell_complete=_complete)
+
+
 _TYPES: dict[Kind, Any] = {
     Kind.NUMBER: click.IntRange(min=1),
     Kind.PATH: click.Path(path_type=Path),
@@ -63,6 +79,7 @@ def _decorator(option: Option) -> Callable[[Command], Command]:
         show_default=option.show_default or None,
         envvar=option.environment,
         callback=_CALLBACKS.get(option.name),
+        shell_complete=_complete if option.name in _COMPLETED else None,
         **more,
     )
 
@@ -81,7 +98,7 @@ def table_options(rows: Iterable[Option]) -> Callable[[Command], Command]:
 def options_of_command(command: str) -> Callable[[Command], Command]:
     """A decorator that gives a command all options that the table has for it, and the elements."""
     options = table_options(of_command(command))
-    elements = click.argument("elements", nargs=-1, metavar="ELEMENT...")
+    elements = elements_argument()
     return lambda function: options(elements(function))
 
 

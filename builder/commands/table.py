@@ -45,6 +45,7 @@ COMMANDS: Mapping[str, Row] = {
     "matrix": Row(Group.SHARE, "spread:matrix", "split a file's images among CI runners"),
     "k8s": Row(Group.SHARE, "spread:k8s", "Kubernetes Jobs for a file's images"),
     "cache": Row(Group.KEEP, "cache:cache", "what the store holds; prune, verify it"),
+    "completion": Row(Group.KEEP, "completion:completion", "have the shell complete what one types"),
     **{
         name: Row(Group.COMPATIBILITY, f"dib:{name.replace('-', '_')}", "diskimage-builder's command of this name")
         for name in ("disk-image-create", "ramdisk-image-create", "diskimage-builder")
@@ -102,8 +103,10 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "dib-ctr cache ls": (("dib-ctr cache ls", "a stage a line"),),
     "dib-ctr cache prune": (("dib-ctr cache prune --max-size 10G", "what was used last stays"),),
     "dib-ctr cache verify": (("dib-ctr cache verify", "is all of it still what was kept"),),
-    "dib-ctr disk-image-create": (),
-    "dib-ctr ramdisk-image-create": (),
+    "dib-ctr completion": (
+        ("dib-ctr completion", "for the shell that SHELL names"),
+        ("dib-ctr completion zsh --print", "for another, to put it where you like"),
+    ),
     "dib-ctr diskimage-builder": (("dib-ctr diskimage-builder images.yaml", "a file as diskimage-builder reads it"),),
     "dib-ctr launchers": (("dib-ctr launchers ~/.local/bin", "then type disk-image-create"),),
 }

@@ -17,10 +17,12 @@ from builder.elements.catalogue import rows
 from stages.element.resolve import BUILTIN, find_elements
 from tests.differential.compare import ACCEPTED, QUICK, TO_BE_MENDED, WHOLE, listed
 from tests.docs.commands import commands, has_own_parser, own_help
+from tests.docs.manual import manual
 from tests.docs.pages import DOCS, ELEMENTS, ROOT, ordered, title
 from tests.facts.files import write_table
 from tests.upstream import VERSION
 
+MANUAL: Final = "dib-ctr.1"
 _WARNING: Final = "<!-- Made by `just docs`: edit the code's own help texts instead. -->"
 
 
@@ -170,3 +172,4 @@ def write(folder: Path = DOCS) -> None:
     write_table()
     for name, make in MADE.items():
         (folder / name).write_text(with_next(name, make()), encoding="utf-8")
+    (folder / MANUAL).write_text(manual(), encoding="utf-8")

@@ -64,6 +64,10 @@ def test_every_file_is_there(site_packages: Path) -> None:
     assert not differ
 
 
+def test_the_manual_page_is_where_man_looks(installed: Path) -> None:
+    assert (installed / "share/man/man1/dib-ctr.1").read_bytes() == (CHECKOUT / "docs/dib-ctr.1").read_bytes()
+
+
 def test_scripts_stay_executable_and_other_files_do_not_become_so(site_packages: Path) -> None:
     def executable(path: Path) -> bool:
         return bool(path.stat().st_mode & stat.S_IXUSR)
