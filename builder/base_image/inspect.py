@@ -146,15 +146,17 @@ def _repo_file(text: str, variables: Mapping[str, str]) -> Iterator[str]:
         for key in ("metalink", "mirrorlist", "baseurl"):
             address = _filled(re.split(r"[,\s]", options.get(key, ""))[0], variables)
             if "://" in address:
-                yield f"{name} {_index(key, address)}"
+                yield f"{name} {_index(key, address, variables['basearch'])}"
                 break
 
 
-def _index(key: str, address: str) -> str:
+def _index(key: str, address: str, machine: str) -> str:
     """Where a repository's index is, as ``DIB_CTR_REPOSITORIES`` says it, by the option that names the repository."""
     if key == "metalink":
         return METALINK + address
-    return f"{MIRRORLIST}{address} {REPOMD}" if key == "mirrorlist" else f"{address.rstrip('/')}/{REPOMD}"
+    if key == "mirrorlist":
+        return f"{MIRRORLIST}{address} {REPOMD} basearch={machine}"
+    return f"{address.rstrip('/')}/{REPOMD}"
 
 
 def _filled(text: str, variables: Mapping[str, str]) -> str:

@@ -29,6 +29,7 @@ from stages.protocol import events
 from stages.protocol.emit import emit
 from stages.remote_cache import steps as sharing
 from stages.repositories import state as repositories
+from stages.repositories.state import MirrorMovedError
 from stages.sandbox import foreign
 
 if TYPE_CHECKING:
@@ -40,10 +41,6 @@ REPLANS = 3  # how often a mirror may move while a build installs from it
 
 
 REBUILDS = 3  # how often layers may turn out to be damaged
-
-
-class MirrorMovedError(Exception):
-    """A repository changed between the plan and the end of a stage that installed or fetched from it."""
 
 
 def rows(builder: Builder) -> list[events.PlannedStage]:
@@ -73,28 +70,35 @@ def builder_of(work: Work, plan: Plan, again: Callable[[Mapping[str, HooksTree]]
     return builder
 
 
+def _forget(work: Work, builder: Builder) -> None:
+    """Let go of what this build has made: it may be of another state than its keys say."""
+    for key in builder.ran:
+        work.store.forget(key)
+
+
 def _check_sources(work: Work, plan: Plan, builder: Builder) -> None:
     """After stages that fetched source repositories have run: these must be what the plan saw."""
     fetched = {state for stage in plan.stages if stage.key in builder.ran for state in stage.sources}
     if work.request.offline or not locked.moved(work.request, fetched, source_query(work, plan.environment)):
         return
-    for key in builder.ran:
-        work.store.forget(key)
+    _forget(work, builder)
     raise MirrorMovedError
+
+
+def _present(work: Work, plan: Plan) -> dict[str, str]:
+    """The repositories' present digests, by address; a lock's states are where they are. Raises BuildError."""
+    present = locked.states(work.request, dict(plan.environment), work.store.root / "repositories")
+    return {state.shown: state.digest for state in present}
 
 
 def _check_mirrors(work: Work, plan: Plan, builder: Builder) -> None:
     """After stages that installed packages have run: the mirrors must still be where the plan saw them."""
-    if not any(stage.packages for stage in plan.stages if stage.key in builder.ran):
+    if not any(stage.packages for stage in plan.stages if stage.key in builder.ran) or builder.met.proven:
         return
-    now = {}
-    if not work.request.offline:  # (a lock's states are where they are)
-        present = locked.states(work.request, dict(plan.environment), work.store.root / "repositories")
-        now = {state.shown: state.digest for state in present}
+    now = {} if work.request.offline else _present(work, plan)
     for stage in plan.stages:
         if any(stage.inputs.get(f"repository {index}", value) != value for index, value in now.items()):
-            for key in builder.ran:
-                work.store.forget(key)
+            _forget(work, builder)
             raise MirrorMovedError
 
 
@@ -143,6 +147,7 @@ def build_tree(work: Work, packer: Packer | None = None) -> Built:
                 emit(events.Plan(stages=rows(builder)))
         locked.prepare(work.request, work.store, work.control, builder)
         try:
+            builder.present = partial(_present, work, plan)
             with _remembering(work, plan, builder):
                 chain = builder.build(stop)
                 plan = builder.plan
@@ -150,6 +155,8 @@ def build_tree(work: Work, packer: Packer | None = None) -> Built:
             _check_sources(work, plan, builder)
             locked.save_lists(work.request, work.store, plan, builder, chain)
         except MirrorMovedError:
+            if not builder.met.proven:
+                _forget(work, builder)
             if attempt < REPLANS:
                 emit(events.Note(text="a repository moved during the build: planning again from its new state"))
             continue

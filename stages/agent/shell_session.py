@@ -72,6 +72,16 @@ def _folders(taken: Path, paths: Sequence[str]) -> dict[str, Path]:
     return folders
 
 
+def _repositories(folder: Path, texts: Mapping[str, str]) -> Path | None:
+    """The folder with what package tools are told of their repositories; None where they are told nothing."""
+    if not texts:
+        return None
+    folder.mkdir()
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
 @contextlib.contextmanager
 def _taken_over(store: Store, name: str, session: ShellSession) -> Iterator[None]:
     store.take_over(session.lent, f"sessions/{name}", *(f"layers/{layer}" for layer in session.chain))
@@ -114,6 +124,7 @@ def enter(name: str, store_path: Path, scratch: Path) -> int:
             short_places=foreign.short_places(session.arch),
             native=programs.ready(merged / "tree") if programs else None,
             outside=merged / "outside",
+            repositories=_repositories(scratch / "repositories", session.repositories),
             folders=_folders(folder / TAKEN, session.folders),
         )
         late = _late_variables(session.late, view, scratch / "late")

@@ -45,6 +45,7 @@ from stages.sandbox.view import View
 
 if TYPE_CHECKING:
     from stages.layers.late_environment import LateVariables
+    from stages.layers.met_repositories import MetRepositories
     from stages.layers.package_cache import CacheView
     from stages.layers.stage_caches import StageCaches
 
@@ -64,9 +65,7 @@ class Builder:
     control: Control
     caches: tuple[CacheRule, ...] = ()
     given: Path = Path("/nonexistent")  # the folder of the files of the user's machine, by digest
-    lists: Mapping[str, Path] = field(
-        default_factory=dict
-    )  # what a locked build gives its stages (``stages.lock.replay``)
+    lists: Mapping[str, Path] = field(default_factory=dict)  # what a lock gives its stages (``stages.lock.replay``)
     locked: frozenset[bytes] = frozenset()  # the packages that its lock names, as lists have them
     kept: list[str] = field(default_factory=list)  # the names of the records that the tree is made of
     ran: list[str] = field(default_factory=list)
@@ -75,6 +74,7 @@ class Builder:
     on_kept: Callable[[Record], None] = lambda _: None  # told of every stage that ran
     digests: KeyDigests = field(default_factory=KeyDigests)
     later: LaterScripts | None = None
+    present: Callable[[], Mapping[str, str]] = dict  # the repositories' present digests, by address
     on_planned: Callable[[], None] = lambda: None  # told where the plan has changed while it is built
     hits: int = 0
     misses: int = 0
@@ -222,6 +222,7 @@ class Builder:
             if self.control.gone():
                 raise StoppedError
             if status != 0:
+                self.met.look_after_failure(stage)
                 self._failed(stage, chain, place, status, list(lines.tail))
             lines.refuse_full(stage.title, self.store.watch)
             seconds = time.monotonic() - started
@@ -277,29 +278,17 @@ class Builder:
                 if not stage.phase.inside:
                     keep_written(view.hooks, stage.files, view.tree.parent / "hooks", place.upper / "hooks")
                     self._stage_caches.keep_mounts(stage, view, b"".join(mountinfo), place.upper, lines)
+                self.met.look(stage, view.tree, place.upper / "tree", cached)
                 self._stage_caches.keep(stage, cached, view.tree)
         return status
 
     def _failed(self, stage: Stage, chain: tuple[str, ...], place: Workplace, status: int, tail: list[str]) -> None:
-        from stages.layers.interpreter import missing
-        from stages.repositories import mirror_errors
+        from stages.layers.failure import failed
 
         full = self.store.watch.full()
-        indices = [state.source for state in self.plan.repositories]
-        fault = mirror_errors.explain(tail, indices) if stage.packages and not full else None
-        base = self.request.base.get("name", "")
-        known = (fault.what, fault.hint) if fault else missing(stage, status, tail, base=base)
+        event = failed(stage, status, tail, None if full else self.plan.repositories, self.request.base.get("name", ""))
         if no_sandbox := sandbox.engine_fault(status, "\n".join(tail)):
             raise no_sandbox
-        event = events.Failed(
-            number=stage.number,
-            status=status,
-            tail=tail,
-            phase=stage.phase.name,
-            element=stage.script.element,
-            script=stage.name,
-            **(dict(zip(("why", "hint"), known, strict=True)) if known else {}),
-        )
         emit(event)
         if breakpoints.ERROR in self.request.breaks:
             self._shell("error", stage, chain, place)
@@ -346,6 +335,7 @@ class Builder:
                         native=self._programs.ready(merged / "tree") if self._programs else None,
                         settings=prepare_settings(self.scratch) if not stage.phase.inside else None,
                         outside=merged / "outside",
+                        repositories=self.met.folder(stage),
                     )
                     yield view, cached
         finally:
@@ -360,6 +350,13 @@ class Builder:
         """A given file: it came with the request, or the host sends it now."""
         file = self.given / digest
         return file if file.is_file() else bring(digest, self.store, self.control)
+
+    @cached_property
+    def met(self) -> MetRepositories:
+        """The repositories as this build's stages meet them."""
+        from stages.layers.met_repositories import MetRepositories  # a build that runs no stage does without
+
+        return MetRepositories.of(self.plan, self.scratch / "repositories", self.request, self.present)
 
     @cached_property
     def _stage_caches(self) -> StageCaches:
@@ -387,7 +384,9 @@ class Builder:
 
         ``place`` is where the stage failed: what it left there is shown too. ``command`` runs in place of a shell.
         """
-        from stages.layers.session import open_at_stage
+        from stages.layers.session import StageNeeds, open_at_stage
 
         late = self._late(stage) if stage.late else None
-        return open_at_stage(self.store, self.request, stage, chain, place, self._environment(stage), late, command)
+        repositories = self.met.metalinks() if stage.packages else {}
+        needs = StageNeeds(self._environment(stage), late, repositories)
+        return open_at_stage(self.store, self.request, stage, chain, place, needs, command)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import lzma
-import re
 import urllib.error
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,8 +17,10 @@ from pathlib import Path
 from stages.layers.package_lists import READERS, write_checked
 from stages.repositories import package_index
 from stages.repositories.apt_lists import folder_of
+from stages.repositories.download import Patience, open_address
+from stages.repositories.metalink import REPOMD
 from stages.repositories.package_index import APT, PackageList
-from stages.repositories.state import METALINK, MIRRORLIST, Patience, State, first_mirror, open_address
+from stages.repositories.state import METALINK, MIRRORLIST, State, mirror_list
 
 LARGEST = 1 << 30  # bytes of a list
 
@@ -48,15 +49,13 @@ class FetchedPlaces:
 
     def _addresses(self, state: State) -> list[str]:
         """Where the signed index may be."""
+        if state.mirrors:
+            return [f"{mirror}/{REPOMD}" for mirror in state.mirrors[:2]]
         source = state.source
         with contextlib.suppress(OSError):
             if source.startswith(MIRRORLIST):
-                return [first_mirror(source.removeprefix(MIRRORLIST), self.patience)]
-            if source.startswith(METALINK):
-                with open_address(source.removeprefix(METALINK), self.patience.timeout) as answer:
-                    text = answer.read(1 << 20).decode("utf-8", "replace")
-                return re.findall(r"<url\b[^>]*>\s*(https?://[^<\s]+/repomd\.xml)\s*</url>", text)[:2]
-            return [source]
+                return list(mirror_list(source.removeprefix(MIRRORLIST), self.patience)[:1])
+            return [] if source.startswith(METALINK) else [source]
         return []
 
     def _fetched(self, address: str, suffix: str) -> Iterator[Path]:

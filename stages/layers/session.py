@@ -28,6 +28,7 @@ class ShellSession(Struct):
     ``chain`` are its layers, kept under the name ``lent`` until it is entered. ``inside``: its processes see the tree
     as their root. ``script`` and ``title`` are for a person. ``late`` are the variables that the stage is given just
     before it runs. ``command`` runs in place of a shell, and may write to ``folders`` of the user's machine.
+    ``repositories`` are the texts of what package tools are told of their repositories, by the names of their files.
     """
 
     chain: tuple[str, ...]
@@ -41,6 +42,16 @@ class ShellSession(Struct):
     command: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     late: LateVariables | None = None
+    repositories: Mapping[str, str] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class StageNeeds:
+    """What a stage's processes are given: see ShellSession."""
+
+    environment: Mapping[str, str]
+    late: LateVariables | None
+    repositories: Mapping[str, str]
 
 
 def write_session(folder: Path, session: ShellSession) -> None:
@@ -66,8 +77,7 @@ def open_at_stage(
     stage: Stage,
     chain: Sequence[str],
     place: Workplace | None,
-    environment: Mapping[str, str],
-    late: LateVariables | None,
+    needs: StageNeeds,
     command: str,
 ) -> str:
     """Write down a session at a stage on a chain of layers (``stages.agent.shell_session``); return its name.
@@ -88,12 +98,13 @@ def open_at_stage(
         arch=request.arch,
         inside=stage.phase.inside,
         network=stage.network and not request.offline,
-        environment=environment,
+        environment=needs.environment,
         script=f"{HOOKS_INSIDE if stage.phase.inside else HOOKS_OUTSIDE}/{stage.script.path}",
         title=stage.title,
         command=("/bin/bash", "-c", command) if command else (),
         folders=tuple(request.break_folders) if command else (),
-        late=late,
+        late=needs.late,
+        repositories=needs.repositories,
     )
     write_session(folder, session)
     return name

@@ -24,7 +24,7 @@ from stages.protocol import events
 from stages.protocol.emit import emit
 from stages.protocol.request import Request
 from stages.redaction.keyed import KeyDigests
-from stages.repositories.state import Patience
+from stages.repositories.download import Patience
 from stages.sandbox import persistent_mounts
 from stages.sandbox.paths import LOCKS, OF_SCRIPTS
 from stages.sandbox.view import Cache, View

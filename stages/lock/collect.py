@@ -19,8 +19,8 @@ from stages.layers.store import Store
 from stages.plan.plan import Plan
 from stages.protocol.lock_record import Used, UsedPackage, UsedRepository
 from stages.protocol.request import Request
+from stages.repositories.download import open_address
 from stages.repositories.source_state import SourceState
-from stages.repositories.state import open_address
 from stages.tree.installed_packages import SignedIndex, address, installed, signed_indices
 
 MIRRORS = ("DIB_CTR_DEBIAN_MIRROR", "DIB_CTR_DEBIAN_SECURITY_MIRROR", "DIB_CTR_UBUNTU_MIRROR")

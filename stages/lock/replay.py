@@ -36,9 +36,10 @@ from stages.protocol.lock_record import Used, UsedPackage, UsedRepository
 from stages.protocol.locking import Locking
 from stages.repositories import snapshot
 from stages.repositories.apt_lists import archive_of, folder_of
+from stages.repositories.download import open_address
 from stages.repositories.index_date import index_date
 from stages.repositories.package_index import ListedFile
-from stages.repositories.state import Repository, State, open_address
+from stages.repositories.state import Repository, State
 from stages.tree.installed_packages import identities
 
 NAMED = 12  # so many gone packages are named, the others counted
@@ -57,7 +58,7 @@ def states(repositories: Iterable[Repository], used: Used) -> tuple[State, ...]:
                 hint="build with the package sources that the lock was made with, or make a new one: --lock FILE",
             )
         locked = known[repository.shown]
-        found.append(State(repository.index, locked.digest, locked.date))
+        found.append(State(repository.index, locked.digest, locked.date, name=repository.name))
     return tuple(found)
 
 

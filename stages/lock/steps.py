@@ -16,6 +16,7 @@ from stages.protocol.emit import emit
 from stages.protocol.request import Request
 from stages.repositories import source_state
 from stages.repositories import state as repositories
+from stages.repositories.download import Patience
 from stages.repositories.source_state import SourceQuery, SourceState
 from stages.repositories.state import SAVED_LISTS, State
 
@@ -104,7 +105,7 @@ def states(request: Request, environment: dict[str, str], folder: Path) -> tuple
 
         known = snapshot.at(known, locking.snapshot, locking.scheme, offline=request.offline)
         environment[ADDRESSES] = snapshot.replacements(known)
-    found = repositories.states(known, folder, offline=request.offline, patience=repositories.Patience.of(environment))
+    found = repositories.states(known, folder, offline=request.offline, patience=Patience.of(environment))
     environment.setdefault("SOURCE_DATE_EPOCH", str(repositories.newest_date(found)))
     return found
 

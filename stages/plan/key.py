@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from blockdev.core.digest import digest
 
 # Raise it when the meaning of a stage changes without any of its inputs changing (mounts, environment, layer format).
-FORMAT = 10
+FORMAT = 11
 
 Inputs = Mapping[str, str]
 

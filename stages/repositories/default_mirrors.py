@@ -26,12 +26,8 @@ class System:
     below: str = ""
 
 
-# By DISTRO_NAME.
+# By DISTRO_NAME. (Fedora and Red Hat's family have lists of their mirrors, which their elements name.)
 SYSTEMS = {
-    "fedora": System("fedoraproject.org", "fedora-[0-9]*.xml", "/releases/"),
-    "centos": System("centos.org", "centos-stream-[0-9]*.xml", r"/\d+-stream/BaseOS/"),
-    "rocky": System("rockylinux.org", "rocky-[0-9]*.xml", r"/\d+(\.\d+)?/(isos|BaseOS)/"),
-    "almalinux": System("almalinux.org", "almalinux-[0-9]*.xml", r"/\d+(\.\d+)?/(isos|BaseOS)/"),
     "opensuse": System("opensuse.org", "opensuse-[0-9]*.xml", "/distribution/"),
     "arch": System("archlinux.org", "archlinux-*.xml", "/iso/"),
     "alpine": System("alpinelinux.org", "alpinelinux-[0-9]*.xml", r"/v\d+\.\d+/", "/alpine"),
@@ -71,10 +67,9 @@ def default_mirror(name: str, architecture: str, root: Path = Path("/")) -> str 
     system = SYSTEMS.get(name)
     if system is None:
         return None
-    secondary = name == "fedora" and architecture in ("ppc64el", "s390x")
     for address in _addresses(system, root):
         found = re.search(system.layout, address) if "?" not in address else None
-        if found and (name != "fedora" or ("-secondary/" in address) == secondary):
+        if found:
             base = address[: found.start()]
             return base if base.endswith(system.below) else base + system.below
     return None

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from stages.repositories.state import with_header
+from stages.repositories.download import with_header
 
 TIMEOUT = 60.0  # seconds, for one question
 

@@ -23,13 +23,14 @@ class MirrorFault:
 class _Kind:
     """A kind of fault: patterns of the lines that tell of it (no case), what is said of the mirror, what to do.
 
-    ``innocent``: it looks like the mirror's, and is the caller's.
+    ``innocent``: it looks like the mirror's, and is the caller's. ``beside``: what another line must say, too.
     """
 
     told_by: tuple[str, ...]
     what: str
     hint: str
     innocent: bool = False
+    beside: str = ""
 
     @property
     def pattern(self) -> re.Pattern[str]:
@@ -72,6 +73,12 @@ _KINDS = (
         ),
         "what it has is not what was signed: it was changed, or damaged on the way",
         f"do not use this mirror before it is clear why; {_OTHER}",
+    ),
+    _Kind(
+        (r"repodata/repomd\.xml: All mirrors were tried",),
+        "neither it nor another one has the state any more that the build was planned from",
+        f"build again; else {_OTHER}",
+        beside="checksum doesn't match",
     ),
     _Kind(
         (
@@ -136,6 +143,8 @@ def explain(tail: Sequence[str], mirrors: Sequence[str] = ()) -> MirrorFault | N
     text = "\n".join(tail)
     for kind in _KINDS:
         told = [number for number, line in enumerate(tail) if kind.pattern.search(line)]
+        if kind.beside and not re.search(kind.beside, text, re.IGNORECASE):
+            continue
         if told and kind.innocent:
             return MirrorFault(kind.what, kind.hint)
         if told:

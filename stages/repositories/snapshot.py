@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 
 from blockdev.core.errors import UsageError
 from stages.repositories.apt_lists import archive_of
-from stages.repositories.state import Repository, open_address
+from stages.repositories.download import open_address
+from stages.repositories.state import Repository
 
 VARIABLE = "DIB_CTR_SNAPSHOT_URL"
 FIELD = re.compile(r"^Snapshots: *(\S+)", re.MULTILINE)

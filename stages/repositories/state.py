@@ -6,36 +6,37 @@ rebuilds from the first such stage. What a build last installed from is recorded
 
 from __future__ import annotations
 
-import base64
+import contextlib
 import hashlib
-import http.client
 import json
 import re
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 from blockdev.core.atomic_file import write_file
 from blockdev.core.digest import digest
 from blockdev.core.errors import BuildError, UsageError
 from blockdev.core.typed_json import read
 from stages.redaction.patterns import without_credentials
+from stages.repositories import metalink
+from stages.repositories.download import LARGEST, Answer, Patience, download
 from stages.repositories.index_date import index_date
 
-TIMEOUT = 30.0  # seconds
-MIN_RATE = 1000.0  # bytes a second
 ATTEMPTS = 3
-PIECE = 1 << 16  # bytes
 SAVED_LISTS = "repositories/lists"  # in the store: package lists of states seen (``stages.layers.package_lists``)
 
 
+PATIENCE = Patience()
+ASKED = 8  # mirrors of a list that are asked for the index, at most
 METALINK, MIRRORLIST = "metalink=", "mirrorlist="
+
+
+class MirrorMovedError(Exception):
+    """A repository changed between the plan and the end of a stage that installed or fetched from it."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Repository:
     """One package repository: where its signed index lies; ``elsewhere`` is where it is read instead (a snapshot).
 
     ``index`` is the index's own address, ``metalink=ADDRESS`` (a metalink 3.0 file that has the SHA-256 of the index),
-    or ``mirrorlist=ADDRESS PATH``: a list of mirrors, a line each, below the first of which the index is at PATH.
+    or ``mirrorlist=ADDRESS PATH [NAME=VALUE ...]``: a list of mirrors, a line each, below which the index is at PATH;
+    ``$NAME`` in the list stands for a value.
     """
 
     name: str
@@ -65,7 +67,9 @@ class Repository:
 class State:
     """What a repository's signed index was: its SHA-256 and its date in seconds since 1970 (0: it says none).
 
-    ``elsewhere`` is where it was read, where that is not ``index``; ``etag`` is what the server calls it.
+    ``elsewhere`` is where it was read, where that is not ``index``; ``etag`` is what the server calls it. ``mirrors``
+    are the folders to take a repository of RPMs from in this state, best first (``stages.repositories.mirror_choice``),
+    ``name`` is the repository's.
     """
 
     index: str
@@ -73,6 +77,8 @@ class State:
     date: int
     elsewhere: str = ""
     etag: str = field(default="", compare=False)
+    mirrors: tuple[str, ...] = field(default=(), compare=False)
+    name: str = field(default="", compare=False)
 
     @property
     def source(self) -> str:
@@ -83,26 +89,6 @@ class State:
     def shown(self) -> str:
         """The index as it may be told: without a password."""
         return without_credentials(self.index)
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long a mirror is waited for: ``timeout`` seconds for any sign of life, then for ``rate`` bytes a second."""
-
-    timeout: float = TIMEOUT
-    rate: float = MIN_RATE
-
-    @classmethod
-    def of(cls, environment: Mapping[str, str]) -> Patience:
-        """That of ``DIB_MIRROR_TIMEOUT`` and ``DIB_MIRROR_MIN_RATE``; raises UsageError where one is no number."""
-        found = {}
-        for name, default in (("DIB_MIRROR_TIMEOUT", TIMEOUT), ("DIB_MIRROR_MIN_RATE", MIN_RATE)):
-            text = environment.get(name) or f"{default:.0f}"
-            if not re.fullmatch("[1-9][0-9]{0,8}", text):
-                unit = "seconds" if name.endswith("TIMEOUT") else "bytes a second"
-                raise UsageError(f"{name} is {text!r}", hint=f"give a whole number of {unit} above 0")
-            found[name] = float(text)
-        return cls(*found.values())
 
 
 def from_environment(environment: Mapping[str, str]) -> tuple[Repository, ...]:
@@ -159,94 +145,73 @@ def remember(states: Sequence[State], folder: Path) -> None:
     """Record states that a build has installed from: its package tool found them signed, and the lists with them."""
     for state in states:
         last = recorded(folder, state.source)
-        told = replace(state, index=state.shown, elsewhere=without_credentials(state.elsewhere))
+        told = replace(state, index=state.shown, elsewhere=without_credentials(state.elsewhere), mirrors=())
         if last is None or asdict(last) != asdict(told):
             write_file(_record_file(folder, state.source), json.dumps(asdict(told)))
 
 
-def with_header(address: str) -> tuple[str, dict[str, str]]:
-    """An address without user and password, and the header that they become, as downloaders send them."""
-    parts = urlsplit(address)
-    if not parts.username:
-        return address, {}
-    user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    header = {"Authorization": f"Basic {base64.b64encode(user.encode()).decode()}"}
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), header
-
-
-def open_address(address: str, timeout: float = TIMEOUT, **headers: str) -> Any:
-    """An answer of a repository's server, to read from; raises OSError."""
-    plain, own = with_header(address)
-    asked = urllib.request.Request(plain, headers={"User-Agent": "dib-ctr", **own, **headers})
-    return urllib.request.urlopen(asked, timeout=timeout)
-
-
-def _read(address: str, patience: Patience, **headers: str) -> tuple[bytes, str]:
-    """What lies at an address, whole, and its ETag; raises OSError where it does not come, or too slowly."""
-    started, data = time.monotonic(), bytearray()
-    try:
-        with open_address(address, patience.timeout, **headers) as answer:
-            expected = answer.headers.get("Content-Length")
-            while piece := answer.read1(PIECE):
-                data += piece
-                waited = time.monotonic() - started
-                if waited > patience.timeout and len(data) < waited * patience.rate:
-                    raise OSError(f"it sends less than {patience.rate:.0f} bytes a second")
-            etag: str = answer.headers.get("ETag", "")
-    except http.client.HTTPException as error:
-        raise OSError(f"its answer is no whole one ({type(error).__name__})") from error
-    if expected is not None and len(data) < int(expected):
-        raise OSError(f"its answer ends after {len(data)} of {expected} bytes")
-    if data.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
-        raise OSError("it answers with a web page")
-    return bytes(data), etag
-
-
 def _fetch(repository: Repository, last: State | None, patience: Patience) -> State:
     address = repository.source
-    if address.startswith(MIRRORLIST):
-        address = first_mirror(address.removeprefix(MIRRORLIST), patience)
+    if address.startswith(METALINK):
+        return _by_metalink(repository, last, patience)
+    places = mirror_list(address.removeprefix(MIRRORLIST), patience) if address.startswith(MIRRORLIST) else (address,)
     headers = {"Cache-Control": "no-cache"}
-    if last and last.etag and address == repository.source:
+    if last and last.etag and places == (repository.source,):
         headers["If-None-Match"] = last.etag
     try:
-        data, etag = _read(address.removeprefix(METALINK), patience, **headers)
+        asked, answer = _first_answer(places, patience, headers)
     except urllib.error.HTTPError as error:
         if error.code == 304 and last:
-            return replace(last, index=repository.index, elsewhere=repository.elsewhere)
+            mirrors = _folders(places, address, error.geturl() or address)
+            return replace(last, index=repository.index, elsewhere=repository.elsewhere, mirrors=mirrors)
         raise
-    if address.startswith(METALINK):
-        sum_, date = _told_by_metalink(data)
-        return State(repository.index, sum_, date, repository.elsewhere, etag)
-    date = index_date(address, data)
-    return State(repository.index, hashlib.sha256(data).hexdigest(), date, repository.elsewhere, etag)
+    sum_, date = hashlib.sha256(answer.data).hexdigest(), index_date(asked, answer.data)
+    mirrors = _folders(places, asked, answer.address)
+    return State(repository.index, sum_, date, repository.elsewhere, answer.etag, mirrors)
 
 
-def first_mirror(listed: str, patience: Patience) -> str:
-    """Where the index is below the first mirror of the list at ``ADDRESS``, by ``ADDRESS PATH``; raises OSError."""
+def _by_metalink(repository: Repository, last: State | None, patience: Patience) -> State:
+    address = repository.source.removeprefix(METALINK)
+    data = download(address, patience, metalink.LARGEST, **{"Cache-Control": "no-cache"}).data
+    from stages.repositories import mirror_choice
+
+    choice = mirror_choice.by_metalink(data, address, last.digest if last else "", patience)
+    return State(repository.index, choice.state.digest, choice.state.date, repository.elsewhere, mirrors=choice.mirrors)
+
+
+def _first_answer(places: Sequence[str], patience: Patience, headers: Mapping[str, str]) -> tuple[str, Answer]:
+    """The first of several places that has the index, and the index; raises the last one's OSError."""
+    places = places[:ASKED]
+    for place in places[:-1]:
+        with contextlib.suppress(OSError):
+            return place, download(place, patience, LARGEST, **headers)
+    return places[-1], download(places[-1], patience, LARGEST, **headers)
+
+
+def _folders(places: Sequence[str], asked: str, came_from: str) -> tuple[str, ...]:
+    """The folders to take a repository of RPMs from, the one first whose index was seen; none for another kind."""
+    if not asked.endswith(f"/{metalink.REPOMD}"):
+        return ()
+    from stages.repositories import mirror_choice
+
+    behind = [place.removesuffix(f"/{metalink.REPOMD}") for place in places]
+    return tuple(dict.fromkeys((*mirror_choice.after_redirect(asked, came_from), *behind)))
+
+
+def mirror_list(listed: str, patience: Patience) -> tuple[str, ...]:
+    """Where the index is below each mirror of the list at ``ADDRESS``, by ``ADDRESS PATH``; raises OSError."""
     address, _, path = listed.partition(" ")
-    lines = _read(address, patience)[0].decode("utf-8", "replace").splitlines()
-    mirror = next((line.strip() for line in lines if "://" in line and not line.lstrip().startswith("#")), "")
-    if not mirror:
-        raise OSError(f"the mirror list has no mirror: {' '.join(lines)[:200]}")
-    return f"{mirror.rstrip('/')}/{path.strip().lstrip('/')}"
+    from stages.repositories import mirror_choice
 
-
-def _told_by_metalink(data: bytes) -> tuple[str, int]:
-    """The SHA-256 of the newest index that a metalink tells of, and its date in seconds; raises OSError."""
-    text = data.decode("utf-8", "replace")
-    sum_ = re.search(r'<hash type="sha256">\s*([0-9a-f]{64})\s*</hash>', text)
-    date = re.search(r"<mm0:timestamp>\s*(\d+)", text)
-    if sum_ is None:
-        raise OSError("the metalink has no SHA-256 of the repository's index")
-    return sum_[1], int(date[1]) if date else 0
+    text = download(address, patience, metalink.LARGEST).data.decode("utf-8", "replace")
+    return mirror_choice.by_list(text, address, path)
 
 
 def _current(repository: Repository, folder: Path, patience: Patience) -> State:
     last = recorded(folder, repository.source)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return _fetch(repository, last, patience)
+            return replace(_fetch(repository, last, patience), name=repository.name)
         except OSError as error:  # URLError and HTTPError among them
             if attempt == ATTEMPTS or (isinstance(error, urllib.error.HTTPError) and error.code in (403, 404, 410)):
                 raise _unreachable(repository, error, last is not None) from error
@@ -261,6 +226,12 @@ def _unreachable(repository: Repository, error: OSError, known: bool) -> BuildEr
     hint = "check the mirror (DIB_DISTRIBUTION_MIRROR) and the release (--release)"
     if known:
         hint += "; --offline builds from what was seen last"
+    if isinstance(error, metalink.NoMirrorError):
+        return BuildError(
+            f"the repository {repository.name!r} has no mirror to build from: {reason}",
+            where=without_credentials(repository.source),
+            hint="build again later, or name a mirror: DIB_DISTRIBUTION_MIRROR",
+        )
     return BuildError(
         f"the repository {repository.name!r} does not answer: {reason}",
         where=without_credentials(repository.source),
@@ -273,7 +244,7 @@ def states(
     folder: Path,
     *,
     offline: bool,
-    patience: Patience = Patience(),
+    patience: Patience = PATIENCE,
 ) -> tuple[State, ...]:
     """The present state of each repository, asked for all at once; with ``offline`` the one recorded in ``folder``.
 
@@ -295,7 +266,7 @@ def _offline(repository: Repository, folder: Path) -> State:
             where=without_credentials(repository.source),
             hint="build once without --offline",
         )
-    return replace(last, index=repository.index, elsewhere=repository.elsewhere)
+    return replace(last, index=repository.index, elsewhere=repository.elsewhere, name=repository.name)
 
 
 def newest_date(found: Sequence[State]) -> int:

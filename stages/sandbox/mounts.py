@@ -19,7 +19,15 @@ from blockdev.core.open_beneath import open_folder
 from blockdev.core.syscalls import attach_mount, copy_mount, mount
 from blockdev.tree import recorded_status
 from stages.sandbox import native_tools, system
-from stages.sandbox.paths import BUILD_DIR, BUILD_FOLDERS, HOOKS_INSIDE, KEPT_OUTSIDE, SECRETS, TARGET_ROOT
+from stages.sandbox.paths import (
+    BUILD_DIR,
+    BUILD_FOLDERS,
+    HOOKS_INSIDE,
+    KEPT_OUTSIDE,
+    REPOSITORIES,
+    SECRETS,
+    TARGET_ROOT,
+)
 from stages.sandbox.view import Cache, View
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -100,6 +108,8 @@ def collect(view: View) -> Collected:
     found.then(_attach_kernel, syscalls.new_mount("proc", _KERNEL), Path("/proc"))
     found.then(_attach_kernel, copy_mount("/sys", recursive=True, read_only=True), Path("/sys"))
     found.then(_devices, Path("/dev"), {name: copy_mount(f"/dev/{name}") for name in DEVICES})
+    if view.repositories:  # below the stage's own /dev, as what it is given: no layer gets a trace of them
+        found.show(view.repositories, REPOSITORIES, read_only=True)
     if view.native:
         place = Path(native_tools.PLACE)
         found.show(view.native[0], place / "own", read_only=True)
@@ -344,6 +354,8 @@ def finish(view: View, found: Collected) -> None:
     elif all(place_for(tree / name, folder=True) for name in ("proc", "sys", "dev")):
         _kernel_folders(tree, own_network=not view.network)
         _devices(tree / "dev", {name: copy_mount(f"/dev/{name}") for name in DEVICES})
+        if view.repositories:
+            _attach(copy_mount(REPOSITORIES), Path(f"{tree}{REPOSITORIES}"), True)
     for place, source in found.loose.items():
         _attach_if(source, place, _is_folder)
 

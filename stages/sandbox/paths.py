@@ -9,6 +9,7 @@ TARGET_ROOT = f"{BUILD_DIR}/mnt"
 HOOKS_OUTSIDE = f"{BUILD_DIR}/hooks"
 HOOKS_INSIDE = "/tmp/in_target.d"
 SECRETS = "/dev/dib-ctr-given"  # files that a stage inside the tree is given for its time only
+REPOSITORIES = "/dev/dib-ctr-repositories"  # metalinks of the state that the build takes packages from, by name
 CACHES = f"{BUILD_DIR}/cache"  # the package caches of elements' caches.yaml, a folder each
 IMAGE_CACHE = f"{BUILD_DIR}/image-cache"  # DIB_IMAGE_CACHE: the scripts' own
 LOCKS = f"{IMAGE_CACHE}/lockfiles"  # DIB_LOCKFILES

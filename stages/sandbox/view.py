@@ -38,7 +38,8 @@ class View:
     without, just the devices that programs in the tree cannot do without. ``native``: this machine's programs for a
     foreign tree, and which of them serve (``stages.sandbox.native_tools``). ``outside``: a folder with what earlier
     outside stages left at the places of ``KEPT_OUTSIDE``; without, these are empty, and gone with the stage.
-    ``settings``: an /etc that was made ready for all outside stages of a build
+    ``repositories``: a folder with what package tools are told of their repositories
+    (``stages.layers.met_repositories``). ``settings``: an /etc that was made ready for all outside stages of a build
     (``stages.sandbox.mounts.prepare_settings``); without, each makes its own.
     """
 
@@ -60,4 +61,5 @@ class View:
     native: tuple[Path, tuple[native_tools.Tool, ...]] | None = None
     settings: Path | None = None
     outside: Path | None = None
+    repositories: Path | None = None
     folders: Mapping[str, Path] = field(default_factory=dict)

@@ -17,4 +17,8 @@ export DIB_RPM_DEFAULT_MIRROR="${DIB_CTR_ALMALINUX_MIRROR:-}"
 export DIB_RPM_RELEASE_PACKAGES="almalinux-release almalinux-repos util-linux"
 DIB_RPM_LAYOUT="baseos $DIB_RELEASE/BaseOS/@ARCH@/os"
 DIB_RPM_LAYOUT+=$'\n'"appstream $DIB_RELEASE/AppStream/@ARCH@/os"
-export DIB_RPM_LAYOUT
+# (Its list has $basearch in the addresses, for dnf to fill in.)
+dib_almalinux_list="mirrorlist=https://mirrors.almalinux.org/mirrorlist/$DIB_RPM_RELEASE"
+DIB_RPM_MIRROR_LISTS="baseos $dib_almalinux_list/baseos repodata/repomd.xml basearch=@ARCH@"
+DIB_RPM_MIRROR_LISTS+=$'\n'"appstream $dib_almalinux_list/appstream repodata/repomd.xml basearch=@ARCH@"
+export DIB_RPM_LAYOUT DIB_RPM_MIRROR_LISTS

@@ -21,4 +21,7 @@ export DIB_RPM_DEFAULT_MIRROR="${DIB_CTR_CENTOS_MIRROR:-}"
 export DIB_RPM_RELEASE_PACKAGES="centos-stream-release centos-stream-repos util-linux"
 DIB_RPM_LAYOUT="baseos $DIB_RELEASE/BaseOS/@ARCH@/os"
 DIB_RPM_LAYOUT+=$'\n'"appstream $DIB_RELEASE/AppStream/@ARCH@/os"
-export DIB_RPM_LAYOUT
+dib_centos_metalink="metalink=https://mirrors.centos.org/metalink?arch=@ARCH@&protocol=https,http&repo"
+DIB_RPM_MIRROR_LISTS="baseos $dib_centos_metalink=centos-baseos-$DIB_RELEASE"
+DIB_RPM_MIRROR_LISTS+=$'\n'"appstream $dib_centos_metalink=centos-appstream-$DIB_RELEASE"
+export DIB_RPM_LAYOUT DIB_RPM_MIRROR_LISTS

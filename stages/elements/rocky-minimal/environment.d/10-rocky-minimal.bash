@@ -17,4 +17,7 @@ export DIB_RPM_DEFAULT_MIRROR="${DIB_CTR_ROCKY_MIRROR:-}"
 export DIB_RPM_RELEASE_PACKAGES="rocky-release rocky-repos util-linux"
 DIB_RPM_LAYOUT="baseos $DIB_RELEASE/BaseOS/@ARCH@/os"
 DIB_RPM_LAYOUT+=$'\n'"appstream $DIB_RELEASE/AppStream/@ARCH@/os"
-export DIB_RPM_LAYOUT
+dib_rocky_list="mirrorlist=https://mirrors.rockylinux.org/mirrorlist?arch=@ARCH@&repo"
+DIB_RPM_MIRROR_LISTS="baseos $dib_rocky_list=BaseOS-$DIB_RPM_RELEASE repodata/repomd.xml"
+DIB_RPM_MIRROR_LISTS+=$'\n'"appstream $dib_rocky_list=AppStream-$DIB_RPM_RELEASE repodata/repomd.xml"
+export DIB_RPM_LAYOUT DIB_RPM_MIRROR_LISTS

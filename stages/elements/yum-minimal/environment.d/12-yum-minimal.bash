@@ -30,6 +30,13 @@ if [ -n "$DIB_DISTRIBUTION_MIRROR" ]; then
         dib_rpm_path="${dib_rpm_path//@ARCH@/$DIB_RPM_ARCHITECTURE}"
         DIB_CTR_REPOSITORIES+="$dib_rpm_name ${DIB_DISTRIBUTION_MIRROR%/}/$dib_rpm_path/repodata/repomd.xml"$'\n'
     done <<< "$DIB_RPM_LAYOUT"
+else
+    # The distribution's own lists of mirrors: the build chooses one, by the state that the list says is the newest.
+    while read -r dib_rpm_name dib_rpm_list; do
+        if [ -n "$dib_rpm_name" ]; then
+            DIB_CTR_REPOSITORIES+="$dib_rpm_name ${dib_rpm_list//@ARCH@/$DIB_RPM_ARCHITECTURE}"$'\n'
+        fi
+    done <<< "${DIB_RPM_MIRROR_LISTS:-}"
 fi
 if [ -n "$DIB_YUM_MINIMAL_BOOTSTRAP_REPOS" ]; then
     # Files of one's own take the place of the distribution's package sources: each enabled one counts as part of the keys.

@@ -101,7 +101,7 @@ def test_repositories_of_each_family_are_found() -> None:
     assert rpm.repositories == (
         "fedora metalink=http://m/metalink?repo=fedora-42&arch=aarch64",
         "updates http://m/updates/42/aarch64/repodata/repomd.xml",
-        "list mirrorlist=http://m/list repodata/repomd.xml",
+        "list mirrorlist=http://m/list repodata/repomd.xml basearch=aarch64",
     )
     apk = _told("ID=alpine\n", "/sbin/apk", **{"/etc/apk/repositories": "http://m/v3.21/main\n#http://m/edge\n"})
     assert [line.split()[-1] for line in apk.repositories] == ["http://m/v3.21/main/x86_64/APKINDEX.tar.gz"]

@@ -82,7 +82,10 @@ def test_where_the_release_has_its_database(system: str, release: str, database:
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({}, "set DIB_DISTRIBUTION_MIRROR to the address of one for amd64"),
+        (
+            {"ARCH": "riscv64"},
+            "fedoraproject.org/repos-dist/f44/latest/riscv64 and are signed by nobody",
+        ),
         ({"DIB_DISTRIBUTION_MIRROR": MIRROR, "ARCH": "i386"}, "not made for i386"),
         ({"DIB_DISTRIBUTION_MIRROR": MIRROR, "DIB_SELINUX_MODE": "off"}, "expected enforcing, permissive or disabled"),
         ({"DIB_YUM_MINIMAL_BOOTSTRAP_REPOS": "/no/such"}, "expected a folder with *.repo files"),
@@ -92,6 +95,35 @@ def test_what_cannot_be_is_refused(variables: dict[str, str], said: str) -> None
     done = environment_of("fedora", variables)
     assert done.returncode != 0
     assert said in done.stderr
+
+
+def test_without_a_mirror_the_lists_of_mirrors_count() -> None:
+    fedora = "metalink=https://mirrors.fedoraproject.org/metalink?arch=aarch64&repo"
+    assert indices(exported("fedora", DIB_RELEASE="43", ARCH="arm64")) == [
+        f"fedora {fedora}=fedora-43",
+        f"updates {fedora}=updates-released-f43",
+    ]
+    assert indices(exported("fedora", DIB_RELEASE="rawhide", ARCH="arm64")) == [f"rawhide {fedora}=rawhide"]
+    own = exported("fedora", DIB_RELEASE="rawhide", DIB_FEDORA_METALINK="http://own.invalid/m")
+    assert indices(own) == ["rawhide metalink=http://own.invalid/m?arch=x86_64&repo=rawhide"]
+    centos = "metalink=https://mirrors.centos.org/metalink?arch=x86_64&protocol=https,http&repo"
+    assert indices(exported("centos", DIB_RELEASE="10"))[1] == f"appstream {centos}=centos-appstream-10-stream"
+    rocky = "mirrorlist=https://mirrors.rockylinux.org/mirrorlist?arch=x86_64&repo"
+    assert indices(exported("rocky", DIB_RELEASE="9"))[0] == f"baseos {rocky}=BaseOS-9 repodata/repomd.xml"
+    alma = "mirrorlist=https://mirrors.almalinux.org/mirrorlist/10/appstream repodata/repomd.xml basearch=x86_64"
+    assert indices(exported("almalinux", DIB_RELEASE="10"))[1] == f"appstream {alma}"
+
+
+def test_a_machines_own_mirror_goes_before_the_lists() -> None:
+    found = exported("fedora", DIB_RELEASE="43", DIB_CTR_FEDORA_MIRROR=MIRROR)
+    assert "metalink" not in found["DIB_CTR_REPOSITORIES"]
+
+
+def test_fedora_for_riscv64_has_a_layout_of_its_own() -> None:
+    found = exported("fedora", DIB_RELEASE="43", ARCH="riscv64", DIB_DISTRIBUTION_MIRROR=MIRROR)
+    assert indices(found) == ["fedora repos-dist/f43/latest/riscv64/repodata/repomd.xml"]
+    rawhide = exported("fedora", DIB_RELEASE="rawhide", ARCH="riscv64", DIB_DISTRIBUTION_MIRROR=MIRROR)
+    assert indices(rawhide) == ["fedora repos-dist/rawhide/latest/riscv64/repodata/repomd.xml"]
 
 
 def test_sources_of_ones_own(tmp_path: Path) -> None:

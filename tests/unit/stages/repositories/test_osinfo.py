@@ -31,15 +31,15 @@ def test_nothing_is_known_without_the_files(tmp_path: Path) -> None:
 
 def test_an_element_names_its_distribution(tmp_path: Path) -> None:
     root = tmp_path / "root"
-    folder = root / default_mirrors.DATABASE / "centos.org"
+    folder = root / default_mirrors.DATABASE / "opensuse.org"
     folder.mkdir(parents=True)
-    (folder / "centos-stream-9.xml").write_text(
-        "<url>http://m.invalid/list?path=/9-stream/BaseOS/x.iso</url><url>http://m.invalid/c/9-stream/BaseOS/x/os/</url>"
+    (folder / "opensuse-15.6.xml").write_text(
+        "<url>http://m.invalid/list?path=/distribution/x.iso</url><url>http://m.invalid/c/distribution/x/</url>"
     )
-    for name in ("centos", "gentoo"):
+    for name in ("opensuse", "gentoo"):
         (tmp_path / name).mkdir()
         (tmp_path / name / default_mirrors.FILE).write_text(f"{name}\n")
     (tmp_path / "vm").mkdir()
-    folders = [tmp_path / name for name in ("centos", "gentoo", "vm")]
-    assert default_mirrors.fallbacks(folders, "amd64", root) == {"DIB_CTR_CENTOS_MIRROR": "http://m.invalid/c"}
+    folders = [tmp_path / name for name in ("opensuse", "gentoo", "vm")]
+    assert default_mirrors.fallbacks(folders, "amd64", root) == {"DIB_CTR_OPENSUSE_MIRROR": "http://m.invalid/c"}
     assert default_mirrors.fallbacks(folders, "amd64", tmp_path) == {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -13,7 +12,8 @@ import pytest
 
 from blockdev.core.errors import BuildError, UsageError
 from stages.repositories import state as repositories
-from stages.repositories.state import Patience, Repository, from_environment, newest_date, remember, states
+from stages.repositories.download import Patience
+from stages.repositories.state import Repository, from_environment, newest_date, remember, states
 from tests.mirrors.faulty import Fault, FaultyMirror, refusing, serving
 
 RELEASE = "Origin: Test\nDate: Sat, 12 Sep 2026 07:55:41 UTC\nSHA256:\n"
@@ -99,27 +99,8 @@ def test_other_repositories_than_apts_are_named_by_their_index() -> None:
         from_environment({"DIB_CTR_REPOSITORIES": "fedora"})
 
 
-def test_a_metalink_tells_of_the_index_and_a_mirrorlist_of_the_first_mirror(
-    mirror: tuple[str, Path], tmp_path: Path
-) -> None:
+def test_a_mirrorlist_without_a_mirror_is_told(mirror: tuple[str, Path], tmp_path: Path) -> None:
     address, folder = mirror
-    (folder / "repodata").mkdir()
-    (folder / "repodata/repomd.xml").write_text("<revision>1761991200</revision>")
-    sum_ = hashlib.sha256(b"<revision>1761991200</revision>").hexdigest()
-    (folder / "metalink").write_text(
-        f'<mm0:timestamp>1761991200</mm0:timestamp><hash type="sha256">{sum_}</hash><hash type="sha512">00</hash>'
-    )
-    (folder / "mirrorlist").write_text(f"# mirrors\n{address}/\nhttp://elsewhere.invalid/\n")
-    lines = [
-        f"a metalink={address}/metalink",
-        f"b mirrorlist={address}/mirrorlist repodata/repomd.xml",
-        f"c {address}/repodata/repomd.xml",
-    ]
-    found = states(from_environment({"DIB_CTR_REPOSITORIES": "\n".join(lines)}), tmp_path, offline=False)
-    assert [(state.digest, state.date) for state in found] == [(sum_, 1761991200)] * 3
-    (folder / "metalink").write_text("nothing")
-    with pytest.raises(BuildError, match="no SHA-256"):
-        states([Repository("a", f"metalink={address}/metalink")], tmp_path, offline=False)
     (folder / "mirrorlist").write_text("no mirror for this release\n")
     with pytest.raises(BuildError, match="no mirror for this release"):
         states([Repository("b", f"mirrorlist={address}/mirrorlist x")], tmp_path, offline=False)
