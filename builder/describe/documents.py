@@ -26,7 +26,7 @@ def wanted(output: Output) -> bool:
 
 def paths(target: Path) -> tuple[Path, ...]:
     """Where the documents of an output at ``target`` lie."""
-    return tuple(target.with_name(target.name + suffix) for suffix in SUFFIXES)
+    return tuple(target.with_name(target.name + suffix) for suffix in SUFFIXES.values())
 
 
 def are_there(output: Output, target: Path) -> bool:
