@@ -19,13 +19,16 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from blockdev.core import syscalls
 from blockdev.core.errors import BuildError, UsageError
+from blockdev.core.typed_json import Struct, read
 from blockdev.layout.json import from_data
 from blockdev.privileged.release import release_left_over
 from blockdev.privileged.run import Job, Mounted, assemble
+
+T = TypeVar("T")
 
 
 def read_job(folder: Path, ledgers: Path) -> Job:
@@ -33,29 +36,43 @@ def read_job(folder: Path, ledgers: Path) -> Job:
     tar, tree = folder / "tree.tar", folder / "tree"
     if not tar.is_file() and not tree.is_dir():
         raise UsageError("the job has no tree", where=str(folder), hint="put tree.tar there, or the folder tree")
-    more = _json(folder / "job.json", {})
     try:
-        layout = from_data(_json(folder / "layout.json", None))
+        layout = from_data(_json(folder / "layout.json"))
     except ValueError as error:
         raise UsageError(f"this is no layout: {error}", where=str(folder / "layout.json")) from error
-    given = json.loads(sys.stdin.read() or "{}") if layout.luks else {}
+    settings = _read(JobSettings, folder / "job.json", {})
+    passphrases = read(dict[str, str], json.loads(sys.stdin.read() or "{}")) if layout.luks else {}
     return Job(
         layout=layout,
         tree=tar if tar.is_file() else tree,
         hooks=folder / "hooks",
-        environment=_json(folder / "environment.json", None),
+        environment=_read(dict[str, str], folder / "environment.json"),
         images=folder / "images",
         beside=folder / "beside",
         work=folder / "work",
         ledgers=ledgers,
-        epoch=int(more.get("epoch", 0)),
-        element_of=_json(folder / "elements.json", {}),
-        passphrases={name: base64.b64decode(text) for name, text in given.items()},
-        seed=str(more.get("seed", "")),
+        epoch=settings.epoch,
+        element_of=_read(dict[str, str], folder / "elements.json", {}),
+        passphrases={name: base64.b64decode(text) for name, text in passphrases.items()},
+        seed=settings.seed,
     )
 
 
-def _json(path: Path, default: Any) -> Any:
+class JobSettings(Struct):
+    """What ``job.json`` may say: ``epoch`` in seconds, and the seed of everything that is drawn."""
+
+    epoch: int = 0
+    seed: str = ""
+
+
+def _read(of: type[T], path: Path, default: Any = None) -> T:
+    try:
+        return read(of, _json(path, default))
+    except ValueError as error:
+        raise UsageError(f"this is not what it should be: {error}", where=str(path)) from error
+
+
+def _json(path: Path, default: Any = None) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

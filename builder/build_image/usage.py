@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blockdev.core.atomic_file import write_file
+from blockdev.core.typed_json import read
 from builder.host_state.probe_results import cache_folder, exclusive
 
 if TYPE_CHECKING:
@@ -30,9 +31,8 @@ def _file() -> Path:
 
 def _read() -> dict[str, dict[str, float]]:
     try:
-        data: dict[str, dict[str, float]] = json.loads(_file().read_text(encoding="utf-8"))
-        return data if all(isinstance(times, dict) for times in data.values()) else {}
-    except (OSError, ValueError, AttributeError):
+        return read(dict[str, dict[str, float]], json.loads(_file().read_text(encoding="utf-8")))
+    except (OSError, ValueError):
         return {}
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from blockdev.core.typed_json import Struct, read
 from builder.engines import process
 from builder.engines.protocol import PREFIX
 from builder.engines.subordinate_ids import root_range
@@ -55,6 +56,13 @@ def container(place: str, name: str, remove: Remove) -> Iterator[Life]:
                     note.unlink(missing_ok=True)
 
 
+class _Note(Struct):
+    """Where a container is (the engine's place), and its name."""
+
+    place: str
+    name: str
+
+
 @contextlib.contextmanager
 def _note(place: str, name: str) -> Iterator[Path]:
     """A locked note; where none can be written there is none."""
@@ -65,7 +73,7 @@ def _note(place: str, name: str) -> Iterator[Path]:
         partial = note.with_name(f".{note.name}")
         handle = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         fcntl.flock(handle, fcntl.LOCK_EX)  # before anybody can find it
-        os.write(handle, json.dumps({"place": place, "name": name}).encode())
+        os.write(handle, json.dumps(vars(_Note(place=place, name=name))).encode())
         partial.rename(note)
     try:
         yield note
@@ -77,10 +85,10 @@ def _note(place: str, name: str) -> Iterator[Path]:
 def sweep(place: str, remove: Remove) -> None:
     """Remove the containers at this place whose clients are gone; costs no call of the engine where there are none."""
     for note in notes().glob("*.json"):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError), _held(note) as handle:
-            found = json.loads(os.read(handle, 1 << 16))
-            name = str(found["name"])
-            if found["place"] == place and name.startswith(PREFIX) and remove(name):
+        with contextlib.suppress(OSError, ValueError), _held(note) as handle:
+            container = read(_Note, json.loads(os.read(handle, 1 << 16)))
+            name = container.name
+            if container.place == place and name.startswith(PREFIX) and remove(name):
                 note.unlink(missing_ok=True)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import MutableMapping, Sequence
 
+from blockdev.core.typed_json import read
+
 VARIABLE = "DIB_CTR_SETTINGS"  # a JSON list of NAME=VALUE
 
 
@@ -26,4 +28,4 @@ def apart(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 def taken(environment: MutableMapping[str, str]) -> tuple[str, ...]:
     """What :func:`apart` took away, in the process that it is for; no other one gets it."""
     text = environment.pop(VARIABLE, "")
-    return tuple(str(setting) for setting in json.loads(text)) if text else ()
+    return read(tuple[str, ...], json.loads(text)) if text else ()

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from blockdev.core.typed_json import Struct, read
+
 FORMAT = 2  # raise it when what is kept changes its meaning
 
 
@@ -68,18 +70,26 @@ def _load() -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
+class _Kept(Struct):
+    """What is remembered under one name; it counts as long as the stamp is the same."""
+
+    stamp: str
+    data: Any
+
+
 def recall(name: str, valid: str) -> Any | None:
     """What was remembered under ``name``, if it was so at the same stamp; else None."""
-    kept = _load().get(name)
-    if isinstance(kept, dict) and kept.get("stamp") == valid:
-        return kept.get("data")
-    return None
+    try:
+        kept = read(_Kept, _load().get(name))
+    except ValueError:
+        return None
+    return kept.data if kept.stamp == valid else None
 
 
 def remember(name: str, valid: str, data: Any) -> None:
     """Keep ``data`` (JSON) under ``name``; where nothing can be written the next run finds out again."""
     with contextlib.suppress(OSError), exclusive(_file()):
-        _store({**_load(), name: {"stamp": valid, "data": data}})
+        _store({**_load(), name: vars(_Kept(stamp=valid, data=data))})
 
 
 def forget(name: str) -> None:

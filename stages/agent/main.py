@@ -45,7 +45,7 @@ def shell(work: Work) -> None:
         session = builder.open_session(made.find(work.request.stop_at), chain)
     else:
         session = finished_session(work.store, chain, made.tree_key, work.request.arch)
-    command = json.loads(work.request.arguments.get("command", "[]"))
+    command = read(tuple[str, ...], json.loads(work.request.arguments.get("command", "[]")))
     if command:
         set_command(work.store, session, command)
     emit(events.Result(data=events.ShellResult(session=session)))
@@ -58,7 +58,8 @@ def assemble(work: Work) -> None:
     started = time.monotonic()
     arguments = work.request.arguments
     disks = Disks(work.request, work.store, work.scratch, work.elements if work.request.disk.get("privileged") else ())
-    disks.make(read(events.DiskJob, json.loads(arguments["job"])), json.loads(arguments.get("passphrases", "{}")))
+    passphrases = read(dict[str, str], json.loads(arguments.get("passphrases", "{}")))
+    disks.make(read(events.DiskJob, json.loads(arguments["job"])), passphrases)
     deliver(work.store, work.control, disks.sent)
     emit(events.Result(data={"seconds": round(time.monotonic() - started, 3)}))
 

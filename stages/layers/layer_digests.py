@@ -24,6 +24,7 @@ from pathlib import Path
 
 from blockdev.core import locks, own_code
 from blockdev.core.errors import BuildError
+from blockdev.core.typed_json import read
 from stages.layers.digest_list import NO_LIST, STATUS_OF_ERRNO, DigestList, check_layers
 
 SMALL_ENTRIES, SMALL_LENGTH = 64, 2 << 20  # so many entries and bytes take a few milliseconds to read
@@ -205,12 +206,13 @@ class LayerDigests:
             return 0, 0
 
     def _check(self, layers: Sequence[str], size: tuple[int, int]) -> list[Damage]:
+        results: Sequence[Sequence[str]]
         if size[0] <= SMALL_ENTRIES and size[1] <= SMALL_LENGTH:
             results = check_layers(str(self._root), layers)
         else:
             with self.hidden("check") as answer:
                 _run(self._root, layers, answer, compare=True)
-                results = json.loads(answer.read_text(encoding="ascii"))
+                results = read(tuple[tuple[str, ...], ...], json.loads(answer.read_text(encoding="ascii")))
         return [Damage(layer, tuple(paths)) for layer, paths in zip(layers, results, strict=True) if paths]
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from blockdev.core.atomic_file import write_file
+from blockdev.core.typed_json import Struct, read
 from stages.layers.package_lists import INDEX, SavedLists
 from stages.layers.store import Store
 from stages.repositories import package_index
@@ -172,7 +173,7 @@ class ListedPackages:
         """Which lists of a repository have tables, whatever its state was then."""
         found = set()
         for file in (self.store.root / "cache" / FOLDER).glob("*.lists"):
-            with suppress(OSError, ValueError, KeyError, TypeError):
+            with suppress(OSError, ValueError):
                 known, named = _read_named(file)
                 if known == index:
                     found |= {_role(wanted) for wanted in named if self._table_file(wanted).exists()}
@@ -185,7 +186,7 @@ class ListedPackages:
     def _named(self, state: State, kind: str, places: Places | None) -> list[PackageList]:
         """The lists of packages that a state's signed index names; none where that was not seen."""
         file = self.store.root / "cache" / FOLDER / f"{state.digest}.lists"
-        with suppress(OSError, ValueError, KeyError, TypeError):
+        with suppress(OSError, ValueError):
             return _read_named(file)[1]
         index = PackageList("", "sha256", state.digest)
         found = _right(places.signed(state), index, LARGEST_INDEX) if places else None
@@ -193,8 +194,8 @@ class ListedPackages:
             return []
         named = package_index.lists_of(kind, state.digest, found.read_bytes() if kind in (APT, RPM) else b"")
         file.parent.mkdir(parents=True, exist_ok=True)
-        lists = [(each.path, each.algorithm, each.digest) for each in named]
-        write_file(file, json.dumps({"index": state.index, "lists": lists}))
+        lists = _Lists(index=state.index, lists=tuple((each.path, each.algorithm, each.digest) for each in named))
+        write_file(file, json.dumps(vars(lists)))
         return named
 
     def _table_file(self, wanted: PackageList) -> Path:
@@ -212,9 +213,16 @@ class ListedPackages:
         return self._tables
 
 
+class _Lists(Struct):
+    """The lists that a repository's index names: path, algorithm and digest of each."""
+
+    index: str
+    lists: tuple[tuple[str, str, str], ...]
+
+
 def _read_named(file: Path) -> tuple[str, list[PackageList]]:
-    data = json.loads(file.read_text(encoding="utf-8"))
-    return data["index"], [PackageList(*fields) for fields in data["lists"]]
+    named = read(_Lists, json.loads(file.read_text(encoding="utf-8")))
+    return named.index, [PackageList(*fields) for fields in named.lists]
 
 
 def _role(wanted: PackageList) -> str:

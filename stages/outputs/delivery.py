@@ -6,6 +6,7 @@ import contextlib
 import json
 from dataclasses import dataclass, field
 
+from blockdev.core.typed_json import read
 from stages.layers.store import Store
 from stages.protocol import events
 from stages.protocol.control import Control
@@ -31,9 +32,9 @@ def deliver(store: Store, control: Control, sent: Sent) -> None:
     arrived: set[str] = set()
     if sent.outputs:
         emit(events.Written())
-        with contextlib.suppress(ValueError, TypeError):
-            places = json.loads(control.line())
-            arrived = {sent.outputs[place] for place in places if place in sent.outputs}
+        with contextlib.suppress(ValueError):
+            numbers = read(tuple[int, ...], json.loads(control.line()))
+            arrived = {sent.outputs[number] for number in numbers if number in sent.outputs}
     rest = set(sent.outputs.values()) - arrived
     if rest:
         store.lend(*(f"outputs/{key}" for key in rest))

@@ -7,18 +7,17 @@ blob lies in a folder of its own, which the host is told of as soon as it is who
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, BinaryIO, cast
 
 from blockdev.core import own_code, tools
 from stages.layers.digest_list import list_folder
@@ -26,7 +25,7 @@ from stages.layers.store import Record, Store, Workplace
 from stages.protocol import events
 from stages.protocol.emit import emit
 from stages.protocol.events import CacheEntry
-from stages.remote_cache.layer_archive import NotPortableError, pack
+from stages.remote_cache.layer_archive import NotPortableError, PackedRecord, pack
 from stages.remote_cache.offers import chain_digest
 
 ENTRIES = "entries.json"
@@ -39,21 +38,28 @@ import json, os, sys
 os.nice(10)
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from stages.remote_cache.layer_archive import NotPortableError, pack
+from stages.remote_cache.layer_archive import NotPortableError, PackedRecord, pack
 try:
-    print(pack(Path(sys.argv[2]), json.load(sys.stdin), sys.stdout.buffer).bytes, file=sys.stderr)
+    record = PackedRecord(**json.load(sys.stdin))
+    print(pack(Path(sys.argv[2]), record, sys.stdout.buffer).bytes, file=sys.stderr)
 except NotPortableError:
     sys.exit(3)
 """
 _NOT_PORTABLE = 3
 
 
-def described(record: Record) -> dict[str, Any]:
-    """What travels of a record, beside the files: everything that holds on any machine."""
-    kept = dataclasses.asdict(record)
-    for name in ("boot", "bytes", "inputs", "fingerprint"):
-        del kept[name]
-    return {**kept, "below": chain_digest(record.below)}
+def described(record: Record, content: str) -> PackedRecord:
+    """What travels of a record, beside the files, whose digest ``content`` is."""
+    return PackedRecord(
+        key=record.key,
+        below=chain_digest(record.below),
+        layer=record.layer,
+        parts=record.parts,
+        title=record.title,
+        created=record.created,
+        content=content,
+        seconds=record.seconds,
+    )
 
 
 @dataclass
@@ -75,15 +81,16 @@ class Packer:
     def add_output(self, key: str, kind: str, chain: Sequence[str]) -> None:
         """Begin to pack a finished output of the store, made from this chain of layers."""
         folder = self.store.root / "outputs" / key
-        about = {
-            "key": key,
-            "below": chain_digest(chain),
-            "layer": "",
-            "parts": ["output"],
-            "title": f"output/{kind}",
-            "created": time.time(),
-        }
-        self._packed[key, ""] = self._pool.submit(self._pack_output, folder, about)
+        packed = PackedRecord(
+            key=key,
+            below=chain_digest(chain),
+            layer="",
+            parts=("output",),
+            title=f"output/{kind}",
+            created=time.time(),
+            content="",
+        )
+        self._packed[key, ""] = self._pool.submit(self._pack_output, folder, packed)
         self._outputs.append((key, ""))
 
     def finish(self, records: Iterable[Record]) -> Path | None:
@@ -107,16 +114,16 @@ class Packer:
         """Pack no more."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _pack_output(self, folder: Path, about: dict[str, Any]) -> CacheEntry | None:
+    def _pack_output(self, folder: Path, packed: PackedRecord) -> CacheEntry | None:
         content = list_folder(str(folder))
-        return self._write(folder, {**about, "content": content.digest}, content.length)
+        return self._write(folder, packed.replace(content=content.digest), content.length)
 
     def _pack(self, record: Record) -> CacheEntry | None:
         layer = self.store.root / "layers" / record.layer if record.layer else None
         content = self.store.digests.digest(record.layer) if record.layer else ""
-        return self._write(layer, {**described(record), "content": content}, record.bytes)
+        return self._write(layer, described(record, content), record.bytes)
 
-    def _write(self, folder: Path | None, about: Mapping[str, Any], length: int) -> CacheEntry | None:
+    def _write(self, folder: Path | None, packed: PackedRecord, length: int) -> CacheEntry | None:
         """Pack one folder of about ``length`` bytes; its entry, or None where it cannot travel."""
         is_large = length > SMALL
         partial = self.place.path / "partial"
@@ -130,33 +137,43 @@ class Packer:
             try:
                 with zstd.stdin:
                     if folder and is_large:
-                        unpacked = _packed_apart(folder, about, zstd.stdin)
+                        unpacked = _packed_apart(folder, packed, zstd.stdin)
                     else:
-                        unpacked = pack(folder, about, cast("BinaryIO", zstd.stdin)).bytes
+                        unpacked = pack(folder, packed, cast("BinaryIO", zstd.stdin)).bytes
             except NotPortableError:
                 zstd.kill()
                 return None
         if zstd.returncode != 0:
             raise OSError(f"zstd ended with status {zstd.returncode}")
         with partial.open("rb") as data:
-            found = hashlib.file_digest(data, "sha256").hexdigest()
+            blob = hashlib.file_digest(data, "sha256").hexdigest()
         size = partial.stat().st_size
-        same = {name: about[name] for name in ("key", "below", "layer", "parts", "title", "created", "content")}
-        entry = CacheEntry(**same, blob=f"sha256:{found}", size=size, unpacked=unpacked)
+        entry = CacheEntry(
+            key=packed.key,
+            below=packed.below,
+            layer=packed.layer,
+            parts=packed.parts,
+            title=packed.title,
+            created=packed.created,
+            content=packed.content,
+            blob=f"sha256:{blob}",
+            size=size,
+            unpacked=unpacked,
+        )
         if size <= SMALL:
-            partial.rename(self.place.upper / found)
+            partial.rename(self.place.upper / blob)
             return entry
-        own = self.place.path / f"blob-{found}"
+        own = self.place.path / f"blob-{blob}"
         own.mkdir(exist_ok=True)
-        partial.rename(own / found)
+        partial.rename(own / blob)
         emit(events.Packed(path=str(own), entry=entry))
         return entry
 
 
-def _packed_apart(folder: Path, about: Mapping[str, Any], out: IO[bytes]) -> int:
+def _packed_apart(folder: Path, packed: PackedRecord, out: IO[bytes]) -> int:
     """Write a layer's archive to ``out``, by a process of its own; its length in bytes."""
     argv = [sys.executable, "-I", "-c", _CHILD, str(own_code.folder()), str(folder)]
-    done = tools.run(argv, given=json.dumps(about).encode(), stdout=cast("BinaryIO", out))
+    done = tools.run(argv, given=json.dumps(vars(packed)).encode(), stdout=cast("BinaryIO", out))
     if done.status == _NOT_PORTABLE:
         raise NotPortableError("something that no archive can hold", where=str(folder))
     last = tools.last_line(done.err, "")

@@ -10,13 +10,14 @@ import base64
 import contextlib
 import json
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from blockdev.core.errors import BuildError
+from blockdev.core.typed_json import Struct, read
 from stages.layers.builder import Builder
 from stages.layers.digest_list import list_folder
 from stages.layers.finished_output import adopt_done
@@ -26,7 +27,7 @@ from stages.plan.plan import Stage
 from stages.protocol import events
 from stages.protocol.control import CACHE_BLOB, REFUSED, Control
 from stages.protocol.emit import emit
-from stages.remote_cache.layer_archive import BadLayerError, unpack
+from stages.remote_cache.layer_archive import BadLayerError, PackedRecord, unpack
 from stages.remote_cache.offers import Offer, Step, chain_digest, longest
 
 UNPACKERS = 2
@@ -34,6 +35,13 @@ UNPACKERS = 2
 
 class GoneError(BuildError):
     """A blob that was offered could not be fetched; the host has said why."""
+
+
+class CacheAnswer(Struct):
+    """The host's answer: the (key, layer) that each cache to write to has, and what offers itself to be an Offer."""
+
+    held: tuple[tuple[str, str], ...]
+    offers: tuple[Any, ...]
 
 
 @dataclass
@@ -49,10 +57,10 @@ class RemoteCacheImporter:
     def ask(self, keys: Sequence[str]) -> dict[str, list[Offer]]:
         """What the caches have of these keys; the host has asked them once, and answers from what it knows."""
         emit(events.Lookup(keys=list(keys)))
-        answer = json.loads(self.control.line())
-        self.held |= {(key, layer) for key, layer in answer["held"]}
+        answer = read(CacheAnswer, json.loads(self.control.line()))
+        self.held |= {*answer.held}
         offers: dict[str, list[Offer]] = {}
-        for data in answer["offers"]:
+        for data in answer.offers:
             offer = Offer.read(data)
             if offer:
                 offers.setdefault(offer.key, []).append(offer)
@@ -201,7 +209,7 @@ class _Coming:
     offer: Offer
     below: tuple[str, ...]
     place: Workplace
-    unpacked: Future[dict[str, Any]]
+    unpacked: Future[PackedRecord]
 
 
 class _Bounded:
@@ -219,7 +227,7 @@ class _Bounded:
         return data
 
 
-def _unpack(file: Path, offer: Offer, place: Workplace) -> dict[str, Any]:
+def _unpack(file: Path, offer: Offer, place: Workplace) -> PackedRecord:
     """Unpack a blob into the place's future layer; the blob goes."""
     with subprocess.Popen(["zstd", "-dcq", str(file)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as zstd:
         assert zstd.stdout is not None
@@ -229,22 +237,22 @@ def _unpack(file: Path, offer: Offer, place: Workplace) -> dict[str, Any]:
             zstd.stdout.close()
             zstd.kill()
     file.unlink()
-    if record.get("key") != offer.key or record.get("below") != offer.below or record.get("layer") != offer.layer:
+    if (record.key, record.below, record.layer) != (offer.key, offer.below, offer.layer):
         raise BadLayerError("it is another stage's layer")
     return record
 
 
-def _record(coming: _Coming, data: Mapping[str, Any]) -> Record:
+def _record(coming: _Coming, packed: PackedRecord) -> Record:
     stage = coming.stage
     return Record(
         key=stage.key,
         layer=coming.offer.layer,
         below=coming.below,
-        parts=tuple(str(part) for part in data["parts"]),
+        parts=packed.parts,
         inputs=dict(stage.inputs),
         title=stage.title,
-        created=float(data["created"]),
-        seconds=float(data["seconds"]),
+        created=packed.created,
+        seconds=packed.seconds,
         bytes=0,
         boot="",
     )

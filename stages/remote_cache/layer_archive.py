@@ -17,12 +17,13 @@ import os
 import re
 import stat
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from blockdev.core.errors import BuildError
+from blockdev.core.typed_json import Struct, read
 from stages.layers.digest_list import ACCESS_LISTS, CAPABILITY, ORIGIN
 from stages.outputs.formats import tar_stream
 from stages.outputs.formats.tar_stream import XATTR, Member, TarStream, Written
@@ -58,13 +59,30 @@ class BadLayerError(BuildError):
 # -- packing -------------------------------------------------------------------------------------------------------
 
 
-def pack(layer: Path | None, record: Mapping[str, Any], out: BinaryIO) -> Written:
+class PackedRecord(Struct):
+    """What travels beside the files of a stage's layer, or of an output: everything that holds on any machine.
+
+    ``below`` is the digest of the chain of layers that it lies on (``stages.remote_cache.offers``), ``content`` that
+    of its files (``stages.layers.digest_list``). An output has no ``seconds``.
+    """
+
+    key: str
+    below: str
+    layer: str
+    parts: tuple[str, ...]
+    title: str
+    created: float
+    content: str
+    seconds: float = 0.0
+
+
+def pack(layer: Path | None, record: PackedRecord, out: BinaryIO) -> Written:
     """Write the layer's folder (None: the stage changed nothing) and its record as a tar to ``out``, which stays open.
 
     Raises NotPortableError, OSError.
     """
     stream = TarStream(out)
-    text = json.dumps(record, sort_keys=True).encode()
+    text = json.dumps(vars(record), sort_keys=True).encode()
     stream.add(Member(RECORD.encode(), tar_stream.FILE, size=len(text)), text)
     if layer is not None:
         names: dict[tuple[int, int], bytes] = {}
@@ -140,7 +158,7 @@ def _attributes(path: bytes) -> dict[str, bytes]:
 # -- unpacking -----------------------------------------------------------------------------------------------------
 
 
-def unpack(archive: BinaryIO, target: Path) -> dict[str, Any]:
+def unpack(archive: BinaryIO, target: Path) -> PackedRecord:
     """Read a packed layer and write its files to the empty folder ``target``; the record that came with it.
 
     Raises BadLayerError for what is no packed layer, OSError where the disk is full.
@@ -159,17 +177,14 @@ def unpack(archive: BinaryIO, target: Path) -> dict[str, Any]:
     return record
 
 
-def _record(members: tarfile.TarFile, first: tarfile.TarInfo | None) -> dict[str, Any]:
+def _record(members: tarfile.TarFile, first: tarfile.TarInfo | None) -> PackedRecord:
     data = members.extractfile(first) if first and first.name == RECORD and first.size < _RECORD_MOST else None
     if data is None:
         raise BadLayerError("it does not begin with a record")
     try:
-        record = json.loads(data.read())
+        return read(PackedRecord, json.loads(data.read()))
     except ValueError as error:
         raise BadLayerError("its record cannot be read") from error
-    if not isinstance(record, dict):
-        raise BadLayerError("its record cannot be read")
-    return record
 
 
 @dataclass

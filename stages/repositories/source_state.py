@@ -22,6 +22,7 @@ from blockdev.core.atomic_file import write_file
 from blockdev.core.digest import digest
 from blockdev.core.errors import BuildError, UsageError
 from blockdev.core.suggest import nearest
+from blockdev.core.typed_json import Struct, read
 from stages.element.environment import SERVICES
 from stages.element.source_repositories import ALL_REFS, Source, given_below, local_path
 from stages.protocol.locking import COMMIT
@@ -132,7 +133,7 @@ def _state(source: Source, question: SourceQuery) -> SourceState:
     if question.offline:
         return _recorded(source, record)
     found = _asked(source, question.environment)
-    write_file(record, json.dumps({"state": found.state, "commit": found.commit, "location": source.shown}))
+    write_file(record, json.dumps(vars(_Seen(state=found.state, commit=found.commit, location=source.shown))))
     return found
 
 
@@ -145,11 +146,19 @@ def _out_of_sight(source: Source) -> BuildError:
     )
 
 
+class _Seen(Struct):
+    """What is kept of a state for builds without a network; ``location`` is for a person."""
+
+    state: str
+    commit: str
+    location: str = ""
+
+
 def _recorded(source: Source, record: Path) -> SourceState:
     try:
-        data = json.loads(record.read_text(encoding="utf-8"))
-        return SourceState(source, data["state"], data["commit"])
-    except (OSError, ValueError, KeyError):
+        seen = read(_Seen, json.loads(record.read_text(encoding="utf-8")))
+        return SourceState(source, seen.state, seen.commit)
+    except (OSError, ValueError):
         raise BuildError(
             f"the state of the source repository {source.name!r} was never recorded",
             where=source.where,

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from blockdev.core import syscalls
 from blockdev.core.errors import BuildError
+from blockdev.core.typed_json import read
 from stages.sandbox import process
 from stages.sandbox.seccomp import supervisor as listener
 from stages.sandbox.view import View
@@ -46,8 +47,7 @@ class Running:
     def end(self) -> tuple[int, Mapping[str, int]]:
         """Wait for its end: the exit status (128 + signal number), and how many calls of each kind were answered."""
         os.close(self.handle)
-        status, answers = json.loads(_receive(self._channel))
-        return status, answers
+        return read(tuple[int, dict[str, int]], json.loads(_receive(self._channel)))
 
 
 class Spawner:

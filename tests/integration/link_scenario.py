@@ -7,7 +7,6 @@ go to another store, those of the first ``older`` lose their lists; longer chain
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import os
@@ -25,6 +24,7 @@ from stages.layers import link_groups, overlay
 from stages.layers.hard_links import run_and_join
 from stages.layers.store import Record, Store
 from stages.remote_cache import layer_archive
+from stages.remote_cache.exporter import described
 
 NOW = 1_100_000_000  # times before are those that edits give
 Edit = Sequence[Any]
@@ -133,7 +133,9 @@ def send_elsewhere(store: Store, records: Sequence[Record], target: Store) -> No
     for record in records:
         archive = io.BytesIO()
         layer = store.root / "layers" / record.layer if record.layer else None
-        layer_archive.pack(layer, dataclasses.asdict(record), archive)
+        layer_archive.pack(
+            layer, described(record, store.digests.digest(record.layer) if record.layer else ""), archive
+        )
         archive.seek(0)
         with target.workplace() as place:
             layer_archive.unpack(archive, place.upper)

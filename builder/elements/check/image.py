@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from blockdev.core.atomic_file import write_file
 from blockdev.core.errors import UsageError
+from blockdev.core.typed_json import read
 from builder.host_state.probe_results import cache_folder
 from stages.element.resolve import BUILTIN, Element
 
@@ -45,10 +46,10 @@ def remarks(elements: Sequence[Element]) -> tuple[str, ...]:
     file, key = cache_folder() / "remarks.json", whole.hexdigest()
     kept = _kept(file)
     if key not in kept:
-        kept = {**kept, key: list(_found(given, elements))}
+        kept = {**kept, key: tuple(_found(given, elements))}
         with suppress(OSError):  # then the next build looks again
             write_file(file, json.dumps(dict([*kept.items()][-KEPT:])))
-    return tuple(map(str, kept[key]))
+    return kept[key]
 
 
 def _states(folder: Path | str) -> Iterator[bytes]:
@@ -65,12 +66,11 @@ def _states(folder: Path | str) -> Iterator[bytes]:
             yield os.fsencode(f"\0{entry.path}\0{Path(entry.path).readlink()}")
 
 
-def _kept(file: Path) -> dict[str, list[str]]:
+def _kept(file: Path) -> dict[str, tuple[str, ...]]:
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        return read(dict[str, tuple[str, ...]], json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return {}
-    return data if isinstance(data, dict) and all(isinstance(each, list) for each in data.values()) else {}
 
 
 def _found(given: Sequence[Element], elements: Sequence[Element]) -> Iterator[str]:

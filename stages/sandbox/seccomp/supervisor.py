@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blockdev.core import syscalls
+from blockdev.core.typed_json import read
 from stages.sandbox.seccomp import filter as bpf
 from stages.sandbox.seccomp import syscalls as kernel
 from stages.sandbox.seccomp.caller import Caller, Home, UnreadableError
@@ -77,9 +78,9 @@ class Supervisor:
             ready, _, _ = select.select([report], [], [], _PATIENCE)
             if not ready:
                 os.kill(self.pid, signal.SIGKILL)
-            said = report.read()
+            counts = report.read()
         os.waitpid(self.pid, 0)
-        return Counter(json.loads(said)) if said else Counter()
+        return Counter(read(dict[str, int], json.loads(counts))) if counts else Counter()
 
 
 def start(output: int, *, short: bool) -> Supervisor | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import random
 import stat
@@ -14,10 +15,12 @@ import pytest
 
 from stages.layers.extent import measure
 from stages.layers.store import Record
-from stages.remote_cache.layer_archive import BadLayerError, NotPortableError, pack, unpack
+from stages.remote_cache.layer_archive import BadLayerError, NotPortableError, PackedRecord, pack, unpack
 from stages.remote_cache.offers import Offer, chain_digest, longest
 
-RECORD = {"key": "k", "layer": "0123456789"}
+RECORD = PackedRecord(
+    key="k", below="", layer="0123456789", parts=("tree",), title="install", created=1.5, content="", seconds=2.0
+)
 
 
 def packed(layer: Path | None) -> io.BytesIO:
@@ -118,9 +121,10 @@ def hostile(*members: tuple[str, bytes, str], xattr: str = "") -> io.BytesIO:
     """An archive of name, kind and link target; folders ``layer`` and ``layer/tree`` are there."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        text = json.dumps(vars(RECORD)).encode()
         record = tarfile.TarInfo("record.json")
-        record.size = 2
-        archive.addfile(record, io.BytesIO(b"{}"))
+        record.size = len(text)
+        archive.addfile(record, io.BytesIO(text))
         for name, kind, target in (("layer", tarfile.DIRTYPE, ""), ("layer/tree", tarfile.DIRTYPE, ""), *members):
             member = tarfile.TarInfo(name)
             member.type, member.linkname, member.uid, member.gid = kind, target, os.getuid(), os.getgid()
