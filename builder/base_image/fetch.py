@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blockdev.core.digest import digest as short_digest
@@ -31,7 +31,7 @@ from builder.registry.client import Registry, is_loopback
 from qemu.architecture import canonical
 from stages.outputs.formats.oci_image import platform
 
-FORMAT = "2"  # of what is kept: another one makes all anew
+FORMAT = "3"  # of what is kept: another one makes all anew
 ARCHIVE, FACTS, DIGEST = "tree.tar", "facts.json", "tree.sha256"
 CONTAINERFILES = ("Containerfile", "Dockerfile")  # what they are called where they have no name of their own
 
@@ -156,7 +156,8 @@ def _facts(image: ImageFile, tree: Tree, arch: str) -> BaseImageInfo:
         for path, entry in tree.entries.items()
         if entry.kind != FOLDER and (path.rpartition("/")[0] in facts.FOLDERS or path == "/usr/lib/systemd/systemd")
     )
-    return facts.told_by(contents, programs, image.config.get("config") or {}, arch)
+    told = facts.told_by(contents, programs, image.config.get("config") or {}, arch)
+    return replace(told, date=pull.seconds(image.config.get("created")))
 
 
 def _names_file(folder: Path, image: Remote, arch: str) -> Path:

@@ -41,6 +41,7 @@ class BaseImageInfo:
 
     ``manager`` is the element that installs its packages ("": none is known), ``repositories`` are lines of
     ``DIB_CTR_REPOSITORIES``, ``config`` is what its own configuration says, as ``stages.element.image_config`` has it.
+    ``date`` is when it was made, in seconds since 1970 (0: it does not say). ``bash``: has it one.
     """
 
     distribution: str
@@ -49,6 +50,8 @@ class BaseImageInfo:
     manager: str
     repositories: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
+    date: int = 0
+    bash: bool = True
 
     def as_json(self) -> dict[str, Any]:
         """The facts as plain data, which JSON can hold; ``blockdev.core.typed_json`` reads them back."""
@@ -72,7 +75,7 @@ def told_by(files: Mapping[str, str], programs: frozenset[str], config: Mapping[
     init = "systemd" if "/usr/lib/systemd/systemd" in programs or "systemctl" in names else _init(names)
     manager = next((element for program, element in MANAGERS.items() if program in names), "")
     lines = dict.fromkeys(_repositories(files, distribution, release, arch)) if manager else {}
-    return BaseImageInfo(distribution, release, init, manager, tuple(lines), settings(config))
+    return BaseImageInfo(distribution, release, init, manager, tuple(lines), settings(config), bash="bash" in names)
 
 
 def _os_release(text: str) -> dict[str, str]:

@@ -106,9 +106,16 @@ def created(registry: Registry, image: Remote, manifest: bytes) -> int:
         if len(data) > LARGEST_DOCUMENT:
             raise BuildError("its configuration is too large for one", where=str(image))
     try:
-        told = json.loads(data).get("created", "")
+        return seconds(json.loads(data).get("created"))
+    except (ValueError, AttributeError):
+        return 0
+
+
+def seconds(told: Any) -> int:
+    """A date of an image's configuration (RFC 3339) in seconds since 1970; 0 where it is none."""
+    try:
         return max(0, int(datetime.fromisoformat(re.sub(r"\.\d+", "", told)).timestamp()))
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return 0
 
 

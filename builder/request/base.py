@@ -46,6 +46,8 @@ def with_base(request: Request, base: Base) -> Request:
         "DIB_CTR_BASE_RELEASE": facts.release,
         "DIB_CTR_BASE_INIT": facts.init,
         "DIB_CTR_REPOSITORIES": "\n".join(facts.repositories),
+        **({"DIB_CTR_BASE_DATE": str(facts.date)} if facts.date else {}),
+        **({} if facts.bash else {"DIB_CTR_BASE_LACKS_BASH": "1"}),
     }
     given = {**request.given, BASE_PLACE: base.content}
     config = {**facts.config, **request.config}

@@ -20,7 +20,7 @@ from stages.layers.given_places import removed_afterwards
 from stages.layers.hooks_folder import write_hooks
 from stages.layers.stage_environment import PLACES
 from stages.lock import steps as locked
-from stages.plan.plan import Plan, make_plan
+from stages.plan.plan import Plan, asks_repositories, make_plan
 from stages.protocol import events
 from stages.protocol.emit import emit, redact_with
 from stages.repositories import apt_sources, default_mirrors
@@ -141,11 +141,24 @@ def plan_request(work: Work) -> tuple[Plan, Callable[[Mapping[str, HooksTree]], 
     with ThreadPoolExecutor(1) as pool:
         question = source_query(work, environment)
         asked = pool.submit(locked.sources, work.request, source_repositories.read(files, environment), question)
-        found = locked.states(work.request, environment, work.store.root / "repositories")
+        asking = asks_repositories(work.request, work.elements, merged, environment)
+        found = locked.states(work.request, environment, work.store.root / "repositories", asking=asking)
         digests = work.digests_with(redaction)
-        again = partial(
-            make_plan, work.request, work.elements, merged, environment, found, asked.result(), digests, late
-        )
+        plan_at = partial(make_plan, work.request, work.elements, merged, environment)
+        rest = (asked.result(), digests, late)
+
+    def again(left: Mapping[str, HooksTree] | None = None) -> Plan:
+        nonlocal found
+        # Scripts that others have left may be the first that ask. (The script that fetches lists is over by then.)
+        if (
+            not asking
+            and not found
+            and left
+            and asks_repositories(work.request, work.elements, merged, environment, left)
+        ):
+            found = locked.states(work.request, environment, work.store.root / "repositories")
+        return plan_at(found, *rest, left, asking=asking)
+
     plan = again()
     for sentence in plan.remarks:
         emit(events.Note(text=sentence))

@@ -32,5 +32,4 @@ def missing(stage: Stage, status: int, tail: Sequence[str], *, base: str = "") -
         hint = (
             f"begin with an image that has {program}, or add it to {base} by a Containerfile (--from containerfile:DIR)"
         )
-        hint += "; Alpine Linux: RUN apk add bash" if program == SHELL else ""
     return f"the tree has no {program}, which runs the script", hint

@@ -83,15 +83,19 @@ def settle(request: Request, store: Store, plan: Plan, chain: tuple[str, ...]) -
         yield events.Vendor(path=str(account.vendored(used)))
 
 
+BASE_DATE = "DIB_CTR_BASE_DATE"  # when the image that a build begins with was made, in seconds since 1970
 ADDRESSES = "DIB_CTR_SNAPSHOT_ADDRESSES"  # what stands for what during a build, for the element debootstrap
 
 
-def states(request: Request, environment: dict[str, str], folder: Path) -> tuple[State, ...]:
+def states(request: Request, environment: dict[str, str], folder: Path, *, asking: bool = True) -> tuple[State, ...]:
     """The state of each repository that the environment names; what follows from it is added to the environment.
 
-    ``folder`` is where the states seen last are recorded. Raises BuildError or UsageError.
+    ``folder`` is where the states seen last are recorded. Without ``asking`` none is asked for: the date is then that
+    of the image that the build begins with. Raises BuildError or UsageError.
     """
-    known = repositories.from_environment(environment)
+    if not asking:
+        environment.setdefault("SOURCE_DATE_EPOCH", environment.get(BASE_DATE) or str(repositories.newest_date(())))
+    known = repositories.from_environment(environment) if asking else []
     locking = request.locking
     used = _used(request)
     if used is not None:

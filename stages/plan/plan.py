@@ -18,7 +18,7 @@ from stages.element.environment import SERVICES, as_functions, parted, without_s
 from stages.element.hooks import GENERATED, PHASE_FOLDERS, PHASES, SCRIPT_NAME, HookFile, HooksTree, Phase, scripts
 from stages.element.package_installs import package_installs, read_pkg_maps, render_pkg_map, render_svc_map
 from stages.element.tree_snippets import NOTHING, Sourcing
-from stages.plan import late_variables
+from stages.plan import late_variables, repository_use
 from stages.plan.key import key_of
 from stages.protocol.request import Request
 from stages.redaction.keyed import KEYED, SEEN, KeyDigests
@@ -215,6 +215,43 @@ def _has_empty_lists_only(files: Mapping[str, HookFile]) -> bool:
     return bool(lists) and not any(hook.data for hook in lists)
 
 
+def asks_repositories(
+    request: Request,
+    elements: Sequence[tuple[str, Path]],
+    merged: HooksTree,
+    environment: Mapping[str, str],
+    left: Mapping[str, HooksTree] | None = None,
+) -> bool:
+    """Does any script of the plan of these ask a package repository; what begins with an image may need none.
+
+    The arguments are those of :func:`make_plan`.
+    """
+    if not repository_use.begins_with_image(environment):
+        return True
+    environment, exported = parted(environment)
+    tree = {**merged, **generated(elements, merged, environment, request.packages, request.builtin)}
+    tree |= {path: hook for files in (left or {}).values() for path, hook in files.items()}
+    on_disk = bool(request.disk.get("privileged"))
+    order = [script for _, script in _in_order(tree, bool(request.packages), bool(request.disk), on_disk)]
+    for script in [*order, *(_on_disk(tree) if on_disk else ())]:
+        files = references.visible_files(script, tree)
+        if script.element in request.builtin:
+            if _has_empty_lists_only(files) or repository_use.asks_nothing(script, environment):
+                continue
+            if repository_use.is_needless(script, environment, asking=False):
+                continue
+        if references.uses_packages(_code(script, files, exported)):
+            return True
+    return False
+
+
+def _code(script: HookFile, files: Mapping[str, HookFile], exported: Mapping[str, str]) -> list[str]:
+    """The texts that a script runs: its own, the commands that it names, and the functions of environment.d."""
+    code = [hook.text for hook in files.values() if hook is script or hook.path.startswith("bin/")]
+    bodies = references.visible_functions([hook.text for hook in files.values()], exported)
+    return [*code, *bodies.values()]
+
+
 def make_plan(
     request: Request,
     elements: Sequence[tuple[str, Path]],
@@ -225,12 +262,15 @@ def make_plan(
     digests: KeyDigests | None = None,
     sourcing: Sourcing = NOTHING,
     left: Mapping[str, HooksTree] | None = None,
+    *,
+    asking: bool = True,
 ) -> Plan:
     """The plan: ``elements`` as (name, folder), ``merged`` their hooks tree, ``environment`` as captured.
 
     ``repositories`` and ``sources`` are the states of package and source repositories. ``digests`` makes the digests of
     variables and given files: of secrets they are keyed ones. ``sourcing`` is what of environment.d hangs on the tree.
     ``left`` are scripts as stages (by title) have left them for later phases (``stages.layers.later_scripts``).
+    ``asking``: does any of its scripts ask a repository (:func:`asks_repositories`).
     """
     digests = digests or KeyDigests()
     environment, exported = parted(environment)
@@ -251,10 +291,12 @@ def make_plan(
             files[tracing.FILE] = tracing.file()
         if script.element in request.builtin and _has_empty_lists_only(files):
             continue
-        code = [hook.text for hook in files.values() if hook is script or hook.path.startswith("bin/")]
+        if script.element in request.builtin and repository_use.is_needless(script, environment, asking=asking):
+            continue
+        code = _code(script, files, exported)
         texts = [hook.text for hook in files.values()]
         bodies = references.visible_functions(texts, exported)
-        code, texts = [*code, *bodies.values()], [*texts, *bodies.values()]
+        texts = [*texts, *bodies.values()]
         variables = references.visible_variables(texts, keyed, ALWAYS)
         if not phase.inside:  # on its way into the tree the environment loses all functions, in diskimage-builder too
             variables.update(as_functions({name: functions[name] for name in references.named(texts, functions)}))
@@ -263,8 +305,9 @@ def make_plan(
             variables.update(tracing.variables(HOOKS_INSIDE if phase.inside else HOOKS_OUTSIDE))
         fetched = () if phase.inside else _fetched(code, files, sources)
         variables.update(pins(fetched))
-        packages = references.uses_packages(code)
-        network = references.uses_network(code)
+        quiet = script.element in request.builtin and repository_use.asks_nothing(script, environment)
+        packages = not quiet and references.uses_packages(code)
+        network = not quiet and references.uses_network(code)
         variables.update(_named_services(request, files.values(), environment, network=network))
         late = late_variables.of_stage(sourcing, phase, texts, variables)
         remarks.append(late_variables.remark(sourcing, phase, script, texts, late))

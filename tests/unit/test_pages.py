@@ -68,7 +68,8 @@ def test_a_page_made_from_the_code_is_what_the_code_says_now(name: str) -> None:
 # Between dib-ctr's own parts, and from it to the scripts of built-in elements: nobody sets them by hand.
 INTERNAL = {
     *("DIB_CTR_BASE_DISTRIBUTION", "DIB_CTR_BASE_RELEASE", "DIB_CTR_BASE_INIT", "DIB_CTR_EVENTS", "DIB_CTR_SETTINGS"),
-    *("DIB_CTR_CRYPTTAB", "DIB_CTR_FSTAB", "DIB_CTR_ROOT", "DIB_CTR_SETUP"),
+    *("DIB_CTR_BASE_DATE", "DIB_CTR_BASE_LACKS_BASH", "DIB_CTR_CRYPTTAB", "DIB_CTR_FSTAB", "DIB_CTR_ROOT"),
+    "DIB_CTR_SETUP",
 }
 
 

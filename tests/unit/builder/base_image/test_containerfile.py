@@ -203,9 +203,13 @@ def test_what_elements_bring_is_taken_in_order(tmp_path: Path) -> None:
     assert choose.of_elements(elements, {"DIB_CONTAINER_IMAGE": "b"})[0] == "b"
     given = {"DIB_CONTAINER_IMAGE": "b", "DIB_CONTAINERFILE_DOCKERFILE": "/c"}
     assert choose.of_elements(elements, given)[0] == "containerfile:/c"
-    text, settings = choose.of_elements(_elements("alpine-container"), {})
-    assert text.endswith("alpine-container/containerfiles/default")
-    assert settings["DIB_CONTAINERFILE_BUILDOPTS"].strip() == "--build-arg=IMAGE=alpine:3.23"
+    assert choose.of_elements(_elements("alpine-container"), {})[0] == "alpine:3.23"
+    (tmp_path / "containerfiles/default").write_text("ARG IMAGE\nFROM $IMAGE\n")
+    (tmp_path / "containerfiles/44").unlink()
+    (tmp_path / "container-image").write_text("* fedora:{release}\n")
+    text, settings = choose.of_elements((*_elements("containerfile"), own), {"DIB_RELEASE": "44"})
+    assert text.endswith("containerfiles/default")
+    assert settings["DIB_CONTAINERFILE_BUILDOPTS"].strip() == "--build-arg=IMAGE=fedora:44"
     with pytest.raises(UsageError, match="no element has an image or a Containerfile"):
         choose.of_elements(_elements("containerfile"), {})
 
