@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,11 +16,13 @@ from builder.commands.help import Command
 from builder.commands.image import pushing_of
 from builder.commands.options import note, open_session, options_of_command
 from builder.host_state.environment import of_caller
-from builder.request.option_values import options_of, with_elements
+from builder.request.option_table.outputs import DISK_OPTIONS
+from builder.request.option_values import options_of, value_of, with_elements
+from builder.request.options import BuildOptions, DiskOptions
+from stages.protocol.request import DISK_TYPES
 
 if TYPE_CHECKING:
     from builder.build.run import BuildSession
-    from builder.request.options import BuildOptions
     from builder.request.prepared_build import PreparedBuild
 
 
@@ -53,6 +55,8 @@ def build(**values: Any) -> None:
     """
     options = options_of(values)
     from_file = images_file.asked(options)
+    if not from_file:
+        _check_disk_options(options, options.outputs or ("oci",))
     if options.dry_run:
         _show_plan(options)
         return
@@ -114,6 +118,18 @@ def _say_nothing(_sentence: str) -> None:
     """For a quiet build."""
 
 
+def _check_disk_options(options: BuildOptions, outputs: Sequence[str]) -> None:
+    """UsageError for an option of a disk where no output is one. (--privileged only allows something.)"""
+    if any(output.partition(",")[0] in DISK_TYPES for output in outputs):
+        return
+    plain = DiskOptions(privileged=options.disk.privileged)
+    for option in DISK_OPTIONS:
+        if options.disk != plain and value_of(option, options) != value_of(option, BuildOptions(disk=plain)):
+            raise UsageError(
+                f"{option.long} is about a disk, and no output is one", hint="add -o qcow2 (or raw), or leave it out"
+            )
+
+
 def _check_boot_test(options: BuildOptions, prepared: PreparedBuild) -> None:
     if options.boot_test:
         from builder.build import boot_test
@@ -142,7 +158,8 @@ def _build_several(options: BuildOptions, say: Callable[[str], None]) -> list[Pa
 def plan(**values: Any) -> None:
     """Show the stages of a build: which are in the cache, and why the others are not; with -f also which are shared."""
     options = options_of(values)
-    images_file.asked(options)
+    if not images_file.asked(options) and options.outputs:
+        _check_disk_options(options, options.outputs)
     _show_plan(options)
 
 

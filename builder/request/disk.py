@@ -117,8 +117,15 @@ def describe(
         data["device_mapper"] = needs_device_mapper(layout)
     if passphrases or reasons:
         data["nonce"] = secrets.token_hex(8)
+    odd = layout.remarks if wanted(outputs) and not own else ()
+    if wanted(outputs) and not asked.always and not _has_loader(elements):
+        odd = (*odd, "the disk starts no machine: no element brings a boot loader (vm does)")
     # (what is odd in an element's own configuration is said with all that is odd in elements)
-    return Disk(data, passphrases, layout.remarks if wanted(outputs) and not own else ())
+    return Disk(data, passphrases, odd)
+
+
+def _has_loader(elements: Sequence[Element]) -> bool:
+    return any(element.name == LOADER or LOADER in element.provides for element in elements)
 
 
 def check_kinds(configuration: Configuration, layout: Layout) -> None:

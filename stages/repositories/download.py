@@ -6,6 +6,7 @@ import base64
 import http.client
 import re
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,11 @@ TIMEOUT = 30.0  # seconds
 MIN_RATE = 1000.0  # bytes a second
 PIECE = 1 << 16  # bytes
 LARGEST = 1 << 28  # bytes of a signed index
+_SCHEMES = ("http", "https", "ftp", "file")
+
+
+class ProxyError(OSError):
+    """The proxy that the environment names does not let a request through."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +69,33 @@ def with_header(address: str) -> tuple[str, dict[str, str]]:
 
 
 def open_address(address: str, timeout: float = TIMEOUT, **headers: str) -> Any:
-    """An answer of a repository's server, to read from; raises OSError."""
+    """An answer of a repository's server, to read from.
+
+    Raises UsageError for an address that can be none, ProxyError where the proxy does not answer, other OSErrors.
+    """
     plain, own = with_header(address)
+    if urlsplit(plain).scheme not in _SCHEMES:
+        hint = "begin it with http:// or https:// (DIB_DISTRIBUTION_MIRROR)"
+        raise UsageError(f"{plain!r} is no address of a repository", hint=hint)
     asked = urllib.request.Request(plain, headers={"User-Agent": "dib-ctr", **own, **headers})
-    return urllib.request.urlopen(asked, timeout=timeout)
+    try:
+        return urllib.request.urlopen(asked, timeout=timeout)
+    except urllib.error.HTTPError:
+        raise
+    except urllib.error.URLError as error:
+        proxy = _proxy_of(plain)
+        if not proxy:
+            raise
+        raise ProxyError(f"the proxy {proxy} does not answer: {error.reason}") from error
+
+
+def _proxy_of(address: str) -> str:
+    """The proxy that the environment names for an address, without what it says of its user; "" where there is none."""
+    parts = urlsplit(address)
+    proxy = urllib.request.getproxies().get(parts.scheme, "")
+    if not proxy or urllib.request.proxy_bypass(parts.hostname or ""):
+        return ""
+    return with_header(proxy if "://" in proxy else f"http://{proxy}")[0]
 
 
 def download(address: str, patience: Patience, largest: int = LARGEST, **headers: str) -> Answer:

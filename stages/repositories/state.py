@@ -23,7 +23,7 @@ from blockdev.core.errors import BuildError, UsageError
 from blockdev.core.typed_json import read
 from stages.redaction.patterns import without_credentials
 from stages.repositories import metalink
-from stages.repositories.download import LARGEST, Answer, Patience, download
+from stages.repositories.download import LARGEST, Answer, Patience, ProxyError, download
 from stages.repositories.index_date import index_date
 
 ATTEMPTS = 3
@@ -226,6 +226,12 @@ def _unreachable(repository: Repository, error: OSError, known: bool) -> BuildEr
     hint = "check the mirror (DIB_DISTRIBUTION_MIRROR) and the release (--release)"
     if known:
         hint += "; --offline builds from what was seen last"
+    if isinstance(error, ProxyError):
+        return BuildError(
+            f"the repository {repository.name!r} is not to be had: {error}",
+            where=without_credentials(repository.source),
+            hint="check http_proxy, https_proxy and no_proxy of the environment",
+        )
     if isinstance(error, metalink.NoMirrorError):
         return BuildError(
             f"the repository {repository.name!r} has no mirror to build from: {reason}",
