@@ -61,8 +61,8 @@ def assemble(layout: Layout, content: Content, folder: Path, show: Callable[[str
         work.write_groups()
     systems = layout.file_systems
     with ThreadPoolExecutor(max_workers=max(1, min(len(systems), os.cpu_count() or 1))) as pool:
-        remarks = [remark for found in pool.map(work.write_file_system, systems) for remark in found]
-    hashes = {one.name: work.write_verity(one.on, one.hashes, one.name) for one in layout.verity}
+        remarks = [remark for texts in pool.map(work.write_file_system, systems) for remark in texts]
+    hashes = {verity.name: work.write_verity(verity.on, verity.hashes, verity.name) for verity in layout.verity}
     for container in reversed(layout.luks):
         work.encrypt(container)
     remarks += embed_loaders(layout, content.tree, work.images)
@@ -99,8 +99,8 @@ class _Work:
         from blockdev.lvm.write import write as write_group
 
         for group in self.layout.groups:
-            made = volumes.allocated(group, self.layout.storages, self.content.seed, self.content.epoch)
-            write_group(made, {name: self.region(self.layout.storages[on]) for name, on in group.physical})
+            allocated = volumes.allocated(group, self.layout.storages, self.content.seed, self.content.epoch)
+            write_group(allocated, {name: self.region(self.layout.storages[on]) for name, on in group.physical})
 
     def labels_at(self, point: str) -> Labels | None:
         """The SELinux labels of what goes into the file system at a mount point of the tree."""
@@ -130,7 +130,7 @@ class _Work:
             options=self._options(system, region),
             epoch=self.content.epoch,
             seed=f"{self.content.seed}/{system.name}",
-            subvolumes=tuple(filesystems.Subvolume(one.path, one.kind) for one in system.subvolumes),
+            subvolumes=tuple(filesystems.Subvolume(subvolume.path, subvolume.kind) for subvolume in system.subvolumes),
         )
         source, without = self._part(system)
         try:
@@ -138,9 +138,9 @@ class _Work:
                 spec, region.image, region.offset, region.length, source, without, self.labels_at(system.point)
             )
         except BuildError as error:
-            place = f"{system.kind} on {system.point or system.storage} (node {system.name!r}, {shown(region.length)})"
+            where = f"{system.kind} on {system.point or system.storage} (node {system.name!r}, {shown(region.length)})"
             hint = error.hint or "make the image (--image-size) or this part of it larger"
-            raise BuildError(error.what, where=f"{place}; {error.where}".rstrip("; "), hint=hint) from error
+            raise BuildError(error.what, where=f"{where}; {error.where}".rstrip("; "), hint=hint) from error
         self.show(
             f"{system.kind} on {system.point or system.storage}: {shown(written.holds)} of {shown(region.length)}"
         )
@@ -197,6 +197,6 @@ class _Work:
 def write_table(disk: DiskLayout, image: Path) -> None:
     """Write a disk's partition table into its image, which is as long as the disk."""
     with image.open("r+b") as file:
-        for place, data in pieces(disk):
-            file.seek(place)
+        for offset, data in pieces(disk):
+            file.seek(offset)
             file.write(data)

@@ -79,12 +79,12 @@ def choose(arch: str, emulator: str, memory: Memory | None = None) -> Accelerato
     if arch not in GUESTS or not runs_here(arch) or not os.access(_KVM, os.R_OK | os.W_OK):
         return Accelerator.TCG
     valid = _stamp(emulator)
-    known = memory.recall(_REMEMBERED, valid) if memory else None
-    if not isinstance(known, bool):
-        known = guest_runs(GUESTS[arch], emulator, ("-accel", "kvm", "-cpu", "host"))
+    works = memory.recall(_REMEMBERED, valid) if memory else None
+    if not isinstance(works, bool):
+        works = guest_runs(GUESTS[arch], emulator, ("-accel", "kvm", "-cpu", "host"))
         if memory:
-            memory.remember(_REMEMBERED, valid, known)
-    return Accelerator.KVM if known else Accelerator.TCG
+            memory.remember(_REMEMBERED, valid, works)
+    return Accelerator.KVM if works else Accelerator.TCG
 
 
 def runs_here(arch: str) -> bool:

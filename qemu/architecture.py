@@ -56,6 +56,6 @@ def native() -> str:
     return canonical(machine) or machine
 
 
-def runs(machine: str, wanted: str) -> bool:
+def runs(machine: str, other: str) -> bool:
     """Does a machine of one architecture run programs of the other without an interpreter."""
-    return machine == wanted or wanted in ARCHITECTURES[machine].also
+    return machine == other or other in ARCHITECTURES[machine].also

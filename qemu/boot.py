@@ -101,7 +101,7 @@ def boot(request: Request, show: Show, memory: Memory | None = None) -> Iterator
     parts = _gather(request, memory)
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(_opened(request.log)) if request.log else None
-        for found in parts.firmwares:
+        for candidate in parts.firmwares:
 
             def show_and_keep(text: str) -> None:
                 show(text)
@@ -109,7 +109,7 @@ def boot(request: Request, show: Show, memory: Memory | None = None) -> Iterator
                     log.write(text)
                     log.flush()
 
-            yield _once(request, parts, found, show_and_keep)
+            yield _once(request, parts, candidate, show_and_keep)
 
 
 def interact(request: Request, memory: Memory | None = None) -> int:
@@ -176,7 +176,7 @@ def _gather(request: Request, memory: Memory | None) -> _Parts:
 
 
 def _machine(
-    request: Request, parts: _Parts, found: firmware.Firmware, folder: Path, *, interactive: bool = False
+    request: Request, parts: _Parts, chosen: firmware.Firmware, folder: Path, *, interactive: bool = False
 ) -> tuple[Machine, Path | None]:
     """The machine, its seed and its store of variables in ``folder``; and the key to log in with, if there is one."""
     private, public, disk = None, "", None
@@ -186,7 +186,7 @@ def _machine(
         disk = seed.write(folder / "seed.img", seed.contents(parts.seed_files, public))
     machine = Machine(
         arch=request.arch,
-        firmware=found.prepared(folder),
+        firmware=chosen.prepared(folder),
         accelerator=parts.accelerator,
         disk=parts.disk,
         kernel=request.kernel,
@@ -204,12 +204,12 @@ def _machine(
 def _running(machine: Machine, program: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """QEMU at work, and killed in the end. What it says about itself goes to ``folder``/said."""
     terminal = machine.interactive
-    with (folder / "said").open("wb") as said:
+    with (folder / "said").open("wb") as messages:
         process = subprocess.Popen(
             [program, *arguments(machine)[1:]],
             stdin=None if terminal else subprocess.DEVNULL,
             stdout=None if terminal else subprocess.PIPE,
-            stderr=None if terminal else said,
+            stderr=None if terminal else messages,
             # Ctrl-C is this process's business, which ends QEMU itself.
             start_new_session=not terminal,
             preexec_fn=die_with_parent,
@@ -223,10 +223,10 @@ def _running(machine: Machine, program: str, folder: Path) -> Iterator[subproces
             process.stdout.close()
 
 
-def _once(request: Request, parts: _Parts, found: firmware.Firmware, show: Show) -> Success:
+def _once(request: Request, parts: _Parts, chosen: firmware.Firmware, show: Show) -> Success:
     with tempfile.TemporaryDirectory(prefix="dib-ctr-boot-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
-        machine, key = _machine(request, parts, found, folder)
+        machine, key = _machine(request, parts, chosen, folder)
         started = time.monotonic()
         # QEMU goes first in the end: what the watch waits for then ends as well.
         watch = stack.enter_context(ssh.SshWatch(machine.ssh_port, key)) if machine.ssh_port else None
@@ -237,21 +237,21 @@ def _once(request: Request, parts: _Parts, found: firmware.Firmware, show: Show)
         if console.in_line:
             show("\n")
         if ending.why is None:
-            return Success(found.kind, parts.accelerator, seconds, ending.reached)
+            return Success(chosen.kind, parts.accelerator, seconds, ending.reached)
         failure = Failure(
             why=ending.why,
             seconds=seconds,
             stage=console.stage,
             lines=tuple(console.lines),
-            firmware=found.kind,
-            wanted=ending.wanted,
-            said=_said(folder) if ending.why is End.DIED else ending.said,
+            firmware=chosen.kind,
+            awaited=ending.awaited,
+            reason=_last_message(folder) if ending.why is End.DIED else ending.reason,
             emulated=parts.accelerator is Accelerator.TCG,
         )
         raise explain(failure)
 
 
-def _said(folder: Path) -> str:
+def _last_message(folder: Path) -> str:
     """The last thing that QEMU said about itself."""
     lines = (folder / "said").read_text(errors="replace").strip().splitlines()
     return lines[-1] if lines else "it did not say why"

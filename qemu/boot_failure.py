@@ -23,7 +23,7 @@ class End(Enum):
 class Failure:
     """A boot that failed: why, after how many seconds, how far it came, and the last lines of the console.
 
-    ``said`` is what QEMU (or the SSH login) had to say about it, ``wanted`` what had not been seen yet.
+    ``reason`` is what QEMU (or the SSH login) had to say about it, ``awaited`` what had not been seen yet.
     """
 
     why: Sign | End
@@ -31,8 +31,8 @@ class Failure:
     stage: Stage
     lines: tuple[str, ...]
     firmware: str
-    wanted: str = ""
-    said: str = ""
+    awaited: str = ""
+    reason: str = ""
     emulated: bool = False
 
 
@@ -79,13 +79,13 @@ def explain(failure: Failure) -> BuildError:
     """The error that a person reads."""
     after = f"after {failure.seconds:.0f} s"
     if failure.why is End.TIMEOUT:
-        what = f"{failure.wanted} did not come within {failure.seconds:.0f} s: {_CAME_TO[failure.stage]}"
+        what = f"{failure.awaited} did not come within {failure.seconds:.0f} s: {_CAME_TO[failure.stage]}"
     elif failure.why is Sign.NO_LOADER:
         what = f"the firmware ({failure.firmware}) found nothing to boot on the disk"
     else:
         what = f"{_WHAT[failure.why]} {after}"
-    if failure.said:
-        what += f": {failure.said}"
+    if failure.reason:
+        what += f": {failure.reason}"
     lines = failure.lines[-SHOWN_LINES:]
     shown = "".join(f"\n  | {line}" for line in lines) or "\n  | (nothing)"
     return BuildError(f"{what}\n  the last lines of the console:{shown}", hint=_hint(failure))
@@ -99,7 +99,7 @@ def _hint(failure: Failure) -> str:
     if failure.why is not End.TIMEOUT:
         return _HINTS[failure.why]
     silent = failure.stage in (Stage.NOTHING, Stage.FIRMWARE, Stage.LOADER)
-    if "SSH" in failure.wanted:
+    if "SSH" in failure.awaited:
         return f"{_NO_SSH}; to see more, {_SILENT}" if silent else _NO_SSH
     if silent:
         return f"it hangs, or it speaks elsewhere: {_SILENT}"

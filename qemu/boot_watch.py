@@ -25,15 +25,15 @@ _STAMP = re.compile(r"^\[ *[\d.]+\] ")  # the kernel's, before each line
 
 @dataclass(frozen=True)
 class BootResult:
-    """How it ended: where ``why`` is None ``reached`` tells what was seen; else ``wanted`` was still to come.
+    """How it ended: where ``why`` is None ``reached`` tells what was seen; else ``awaited`` was still to come.
 
-    ``said`` is the reason that the machine gave itself, where it did.
+    ``reason`` is the reason that the machine gave itself, where it did.
     """
 
     why: Sign | End | None
     reached: str = ""
-    wanted: str = ""
-    said: str = ""
+    awaited: str = ""
+    reason: str = ""
 
 
 class BootWatch:
@@ -59,14 +59,14 @@ class BootWatch:
             selector.register(self._output, selectors.EVENT_READ)
             while (left := deadline - time.monotonic()) > 0:
                 if self._read(selector, min(_TICK, left)) == b"":
-                    return BootResult(End.DIED if self._process.wait() else End.OFF, wanted=self._wanted())
+                    return BootResult(End.DIED if self._process.wait() else End.OFF, awaited=self._awaited())
                 ending = self._decided()
                 if ending and ending.why:
                     self._settle(selector)
                     return self._decided() or ending
                 if ending:
                     return ending
-        return BootResult(End.TIMEOUT, wanted=self._wanted(), said=self._ssh.said if self._ssh else "")
+        return BootResult(End.TIMEOUT, awaited=self._awaited(), reason=self._ssh.refusal if self._ssh else "")
 
     def _read(self, selector: selectors.BaseSelector, seconds: float) -> bytes | None:
         """Take what comes within so many seconds; None for nothing, b"" where nothing will come any more."""
@@ -79,8 +79,8 @@ class BootWatch:
     def _decided(self) -> BootResult | None:
         sighting = self._console.sighting
         if sighting and sighting.sign is not Sign.REACHED:
-            said = _STAMP.sub("", sighting.line) if sighting.sign is Sign.PANIC else ""
-            return BootResult(sighting.sign, wanted=self._wanted(), said=said)
+            message = _STAMP.sub("", sighting.line) if sighting.sign is Sign.PANIC else ""
+            return BootResult(sighting.sign, awaited=self._awaited(), reason=message)
         if sighting:
             self._line = sighting.line
             if self._ssh is None:
@@ -91,9 +91,9 @@ class BootWatch:
             return BootResult(None, f"{self._line}; {who}" if self._line else who)
         return None
 
-    def _wanted(self) -> str:
+    def _awaited(self) -> str:
         if self._console.expected is not None:
-            return self._console.wanted
+            return self._console.awaited
         if self._ssh and self._ssh.banner:
             return "an SSH login"
         return "an SSH server's answer"

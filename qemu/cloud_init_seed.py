@@ -24,24 +24,24 @@ _PLAIN_USER = b"#cloud-config\n{}\n"
 
 def read(folder: Path) -> dict[str, bytes]:
     """The seed's files in a folder, by name; UsageError where there is no user-data."""
-    found = {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
-    if USER not in found:
+    files = {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
+    if USER not in files:
         raise UsageError(
             f"there is no {USER} in the seed's folder", where=str(folder), hint=f"a seed has: {', '.join(FILES)}"
         )
-    return found
+    return files
 
 
-def contents(given: Mapping[str, bytes], key: str = "") -> dict[str, bytes]:
+def contents(own: Mapping[str, bytes], key: str = "") -> dict[str, bytes]:
     """The files of a whole seed: what was given, and ``key`` (a line of authorized_keys) for the image's own user.
 
     The key goes to the meta-data, as a cloud's would, so that the user-data stay what they are. The instance's id
     follows from the contents: another seed is another instance.
     """
-    metadata = _metadata(given.get(META, b""))
+    metadata = _metadata(own.get(META, b""))
     if key:
         metadata["public-keys"] = [*_keys(metadata.get("public-keys")), key]
-    files = {USER: _PLAIN_USER, **given}
+    files = {USER: _PLAIN_USER, **own}
     digest = hashlib.sha256(repr((sorted(files.items()), key)).encode()).hexdigest()
     whole = {"instance-id": f"dib-ctr-{digest[:12]}", "local-hostname": "dib-ctr-boot", **metadata}
     return {**files, META: yaml.safe_dump(whole, sort_keys=True, width=_NO_FOLDING).encode()}
@@ -49,14 +49,14 @@ def contents(given: Mapping[str, bytes], key: str = "") -> dict[str, bytes]:
 
 def _metadata(text: bytes) -> dict[str, Any]:
     try:
-        found = yaml.safe_load(text)
+        metadata = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UsageError(f"the seed's {META} is no YAML: {error}") from error
-    if found is None:
+    if metadata is None:
         return {}
-    if not isinstance(found, dict):
+    if not isinstance(metadata, dict):
         raise UsageError(f"the seed's {META} is no mapping", hint="instance-id: SOMETHING")
-    return found
+    return metadata
 
 
 def _keys(value: object) -> list[str]:

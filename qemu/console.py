@@ -101,10 +101,10 @@ _PLACE = re.compile(r"\[0*(\d*);?0*(\d*)")
 def _without_escape(match: re.Match[str]) -> str:
     """Of a move to a place that is kept; colours and the like are nothing."""
     text = match[0]
-    place = _PLACE.match(text, 1)
-    if place is None or text[-1] not in "Hf":
+    position = _PLACE.match(text, 1)
+    if position is None or text[-1] not in "Hf":
         return ""
-    return f"{_MOVED}{place[1] or 1};{place[2] or 1}{_MOVED}"
+    return f"{_MOVED}{position[1] or 1};{position[2] or 1}{_MOVED}"
 
 
 def _stage(line: str) -> Stage:
@@ -144,7 +144,7 @@ class Console:
         return max(self._stage, _stage(self._line))
 
     @property
-    def wanted(self) -> str:
+    def awaited(self) -> str:
         """What is expected, in words."""
         if self.expected is LOGIN_PROMPT:
             return "a login prompt"
@@ -218,11 +218,11 @@ class Console:
         if self.expected and self.expected.search(line):
             self._see(Sign.REACHED, line)
             return
-        found = next((sign for sign, pattern in _SIGNS if pattern.search(line)), None)
-        if found is None and any(count > 1 + RESTARTS_ALLOWED for count in self._starts.values()):
-            found = Sign.RESTARTS
-        if found is not None:
-            self._see(found, line)
+        seen = next((sign for sign, pattern in _SIGNS if pattern.search(line)), None)
+        if seen is None and any(count > 1 + RESTARTS_ALLOWED for count in self._starts.values()):
+            seen = Sign.RESTARTS
+        if seen is not None:
+            self._see(seen, line)
 
     def _see(self, sign: Sign, line: str) -> None:
         """Keep a sign; its line grows as long as it has no end."""

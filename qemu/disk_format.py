@@ -39,40 +39,40 @@ def probe(path: Path) -> Disk:
         )
     if not path.stat().st_size:
         raise UsageError("the image is empty", where=str(path))
-    named = SUFFIXES.get(path.suffix.lower(), "")
-    found = _info(path, named)
-    if found["format"] not in FORMATS:
+    by_name = SUFFIXES.get(path.suffix.lower(), "")
+    info = _info(path, by_name)
+    if info["format"] not in FORMATS:
         raise UsageError(
-            f"an image of format {found['format']} does not boot",
+            f"an image of format {info['format']} does not boot",
             where=str(path),
             hint=f"there is: {', '.join(FORMATS)}",
         )
-    others = [] if named else _others(found, path)
+    others = [] if by_name else _others(info, path)
     if others:
         raise UsageError(
-            f"by its content this is a {found['format']} image that reads another file: {others[0]}",
+            f"by its content this is a {info['format']} image that reads another file: {others[0]}",
             where=str(path),
-            hint=f"if it is meant so, name it {path.stem}.{found['format']}; a raw image: {path.stem}.raw",
+            hint=f"if it is meant so, name it {path.stem}.{info['format']}; a raw image: {path.stem}.raw",
         )
-    return Disk(path.resolve(), found["format"])
+    return Disk(path.resolve(), info["format"])
 
 
-def _info(path: Path, named: str) -> dict[str, Any]:
+def _info(path: Path, by_name: str) -> dict[str, Any]:
     if not shutil.which("qemu-img"):
         raise BuildError("qemu-img is not installed", hint="apt-get install qemu-utils")
-    command = ["qemu-img", "info", "--output=json", *(("-f", named) if named else ()), f"file:{path.resolve()}"]
+    command = ["qemu-img", "info", "--output=json", *(("-f", by_name) if by_name else ()), f"file:{path.resolve()}"]
     done = run(command)
     if done.status:
-        what = f"this is no {named} image, though it is called so" if named else "qemu-img cannot read this image"
+        what = f"this is no {by_name} image, though it is called so" if by_name else "qemu-img cannot read this image"
         raise UsageError(f"{what}: {last_line(done.err, 'it says nothing')}", where=str(path))
     info: dict[str, Any] = json.loads(done.out)
     return info
 
 
-def _others(found: dict[str, Any], path: Path) -> list[str]:
+def _others(info: dict[str, Any], path: Path) -> list[str]:
     """The other files that an image reads: what is behind it, and where its data are."""
-    data = found.get("format-specific", {}).get("data", {})
+    data = info.get("format-specific", {}).get("data", {})
     extents = [extent.get("filename", "") for extent in data.get("extents", ())]
-    named = [found.get("backing-filename", ""), data.get("data-file", ""), *extents]
+    names = [info.get("backing-filename", ""), data.get("data-file", ""), *extents]
     own = {str(path), str(path.resolve()), f"file:{path.resolve()}"}
-    return [name for name in named if name and name not in own]
+    return [name for name in names if name and name not in own]

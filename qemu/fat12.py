@@ -79,14 +79,14 @@ def _long_name(name: str, short: bytes) -> bytes:
     checksum = 0
     for byte in short:
         checksum = ((checksum & 1) << 7 | checksum >> 1) + byte & 0xFF
-    parts = [name[place : place + _LETTERS_PER_ENTRY] for place in range(0, len(name), _LETTERS_PER_ENTRY)]
-    found = b""
+    parts = [name[at : at + _LETTERS_PER_ENTRY] for at in range(0, len(name), _LETTERS_PER_ENTRY)]
+    entries = b""
     for order in range(len(parts), 0, -1):
         letters = parts[order - 1].encode("utf-16-le")
         if len(letters) < 2 * _LETTERS_PER_ENTRY:
             letters = (letters + b"\0\0").ljust(2 * _LETTERS_PER_ENTRY, b"\xff")
         last = 0x40 if order == len(parts) else 0
-        found += struct.pack(
+        entries += struct.pack(
             "<B10sBBB12sH4s", order | last, letters[:10], _LONG, 0, checksum, letters[10:22], 0, letters[22:]
         )
-    return found
+    return entries

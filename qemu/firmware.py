@@ -125,9 +125,9 @@ def find(arch: str, kind: str, *, root: Path = Path("/")) -> Firmware:
     """The firmware of this kind; BuildError naming the package that has it where it is not installed."""
     if kind != "uefi":
         return Firmware(kind)
-    for found in (*_described(arch, root), *_placed(arch, root)):
-        if all(file is None or file.is_file() for file in (found.code, found.variables, found.loader)):
-            return found
+    for candidate in (*_described(arch, root), *_placed(arch, root)):
+        if all(file is None or file.is_file() for file in (candidate.code, candidate.variables, candidate.loader)):
+            return candidate
     raise BuildError(f"there is no UEFI firmware for {arch} machines here", hint=f"apt-get install {_PACKAGES[arch]}")
 
 

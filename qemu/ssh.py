@@ -75,22 +75,22 @@ def login_command(port: int, key: Path, user: str) -> list[str]:
     return ["ssh", "-F", "none", *words, "-i", str(key), "-p", str(port), f"{user}@127.0.0.1", "true"]
 
 
-def other_user(said: str) -> str:
+def other_user(output: str) -> str:
     """The user that a machine names instead of root, or ""."""
-    match = _OTHER_USER.search(said)
+    match = _OTHER_USER.search(output)
     return match[1] if match else ""
 
 
 class SshWatch:
     """Tries in the background until the server answers and, where there is a key, a login works.
 
-    ``banner`` is the server's greeting, ``user`` who has logged in, ``said`` the last refusal.
+    ``banner`` is the server's greeting, ``user`` who has logged in, ``refusal`` the last refusal.
     """
 
     def __init__(self, port: int, key: Path | None) -> None:
         self.banner = ""
         self.user = ""
-        self.said = ""
+        self.refusal = ""
         self._port = port
         self._key = key
         self._closed = threading.Event()
@@ -120,8 +120,8 @@ class SshWatch:
         user = "root"
         while not self.reached and not self._closed.wait(_BETWEEN):
             if not self.banner:
-                found = banner(self._port)
-                self.banner = found if found.startswith("SSH-") else ""
+                line = banner(self._port)
+                self.banner = line if line.startswith("SSH-") else ""
             if self.banner and self._key:
                 user = self._login(user, self._key)
 
@@ -141,11 +141,11 @@ class SshWatch:
             )
         process = self._process
         try:
-            self.said = process.communicate(timeout=_LOGIN)[0].strip()
+            self.refusal = process.communicate(timeout=_LOGIN)[0].strip()
         except subprocess.TimeoutExpired:
             process.kill()
-            self.said = process.communicate()[0].strip() or "the login did not come to its end"
+            self.refusal = process.communicate()[0].strip() or "the login did not come to its end"
             return user
         if process.returncode == 0:
             self.user = user
-        return other_user(self.said) or user
+        return other_user(self.refusal) or user

@@ -16,20 +16,20 @@ from blockdev.layout.model import DiskLayout, Layout, Slot
 
 def embed_loaders(layout: Layout, tree: Path, images: Mapping[str, Path]) -> tuple[str, ...]:
     """Put a tree's boot loaders on the disk images (by name) where firmware looks; returns what is worth a line."""
-    found = grub.find(tree)
+    files = grub.find(tree)
     for disk in layout.disks:
         prep = [slot for slot in disk.slots if slot.type in {types.PREP, types.MBR_PREP}]
-        if prep and found.prep:
-            grub.embed_prep(images[disk.name], found.prep.read_bytes(), prep[0].start, prep[0].length)
-    remarks = _embed_zipl(layout, tree, images) if found.zipl else ()
-    return remarks + _embed_bios(layout, found, images)
+        if prep and files.prep:
+            grub.embed_prep(images[disk.name], files.prep.read_bytes(), prep[0].start, prep[0].length)
+    remarks = _embed_zipl(layout, tree, images) if files.zipl else ()
+    return remarks + _embed_bios(layout, files, images)
 
 
-def _embed_bios(layout: Layout, found: grub.LoaderFiles, images: Mapping[str, Path]) -> tuple[str, ...]:
-    if found.bios is None:
+def _embed_bios(layout: Layout, files: grub.LoaderFiles, images: Mapping[str, Path]) -> tuple[str, ...]:
+    if files.bios is None:
         return ()
     disk = _boot_disk(layout)
-    boot, core = (path.read_bytes() for path in found.bios)
+    boot, core = (path.read_bytes() for path in files.bios)
     start, room = place_for_core(disk)
     if not room or disk.sector != SECTOR:
         why = "a GPT needs a partition of type EF02" if disk.table == "gpt" else "it has no partitions"
@@ -54,9 +54,9 @@ def place_for_zipl(layout: Layout) -> tuple[DiskLayout, Slot] | None:
 
     In a GPT it has a type of its own; in an MBR it is the first one of type DA that nothing else lies on.
     """
-    taken = {system.storage for system in layout.file_systems} | {one.on for one in layout.luks}
+    taken = {system.storage for system in layout.file_systems} | {volume.on for volume in layout.luks}
     taken |= {on for group in layout.groups for _, on in group.physical}
-    taken |= {name for one in layout.verity for name in (one.on, one.hashes)}
+    taken |= {name for volume in layout.verity for name in (volume.on, volume.hashes)}
     for disk in layout.disks:
         for slot in disk.slots:
             if slot.type in {types.ZIPL, types.MBR_ZIPL} and slot.name not in taken:

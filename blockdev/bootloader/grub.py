@@ -72,15 +72,15 @@ def _inside(tree: Path, file: Path) -> bool:
 def _programs(tree: Path) -> Iterator[str]:
     """The paths in the tree of what firmware starts by itself: EFI/BOOT/BOOT*.EFI, in whatever case."""
     for esp in _ESPS:
-        for first in _named(tree / esp, "efi"):
-            for second in _named(first, "boot"):
+        for first in _folders_called(tree / esp, "efi"):
+            for second in _folders_called(first, "boot"):
                 for file in second.iterdir():
                     name = file.name.lower()
                     if name.startswith("boot") and name.endswith(".efi") and file.is_file() and _inside(tree, file):
                         yield file.relative_to(tree).as_posix()
 
 
-def _named(folder: Path, name: str) -> list[Path]:
+def _folders_called(folder: Path, name: str) -> list[Path]:
     if not folder.is_dir() or folder.is_symlink():
         return []
     return [path for path in folder.iterdir() if path.name.lower() == name and path.is_dir() and not path.is_symlink()]

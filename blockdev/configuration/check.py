@@ -96,24 +96,24 @@ def _names(nodes: Iterable[Node]) -> None:
 
 
 def _bases(configuration: Configuration) -> None:
-    known = {node.name: node for node in configuration.nodes}
+    nodes = {node.name: node for node in configuration.nodes}
     for node in configuration.nodes:
-        for place, base in enumerate(node.bases):
+        for index, base in enumerate(node.bases):
             allowed = _ON[type(node)]
-            if isinstance(node, Verity) and place:
+            if isinstance(node, Verity) and index:
                 allowed = (Partition, Logical)
             if isinstance(node, Logical):
-                allowed = (Logical,) if place else (Group,)
+                allowed = (Logical,) if index else (Group,)
             expected = f"expected: the name of a {' or '.join(_WORDS[kind] for kind in allowed)}"
-            if base not in known:
+            if base not in nodes:
                 fitting = [other.name for other in configuration.nodes if isinstance(other, allowed) and other != node]
                 refuse(node, f"its base {base!r} is not there", nearest(base, fitting) or expected, "base")
-            if not isinstance(known[base], allowed):
-                refuse(node, f"its base {base!r} is a {word(known[base])}", expected, "base")
+            if not isinstance(nodes[base], allowed):
+                refuse(node, f"its base {base!r} is a {word(nodes[base])}", expected, "base")
 
 
 def _cycles(configuration: Configuration) -> None:
-    known = {node.name: node for node in configuration.nodes}
+    nodes = {node.name: node for node in configuration.nodes}
     done: set[str] = set()
 
     def visit(node: Node, path: tuple[str, ...]) -> None:
@@ -123,7 +123,7 @@ def _cycles(configuration: Configuration) -> None:
         if node.name in done:
             return
         for base in node.bases:
-            visit(known[base], (*path, node.name))
+            visit(nodes[base], (*path, node.name))
         done.add(node.name)
 
     for node in configuration.nodes:
@@ -140,12 +140,12 @@ def _one_user_each(nodes: Iterable[Node]) -> None:
             places = [node.hashes]
         else:
             continue
-        for place in places:
-            if place in taken:
+        for base in places:
+            if base in taken:
                 refuse(
-                    node, f"its base {place!r} is in use by {title(taken[place])}", "give it a base of its own", "base"
+                    node, f"its base {base!r} is in use by {title(taken[base])}", "give it a base of its own", "base"
                 )
-            taken[place] = node
+            taken[base] = node
 
 
 def _table(table: Table) -> None:
@@ -239,13 +239,13 @@ def _subvolumes(configuration: Configuration) -> None:
                 "expected: type: btrfs",
                 "subvolumes",
             )
-        paths = [one.path for one in node.subvolumes]
+        paths = [subvolume.path for subvolume in node.subvolumes]
         for path in paths:
             if paths.count(path) > 1:
                 refuse(node, f"the subvolume {path!r} is there twice", "leave one out", "subvolumes")
             if not path or ".." in path.split("/"):
                 refuse(node, f"the path of a subvolume is {path!r}", "expected: a folder of the tree, such as /home")
-        if sum(one.kind.startswith("default") for one in node.subvolumes) > 1:
+        if sum(subvolume.kind.startswith("default") for subvolume in node.subvolumes) > 1:
             refuse(node, "more than one subvolume is the default", "leave default to one of them")
 
 

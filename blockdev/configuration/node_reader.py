@@ -28,7 +28,9 @@ class NodeEntry:
     def of(cls, document: Document, at: tuple[Hashable, ...], what: str, data: Any) -> NodeEntry:
         """The entry for ``data``, which must be a map with texts as keys."""
         if not isinstance(data, dict):
-            document.refuse(f"{what}: {found(data)} is no map of keys", *at, hint="expected: key: value lines below it")
+            document.refuse(
+                f"{what}: {in_words(data)} is no map of keys", *at, hint="expected: key: value lines below it"
+            )
         return cls(document, at, what, data)
 
     @property
@@ -40,7 +42,7 @@ class NodeEntry:
                 keys[str(key)] = lines[*self.at, key]
         return SourceLocation(self.document.file, lines.get(self.at, 1), keys)
 
-    def named(self) -> str:
+    def title(self) -> str:
         """How messages call this very entry."""
         name = self.data.get("name")
         return f"{self.what} {name!r}" if isinstance(name, str) else self.what
@@ -48,9 +50,9 @@ class NodeEntry:
     def refuse(self, key: str, expected: str) -> NoReturn:
         """Refuse what stands at ``key``, or that nothing does."""
         if key not in self.data:
-            self.document.refuse(f"{self.named()}: the key {key!r} is missing", *self.at, hint=f"expected: {expected}")
+            self.document.refuse(f"{self.title()}: the key {key!r} is missing", *self.at, hint=f"expected: {expected}")
         self.document.refuse(
-            f"{self.named()}: {key} is {found(self.data[key])}", *self.at, key, hint=f"expected: {expected}"
+            f"{self.title()}: {key} is {in_words(self.data[key])}", *self.at, key, hint=f"expected: {expected}"
         )
 
     def text(self, key: str, expected: str, default: str | None = None) -> str:
@@ -117,7 +119,7 @@ class NodeEntry:
         )
 
 
-def found(value: Any) -> str:
+def in_words(value: Any) -> str:
     """What stands in the file, as a message shows it."""
     if isinstance(value, dict):
         return "a map"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from blockdev.configuration import types
-from blockdev.configuration.node_reader import NodeEntry, found
+from blockdev.configuration.node_reader import NodeEntry, in_words
 from blockdev.configuration.nodes import (
     Configuration,
     Disk,
@@ -73,7 +73,9 @@ def read(text: str, file: str) -> Configuration:
         data, at = data.get(LIST), (LIST,)
     if not isinstance(data, list) or not data:
         document.refuse(
-            f"the configuration is {found(data)}", *at, hint="expected: a list of nodes, the first: - local_loop: ..."
+            f"the configuration is {in_words(data)}",
+            *at,
+            hint="expected: a list of nodes, the first: - local_loop: ...",
         )
     reader = _Reader(document, version)
     for index, item in enumerate(data):
@@ -103,12 +105,12 @@ class _Reader:
 
     def _node(self, parent: NodeEntry, kind: str, base: str) -> None:
         if kind not in _NODES:
-            known = sorted(_NODES)
+            kinds = sorted(_NODES)
             self.document.refuse(
                 f"{kind!r} is no kind of node",
                 *parent.at,
                 kind,
-                hint=nearest(kind, known) or f"expected: one of {', '.join(known)}",
+                hint=nearest(kind, kinds) or f"expected: one of {', '.join(kinds)}",
             )
         entry = NodeEntry.of(self.document, (*parent.at, kind), kind, parent.data[kind])
         _NODES[kind](self, entry, self._base(entry, kind, base))
@@ -127,19 +129,19 @@ class _Reader:
             if key in _NODES and key in kinds:
                 self._node(entry, key, name)
             elif key not in KEYS[kind] | _COMMON:
-                known = sorted(KEYS[kind] | _COMMON | set(kinds))
+                keys = sorted(KEYS[kind] | _COMMON | set(kinds))
                 odd = isinstance(value, dict | list)
                 if self.version >= STRICT or odd:
                     self.document.refuse(
-                        f"{entry.named()}: the key {key!r} is not known here",
+                        f"{entry.title()}: the key {key!r} is not known here",
                         *entry.at,
                         key,
-                        hint=nearest(str(key), known) or f"expected: one of {', '.join(known)}",
+                        hint=nearest(str(key), keys) or f"expected: one of {', '.join(keys)}",
                     )
                 self._remark(entry, str(key), f"nobody looks at the key {key!r}")
 
     def _remark(self, entry: NodeEntry, key: str, what: str) -> None:
-        self.remarks.append(f"{self.document.where(*entry.at, key)}: {entry.named()}: {what}")
+        self.remarks.append(f"{self.document.where(*entry.at, key)}: {entry.title()}: {what}")
 
     def disk(self, entry: NodeEntry, _base: str) -> None:
         name = entry.name_given()
@@ -292,12 +294,12 @@ class _Reader:
         self._nested(entry, "mkfs", name, ("mount", "verity"))
 
     def _subvolumes(self, entry: NodeEntry) -> tuple[Subvolume, ...]:
-        made = []
+        subvolumes = []
         for part in entry.entries("subvolumes", "subvolume"):
             path = part.text("path", "a folder of the tree, such as /home").strip("/")
-            made.append(Subvolume(path, part.one_of("kind", ("rw", "ro", "default", "default-ro"), "rw")))
+            subvolumes.append(Subvolume(path, part.one_of("kind", ("rw", "ro", "default", "default-ro"), "rw")))
             self._nested(part, "subvolume", path, ())
-        return tuple(made)
+        return tuple(subvolumes)
 
     def mount(self, entry: NodeEntry, base: str) -> None:
         name = entry.name(f"mount_{base}")

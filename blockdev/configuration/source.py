@@ -39,24 +39,24 @@ def find(elements: Iterable[tuple[str, Path]], variables: Mapping[str, str], arc
     ``elements`` are pairs of name and folder; an element's file for the architecture goes before its default.
     Raises UsageError for a file that cannot be read, and for two elements that both bring one.
     """
-    given = variables.get(VARIABLE, "")
-    if given.startswith(_FILE):
-        return _read(Path(given.removeprefix(_FILE)), f"{VARIABLE}: ")
-    if given.strip():
-        return Source(given, VARIABLE)
+    setting = variables.get(VARIABLE, "")
+    if setting.startswith(_FILE):
+        return _read(Path(setting.removeprefix(_FILE)), f"{VARIABLE}: ")
+    if setting.strip():
+        return Source(setting, VARIABLE)
     name = "ppc64el" if arch in _POWER else arch
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for element, folder in elements:
         for file in (folder / f"block-device-{name}.yaml", folder / "block-device-default.yaml"):
             if file.is_file():
-                found[element] = file
+                files[element] = file
                 break
-    if len(found) > 1:
+    if len(files) > 1:
         raise UsageError(
-            f"the elements {' and '.join(sorted(found))} both bring a block-device configuration",
+            f"the elements {' and '.join(sorted(files))} both bring a block-device configuration",
             hint=f"leave one out, or say which: {VARIABLE}=file://PATH",
         )
-    for element, path in found.items():
+    for element, path in files.items():
         return _read(path, f"element {element}: ")
     return Source(FALLBACK, "the configuration of a disk without partitions")
 

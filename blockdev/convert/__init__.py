@@ -118,7 +118,7 @@ def _threads(chosen: Plan, together: int) -> int:
 
 def _encoder(chosen: Plan) -> _Encode | None:
     """What writes this output instead of qemu-img."""
-    return next((one.write for one in _ENCODERS if one.fits(chosen)), None)
+    return next((encoder.write for encoder in _ENCODERS if encoder.fits(chosen)), None)
 
 
 def _apart(targets: Sequence[Path], wishes: Sequence[Wish]) -> None:
@@ -126,12 +126,12 @@ def _apart(targets: Sequence[Path], wishes: Sequence[Wish]) -> None:
     taken: set[Path] = set()
     for target, wish in zip(targets, wishes, strict=True):
         for path in (target, *(checksum_files.beside(target, name) for name in set(wish.checksums))):
-            place = path.resolve()
-            if place in taken:
+            resolved = path.resolve()
+            if resolved in taken:
                 raise UsageError(
                     f"two outputs would be written to {path}", hint="give each a name of its own, or leave one out"
                 )
-            taken.add(place)
+            taken.add(resolved)
 
 
 def _ready(raw: Path, target: Path, wish: Wish) -> Plan:

@@ -57,14 +57,14 @@ class Checksums:
 def of_file(path: Path, names: Iterable[str]) -> dict[str, str]:
     """Checksums of a whole file, of which holes are not read: they count as the zeros they stand for."""
     with Checksums(names) as sums, path.open("rb", buffering=0) as file:
-        place, size = 0, os.fstat(file.fileno()).st_size
+        offset, size = 0, os.fstat(file.fileno()).st_size
         for start, stop in data(file.fileno(), 0, size):
-            _add_zeros(sums, start - place)
-            place = start
-            while place < stop and (content := os.pread(file.fileno(), min(CHUNK, stop - place), place)):
+            _add_zeros(sums, start - offset)
+            offset = start
+            while offset < stop and (content := os.pread(file.fileno(), min(CHUNK, stop - offset), offset)):
                 sums.update(content)
-                place += len(content)
-        _add_zeros(sums, size - place)
+                offset += len(content)
+        _add_zeros(sums, size - offset)
         return sums.results()
 
 

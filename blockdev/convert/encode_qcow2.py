@@ -66,10 +66,10 @@ def fits(plan: Plan) -> bool:
 
 def cluster_size(plan: Plan) -> int:
     """A plan's length of a cluster in bytes; 0 where it is not said in a way known here."""
-    said = plan.options.get("cluster_size", str(_CLUSTER))
-    if not re.fullmatch(_KNOWN["cluster_size"], said):
+    text = plan.options.get("cluster_size", str(_CLUSTER))
+    if not re.fullmatch(_KNOWN["cluster_size"], text):
         return 0
-    return int(said.rstrip("kKM")) * _UNITS.get(said[-1], 1)
+    return int(text.rstrip("kKM")) * _UNITS.get(text[-1], 1)
 
 
 def write(raw: Path, target: Path, plan: Plan, _seed: str, threads: int, names: Sequence[str]) -> dict[str, str]:
@@ -166,10 +166,10 @@ class _Output:
 
     def flush(self) -> None:
         """Write what waits."""
-        data, place = memoryview(b"".join(self._parts)), self._start
+        data, offset = memoryview(b"".join(self._parts)), self._start
         while data:
-            written = os.pwrite(self.file, data, place)
-            data, place = data[written:], place + written
+            written = os.pwrite(self.file, data, offset)
+            data, offset = data[written:], offset + written
         self._start, self._length, self._parts = self._start + self._length, 0, []
 
 
@@ -253,12 +253,12 @@ class _Layout:
                 break
             blocks, table = more
         first = self._take(blocks)
-        place = self._take(table)
+        offset = self._take(table)
         if sys.byteorder == "little":
             self._refcounts.byteswap()
         self._out.put(first, self._refcounts.tobytes())
-        self._out.put(place, _big([first + number * self._cluster for number in range(blocks)]))
-        return place, table
+        self._out.put(offset, _big([first + number * self._cluster for number in range(blocks)]))
+        return offset, table
 
 
 def _big(numbers: Sequence[int]) -> bytes:

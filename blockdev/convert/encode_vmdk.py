@@ -155,7 +155,7 @@ def _stream(source: int, size: int, text: bytes, level: int, threads: int) -> It
                 tables.add(number, sectors)
             yield data
     yield tables.turned_to(-1)
-    directory = tables.place + 1
+    directory = tables.sector + 1
     content = _little(tables.directory)
     sectors = -(-len(content) // SECTOR)
     yield marker(_GRAIN_DIRECTORY, sectors) + content.ljust(sectors * SECTOR, b"\0")
@@ -166,7 +166,7 @@ class _Tables:
     """The grain directory, the grain table in hand, and where in the image (in sectors) the next thing goes."""
 
     def __init__(self, count: int) -> None:
-        self.place = _OVERHEAD
+        self.sector = _OVERHEAD
         self.directory = [0] * count
         self._table = [0] * _TABLE_ENTRIES
         self._current = -1
@@ -176,7 +176,7 @@ class _Tables:
         if self._current in {number, -1}:
             self._current = number
             return b""
-        self.directory[self._current] = self.place + 1
+        self.directory[self._current] = self.sector + 1
         data = marker(_GRAIN_TABLE, _TABLE_SECTORS) + _little(self._table)
         self._table = [0] * _TABLE_ENTRIES
         self._current = number
@@ -185,12 +185,12 @@ class _Tables:
 
     def add(self, number: int, sectors: int) -> None:
         """A grain of the disk comes next, and takes so many sectors."""
-        self._table[number % _TABLE_ENTRIES] = self.place
+        self._table[number % _TABLE_ENTRIES] = self.sector
         self._advance(sectors)
 
     def _advance(self, sectors: int) -> None:
-        self.place += sectors
-        if self.place > _MOST_SECTORS:
+        self.sector += sectors
+        if self.sector > _MOST_SECTORS:
             raise BuildError("a streamOptimized VMDK holds at most 2 TiB", hint="choose another format")
 
 

@@ -111,10 +111,10 @@ class Plan:
 
 def find(name: str) -> Format:
     """The format of a name or alias, in any case; UsageError where there is none."""
-    found = _BY_NAME.get(name.lower())
-    if found is None:
+    format_ = _BY_NAME.get(name.lower())
+    if format_ is None:
         raise UsageError(f"there is no disk format {name!r}", hint=f"choose among {', '.join(_names())}")
-    return found
+    return format_
 
 
 def listed(text: str) -> tuple[Format, ...]:

@@ -19,11 +19,11 @@ _TOO_SMALL = 70  # ZSTD_error_dstSize_tooSmall of zstd_errors.h, stable since 1.
 def library() -> ctypes.CDLL | None:
     """The loaded library; None where there is none."""
     try:
-        found = ctypes.CDLL(_LIBRARY)
-        found.ZSTD_createCCtx.restype = ctypes.c_void_p
-        found.ZSTD_freeCCtx.argtypes = [ctypes.c_void_p]
-        found.ZSTD_compressCCtx.restype = ctypes.c_size_t
-        found.ZSTD_compressCCtx.argtypes = [
+        zstd = ctypes.CDLL(_LIBRARY)
+        zstd.ZSTD_createCCtx.restype = ctypes.c_void_p
+        zstd.ZSTD_freeCCtx.argtypes = [ctypes.c_void_p]
+        zstd.ZSTD_compressCCtx.restype = ctypes.c_size_t
+        zstd.ZSTD_compressCCtx.argtypes = [
             ctypes.c_void_p,
             ctypes.c_void_p,
             ctypes.c_size_t,
@@ -31,11 +31,11 @@ def library() -> ctypes.CDLL | None:
             ctypes.c_size_t,
             ctypes.c_int,
         ]
-        found.ZSTD_isError.argtypes = [ctypes.c_size_t]
-        found.ZSTD_getErrorCode.argtypes = [ctypes.c_size_t]
+        zstd.ZSTD_isError.argtypes = [ctypes.c_size_t]
+        zstd.ZSTD_getErrorCode.argtypes = [ctypes.c_size_t]
     except (OSError, AttributeError):
         return None
-    return found
+    return zstd
 
 
 class Compressor:
@@ -57,13 +57,13 @@ class _Context:
     """A ZSTD_CCtx and its buffer, of one thread and as long as that."""
 
     def __init__(self, most: int) -> None:
-        found = library()
-        if found is None:
+        zstd = library()
+        if zstd is None:
             raise BuildError(f"{_LIBRARY} cannot be loaded", hint="apt-get install libzstd1")
-        self._library = found
+        self._library = zstd
         self._most = most
         self._buffer = ctypes.create_string_buffer(most)
-        self._context = found.ZSTD_createCCtx()
+        self._context = zstd.ZSTD_createCCtx()
         if not self._context:
             raise BuildError("there is no memory left to compress with zstd")
 

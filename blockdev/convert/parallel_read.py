@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from blockdev.filesystems.region import data
 
-_Given = TypeVar("_Given")
-_Made = TypeVar("_Made")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 def pieces(file: int, size: int, unit: int, most: int) -> Iterator[range]:
@@ -51,16 +51,16 @@ def _read(file: int, offset: int, length: int) -> bytes:
     return content
 
 
-def in_order(work: Callable[[_Given], _Made], given: Iterable[_Given], threads: int) -> Iterator[_Made]:
+def in_order(work: Callable[[_Item], _Result], items: Iterable[_Item], threads: int) -> Iterator[_Result]:
     """What ``work`` makes of each given thing, in the order of the giving; only a few are under way or wait at a time.
 
     The first exception is raised in its place, and what was not begun then is left out.
     """
-    running: deque[Future[_Made]] = deque()
+    running: deque[Future[_Result]] = deque()
     pool = ThreadPoolExecutor(max(1, threads))
     try:
-        for one in given:
-            running.append(pool.submit(work, one))
+        for item in items:
+            running.append(pool.submit(work, item))
             if len(running) > 2 * threads + 2:
                 yield running.popleft().result()
         while running:

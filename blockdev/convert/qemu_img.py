@@ -22,10 +22,10 @@ _MOST_COROUTINES = 16
 
 def program(name: str, package: str) -> str:
     """Where a program is; BuildError that says how to install it."""
-    found = shutil.which(name)
-    if found is None:
+    path = shutil.which(name)
+    if path is None:
         raise BuildError(f"{name} is not installed", hint=f"apt-get install {package}")
-    return found
+    return path
 
 
 def environment() -> dict[str, str]:
@@ -52,13 +52,13 @@ def known_options(driver: str) -> frozenset[str]:
 
 def require_options(plan: Plan) -> None:
     """UsageError where a plan has an option that this qemu-img does not know for its format."""
-    known = known_options(plan.format.driver)
+    options = known_options(plan.format.driver)
     for key, value in plan.options.items():
-        if key not in known:
+        if key not in options:
             raise UsageError(
                 f"qemu-img knows no option {key!r} for {plan.format.name}",
                 where=f"{key}={value}",
-                hint=f"it knows {', '.join(sorted(known))}",
+                hint=f"it knows {', '.join(sorted(options))}",
             )
 
 
@@ -77,8 +77,8 @@ def convert(raw: Path, partial: Path, plan: Plan, threads: int, target: Path) ->
     if done.status:
         if _FULL in done.err:
             raise disk_full(target)
-        said = sentence(done.err).replace(str(partial.resolve()), target.name)
-        raise BuildError(f"qemu-img could not write {plan.format.name}: {said}", where=str(target))
+        reason = sentence(done.err).replace(str(partial.resolve()), target.name)
+        raise BuildError(f"qemu-img could not write {plan.format.name}: {reason}", where=str(target))
 
 
 def options_text(options: Mapping[str, str]) -> str:
@@ -116,6 +116,6 @@ def run(arguments: Sequence[str | Path]) -> tools.Done:
     return tools.run([program("qemu-img", "qemu-utils"), *arguments], env=environment())
 
 
-def sentence(said: bytes, otherwise: str = "it gave no reason") -> str:
+def sentence(output: bytes, otherwise: str = "it gave no reason") -> str:
     """qemu-img's last line, without its own name."""
-    return tools.last_line(said, otherwise).removeprefix("qemu-img: ")
+    return tools.last_line(output, otherwise).removeprefix("qemu-img: ")

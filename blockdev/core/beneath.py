@@ -55,8 +55,8 @@ class Beneath:
                 try:
                     at = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=above)
                 except OSError as error:
-                    place = str(self.path.joinpath(*parts[: number + 1]))
-                    raise type(error)(error.errno, error.strerror, place) from error
+                    path = str(self.path.joinpath(*parts[: number + 1]))
+                    raise type(error)(error.errno, error.strerror, path) from error
                 finally:
                     if at != above:
                         os.close(above)

@@ -67,9 +67,9 @@ def disk_full(root: Path, room: Room | None = None, during: str = "") -> BuildEr
     now = look(root)
     lowest = room if room is not None and room.is_full else now
     inodes = lowest.spare_inodes <= 0
-    again = ", by now it has room again" if lowest.is_full and not now.is_full else ""
+    by_now = ", by now it has room again" if lowest.is_full and not now.is_full else ""
     return BuildError(
-        f"the disk that holds the store is full ({lowest}{again}){during}",
+        f"the disk that holds the store is full ({lowest}{by_now}){during}",
         where=str(root),
         hint=f"make room there{' (it has too many files)' if inodes else ''}, or let go of what is kept: "
         "`dib-ctr cache prune --older-than 7`",

@@ -55,10 +55,10 @@ def write_data(descriptor: int, data: bytes, at: int) -> int:
         part = data[start : start + HOLE]
         if part != ZEROS[: len(part)]:
             written += len(part)
-            place = at + start
+            offset = at + start
             while part:
-                length = os.pwrite(descriptor, part, place)
-                part, place = part[length:], place + length
+                length = os.pwrite(descriptor, part, offset)
+                part, offset = part[length:], offset + length
     return written
 
 
@@ -73,16 +73,16 @@ def extents(descriptor: int, size: int) -> list[tuple[int, int]]:
 
     What counts is the content: a file system may keep zeros, or have holes of other sizes.
     """
-    found: list[tuple[int, int]] = []
+    ranges: list[tuple[int, int]] = []
     for at in _places(descriptor, size):
         length = min(PIECE, size - at)
         if _is_zeros(descriptor, at, length):
             continue
-        if found and sum(found[-1]) == at:
-            found[-1] = found[-1][0], found[-1][1] + length
+        if ranges and sum(ranges[-1]) == at:
+            ranges[-1] = ranges[-1][0], ranges[-1][1] + length
         else:
-            found.append((at, length))
-    return found
+            ranges.append((at, length))
+    return ranges
 
 
 def _places(descriptor: int, size: int) -> Iterator[int]:

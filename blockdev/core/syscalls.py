@@ -98,7 +98,7 @@ def set_read_only(target: Path | str, *, recursive: bool) -> None:
     _check(result, f"make {target} read-only")
 
 
-def _made(result: int, what: str) -> int:
+def _descriptor(result: int, what: str) -> int:
     if result < 0:
         _check(result, what)
     return result
@@ -107,7 +107,9 @@ def _made(result: int, what: str) -> int:
 def copy_mount(source: Path | str, *, recursive: bool = False, read_only: bool = False) -> int:
     """A mount that shows what ``source`` does, not attached to anything yet; its descriptor."""
     flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | (_AT_RECURSIVE if recursive else 0)
-    tree = _made(_libc.syscall(_SYS_OPEN_TREE, AT_FDCWD, os.fsencode(source), flags), f"copy the mount of {source}")
+    tree = _descriptor(
+        _libc.syscall(_SYS_OPEN_TREE, AT_FDCWD, os.fsencode(source), flags), f"copy the mount of {source}"
+    )
     if read_only:
         attributes = struct.pack("QQQQ", _MOUNT_ATTR_RDONLY, 0, 0, 0)
         how = _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
@@ -118,10 +120,10 @@ def copy_mount(source: Path | str, *, recursive: bool = False, read_only: bool =
 
 def new_mount(kind: str, attributes: int) -> int:
     """A file system of the kernel's (proc), mounted but not attached to anything yet; ``attributes`` are MS_ flags."""
-    context = _made(_libc.syscall(_SYS_FSOPEN, kind.encode(), _FSOPEN_CLOEXEC), f"open a {kind}")
+    context = _descriptor(_libc.syscall(_SYS_FSOPEN, kind.encode(), _FSOPEN_CLOEXEC), f"open a {kind}")
     try:
         _check(_libc.syscall(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0), f"make a {kind}")
-        return _made(_libc.syscall(_SYS_FSMOUNT, context, _FSMOUNT_CLOEXEC, attributes), f"mount a {kind}")
+        return _descriptor(_libc.syscall(_SYS_FSMOUNT, context, _FSMOUNT_CLOEXEC, attributes), f"mount a {kind}")
     finally:
         os.close(context)
 

@@ -74,19 +74,19 @@ def locate(name: str) -> str | None:
 
 def find(name: str) -> str:
     """Where a program is; BuildError with the package to install where it is not."""
-    found = locate(name)
-    if found is None:
+    path = locate(name)
+    if path is None:
         raise BuildError(
             f"{name} is not installed, and this image needs it",
             hint=f"install the package {PACKAGES.get(name, name)}, or use an engine with a build image",
         )
-    return found
+    return path
 
 
 def run(
     command: Arguments,
     *,
-    given: bytes = b"",
+    data: bytes = b"",
     stdin: BinaryIO | None = None,
     stdout: BinaryIO | int | None = None,
     cwd: Path | bytes | None = None,
@@ -96,14 +96,14 @@ def run(
 ) -> Done:
     """Run a program to its end, of which the caller makes an error; BuildError where it is not installed.
 
-    It reads what is ``given``, or from ``stdin``, or nothing. What it prints is in ``out``, or goes to the file
+    It reads what is ``data``, or from ``stdin``, or nothing. What it prints is in ``out``, or goes to the file
     ``stdout``. ``env`` are its variables (the caller's by default). With ``together`` its errors are in ``out``, among
     the rest. ``seconds`` is how long it may take: after that there is a TimeoutExpired.
     """
     done = subprocess.run(
         [find(str(command[0])), *command[1:]],
-        input=given or None,
-        stdin=None if given else stdin or subprocess.DEVNULL,
+        input=data or None,
+        stdin=None if data else stdin or subprocess.DEVNULL,
         stdout=subprocess.PIPE if stdout is None else stdout,
         stderr=subprocess.STDOUT if together else subprocess.PIPE,
         cwd=cwd,
@@ -142,8 +142,8 @@ def output_of(
         raise FailedError(complaint)
 
 
-def last_line(said: bytes | str, otherwise: str = "it gave no reason") -> str:
+def last_line(output: bytes | str, otherwise: str = "it gave no reason") -> str:
     """The last line that has something in it, without blanks around; ``otherwise`` where there is none."""
-    text = said.decode(errors="replace") if isinstance(said, bytes) else said
+    text = output.decode(errors="replace") if isinstance(output, bytes) else output
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else otherwise

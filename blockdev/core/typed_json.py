@@ -23,7 +23,7 @@ DEEPEST = 40  # lists and mappings in one another
 SHOWN = 60  # characters of a wrong value in a message
 _SURROGATE = r"[\ud800-\udfff]"
 T = TypeVar("T")
-_made: dict[Any, Reader] = {}
+_readers: dict[Any, Reader] = {}
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -64,16 +64,16 @@ def shown(value: Any) -> str:
 
 def read(of: type[T], value: Any) -> T:
     """The value of a type from what JSON gives for it; raises ValueError saying what is wrong with anything else."""
-    found: T = reader(of)(value)
-    return found
+    result: T = reader(of)(value)
+    return result
 
 
 def reader(of: Any) -> Reader:
     """The reader of a type, or of what is one already; made when it is first asked for."""
-    found = _made.get(of)
-    if found is None:
-        found = _made[of] = _reader(of)
-    return found
+    made_reader = _readers.get(of)
+    if made_reader is None:
+        made_reader = _readers[of] = _reader(of)
+    return made_reader
 
 
 def _reader(of: Any) -> Reader:
@@ -153,31 +153,31 @@ def record(of: type[Any], name: str = "", *, whole: bool = False) -> Reader:
         for each in needed:
             if each not in value:
                 raise ValueError(f"{each} is missing")
-        found = {}
+        values = {}
         for each, inner in value.items():
             if each not in readers:
                 what = f"{name} has the unknown field {each!r}" if name else f"{shown(each)} is no field of it"
                 raise ValueError(what)
             try:
-                found[each] = readers[each](inner)
+                values[each] = readers[each](inner)
             except ValueError as error:
-                said = str(error)
-                raise ValueError(f"{each} {said}" if said.startswith("is no ") else f"{each}: {said}") from None
-        return of(**found)
+                reason = str(error)
+                raise ValueError(f"{each} {reason}" if reason.startswith("is no ") else f"{each}: {reason}") from None
+        return of(**values)
 
     return read
 
 
 def _annotations(of: type[Any]) -> dict[str, Any]:
     """The annotations of a class: ``typing.get_type_hints`` in a tenth of its time, for which every build waits."""
-    found: dict[str, Any] = {}
+    annotations: dict[str, Any] = {}
     for base in reversed(of.__mro__):
         written: Mapping[str, Any] = getattr(base, "__annotations__", {})
         values: Collection[Any] = written.values()
         if values and all(isinstance(each, str) for each in values):
             values = eval(f"({', '.join(values)},)", vars(sys.modules[base.__module__]))
-        found |= zip(written, values, strict=True)
-    return found
+        annotations |= zip(written, values, strict=True)
+    return annotations
 
 
 def _has_default(of: type[Any], name: str) -> bool:
@@ -273,14 +273,14 @@ def mapping(names: Any, values: Any, most: int | None = None) -> Reader:
             raise ValueError("is no mapping" if most is None else f"{shown(value)} is no mapping")
         if most is not None and len(value) > most:
             raise ValueError(f"a mapping of {len(value)} names, where {most} are allowed")
-        found = {}
+        result = {}
         for name, inner in value.items():
             try:
-                found[reader(names)(name)] = reader(values)(inner)
+                result[reader(names)(name)] = reader(values)(inner)
             except ValueError as error:
-                said = str(error)
-                raise ValueError(f"{name} {said}" if said.startswith("is no ") else said) from None
-        return found
+                reason = str(error)
+                raise ValueError(f"{name} {reason}" if reason.startswith("is no ") else reason) from None
+        return result
 
     return read
 
@@ -319,9 +319,9 @@ def plain_mapping(longest: int = 1 << 16, most: int = 1 << 20) -> Reader:
     inner = plain(longest, most)
 
     def read(value: Any) -> Any:
-        found = inner(value)
-        if not isinstance(found, dict):
+        result = inner(value)
+        if not isinstance(result, dict):
             raise ValueError(f"{shown(value)} is no mapping")
-        return found
+        return result
 
     return read

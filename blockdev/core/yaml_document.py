@@ -142,22 +142,22 @@ def _value(loader: Any, node: Any, path: Path, places: _Places, file: str, twice
         return [_value(loader, item, (*path, index), places, file, twice) for index, item in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
         return _scalar(loader, node, file)
-    found: dict[Any, Any] = {}
+    mapping: dict[Any, Any] = {}
     own = {id(name) for name, _ in node.value}  # what a merge key brought may be overridden
-    given = set()
+    keys = set()
     for name, item in _flattened(node, file):
         key = _scalar(loader, name, file)
         if not isinstance(key, Hashable):
             raise UsageError(f"{key!r} cannot be a key", where=f"{file}:{name.start_mark.line + 1}")
-        if key in given:
+        if key in keys:
             if twice is None:
                 raise UsageError(f"{key!r} is there twice", where=f"{file}:{name.start_mark.line + 1}")
             twice.append(f"{file}:{name.start_mark.line + 1}: {key!r} is there twice")
         if id(name) in own:
-            given.add(key)
-        found[key] = _value(loader, item, (*path, key), places, file, twice)
+            keys.add(key)
+        mapping[key] = _value(loader, item, (*path, key), places, file, twice)
         _note(places, (*path, key), name)
-    return found
+    return mapping
 
 
 def _flattened(node: Any, file: str) -> list[tuple[Any, Any]]:

@@ -28,60 +28,62 @@ _BLOCK = 4096
 
 def write(spec: Spec, work: Workplace, source: Path | None, without: Collection[str]) -> int:
     """Make the file system and put it in its place; returns its size in bytes."""
-    found = readonly.version(work, "mkfs.btrfs")
-    refuse_wrong(spec, found)
+    version = readonly.version(work, "mkfs.btrfs")
+    refuse_wrong(spec, version)
     tree = source or _folders(spec, work)
     for subvolume in spec.subvolumes:
         _require_folder(tree, _name(subvolume.path))
     readonly.remark_records(spec, work, tree)
-    made = work.folder / "filesystem"
-    with made.open("wb") as file:
+    built = work.folder / "filesystem"
+    with built.open("wb") as file:
         file.truncate(work.region.length // _BLOCK * _BLOCK)
-    readonly.run_covered(_command(spec, tree, made), work, tree, without)
-    size = made.stat().st_size
+    readonly.run_covered(_command(spec, tree, built), work, tree, without)
+    size = built.stat().st_size
     if size > work.region.length:  # it lengthens a file that it holds to be too short
         room = f"it came to {size} bytes, and there is room for {work.region.length}: too small"
         raise work.failure("mkfs.btrfs", room)
-    pieces = pin(made, Pins(spec.epoch, spec.derived))
+    pieces = pin(built, Pins(spec.epoch, spec.derived))
     if pieces is None:
-        copy_in(made, work.region)
+        copy_in(built, work.region)
     for start, stop in _joined(pieces or []):
-        copy_range(Region(made, start, stop - start), Region(work.image, work.region.offset + start, stop - start))
-    made.unlink()
+        copy_range(Region(built, start, stop - start), Region(work.image, work.region.offset + start, stop - start))
+    built.unlink()
     return size
 
 
 def _joined(pieces: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """(first byte, last + 1) of what (first byte, bytes) make together."""
-    found: list[tuple[int, int]] = []
+    joined: list[tuple[int, int]] = []
     for start, length in sorted(pieces):
-        if found and start <= found[-1][1]:
-            found[-1] = (found[-1][0], max(found[-1][1], start + length))
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], start + length))
         else:
-            found.append((start, start + length))
-    return found
+            joined.append((start, start + length))
+    return joined
 
 
-def refuse_wrong(spec: Spec, found: tuple[int, int]) -> None:
+def refuse_wrong(spec: Spec, version: tuple[int, int]) -> None:
     """BuildError for subvolumes that this version of mkfs.btrfs, or any, cannot make."""
-    if spec.subvolumes and found < _SUBVOLUMES:
+    if spec.subvolumes and version < _SUBVOLUMES:
         raise BuildError(
-            f"mkfs.btrfs {found[0]}.{found[1]} cannot make subvolumes",
-            where=", ".join(one.path for one in spec.subvolumes),
+            f"mkfs.btrfs {version[0]}.{version[1]} cannot make subvolumes",
+            where=", ".join(subvolume.path for subvolume in spec.subvolumes),
             hint="btrfs-progs 6.12 and later can (Debian 13 has it): use an engine with a build image",
         )
-    names = [_name(one.path) for one in spec.subvolumes]
-    for one, name in zip(spec.subvolumes, names, strict=True):
-        if one.kind not in KINDS:
+    names = [_name(subvolume.path) for subvolume in spec.subvolumes]
+    for subvolume, name in zip(spec.subvolumes, names, strict=True):
+        if subvolume.kind not in KINDS:
             raise BuildError(
-                f"a subvolume is of no kind {one.kind!r}", where=one.path, hint=f"one of {', '.join(KINDS)}"
+                f"a subvolume is of no kind {subvolume.kind!r}", where=subvolume.path, hint=f"one of {', '.join(KINDS)}"
             )
         if not name or ".." in PurePosixPath(name).parts:
-            raise BuildError("a subvolume is a folder below the root", where=repr(one.path), hint="such as home")
+            raise BuildError("a subvolume is a folder below the root", where=repr(subvolume.path), hint="such as home")
         if names.count(name) > 1:
-            raise BuildError("a subvolume is there twice", where=one.path, hint="leave one out")
-    if sum(one.kind.startswith("default") for one in spec.subvolumes) > 1:
-        raise BuildError("only one subvolume can be the default", where=", ".join(one.path for one in spec.subvolumes))
+            raise BuildError("a subvolume is there twice", where=subvolume.path, hint="leave one out")
+    if sum(subvolume.kind.startswith("default") for subvolume in spec.subvolumes) > 1:
+        raise BuildError(
+            "only one subvolume can be the default", where=", ".join(subvolume.path for subvolume in spec.subvolumes)
+        )
 
 
 def _name(path: str) -> str:
@@ -108,9 +110,9 @@ def _require_folder(tree: Path, name: str) -> None:
             raise BuildError(what, where=name, hint="let an element make it, or leave the subvolume out")
 
 
-def _command(spec: Spec, tree: Path, made: Path) -> list[str | Path]:
+def _command(spec: Spec, tree: Path, built: Path) -> list[str | Path]:
     label = ["-L", spec.label] if spec.label else []
-    subvolumes = [f"--subvol={one.kind}:{_name(one.path)}" for one in spec.subvolumes]
+    subvolumes = [f"--subvol={subvolume.kind}:{_name(subvolume.path)}" for subvolume in spec.subvolumes]
     return [
         "mkfs.btrfs",
         "--quiet",
@@ -122,7 +124,7 @@ def _command(spec: Spec, tree: Path, made: Path) -> list[str | Path]:
         *subvolumes,
         "--rootdir",
         tree,
-        made,
+        built,
     ]
 
 

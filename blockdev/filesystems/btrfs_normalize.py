@@ -86,18 +86,18 @@ class _Volume:
     def add_chunk(self, logical: int, item: bytes) -> None:
         """Note where a chunk lies."""
         length, kind, stripes = *struct.unpack_from("<Q16xQ", item), int.from_bytes(item[44:46], "little")
-        copies = tuple(int.from_bytes(item[56 + 32 * one : 64 + 32 * one], "little") for one in range(stripes))
+        copies = tuple(int.from_bytes(item[56 + 32 * index : 64 + 32 * index], "little") for index in range(stripes))
         if logical not in {start for start, *_ in self.chunks}:
             self.chunks.append((logical, length, kind, copies))
 
 
-def pin(made: Path, pins: Pins) -> list[tuple[int, int]] | None:
+def pin(image: Path, pins: Pins) -> list[tuple[int, int]] | None:
     """Put all in its place; returns the pieces of the file, (first byte, bytes), that are the file system.
 
     None, and nothing is changed, where it is of a form this does not know: several devices, data and metadata in one
     chunk, or checksums that Python does not have (xxhash).
     """
-    file = os.open(made, os.O_RDWR | os.O_CLOEXEC)
+    file = os.open(image, os.O_RDWR | os.O_CLOEXEC)
     try:
         volume = _Volume(file, os.pread(file, _SUPER, _SUPERBLOCKS[0]))
         if volume.number(136) != 1 or volume.number(196, 2) not in _SUMS:
@@ -111,7 +111,7 @@ def pin(made: Path, pins: Pins) -> list[tuple[int, int]] | None:
         if any(kind & ~_ONE_DEVICE or (kind & _DATA and kind != _DATA) for *_, kind, _ in volume.chunks):
             return None
         _pin_trees(volume, pins)
-        _pin_superblocks(volume, pins, made.stat().st_size)
+        _pin_superblocks(volume, pins, image.stat().st_size)
         volume.kept += [(copy, length) for _, length, kind, copies in volume.chunks if kind & _DATA for copy in copies]
         return volume.kept
     finally:
@@ -129,9 +129,9 @@ def _pin_trees(volume: _Volume, pins: Pins) -> None:
             node[64:80] = pins.id("chunk tree")
             _pin_items(node, pins)
             right = volume.summed(node)
-            for place in volume.places(logical):
-                os.pwrite(volume.file, right, place)
-                volume.kept.append((place, volume.node_size))
+            for offset in volume.places(logical):
+                os.pwrite(volume.file, right, offset)
+                volume.kept.append((offset, volume.node_size))
 
 
 def _pin_items(node: bytearray, pins: Pins) -> None:
@@ -172,33 +172,33 @@ def _pin_named(node: bytearray, at: int, end: int) -> None:
 
 def _sort_subvolumes(node: bytearray, subvolumes: list[tuple[bytes, int]]) -> None:
     """The tree that leads from ids to subvolumes: its keys are the ids, two numbers in ascending order."""
-    found = sorted(
+    ordered = sorted(
         (int.from_bytes(name[:8], "little"), int.from_bytes(name[8:], "little"), which) for name, which in subvolumes
     )
-    for (low, high, which), (item, at) in zip(found, _subvolume_items(node), strict=True):
+    for (low, high, which), (item, at) in zip(ordered, _subvolume_items(node), strict=True):
         node[item : item + 17] = struct.pack("<QBQ", low, _SUBVOLUME, high)
         node[at : at + 8] = which.to_bytes(8, "little")
 
 
 def _subvolume_items(node: bytearray) -> list[tuple[int, int]]:
     """(where the item is, where its data are) of each."""
-    found = enumerate(list(_items(node)))
-    return [(_NODE + _ITEM * index, at) for index, ((_, kind, _), at, _) in found if kind == _SUBVOLUME]
+    items = enumerate(list(_items(node)))
+    return [(_NODE + _ITEM * index, at) for index, ((_, kind, _), at, _) in items if kind == _SUBVOLUME]
 
 
 def _pin_superblocks(volume: _Volume, pins: Pins, size: int) -> None:
-    for place in _SUPERBLOCKS:
-        if place + _SUPER > size:
+    for offset in _SUPERBLOCKS:
+        if offset + _SUPER > size:
             continue
-        block = bytearray(os.pread(volume.file, _SUPER, place))
+        block = bytearray(os.pread(volume.file, _SUPER, offset))
         device = _DEVICE_AT + _DEVICE_ID
         block[device : device + 16] = pins.id("device")
         for _, at in _system_chunks(bytes(block)):
             _pin_stripes(block, at, pins)
         last = _CHUNKS_AT + int.from_bytes(block[160:164], "little")  # what was there before is beyond
         block[last : _CHUNKS_AT + _CHUNKS] = bytes(_CHUNKS_AT + _CHUNKS - last)
-        os.pwrite(volume.file, volume.summed(block), place)
-        volume.kept.append((place, _SUPER))
+        os.pwrite(volume.file, volume.summed(block), offset)
+        volume.kept.append((offset, _SUPER))
 
 
 def _pin_stripes(block: bytearray, at: int, pins: Pins) -> None:

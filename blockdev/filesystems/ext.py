@@ -158,13 +158,13 @@ class _Debugfs:
     def __init__(self, work: Workplace) -> None:
         self._work = work
         self._late: list[bytes] = []
-        self._said = tempfile.TemporaryFile(dir=work.folder)  # noqa: SIM115 (closed on leaving)
+        self._stderr = tempfile.TemporaryFile(dir=work.folder)  # noqa: SIM115 (closed on leaving)
         self._sent = 0
         self._process = subprocess.Popen(
             [tools.find("debugfs"), "-w", "-f", "-", _located(work)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            stderr=self._said,
+            stderr=self._stderr,
             env=work.environment(),
             cwd=work.folder,
         )
@@ -187,7 +187,7 @@ class _Debugfs:
             if not self._input.closed:
                 with contextlib.suppress(BrokenPipeError):
                     self._input.close()
-            self._said.close()
+            self._stderr.close()
 
     def _end(self) -> None:
         with contextlib.suppress(BrokenPipeError):  # its own words follow
@@ -198,8 +198,8 @@ class _Debugfs:
             raise self._work.failure("debugfs", f"it ended with status {status}")
 
     def _errors(self) -> str:
-        self._said.seek(0)
-        lines = self._said.read().decode(errors="replace").splitlines()
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").splitlines()
         return "\n".join(line for line in lines if line and not line.startswith("debugfs 1."))
 
     def _refuse(self, errors: str) -> None:
@@ -288,16 +288,16 @@ class _Filler:
 
     def _enter(self, folder: bytes) -> None:
         """Go to a folder of the new file system, step by step."""
-        wanted = folder.split(b"/") if folder else []
+        steps = folder.split(b"/") if folder else []
         common = 0
-        while self._at[common : common + 1] == wanted[common : common + 1] != []:
+        while self._at[common : common + 1] == steps[common : common + 1] != []:
             common += 1
         for _ in self._at[common:]:
             self._debugfs.tell(b"cd", b"..")
-        for depth in range(common, len(wanted)):
-            path = b"/".join(wanted[: depth + 1])
-            self._debugfs.tell(b"cd", b"./" + self._stand_ins.get(path, wanted[depth]))
-        self._at = wanted
+        for depth in range(common, len(steps)):
+            path = b"/".join(steps[: depth + 1])
+            self._debugfs.tell(b"cd", b"./" + self._stand_ins.get(path, steps[depth]))
+        self._at = steps
 
     def _put(self, entry: WalkEntry, name: bytes) -> None:
         here = b"./" + name
@@ -329,8 +329,8 @@ class _Filler:
         if not self._stand_ins:
             return path
         steps = path.split(b"/")
-        named = [self._stand_ins.get(b"/".join(steps[: depth + 1]), step) for depth, step in enumerate(steps)]
-        return b"/".join(named)
+        names = [self._stand_ins.get(b"/".join(steps[: depth + 1]), step) for depth, step in enumerate(steps)]
+        return b"/".join(names)
 
     def _readable(self, path: bytes) -> bytes:
         return path if _fits(path) else self._debugfs.link(f"source-{self._number}", path)

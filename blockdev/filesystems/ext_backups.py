@@ -51,9 +51,9 @@ def _unify(file: int, offset: int) -> None:
         struct.pack_into("<H", copy, _GROUP, group)
         struct.pack_into("<H", copy, _STATE, struct.unpack_from("<H", copy, _STATE)[0] & ~_VALID)
         struct.pack_into("<I", copy, 0x60, incompatible & ~_RECOVER)
-        place = offset + (begin + group * per_group) * size
-        os.pwrite(file, _signed(copy), place)
-        os.pwrite(file, descriptors, place + size)
+        at = offset + (begin + group * per_group) * size
+        os.pwrite(file, _signed(copy), at)
+        os.pwrite(file, descriptors, at + size)
 
 
 def _geometry(superblock: bytes, wide: bool) -> tuple[int, tuple[int, int], int]:

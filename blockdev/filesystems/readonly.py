@@ -49,17 +49,17 @@ exec "$@"
 def write(spec: Spec, work: Workplace, source: Path | None, without: Collection[str]) -> int:
     """Make the file system and put it in its place; returns its size in bytes."""
     tree = source or empty_tree(spec, work)
-    made = work.folder / "filesystem"
-    command = _MAKE[spec.kind](spec, work, tree, made)
-    said = run_covered(command, work, tree, without)
-    size = made.stat().st_size
+    built = work.folder / "filesystem"
+    command = _MAKE[spec.kind](spec, work, tree, built)
+    output = run_covered(command, work, tree, without)
+    size = built.stat().st_size
     if size > work.region.length:
         room = f"it came to {size} bytes, and there is room for {work.region.length}: too small"
         raise work.failure(f"mkfs for {spec.kind}", room)
-    if "ENOSPC" in said:
-        raise work.failure(f"mkfs for {spec.kind}", said)
-    copy_in(made, work.region)
-    made.unlink()
+    if "ENOSPC" in output:
+        raise work.failure(f"mkfs for {spec.kind}", output)
+    copy_in(built, work.region)
+    built.unlink()
     return size
 
 
@@ -82,19 +82,19 @@ def run_covered(command: list[str | Path], work: Workplace, tree: Path, without:
     return work.run(command)
 
 
-def _squashfs(spec: Spec, work: Workplace, tree: Path, made: Path) -> list[str | Path]:
+def _squashfs(spec: Spec, work: Workplace, tree: Path, built: Path) -> list[str | Path]:
     # The time comes from SOURCE_DATE_EPOCH; with -mkfs-time beside it mksquashfs refuses to start.
-    command: list[str | Path] = ["mksquashfs", tree, made, "-noappend", "-no-progress", "-quiet", *spec.options]
+    command: list[str | Path] = ["mksquashfs", tree, built, "-noappend", "-no-progress", "-quiet", *spec.options]
     nodes = [entry for entry in walk(tree) if entry.kind in _DEVICES and b'"' not in entry.name]
     if nodes:  # where a record stands for a node, the record stays out and the node is told of
-        told, left_out = work.folder / "nodes", work.folder / "left-out"
-        told.write_bytes(b"".join(map(_told, nodes)))
+        pseudo, left_out = work.folder / "nodes", work.folder / "left-out"
+        pseudo.write_bytes(b"".join(map(_pseudo_definition, nodes)))
         left_out.write_bytes(b"".join(entry.name + b"\n" for entry in nodes))
-        command += ["-pf", told, "-ef", left_out]
+        command += ["-pf", pseudo, "-ef", left_out]
     return command
 
 
-def _told(node: WalkEntry) -> bytes:
+def _pseudo_definition(node: WalkEntry) -> bytes:
     """A line of mksquashfs' pseudo definitions."""
     status = node.status
     letter = b"c" if node.kind == stat.S_IFCHR else b"b"
@@ -112,13 +112,13 @@ def remark_records(spec: Spec, work: Workplace, tree: Path) -> None:
         )
 
 
-def _erofs(spec: Spec, work: Workplace, tree: Path, made: Path) -> list[str | Path]:
+def _erofs(spec: Spec, work: Workplace, tree: Path, built: Path) -> list[str | Path]:
     remark_records(spec, work, tree)
-    found = version(work, "mkfs.erofs")
-    label = ["-L", spec.label] if spec.label and found >= (1, 7) else []
+    tool_version = version(work, "mkfs.erofs")
+    label = ["-L", spec.label] if spec.label and tool_version >= (1, 7) else []
     # The newest time there may be; without the second word later versions take it for the only one.
-    times = ["-T", str(spec.epoch), *(["--mkfs-time"] if found >= (1, 8) else [])]
-    return ["mkfs.erofs", "--quiet", "-U", spec.volume_id, *times, *label, *spec.options, made, tree]
+    times = ["-T", str(spec.epoch), *(["--mkfs-time"] if tool_version >= (1, 8) else [])]
+    return ["mkfs.erofs", "--quiet", "-U", spec.volume_id, *times, *label, *spec.options, built, tree]
 
 
 _MAKE: dict[str, Make] = {"squashfs": _squashfs, "erofs": _erofs}
@@ -127,8 +127,8 @@ _MAKE: dict[str, Make] = {"squashfs": _squashfs, "erofs": _erofs}
 def version(work: Workplace, tool: str, option: str = "--version") -> tuple[int, int]:
     """The version of a tool, from what it says of itself."""
     done = tools.run([tool, option], env=work.environment(), together=True)
-    found = re.search(rb"(\d+)\.(\d+)", done.out)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
+    match = re.search(rb"(\d+)\.(\d+)", done.out)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def check(kind: str, work: Workplace) -> None:

@@ -53,8 +53,8 @@ def require_blank(region: Region) -> None:
         if os.fstat(file).st_size < end:
             os.ftruncate(file, end)
         for start, stop in data(file, region.offset, end):
-            for place in range(start, stop, _CHUNK):
-                piece = os.pread(file, min(_CHUNK, stop - place), place)
+            for offset in range(start, stop, _CHUNK):
+                piece = os.pread(file, min(_CHUNK, stop - offset), offset)
                 if piece != _BLANK[: len(piece)]:
                     raise BuildError(
                         "the place of a file system is not blank",

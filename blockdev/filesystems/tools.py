@@ -75,10 +75,14 @@ class Workplace:
     def failure(self, name: str, text: str) -> BuildError:
         """The error that a tool's output tells of."""
         lines = [line.strip() for line in text.splitlines()]
-        told = next((line for line in reversed(lines) if any(sign in line.lower() for sign in _FULL)), None)
-        said = (told or last_line(text)).replace(str(self.image), str(self.region.image)).replace(str(self.folder), "")
-        hint = "give the file system more room, or the tree less" if told else ""
-        return BuildError(f"{name} could not write the file system: {said}", where=str(self.region), hint=hint)
+        full_line = next((line for line in reversed(lines) if any(sign in line.lower() for sign in _FULL)), None)
+        reason = (
+            (full_line or last_line(text))
+            .replace(str(self.image), str(self.region.image))
+            .replace(str(self.folder), "")
+        )
+        hint = "give the file system more room, or the tree less" if full_line else ""
+        return BuildError(f"{name} could not write the file system: {reason}", where=str(self.region), hint=hint)
 
 
 @contextlib.contextmanager

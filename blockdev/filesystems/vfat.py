@@ -40,7 +40,7 @@ def write(spec: Spec, work: Workplace, source: Path | None, without: Collection[
     if slots > _ROOT_SLOTS and "-r" not in spec.options:  # FAT12 and FAT16 fix the size of the root folder
         command += ["-r", str(-(-slots // 16) * 16)]
     region = work.region
-    sector = _given(spec.options, "-S", SECTOR)
+    sector = _number_after(spec.options, "-S", SECTOR)
     if region.offset % sector:
         raise BuildError("a FAT file system must begin at a sector", where=str(region))
     command += geometry(region.length, sector, spec.options)
@@ -57,7 +57,7 @@ def geometry(length: int, sector: int, options: Collection[str]) -> list[str]:
     words = list(options)
     cluster = max(1, 4 * SECTOR // sector)
     few = length // (cluster * sector) < (_FEW if cluster > 1 else _FEW + 200)
-    width = _given(words, "-F", 12 if few else 16 if length < _LEAST_FAT32 else 32)
+    width = _number_after(words, "-F", 12 if few else 16 if length < _LEAST_FAT32 else 32)
     if width == 16 and length // (cluster * sector) < 2 * _FEW:
         cluster = max(1, cluster // 2)  # well apart from where 12 bits would do
     if width == 32:
@@ -65,11 +65,11 @@ def geometry(length: int, sector: int, options: Collection[str]) -> list[str]:
         cluster = max(1, cluster // sector)
     while width < 32 and length // (cluster * sector) > _CLUSTERS[width] and cluster < 128:
         cluster *= 2
-    found = [] if "-F" in words else ["-F", str(width)]
-    return found if "-s" in words else [*found, "-s", str(cluster)]
+    width_option = [] if "-F" in words else ["-F", str(width)]
+    return width_option if "-s" in words else [*width_option, "-s", str(cluster)]
 
 
-def _given(options: Collection[str], name: str, default: int) -> int:
+def _number_after(options: Collection[str], name: str, default: int) -> int:
     """The number that follows an option."""
     words = list(options)
     if name not in words[:-1] or not words[words.index(name) + 1].isdecimal():
@@ -121,7 +121,7 @@ def _image(work: Workplace) -> str:
 
 def _fill(work: Workplace, entries: list[WalkEntry]) -> None:
     folders = [entry for entry in entries if entry.kind == stat.S_IFDIR]
-    for some in _in_pieces([_made(entry.name) for entry in folders if entry.name]):
+    for some in _in_pieces([_new_folder(entry.name) for entry in folders if entry.name]):
         work.run(["mmd", "-D", "s", "-i", _image(work), *some])
     inside: dict[bytes, list[bytes]] = {}
     for entry in entries:
@@ -138,7 +138,7 @@ def _pattern(name: bytes) -> bytes:
     return name.replace(b"[", b"\\[").replace(b"]", b"\\]")
 
 
-def _made(name: bytes) -> bytes:
+def _new_folder(name: bytes) -> bytes:
     """The path of a folder to make: its last name is a name."""
     folder, slash, last = name.rpartition(b"/")
     return b"::/" + _pattern(folder) + slash + last

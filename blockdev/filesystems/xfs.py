@@ -38,51 +38,51 @@ _LINKS = (6, 13)  # the version whose xfs_db can make a name for an inode (some 
 
 def write(spec: Spec, work: Workplace, source: Path | None, without: Collection[str]) -> int:
     """Make the file system and put it in its place; returns its size in bytes."""
-    found = list(walk(source, without, work.labels)) if source else []
-    planned = plan(found, links=readonly.version(work, "mkfs.xfs", "-V") >= _LINKS)
+    entries = list(walk(source, without, work.labels)) if source else []
+    planned = plan(entries, links=readonly.version(work, "mkfs.xfs", "-V") >= _LINKS)
     if planned.copies:
         noun = "file with several names is" if planned.copies == 1 else "files with several names are"
         work.remarks.append(
             f"xfs: {planned.copies} {noun} there once for each (xfsprogs before 6.13 makes no hard links)"
         )
-    made = work.folder / "filesystem"
-    with made.open("wb") as file:
+    built = work.folder / "filesystem"
+    with built.open("wb") as file:
         file.truncate(work.region.length // 4096 * 4096)
     proto: list[str | Path] = []
-    if found:
+    if entries:
         (work.folder / "prototype").write_bytes(prototype(planned, work.folder))
         proto = ["-p", work.folder / "prototype"]
     label = ["-L", spec.label] if spec.label else []
     groups = [] if any("agcount" in word or "agsize" in word for word in spec.options) else ["-d", f"agcount={_GROUPS}"]
     command = ["mkfs.xfs", "-q", "-f", "-K", "-m", f"uuid={spec.volume_id}", *label, *groups, *spec.options]
-    work.run([*command, *proto, made])
-    _complete(work, made, planned, spec.epoch)
-    size = made.stat().st_size
-    copy_in(made, work.region)
-    made.unlink()
+    work.run([*command, *proto, built])
+    _complete(work, built, planned, spec.epoch)
+    size = built.stat().st_size
+    copy_in(built, work.region)
+    built.unlink()
     return size
 
 
-def _complete(work: Workplace, made: Path, planned: Plan, epoch: int) -> None:
+def _complete(work: Workplace, built: Path, planned: Plan, epoch: int) -> None:
     """All that a prototype has no word for."""
     numbers: dict[bytes, int] = {}
     if planned.entries:
         firsts = [entry for entry in planned.entries if planned.first(entry) is entry]
-        wanted = {entry.name: found for entry in firsts if (found := attributes(entry))}
-        with Disk(made) as disk:
+        attributes_of = {entry.name: values for entry in firsts if (values := attributes(entry))}
+        with Disk(built) as disk:
             numbers = _numbers(disk, _listed(disk, planned), firsts)
-        _expert(work, made, [*_links(planned, numbers), *_rooms(wanted, numbers)], silent=True)
-        with Disk(made) as disk:
+        _expert(work, built, [*_links(planned, numbers), *_rooms(attributes_of, numbers)], silent=True)
+        with Disk(built) as disk:
             names = _listed(disk, planned)
             numbers = _numbers(disk, names, planned.entries)
-            _values(disk, wanted, numbers)
+            _values(disk, attributes_of, numbers)
             _odd(disk, planned, names)
-    _set_right(work, made, planned, numbers, epoch)
+    _set_right(work, built, planned, numbers, epoch)
 
 
 def _listed(disk: Disk, planned: Plan) -> dict[bytes, Name]:
     """Where each path of the plan lies; what is not there (yet) is missing."""
-    found: dict[bytes, Name] = {}
+    names: dict[bytes, Name] = {}
     real = {planned.word(entry): entry for entry in planned.entries}
     folders = [(b"", disk.root)]
     while folders:
@@ -91,10 +91,10 @@ def _listed(disk: Disk, planned: Plan) -> dict[bytes, Name]:
             entry = real.get((path, name.text))
             if entry is None:
                 continue
-            found[entry.name] = name
+            names[entry.name] = name
             if entry.kind == stat.S_IFDIR:
                 folders.append((entry.name, name.inode))
-    return found
+    return names
 
 
 def _numbers(disk: Disk, names: Mapping[bytes, Name], entries: Collection[WalkEntry]) -> dict[bytes, int]:
@@ -119,27 +119,27 @@ def _links(planned: Plan, numbers: Mapping[bytes, int]) -> Iterator[bytes]:
             yield b"link -i %d -- %s" % (numbers[first.name], word)
 
 
-def _rooms(wanted: Mapping[bytes, Collection[Attribute]], numbers: Mapping[bytes, int]) -> Iterator[bytes]:
+def _rooms(attributes_of: Mapping[bytes, Collection[Attribute]], numbers: Mapping[bytes, int]) -> Iterator[bytes]:
     """Attributes with as many bytes as their values have; xfs_db cannot be told a value with a zero byte in it."""
-    for path, attributes_here in wanted.items():
+    for path, attributes_here in attributes_of.items():
         yield b"inode %d" % numbers[path]
-        for one in attributes_here:
-            yield b"attr_set -%s -v %d %s" % (one.option, len(one.value), one.name)
+        for attribute in attributes_here:
+            yield b"attr_set -%s -v %d %s" % (attribute.option, len(attribute.value), attribute.name)
 
 
-def _values(disk: Disk, wanted: Mapping[bytes, Collection[Attribute]], numbers: Mapping[bytes, int]) -> None:
-    for path, attributes_here in wanted.items():
-        found = disk.attributes(numbers[path])
-        for one in attributes_here:
-            there = found.get((one.space, one.name))
-            if there is None or there.length != len(one.value):
+def _values(disk: Disk, attributes_of: Mapping[bytes, Collection[Attribute]], numbers: Mapping[bytes, int]) -> None:
+    for path, attributes_here in attributes_of.items():
+        stored = disk.attributes(numbers[path])
+        for attribute in attributes_here:
+            there = stored.get((attribute.space, attribute.name))
+            if there is None or there.length != len(attribute.value):
                 raise BuildError(
                     f"an xfs file system written without the kernel cannot hold the extended attribute "
-                    f"{os.fsdecode(one.name)!r} of {len(one.value)} bytes",
+                    f"{os.fsdecode(attribute.name)!r} of {len(attribute.value)} bytes",
                     where=repr(os.fsdecode(b"/" + path)),
                     hint="choose ext4 or btrfs, or the privileged assembly",
                 )
-            disk.write(there.place, one.value, there.inside)
+            disk.write(there.offset, attribute.value, there.inside)
 
 
 def _odd(disk: Disk, planned: Plan, names: Mapping[bytes, Name]) -> None:
@@ -147,32 +147,32 @@ def _odd(disk: Disk, planned: Plan, names: Mapping[bytes, Name]) -> None:
     for entry in planned.entries[1:]:
         name, text = names[entry.name], entry.name.rpartition(b"/")[2]
         if name.text != text:
-            disk.write(name.place, text, name.inside)
+            disk.write(name.offset, text, name.inside)
         if entry.kind == stat.S_IFLNK:
             disk.retarget(name.inode, entry.target())
 
 
-def _expert(work: Workplace, made: Path, commands: list[bytes], *, silent: bool = False) -> None:
+def _expert(work: Workplace, built: Path, commands: list[bytes], *, silent: bool = False) -> None:
     """Let xfs_db run the commands; where they are ``silent``, words are errors."""
     if not commands:
         return
     script = work.folder / "commands"
     script.write_bytes(b"\n".join(commands) + b"\n")
     # Not by standard input: what reads that takes bytes of no character away.
-    said = work.run(["xfs_db", "-x", "-c", "source commands", made])
-    if silent and said.strip():
-        raise work.failure("xfs_db", said)
+    output = work.run(["xfs_db", "-x", "-c", "source commands", built])
+    if silent and output.strip():
+        raise work.failure("xfs_db", output)
 
 
-def _set_right(work: Workplace, made: Path, planned: Plan, numbers: Mapping[bytes, int], epoch: int) -> None:
+def _set_right(work: Workplace, built: Path, planned: Plan, numbers: Mapping[bytes, int], epoch: int) -> None:
     """Sticky bits, times and generations: a command for each field."""
-    with made.open("rb") as file:
+    with built.open("rb") as file:
         superblock = file.read(512)
     inodes = struct.unpack_from(">3Q", superblock, 56)  # the root's and the two of the realtime section
     (incompatible,) = struct.unpack_from(">I", superblock, 216)
     wide = bool(incompatible & _BIGTIME)
     commands: list[str | bytes] = []
-    for inode in _free_inodes(made, superblock[32:48]):
+    for inode in _free_inodes(built, superblock[32:48]):
         commands += [f"inode {inode}", "write core.gen 0"]
     for inode in inodes:
         commands += [f"inode {inode}", *_fields(epoch, epoch, wide)]
@@ -182,19 +182,19 @@ def _set_right(work: Workplace, made: Path, planned: Plan, numbers: Mapping[byte
         commands += [f"inode {numbers[entry.name]}", *_fields(entry.mtime(epoch), epoch, wide)]
         if entry.status.st_mode & stat.S_ISVTX:
             commands.append(f"write core.mode 0{entry.status.st_mode:o}")
-    _expert(work, made, [os.fsencode(command) for command in commands])
+    _expert(work, built, [os.fsencode(command) for command in commands])
 
 
-def _free_inodes(made: Path, identity: bytes) -> Iterator[int]:
+def _free_inodes(built: Path, identity: bytes) -> Iterator[int]:
     """The numbers of inodes that are there but in no use; their generation is random, too.
 
     Every inode (version 3, xfs_dinode in the kernel's xfs_format.h) has the file system's UUID and its own number in
     it. Only pieces that hold data are read.
     """
-    with made.open("rb") as file:
-        for start, stop in data(file.fileno(), 0, made.stat().st_size):
-            for place in range(start, stop, _CHUNK):
-                piece = os.pread(file.fileno(), min(_CHUNK, stop - place), place)
+    with built.open("rb") as file:
+        for start, stop in data(file.fileno(), 0, built.stat().st_size):
+            for offset in range(start, stop, _CHUNK):
+                piece = os.pread(file.fileno(), min(_CHUNK, stop - offset), offset)
                 at = piece.find(identity)
                 while at >= 0:
                     inode = at - _UUID_AT

@@ -32,7 +32,7 @@ class Attribute:
 
 def attributes(entry: WalkEntry) -> tuple[Attribute, ...]:
     """Those of an entry; BuildError where xfs_db cannot be told of one."""
-    made = []
+    result = []
     for name, value in entry.attributes().items():
         first, _, rest = os.fsencode(name).partition(b".")
         space, option, stored = _KNOWN.get(name, (*_SPACES.get(first, (_USER, b"u")), rest))
@@ -43,12 +43,12 @@ def attributes(entry: WalkEntry) -> tuple[Attribute, ...]:
                 where=repr(os.fsdecode(entry.path)),
                 hint="choose ext4 or btrfs, or the privileged assembly",
             )
-        made.append(Attribute(space, option, stored, access_list(value) if stored in _ACCESS_LISTS else value))
-    return tuple(made)
+        result.append(Attribute(space, option, stored, access_list(value) if stored in _ACCESS_LISTS else value))
+    return tuple(result)
 
 
 def access_list(value: bytes) -> bytes:
     """An access list (acl(5), version 2, as the kernel hands it out) as XFS keeps it: a count, and 12 bytes each."""
-    found = list(struct.iter_unpack("<HHI", value[4:]))
-    packed = [struct.pack(">IIHH", tag, who if tag in _NAMED else 0, allowed, 0) for tag, allowed, who in found]
-    return struct.pack(">I", len(found)) + b"".join(packed)
+    rules = list(struct.iter_unpack("<HHI", value[4:]))
+    packed = [struct.pack(">IIHH", tag, who if tag in _NAMED else 0, allowed, 0) for tag, allowed, who in rules]
+    return struct.pack(">I", len(rules)) + b"".join(packed)

@@ -52,5 +52,5 @@ def stand_in(name: bytes, taken: Collection[bytes]) -> bytes | None:
 
 def same_length(text: bytes) -> bytes:
     """A word as long as the text, for where there is no hash."""
-    made = bytes(ord("_") if byte in b' \t\n\r\v\f"\0' else byte for byte in text)
-    return made if is_word(made.replace(b"/", b"_")) else b"_" + made[1:]
+    word = bytes(ord("_") if byte in b' \t\n\r\v\f"\0' else byte for byte in text)
+    return word if is_word(word.replace(b"/", b"_")) else b"_" + word[1:]

@@ -27,7 +27,7 @@ _VALUE_HERE, _SPACES = 1, 6  # flags of an attribute
 class Sealed:
     """A part of the file with a checksum over it: first byte, bytes, and where in it the checksum is."""
 
-    place: int
+    offset: int
     length: int
     crc: int
 
@@ -38,7 +38,7 @@ class Name:
 
     text: bytes
     inode: int
-    place: int
+    offset: int
     inside: Sealed
 
 
@@ -46,7 +46,7 @@ class Name:
 class Value:
     """The value of an extended attribute: first byte of the file, bytes, and what it is in."""
 
-    place: int
+    offset: int
     length: int
     inside: Sealed
 
@@ -81,14 +81,14 @@ class Disk:
 
     def read(self, part: Sealed) -> bytes:
         """Its bytes."""
-        return os.pread(self._file, part.length, part.place)
+        return os.pread(self._file, part.length, part.offset)
 
-    def write(self, place: int, content: bytes, inside: Sealed) -> None:
+    def write(self, offset: int, content: bytes, inside: Sealed) -> None:
         """Put bytes in their place, and the checksum of what they are part of in its."""
-        os.pwrite(self._file, content, place)
+        os.pwrite(self._file, content, offset)
         whole = bytearray(self.read(inside))
         whole[inside.crc : inside.crc + 4] = bytes(4)
-        os.pwrite(self._file, crc32c(bytes(whole)).to_bytes(4, "little"), inside.place + inside.crc)
+        os.pwrite(self._file, crc32c(bytes(whole)).to_bytes(4, "little"), inside.offset + inside.crc)
 
     def names(self, number: int) -> list[Name]:
         """What a directory holds, without itself and its parent."""
@@ -96,14 +96,14 @@ class Disk:
         data = self.read(home)
         if data[5] == LOCAL:
             return list(_short(data, home))
-        found: list[Name] = []
+        listed: list[Name] = []
         for first, block, count in self._extents(data):
             if first * self._block >= _LEAF_AT:
                 continue
             for at in range(0, count * self._block, self._directory_block):
                 part = Sealed(self._byte(block) + at, self._directory_block, _DIRECTORY_CRC)
-                found += _long(self.read(part), part)
-        return [name for name in found if name.text not in (b".", b"..")]
+                listed += _long(self.read(part), part)
+        return [name for name in listed if name.text not in (b".", b"..")]
 
     def _extents(self, inode: bytes) -> Iterator[tuple[int, int, int]]:
         """(first block in the file, number of the block it is, how many) of an inode's data, in order."""
@@ -131,14 +131,14 @@ class Disk:
         home = self.inode(number)
         data = self.read(home)
         if data[5] == LOCAL:
-            self.write(home.place + _LITERAL, target, home)
+            self.write(home.offset + _LITERAL, target, home)
             return
         # mkfs.xfs of 6.1 writes no header before a target that is outside the inode, so all of it is written here.
         _, block, _ = next(self._extents(data))
         part = Sealed(self._byte(block), self._block, _LINK_CRC)
-        where = (self._identity, number, part.place // 512, (1 << 64) - 1)
+        where = (self._identity, number, part.offset // 512, (1 << 64) - 1)
         header = struct.pack(">4sIII16sQQQ", b"XSLM", 0, len(target), 0, *where)
-        self.write(part.place, (header + target).ljust(self._block, b"\0"), part)
+        self.write(part.offset, (header + target).ljust(self._block, b"\0"), part)
 
     def attributes(self, number: int) -> dict[tuple[int, bytes], Value]:
         """The extended attributes of an inode whose values are in it or in a block with their names.
@@ -171,7 +171,7 @@ def _short(inode: bytes, home: Sealed) -> Iterator[Name]:
         length, start = inode[at], at + 3
         at = start + length + 1
         yield Name(
-            inode[start : start + length], int.from_bytes(inode[at : at + wide], "big"), home.place + start, home
+            inode[start : start + length], int.from_bytes(inode[at : at + wide], "big"), home.offset + start, home
         )
         at += wide
 
@@ -189,7 +189,7 @@ def _long(block: bytes, part: Sealed) -> Iterator[Name]:
             continue
         length, start = block[at + 8], at + 9
         number = int.from_bytes(block[at : at + 8], "big")
-        yield Name(block[start : start + length], number, part.place + start, part)
+        yield Name(block[start : start + length], number, part.offset + start, part)
         at += -(-(8 + 1 + length + 1 + 2) // 8) * 8
 
 
@@ -198,7 +198,7 @@ def _short_attributes(inode: bytes, at: int, home: Sealed) -> Iterator[tuple[tup
     for _ in range(count):
         name, value, space = inode[at : at + 3]
         end = at + 3 + name
-        yield (space & _SPACES, inode[at + 3 : end]), Value(home.place + end, value, home)
+        yield (space & _SPACES, inode[at + 3 : end]), Value(home.offset + end, value, home)
         at = end + value
 
 
@@ -211,4 +211,4 @@ def _long_attributes(block: bytes, part: Sealed) -> Iterator[tuple[tuple[int, by
         if flags & _VALUE_HERE:
             value, name = struct.unpack_from(">HB", block, at)
             end = at + 3 + name
-            yield (flags & _SPACES, block[at + 3 : end]), Value(part.place + end, value, part)
+            yield (flags & _SPACES, block[at + 3 : end]), Value(part.offset + end, value, part)

@@ -73,10 +73,10 @@ def plan(entries: list[WalkEntry], *, links: bool) -> Plan:
     several = Counter(entry.inode for entry in entries if entry.kind != stat.S_IFDIR)
     firsts: dict[bytes, WalkEntry] = {}
     if links:
-        known: dict[tuple[int, int], WalkEntry] = {}
+        first_of: dict[tuple[int, int], WalkEntry] = {}
         for entry in entries:
-            if entry.kind != stat.S_IFDIR and known.setdefault(entry.inode, entry) is not entry:
-                firsts[entry.name] = known[entry.inode]
+            if entry.kind != stat.S_IFDIR and first_of.setdefault(entry.inode, entry) is not entry:
+                firsts[entry.name] = first_of[entry.inode]
     return Plan(entries, words, firsts, 0 if links else sum(count > 1 for count in several.values()))
 
 

@@ -26,35 +26,35 @@ def architectures(path: Path) -> tuple[str, ...]:
     None where it has no loader that is known, or cannot be read: who starts it will hear why.
     """
     try:
-        with _begin(path, _BEGIN) as raw, image.opened(raw, _unheard) as found:
-            end = _end(survey(found.view)[0])
+        with _begin(path, _BEGIN) as raw, image.opened(raw, _unheard) as disk:
+            end = _end(survey(disk.view)[0])
         with (
             _begin(path, min(max(end, _BEGIN), _MOST)) as raw,
-            image.opened(raw, _unheard) as found,
+            image.opened(raw, _unheard) as disk,
             bench(raw) as work,
         ):
-            table, places = survey(found.view)
+            table, places = survey(disk.view)
             loaders: list[Loader] = []
-            for place in places:
-                if place.content.kind == "vfat":
+            for region in places:
+                if region.content.kind == "vfat":
                     with contextlib.suppress(Unreadable):
-                        loaders += esp.loaders(work, place.partition.number if place.partition else 0, place.start)
-            return of(bootloaders.find(found.view, table, places, loaders))
+                        loaders += esp.loaders(work, region.partition.number if region.partition else 0, region.start)
+            return of(bootloaders.find(disk.view, table, places, loaders))
     except (BuildError, UsageError, OSError):
         return ()
 
 
 def of(boot: Boot) -> tuple[str, ...]:
     """The architectures of what was found on a disk."""
-    found = [_UEFI[one.machine] for one in boot.loaders if one.machine in _UEFI]
+    arches = [_UEFI[loader.machine] for loader in boot.loaders if loader.machine in _UEFI]
     # A disk for another firmware may have code in its first sector that nobody runs, as hybrid ISO images do.
-    if boot.ways["bios"].possible and (boot.code.kind != "unknown" or not found):
-        found += types.BIOS_ARCHITECTURES
+    if boot.ways["bios"].possible and (boot.code.kind != "unknown" or not arches):
+        arches += types.BIOS_ARCHITECTURES
     if boot.ways["openfirmware"].possible:
-        found.append("ppc64el")
+        arches.append("ppc64el")
     if boot.ways["channel"].possible:
-        found.append("s390x")
-    return tuple(dict.fromkeys(found))
+        arches.append("s390x")
+    return tuple(dict.fromkeys(arches))
 
 
 def _unheard(_: str) -> None:
@@ -63,7 +63,7 @@ def _unheard(_: str) -> None:
 
 def _end(table: Table) -> int:
     """The byte after the last partition that a loader may lie in."""
-    small = [one.end for one in table.partitions if one.type in bootloaders.LOADER_TYPES]
+    small = [partition.end for partition in table.partitions if partition.type in bootloaders.LOADER_TYPES]
     return max(small, default=_BEGIN)
 
 

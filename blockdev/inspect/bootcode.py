@@ -45,19 +45,19 @@ def core_length(first: bytes) -> int | None:
     if first[:1] == b"\0" or not all(part in first for part in _CORE):
         return None
     # The list is read downwards, up to an entry without sectors.
-    total, place = 1, _LIST_END
-    while place > 0:
-        count = struct.unpack_from("<H", first, place + 8)[0]
+    total, offset = 1, _LIST_END
+    while offset > 0:
+        count = struct.unpack_from("<H", first, offset + 8)[0]
         if not count:
             break
         total += count
-        place -= 12
+        offset -= 12
     return total * SECTOR
 
 
-def follows(first: bytes, place: int) -> bool:
-    """Does a core image's first sector, which is at byte ``place``, find the rest right behind itself?"""
-    return bool(struct.unpack_from("<Q", first, _LIST_END)[0] * SECTOR == place + SECTOR)
+def follows(first: bytes, offset: int) -> bool:
+    """Does a core image's first sector, which is at byte ``offset``, find the rest right behind itself?"""
+    return bool(struct.unpack_from("<Q", first, _LIST_END)[0] * SECTOR == offset + SECTOR)
 
 
 def core_content(view: View) -> Content | None:

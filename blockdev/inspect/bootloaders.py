@@ -42,8 +42,8 @@ def find(view: View, table: Table, places: Sequence[Region], loaders: Sequence[L
 
 def _core(view: View, table: Table, code: BootCode) -> Core | None:
     """GRUB's core image: where the boot code looks for it, else in a BIOS boot partition, else in the gap."""
-    first = min((one.start for one in table.partitions if one.start), default=_GAP)
-    homes = [one.start for one in table.partitions if one.type == types.BIOS_BOOT]
+    first = min((partition.start for partition in table.partitions if partition.start), default=_GAP)
+    homes = [partition.start for partition in table.partitions if partition.type == types.BIOS_BOOT]
     starts = [*([code.core] if code.core else []), *homes, *range(SECTOR, min(first, _GAP), SECTOR)]
     for start in starts:
         if start + SECTOR > view.size:
@@ -54,10 +54,15 @@ def _core(view: View, table: Table, code: BootCode) -> Core | None:
     return None
 
 
-def _number(table: Table, place: int) -> int | None:
+def _number(table: Table, offset: int) -> int | None:
     """The partition in which a byte lies."""
     return next(
-        (one.number for one in table.partitions if one.start <= place < one.end and one.kind != "extended"), None
+        (
+            partition.number
+            for partition in table.partitions
+            if partition.start <= offset < partition.end and partition.kind != "extended"
+        ),
+        None,
     )
 
 
@@ -90,8 +95,12 @@ def _grub(view: View, table: Table, code: BootCode, core: Core | None, remarks: 
     if end > view.size:
         remarks.append("GRUB's core image reaches over the end of the disk")
         return BootPath(False, "GRUB's core image reaches over the end of the disk")
-    home = next((one for one in table.partitions if one.number == core.partition), None)
-    reached = [one.number for one in table.partitions if one is not home and core.start < one.start < end]
+    home = next((partition for partition in table.partitions if partition.number == core.partition), None)
+    reached = [
+        partition.number
+        for partition in table.partitions
+        if partition is not home and core.start < partition.start < end
+    ]
     if home and end > home.end:
         reached.append(home.number)
         remarks.append(f"GRUB's core image is longer than partition {home.number}, in which it begins")
@@ -104,7 +113,7 @@ def _grub(view: View, table: Table, code: BootCode, core: Core | None, remarks: 
 def _next_in_line(view: View, table: Table, code: BootCode) -> BootPath:
     """Code that starts the boot sector of the active partition."""
     owner = _STARTING[code.kind]
-    active = next((one for one in table.partitions if one.bootable), None)
+    active = next((partition for partition in table.partitions if partition.bootable), None)
     if active is None:
         return BootPath(False, f"{owner} boot code starts the active partition, and none is marked so")
     if bootcode.boot_code(view.read(active.start, 512)).kind == "none":
@@ -116,23 +125,25 @@ def _next_in_line(view: View, table: Table, code: BootCode) -> BootPath:
 
 
 def _uefi(table: Table, places: Sequence[Region], loaders: Sequence[Loader], remarks: list[str]) -> BootPath:
-    homes = [place for place in places if place.partition is None or place.partition.type in ESP_TYPES]
-    homes = [place for place in homes if place.partition or place.content.kind == "vfat"]
+    homes = [region for region in places if region.partition is None or region.partition.type in ESP_TYPES]
+    homes = [region for region in homes if region.partition or region.content.kind == "vfat"]
     if not homes:
         return BootPath(False, "there is no EFI system partition")
-    readable = {_place_number(place) for place in homes if place.content.kind == "vfat"}
+    readable = {_place_number(region) for region in homes if region.content.kind == "vfat"}
     if not readable:
         return BootPath(False, f"the EFI system partition holds no FAT file system ({homes[0].content.kind})")
-    own = [one for one in loaders if one.partition in readable]
-    found = [(one, match[1].lower()) for one in own if (match := _REMOVABLE.fullmatch(one.path))]
-    for loader, name in found:
+    own = [candidate for candidate in loaders if candidate.partition in readable]
+    removable = [(candidate, match[1].lower()) for candidate in own if (match := _REMOVABLE.fullmatch(candidate.path))]
+    for loader, name in removable:
         if loader.machine and loader.machine != name and not loader.machine.startswith("machine"):
             remarks.append(f"{loader.path} is a program for {loader.machine}")
-    good = [loader for loader, name in found if loader.machine == name]
+    good = [loader for loader, name in removable if loader.machine == name]
     if good:
-        return BootPath(True, "; ".join(f"{one.machine}: {_shown(one)}, {one.path}" for one in good))
-    if found:
-        return BootPath(False, f"{found[0][0].path} is no EFI program for the machine it is named after")
+        return BootPath(
+            True, "; ".join(f"{candidate.machine}: {_shown(candidate)}, {candidate.path}" for candidate in good)
+        )
+    if removable:
+        return BootPath(False, f"{removable[0][0].path} is no EFI program for the machine it is named after")
     if own:
         return BootPath(
             False, f"there is no EFI/BOOT/BOOT*.EFI; firmware starts {own[0].path} only by an entry of its own"
@@ -141,8 +152,8 @@ def _uefi(table: Table, places: Sequence[Region], loaders: Sequence[Loader], rem
     return BootPath(False, f"{home} has no EFI/BOOT/BOOT*.EFI")
 
 
-def _place_number(place: Region) -> int:
-    return place.partition.number if place.partition else 0
+def _place_number(region: Region) -> int:
+    return region.partition.number if region.partition else 0
 
 
 def _shown(loader: Loader) -> str:
@@ -154,17 +165,17 @@ def _shown(loader: Loader) -> str:
 
 
 def _open_firmware(places: Sequence[Region]) -> BootPath:
-    found: list[tuple[Partition, str]] = [
-        (place.partition, place.content.kind)
-        for place in places
-        if place.partition and place.partition.type in _PREP_TYPES
+    homes: list[tuple[Partition, str]] = [
+        (region.partition, region.content.kind)
+        for region in places
+        if region.partition and region.partition.type in _PREP_TYPES
     ]
-    if not found:
+    if not homes:
         return BootPath(False, "there is no PReP boot partition")
-    for partition, kind in found:
+    for partition, kind in homes:
         if kind == "elf":
             return BootPath(True, f"partition {partition.number} (PReP boot) holds a program")
-    return BootPath(False, f"partition {found[0][0].number} (PReP boot) holds no program ({found[0][1]})")
+    return BootPath(False, f"partition {homes[0][0].number} (PReP boot) holds no program ({homes[0][1]})")
 
 
 # -- s390x ----------------------------------------------------------------------------------

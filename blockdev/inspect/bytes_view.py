@@ -81,8 +81,8 @@ class View:
     def read(self, offset: int, length: int) -> bytes:
         """Exactly ``length`` bytes: past the end there are zeros, so that no parser has to look how much it got."""
         there = max(0, min(length, self.size - offset))
-        found = self.source.read(self.offset + offset, there) if offset >= 0 and there else b""
-        return found.ljust(length, b"\0")
+        data = self.source.read(self.offset + offset, there) if offset >= 0 and there else b""
+        return data.ljust(length, b"\0")
 
     def part(self, offset: int, length: int) -> View:
         """A range of this view, cut where the view ends."""
@@ -92,8 +92,8 @@ class View:
     def blank(self) -> bool:
         """Is all of it zero?"""
         for start, stop in self.source.pieces(self.offset, self.offset + self.size):
-            for place in range(start, stop, _CHUNK):
-                piece = self.source.read(place, min(_CHUNK, stop - place))
+            for offset in range(start, stop, _CHUNK):
+                piece = self.source.read(offset, min(_CHUNK, stop - offset))
                 if piece != _ZEROS[: len(piece)]:
                     return False
         return True

@@ -34,7 +34,7 @@ def _loader(bench: ToolSandbox, partition: int, image: str, path: str) -> Loader
     shown = path.encode(errors="surrogateescape").decode(errors="replace")
     target = bench.folder / "program.efi"
     target.unlink(missing_ok=True)
-    escaped = "".join(f"\\{one}" if one in "\\[]*?" else one for one in path)
+    escaped = "".join(f"\\{letter}" if letter in "\\[]*?" else letter for letter in path)
     try:
         bench.run("mcopy", "-n", "-i", image, f"::/{escaped}", target)
         return _described(target, partition, shown)
@@ -49,7 +49,7 @@ def _described(file: Path, partition: int, path: str) -> Loader:
         program = pe.parse(view)
         if program is None:
             return Loader(partition, path, "no EFI program", "", signed=False)
-        found = pe.nature(program, view)
-        return Loader(partition, path, found.kind, program.machine, program.signed, found.details)
+        nature = pe.nature(program, view)
+        return Loader(partition, path, nature.kind, program.machine, program.signed, nature.details)
     finally:
         os.close(descriptor)

@@ -101,6 +101,6 @@ def _kind(journal: bool, incompatible: int, read_only: int) -> str:
     return "ext3" if journal else "ext2"
 
 
-def _names(field: int, known: dict[int, str], kind: str) -> list[str]:
+def _names(field: int, names: dict[int, str], kind: str) -> list[str]:
     """The features of a field; one without a name as dumpe2fs writes it: FEATURE_C5."""
-    return [known.get(1 << bit, f"FEATURE_{kind}{bit}") for bit in range(32) if field >> bit & 1]
+    return [names.get(1 << bit, f"FEATURE_{kind}{bit}") for bit in range(32) if field >> bit & 1]

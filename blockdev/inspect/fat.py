@@ -56,14 +56,14 @@ def read(view: View) -> Content | None:
     if shape is None:
         return None
     extra = 64 if shape.bits == 32 else 36  # drive number, state, signature, serial number, label
-    serial, named = "", ""
+    serial, name = "", ""
     if raw[extra + 2] in (0x28, 0x29):
         number = struct.unpack_from("<I", raw, extra + 3)[0]
         serial = f"{number >> 16:04X}-{number & 0xFFFF:04X}"
-        named = text(raw[extra + 7 : extra + 18], "cp850") if raw[extra + 2] == 0x29 else ""
+        name = text(raw[extra + 7 : extra + 18], "cp850") if raw[extra + 2] == 0x29 else ""
     label = _root_label(view, shape, raw)
     if label is None:
-        label = "" if named == "NO NAME" else named
+        label = "" if name == "NO NAME" else name
     return Content(
         kind="vfat",
         label=label,
@@ -79,11 +79,11 @@ def _root_label(view: View, shape: _Shape, raw: bytes) -> str | None:
     """The label that the root folder has (the one that counts); None where it has none."""
     if shape.bits == 32:
         (cluster,) = struct.unpack_from("<I", raw, 44)
-        place = shape.root + max(0, cluster - 2) * shape.cluster
+        sector = shape.root + max(0, cluster - 2) * shape.cluster
         length = shape.cluster * shape.sector
     else:
-        place, length = shape.root, shape.root_entries * 32
-    folder = view.read(place * shape.sector, min(length, _MOST_ROOT))
+        sector, length = shape.root, shape.root_entries * 32
+    folder = view.read(sector * shape.sector, min(length, _MOST_ROOT))
     for at in range(0, len(folder), 32):
         first, attributes = folder[at], folder[at + 11]
         if not first:
@@ -103,7 +103,7 @@ def _free(view: View, shape: _Shape, raw: bytes) -> int | None:
         return count * size if signed and count <= shape.clusters and count != _UNKNOWN_FREE else None
     table = view.read(shape.reserved * shape.sector, (shape.clusters + 2) * 2)
     if shape.bits == 16:
-        return sum(not one for one in struct.unpack(f"<{shape.clusters + 2}H", table)[2:]) * size
+        return sum(not entry for entry in struct.unpack(f"<{shape.clusters + 2}H", table)[2:]) * size
     free = 0
     for number in range(2, shape.clusters + 2):
         (pair,) = struct.unpack_from("<H", table, number * 3 // 2)

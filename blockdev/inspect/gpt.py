@@ -23,7 +23,7 @@ _LEGACY_BOOT = 2
 class Header:
     """A header whose own checksum is right; all places are in sectors."""
 
-    place: int
+    sector: int
     other: int
     first_usable: int
     last_usable: int
@@ -48,18 +48,18 @@ def guid(raw: bytes) -> str:
     return str(uuid.UUID(bytes_le=raw)).upper()
 
 
-def header(view: View, place: int, sector: int) -> Header | str:
+def header(view: View, number: int, sector: int) -> Header | str:
     """The header at a sector, or what is wrong with it (the end of a sentence)."""
-    raw = view.read(place * sector, sector)
-    if place < 1 or (place + 1) * sector > view.size or raw[:8] != _SIGNATURE:
+    raw = view.read(number * sector, sector)
+    if number < 1 or (number + 1) * sector > view.size or raw[:8] != _SIGNATURE:
         return "is not there"
     (_, _, size, crc, _, mine, other, first, last, disk, array, count, entry, array_crc) = _HEADER.unpack_from(raw)
     if not _LEAST_HEADER <= size <= sector:
         return f"has an impossible length of {size} bytes"
     if zlib.crc32(raw[:16] + bytes(4) + raw[20:size]) != crc:
         return "is damaged: its checksum is wrong"
-    if mine != place:
-        return f"says that it is at sector {mine}, and is at {place}"
+    if mine != number:
+        return f"says that it is at sector {mine}, and is at {number}"
     if entry < 128 or entry % 8 or entry * count > _MOST_ARRAY:
         return f"has an impossible array of {count} entries of {entry} bytes"
     if array * sector + entry * count > view.size:
@@ -67,12 +67,12 @@ def header(view: View, place: int, sector: int) -> Header | str:
     return Header(mine, other, first, last, guid(disk), array, count, entry, array_crc)
 
 
-def _half(view: View, place: int, sector: int) -> Half | str:
-    found = header(view, place, sector)
-    if isinstance(found, str):
-        return found
-    array = view.read(found.array_place * sector, found.count * found.entry_size)
-    return Half(found, array, zlib.crc32(array) == found.array_crc)
+def _half(view: View, number: int, sector: int) -> Half | str:
+    head = header(view, number, sector)
+    if isinstance(head, str):
+        return head
+    array = view.read(head.array_place * sector, head.count * head.entry_size)
+    return Half(head, array, zlib.crc32(array) == head.array_crc)
 
 
 def find(view: View, sectors: tuple[int, ...] = (512, 4096)) -> int | None:
@@ -106,30 +106,30 @@ def read(view: View, sector: int) -> Table:
     partitions = tuple(_partitions(chosen, sector))
     first, last = chosen.header.first_usable * sector, (chosen.header.last_usable + 1) * sector
     remarks += [
-        f"partition {one.number} is not within the usable sectors of the GPT"
-        for one in partitions
-        if one.start < first or one.end > last
+        f"partition {partition.number} is not within the usable sectors of the GPT"
+        for partition in partitions
+        if partition.start < first or partition.end > last
     ]
     return Table("gpt", chosen.header.disk, sector, partitions, tuple(remarks))
 
 
 def _choose(primary: Half | str, backup: Half | str, remarks: list[str]) -> Half:
     """The copy to believe: the primary one unless only the backup is whole."""
-    for name, one in (("primary", primary), ("backup", backup)):
-        if isinstance(one, str):
-            remarks.append(f"the {name} GPT header {one}")
-        elif not one.sound:
+    for name, half in (("primary", primary), ("backup", backup)):
+        if isinstance(half, str):
+            remarks.append(f"the {name} GPT header {half}")
+        elif not half.sound:
             remarks.append(f"the array of the {name} GPT is damaged: its checksum is wrong")
-    halves = [one for one in (primary, backup) if isinstance(one, Half)]
+    halves = [half for half in (primary, backup) if isinstance(half, Half)]
     if not halves:
         raise BuildError(
             f"the GPT is damaged: {'; '.join(remarks)}",
             hint="nothing is left of the table; use another copy of the disk",
         )
-    chosen = next((one for one in halves if one.sound), halves[0])
+    chosen = next((half for half in halves if half.sound), halves[0])
     if chosen is not primary:
         remarks.append("the backup GPT was read instead of the primary one")
-    if len(halves) == 2 and all(one.sound for one in halves) and _meaning(halves[0]) != _meaning(halves[1]):
+    if len(halves) == 2 and all(half.sound for half in halves) and _meaning(halves[0]) != _meaning(halves[1]):
         remarks.append("the backup GPT differs from the primary one")
     return chosen
 
@@ -139,14 +139,14 @@ def _meaning(half: Half) -> tuple[object, ...]:
 
 
 def _partitions(half: Half, sector: int) -> list[Partition]:
-    found = []
+    partitions = []
     size = half.header.entry_size
     for index in range(half.header.count):
         raw = half.array[index * size : (index + 1) * size]
         kind, own, first, last, flags, name = struct.unpack_from("<16s16sQQQ72s", raw)
         if not any(kind):
             continue
-        found.append(
+        partitions.append(
             Partition(
                 number=index + 1,
                 name=text(name, "utf-16-le"),
@@ -159,4 +159,4 @@ def _partitions(half: Half, sector: int) -> list[Partition]:
                 attributes=typenames.attributes(flags),
             )
         )
-    return found
+    return partitions

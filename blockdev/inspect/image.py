@@ -49,8 +49,8 @@ class Opened:
 
 def magic(start: bytes, end: bytes) -> str:
     """The format of a file by its first 1 KiB and last 512 bytes: qemu-img's name, zstd, gzip, xz, or raw."""
-    for place, mark, name in _MARKS:
-        if start[place : place + len(mark)] == mark:
+    for offset, mark, name in _MARKS:
+        if start[offset : offset + len(mark)] == mark:
             return name
     return "vpc" if end[:8] == b"conectix" else "raw"  # a VHD of fixed size has its mark at the end alone
 
@@ -67,8 +67,8 @@ def opened(path: Path, say: Callable[[str], None]) -> Iterator[Opened]:
         name, raw = _format(path), path
         own = _NAMES.get(name, name)
         for _ in range(_DEEPEST):
-            if (found := _format(raw)) != "raw":
-                raw = stack.enter_context(_unpacked(raw, found, path, say))
+            if (kind := _format(raw)) != "raw":
+                raw = stack.enter_context(_unpacked(raw, kind, path, say))
         if _format(raw) in decompress.SUFFIXES:
             raise UsageError("this is packed more than twice", where=str(path))
         descriptor = _open(raw)
@@ -100,7 +100,7 @@ def _require_file(path: Path) -> None:
 
 def _require_disk(view: View, path: Path) -> None:
     start = view.read(0, 512)
-    if any(start[place : place + len(mark)] == mark for place, mark in _ARCHIVES):
+    if any(start[offset : offset + len(mark)] == mark for offset, mark in _ARCHIVES):
         raise UsageError("this is an archive, not a disk image", where=str(path))
     if view.size < 512:
         raise UsageError(f"this is no disk image: it has {view.size} bytes", where=str(path))

@@ -10,41 +10,46 @@ from blockdev.inspect.model import Content, Group, Inspection, Partition, Region
 VERSION = 1
 
 
-def to_data(found: Inspection) -> dict[str, Any]:
+def to_data(inspection: Inspection) -> dict[str, Any]:
     """Plain dictionaries, lists, strings and numbers; sizes and places are in bytes."""
-    boot = found.boot
+    boot = inspection.boot
     return {
         "version": VERSION,
-        "image": {"path": found.path, "format": found.format, "size": found.size, "allocated": found.allocated},
-        "table": {
-            "kind": found.table.kind,
-            "id": found.table.id,
-            "sector_size": found.table.sector_size,
-            "partitions": [_partition(one, found) for one in found.table.partitions],
-            "remarks": list(found.table.remarks),
+        "image": {
+            "path": inspection.path,
+            "format": inspection.format,
+            "size": inspection.size,
+            "allocated": inspection.allocated,
         },
-        "content": next((_place(place) for place in found.places if place.partition is None), None),
+        "table": {
+            "kind": inspection.table.kind,
+            "id": inspection.table.id,
+            "sector_size": inspection.table.sector_size,
+            "partitions": [_partition(item, inspection) for item in inspection.table.partitions],
+            "remarks": list(inspection.table.remarks),
+        },
+        "content": next((_region(region) for region in inspection.places if region.partition is None), None),
         "boot": {
             **{name: {"possible": way.possible, "why": way.why} for name, way in boot.ways.items()},
             "code": asdict(boot.code),
             "core": asdict(boot.core) if boot.core else None,
-            "loaders": [asdict(one) for one in boot.loaders],
+            "loaders": [asdict(item) for item in boot.loaders],
             "remarks": list(boot.remarks),
         },
-        "system": asdict(found.system) if found.system else None,
-        "remarks": list(found.remarks),
+        "system": asdict(inspection.system) if inspection.system else None,
+        "remarks": list(inspection.remarks),
     }
 
 
-def _partition(one: Partition, found: Inspection) -> dict[str, Any]:
-    place = next((place for place in found.places if place.partition == one), None)
-    data = asdict(one)
-    data["attributes"] = list(one.attributes)
-    return {**data, **(_place(place) if place else {"content": None, "group": None})}
+def _partition(partition: Partition, inspection: Inspection) -> dict[str, Any]:
+    region = next((region for region in inspection.places if region.partition == partition), None)
+    data = asdict(partition)
+    data["attributes"] = list(partition.attributes)
+    return {**data, **(_region(region) if region else {"content": None, "group": None})}
 
 
-def _place(place: Region) -> dict[str, Any]:
-    return {"content": _content(place.content), "group": _group(place.group) if place.group else None}
+def _region(region: Region) -> dict[str, Any]:
+    return {"content": _content(region.content), "group": _group(region.group) if region.group else None}
 
 
 def _content(content: Content) -> dict[str, Any]:
@@ -57,6 +62,6 @@ def _group(group: Group) -> dict[str, Any]:
         "uuid": group.uuid,
         "size": group.size,
         "free": group.free,
-        "volumes": [{**asdict(one), "content": _content(one.content)} for one in group.volumes],
+        "volumes": [{**asdict(volume), "content": _content(volume.content)} for volume in group.volumes],
         "remarks": list(group.remarks),
     }

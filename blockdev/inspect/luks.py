@@ -21,18 +21,18 @@ def read(view: View) -> Content | None:
     if start[:6] == _FIRST and start[6:] == b"\0\x01":
         return _version1(view)
     if start[:6] == _FIRST and start[6:] == b"\0\x02":
-        found = _version2(view, 0)
-        if found.details.get("checksum_right"):
-            return found
-        return next((other for other in _others(view)), found)
+        second = _version2(view, 0)
+        if second.details.get("checksum_right"):
+            return second
+        return next((other for other in _others(view)), second)
     return next((other for other in _others(view)), None)
 
 
 def _others(view: View) -> list[Content]:
     """The second headers that are sound, at the places where there may be one."""
-    places = [place for place in _LENGTHS if view.read(place, 8) == _SECOND + b"\0\x02"]
-    found = [_version2(view, place) for place in places]
-    return [one for one in found if one.details["checksum_right"]]
+    places = [offset for offset in _LENGTHS if view.read(offset, 8) == _SECOND + b"\0\x02"]
+    headers = [_version2(view, offset) for offset in places]
+    return [header for header in headers if header.details["checksum_right"]]
 
 
 def _version1(view: View) -> Content:
@@ -53,13 +53,13 @@ def _version1(view: View) -> Content:
     )
 
 
-def _version2(view: View, place: int) -> Content:
-    head = view.read(place, 4096)
+def _version2(view: View, offset: int) -> Content:
+    head = view.read(offset, 4096)
     (length,) = struct.unpack_from(">Q", head, 8)
-    remarks = [] if place == 0 else ["the first LUKS2 header is damaged: the second one was read"]
+    remarks = [] if offset == 0 else ["the first LUKS2 header is damaged: the second one was read"]
     sound, document = False, dict[str, Any]()
     if length in _LENGTHS:
-        whole = bytearray(view.read(place, length))
+        whole = bytearray(view.read(offset, length))
         expected = bytes(whole[448:512])
         whole[448:512] = bytes(64)
         try:

@@ -19,50 +19,54 @@ def with_groups(raw: Path, view: View, places: Sequence[Region]) -> tuple[Region
 
     A group's volumes are listed with the first of its physical volumes. What is damaged becomes a remark.
     """
-    found: dict[int, reader.GroupDescription] = {}
-    made = list(places)
-    for at, place in enumerate(places):
-        if place.content.kind != "lvm":
+    descriptions: dict[int, reader.GroupDescription] = {}
+    regions = list(places)
+    for at, region in enumerate(places):
+        if region.content.kind != "lvm":
             continue
         try:
-            physical = reader.read(raw, place.start, place.length)
+            physical = reader.read(raw, region.start, region.length)
         except BuildError as error:
-            made[at] = _remarked(place, error.what)
+            regions[at] = _remarked(region, error.what)
             continue
         if physical and physical.group:
-            found[at] = physical
-    starts = {physical.uuid: places[at].start for at, physical in found.items()}
+            descriptions[at] = physical
+    starts = {physical.uuid: places[at].start for at, physical in descriptions.items()}
     newest: dict[str, reader.GroupDescription] = {}
-    for physical in sorted(found.values(), key=lambda one: one.version):
+    for physical in sorted(descriptions.values(), key=lambda description: description.version):
         if physical.group:
             newest[physical.group.uuid] = physical
-    for at, physical in found.items():
+    for at, physical in descriptions.items():
         if physical.group:
             # The first one takes it away, so that the group's volumes are listed once.
-            known = newest.pop(physical.group.uuid, None)
-            made[at] = replace(made[at], group=_group(view, known or physical, starts, listed=known is not None))
-    return tuple(made)
+            newest_of_group = newest.pop(physical.group.uuid, None)
+            regions[at] = replace(
+                regions[at], group=_group(view, newest_of_group or physical, starts, listed=newest_of_group is not None)
+            )
+    return tuple(regions)
 
 
-def _remarked(place: Region, remark: str) -> Region:
-    return replace(place, content=replace(place.content, remarks=(*place.content.remarks, remark)))
+def _remarked(region: Region, remark: str) -> Region:
+    return replace(region, content=replace(region.content, remarks=(*region.content.remarks, remark)))
 
 
-def _group(view: View, found: reader.GroupDescription, starts: Mapping[str, int], *, listed: bool) -> Group | None:
-    group = found.group
+def _group(
+    view: View, description: reader.GroupDescription, starts: Mapping[str, int], *, listed: bool
+) -> Group | None:
+    group = description.group
     if group is None:
         return None
-    extents = sum(one.extents for one in group.physical)
-    used = sum(segment.count for one in group.logical for segment in one.segments)
-    missing = [one.name for one in group.physical if one.uuid not in starts]
+    extents = sum(volume.extents for volume in group.physical)
+    used = sum(segment.count for volume in group.logical for segment in volume.segments)
+    missing = [volume.name for volume in group.physical if volume.uuid not in starts]
     remark = f"the group {group.name} has {len(missing)} of its {len(group.physical)} physical volumes elsewhere"
-    volumes = zip(group.logical, found.volumes, strict=True) if listed else ()
+    volumes = zip(group.logical, description.volumes, strict=True) if listed else ()
     return Group(
         name=group.name,
         uuid=group.uuid,
         size=extents * group.extent_size,
         free=max(0, extents - used) * group.extent_size,
-        volumes=tuple(_volume(view, group, one, kind.type, starts) for one, kind in volumes if kind.visible),
+        volumes=tuple(_volume(view, group, volume, kind.type, starts) for volume, kind in volumes if kind.visible),
         remarks=(remark,) if missing and listed else (),
     )
 
@@ -85,7 +89,7 @@ def _pieces(
     group: lvm.VolumeGroup, volume: lvm.LogicalVolume, starts: Mapping[str, int]
 ) -> list[tuple[int, int]] | None:
     """First byte in the image and length of each piece of a volume; None where that is not all there is to it."""
-    homes = {one.name: starts[one.uuid] for one in group.physical if one.uuid in starts}
+    homes = {physical.name: starts[physical.uuid] for physical in group.physical if physical.uuid in starts}
     if not volume.segments or any(segment.physical not in homes for segment in volume.segments):
         return None
     return [(homes[name] + offset, length) for name, offset, length in lvm.places(group, volume)]

@@ -33,14 +33,14 @@ def entries(record: bytes) -> list[PartitionEntry] | None:
     """The used entries of a boot record (512 bytes); None where it is none: no signature, or no flags."""
     if record[510:512] != b"\x55\xaa":
         return None
-    found = []
+    partitions = []
     for slot in range(4):
         status, kind, start, count = struct.unpack_from("<B3xB3xII", record, 446 + 16 * slot)
         if status not in (0, 0x80):
             return None
         if kind and count:
-            found.append(PartitionEntry(slot + 1, status == 0x80, kind, start, count))
-    return found
+            partitions.append(PartitionEntry(slot + 1, status == 0x80, kind, start, count))
+    return partitions
 
 
 def is_volume(record: bytes) -> bool:
@@ -65,22 +65,24 @@ def read(view: View, sector: int) -> Table | None:
     used = entries(record)
     if used is None:
         return None
-    if is_volume(record) and not all((one.start + one.count) * sector <= view.size for one in used):
+    if is_volume(record) and not all(
+        (used_entry.start + used_entry.count) * sector <= view.size for used_entry in used
+    ):
         return None  # its code, taken for entries
     if is_volume(record) and not used:
         return None
     identifier = f"{struct.unpack_from('<I', record, 440)[0]:08x}"
     remarks: list[str] = []
-    partitions = [_partition(one, one.slot, one.start, identifier, sector) for one in used]
-    for one in used:
-        if one.type in EXTENDED:
+    partitions = [_partition(used_entry, used_entry.slot, used_entry.start, identifier, sector) for used_entry in used]
+    for used_entry in used:
+        if used_entry.type in EXTENDED:
             first = max([4, *(p.number for p in partitions)]) + 1
-            chain = _chain(view, one, sector, remarks)
+            chain = _chain(view, used_entry, sector, remarks)
             partitions += [
                 _partition(entry, number, start, identifier, sector, "logical")
                 for number, (entry, start) in enumerate(chain, first)
             ]
-    if sum(one.active for one in used) > 1:
+    if sum(used_entry.active for used_entry in used) > 1:
         remarks.append("more than one partition is marked as active")
     return Table("mbr", identifier, sector, tuple(partitions), tuple(remarks))
 
@@ -105,18 +107,18 @@ def _chain(
     view: View, extended: PartitionEntry, sector: int, remarks: list[str]
 ) -> Iterator[tuple[PartitionEntry, int]]:
     """The logical partitions of an extended one, each with its absolute first sector."""
-    place, seen, count = extended.start, set[int](), 0
+    number, seen, count = extended.start, set[int](), 0
     while True:
-        if place in seen:
-            remarks.append(f"the chain of logical partitions comes back to sector {place}: it was cut there")
+        if number in seen:
+            remarks.append(f"the chain of logical partitions comes back to sector {number}: it was cut there")
             return
-        seen.add(place)
-        found = entries(view.read(place * sector, 512)) if (place + 1) * sector <= view.size else None
-        if found is None:
-            remarks.append(f"there is no extended boot record at sector {place}, where the chain of them leads")
+        seen.add(number)
+        links = entries(view.read(number * sector, 512)) if (number + 1) * sector <= view.size else None
+        if links is None:
+            remarks.append(f"there is no extended boot record at sector {number}, where the chain of them leads")
             return
         following = None
-        for entry in found:
+        for entry in links:
             if entry.type in EXTENDED:
                 following = following if following is not None else extended.start + entry.start
                 continue
@@ -124,9 +126,9 @@ def _chain(
                 remarks.append(f"there are more than {_MOST_LOGICAL} logical partitions: the others were left out")
                 return
             count += 1
-            yield entry, place + entry.start
+            yield entry, number + entry.start
         if following is None:
             return
         if not extended.start <= following < extended.start + extended.count:
             remarks.append(f"the chain of logical partitions leads to sector {following}, outside of the extended one")
-        place = following
+        number = following

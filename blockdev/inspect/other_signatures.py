@@ -55,8 +55,8 @@ def verity(view: View) -> Content | None:
 
 def raid(view: View) -> Content | None:
     """Linux' software RAID, versions 1.1 and 1.2, whose superblock is at or near the begin."""
-    for place in (0, 4096):
-        raw = view.read(place, 256)
+    for offset in (0, 4096):
+        raw = view.read(offset, 256)
         if raw[:8] == b"\xfc\x4e\x2b\xa9\x01\0\0\0":
             return Content(kind="raid", label=text(raw[32:64]), uuid=str(uuid.UUID(bytes=raw[16:32])))
     return None

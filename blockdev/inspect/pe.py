@@ -49,15 +49,15 @@ class Nature:
 def parse(view: View) -> Program | None:
     """The headers of a PE file; None where it is none."""
     start = view.read(0, 64)
-    (place,) = struct.unpack_from("<I", start, 60)
-    head = view.read(place, 24)
+    (offset,) = struct.unpack_from("<I", start, 60)
+    head = view.read(offset, 24)
     if start[:2] != b"MZ" or head[:4] != b"PE\0\0":
         return None
     machine, count, _, symbols, symbol_count, length, _ = struct.unpack_from("<HHIIIHH", head, 4)
-    optional = view.read(place + 24, length)
+    optional = view.read(offset + 24, length)
     sections: dict[str, tuple[int, int]] = {}
     for number in range(min(count, _MOST_SECTIONS)):
-        raw = view.read(place + 24 + length + 40 * number, 40)
+        raw = view.read(offset + 24 + length + 40 * number, 40)
         used, _, stored, at = struct.unpack_from("<IIII", raw, 8)
         name = text(raw[:8], "latin-1")
         if symbols and name[:1] == "/" and name[1:].isdigit():  # its full name is behind the symbols
@@ -76,8 +76,8 @@ def _signed(optional: bytes, size: int) -> bool:
     if len(optional) < entry + 8:
         return False
     (count,) = struct.unpack_from("<I", optional, at - 4)
-    place, length = struct.unpack_from("<II", optional, entry)
-    return bool(count > _SECURITY and length > 8 and 0 < place < size)
+    offset, length = struct.unpack_from("<II", optional, entry)
+    return bool(count > _SECURITY and length > 8 and 0 < offset < size)
 
 
 def nature(program: Program, view: View) -> Nature:
@@ -86,20 +86,20 @@ def nature(program: Program, view: View) -> Nature:
     components = _sbat(_section(program, view, ".sbat"))
     magic = _MAGIC.search(_section(program, view, ".sdmagic"))
     details = {name: version for name, version in components.items() if name != "sbat"}
-    said = {"sbat": ", ".join(f"{name} {version}".strip() for name, version in details.items())} if details else {}
+    sbat = {"sbat": ", ".join(f"{name} {version}".strip() for name, version in details.items())} if details else {}
     if ".linux" in names:
-        return Nature("uki", {**said, **_about_kernel(program, view)})
+        return Nature("uki", {**sbat, **_about_kernel(program, view)})
     if magic and magic[1] == "systemd-boot":
-        return Nature("systemd-boot", {**said, "version": magic[2]})
+        return Nature("systemd-boot", {**sbat, "version": magic[2]})
     if ".vendor_cert" in names or ".vendor_" in names or ".sbatlev" in names or ".sbatlevel" in names:
-        return Nature("shim", {**said, **_version(components, "shim")})
+        return Nature("shim", {**sbat, **_version(components, "shim")})
     if "mods" in names or any(name.startswith("grub") for name in components):
-        return Nature("grub", {**said, **_version(components, "grub")})
+        return Nature("grub", {**sbat, **_version(components, "grub")})
     if any(name.startswith("shim") for name in components):
-        return Nature("shim tool", {**said, **_version(components, "shim")})
+        return Nature("shim tool", {**sbat, **_version(components, "shim")})
     if view.read(0x202, 4) == b"HdrS" or view.read(56, 4) in (b"ARMd", b"RSC\x05"):
-        return Nature("linux", said)
-    return Nature("systemd-stub" if magic else "unknown", said)
+        return Nature("linux", sbat)
+    return Nature("systemd-stub" if magic else "unknown", sbat)
 
 
 def _section(program: Program, view: View, name: str) -> str:
@@ -109,26 +109,26 @@ def _section(program: Program, view: View, name: str) -> str:
 
 def _sbat(content: str) -> dict[str, str]:
     """The components of an SBAT section (shim's SBAT.md) with their versions, in their order."""
-    found = {}
+    components = {}
     for line in content.splitlines():
         fields = line.split(",")
         if len(fields) >= 2 and fields[0]:
-            found[fields[0]] = fields[4] if len(fields) > 4 else ""
-    return found
+            components[fields[0]] = fields[4] if len(fields) > 4 else ""
+    return components
 
 
 def _version(components: Mapping[str, str], prefix: str) -> dict[str, str]:
     """The version of the most special component with such a name, which is a distribution's own."""
-    found = [version for name, version in components.items() if name.startswith(prefix) and version]
-    return {"version": found[-1]} if found else {}
+    versions = [version for name, version in components.items() if name.startswith(prefix) and version]
+    return {"version": versions[-1]} if versions else {}
 
 
 def _about_kernel(program: Program, view: View) -> dict[str, str]:
-    found = {"command_line": _section(program, view, ".cmdline").strip("\n")}
-    found["kernel"] = _section(program, view, ".uname").strip()
+    about = {"command_line": _section(program, view, ".cmdline").strip("\n")}
+    about["kernel"] = _section(program, view, ".uname").strip()
     release = _section(program, view, ".osrel")
-    found["system"] = pretty_name(release)
-    return {name: value for name, value in found.items() if value}
+    about["system"] = pretty_name(release)
+    return {name: value for name, value in about.items() if value}
 
 
 def pretty_name(release: str) -> str:

@@ -22,8 +22,8 @@ def data_size(path: Path, driver: str, shown: Path) -> int:
     """
     if why := reaches_out(_start(path)):
         raise _not_whole(why, shown)
-    found = json.loads(_run(["info", "--output=json", "-f", driver, _name(path)], driver, shown))
-    others = _others(found, path)
+    info = json.loads(_run(["info", "--output=json", "-f", driver, _name(path)], driver, shown))
+    others = _others(info, path)
     if others:
         raise _not_whole(f"it reads another file, {others[0]}", shown)
     pieces = json.loads(_run(["map", "--output=json", "-f", driver, _name(path)], driver, shown))
@@ -42,13 +42,13 @@ def unpack_begin(path: Path, driver: str, raw: Path, shown: Path, length: int) -
     """
     if why := reaches_out(_start(path)):
         raise _not_whole(why, shown)
-    found = json.loads(_run(["info", "--output=json", "-f", driver, _name(path)], driver, shown))
-    if others := _others(found, path):
+    info = json.loads(_run(["info", "--output=json", "-f", driver, _name(path)], driver, shown))
+    if others := _others(info, path):
         raise _not_whole(f"it reads another file, {others[0]}", shown)
     count = f"count={-(-length // _MIB)}"
     _run(["dd", "-f", driver, "-O", "raw", "bs=1M", count, f"if={_name(path)}", f"of={raw}"], driver, shown)
     with raw.open("r+b") as file:
-        file.truncate(found["virtual-size"])
+        file.truncate(info["virtual-size"])
 
 
 def reaches_out(start: bytes) -> str:
@@ -82,13 +82,13 @@ def _not_whole(why: str, shown: Path) -> BuildError:
     )
 
 
-def _others(found: dict[str, Any], path: Path) -> list[str]:
+def _others(info: dict[str, Any], path: Path) -> list[str]:
     """The other files that an image reads: what is behind it, and where its data are."""
-    data = found.get("format-specific", {}).get("data", {})
+    data = info.get("format-specific", {}).get("data", {})
     extents = [extent.get("filename", "") for extent in data.get("extents", ())]
-    named = [found.get("backing-filename", ""), data.get("data-file", ""), *extents]
+    names = [info.get("backing-filename", ""), data.get("data-file", ""), *extents]
     own = {str(path), str(path.resolve()), _name(path)}
-    return [name for name in named if name and name not in own]
+    return [name for name in names if name and name not in own]
 
 
 def _name(path: Path) -> str:
@@ -100,6 +100,6 @@ def _run(arguments: list[str], driver: str, shown: Path) -> str:
     done = qemu_img.run(arguments)
     if done.status:
         kind = "vhd" if driver == "vpc" else driver
-        said = qemu_img.sentence(done.err, "it gives no reason")
-        raise BuildError(f"qemu-img cannot read this {kind} image: {said}", where=str(shown))
+        reason = qemu_img.sentence(done.err, "it gives no reason")
+        raise BuildError(f"qemu-img cannot read this {kind} image: {reason}", where=str(shown))
     return done.out.decode(errors="replace")

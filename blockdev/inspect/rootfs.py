@@ -22,7 +22,7 @@ def find(bench: ToolSandbox, where: str, offset: int, content: Content) -> Syste
     if content.kind not in EXT:
         return None
     names = [pretty_name(_file(bench, offset, path)) for path in _RELEASES]
-    name = next((one for one in names if one), "")
+    name = next((text for text in names if text), "")
     fstab = _file(bench, offset, "/etc/fstab")
     return System(where, name, fstab) if name or fstab else None
 

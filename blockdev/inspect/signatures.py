@@ -34,20 +34,20 @@ _SHOWN = 16
 
 def identify(view: View) -> Content:
     """What lies in a view. ``blank`` is all zeros, ``unknown`` tells its first bytes."""
-    found = [content for content in (reader(view) for reader in READERS) if content]
-    if found:
-        return _checked(found, view.size)
+    contents = [content for content in (reader(view) for reader in READERS) if content]
+    if contents:
+        return _checked(contents, view.size)
     if view.blank():
         return Content("blank")
     first = view.read(0, min(_SHOWN, view.size))
     return Content("unknown", details={"first_bytes": first.hex(" ")})
 
 
-def _checked(found: list[Content], size: int) -> Content:
-    chosen, *others = found
+def _checked(contents: list[Content], size: int) -> Content:
+    chosen, *others = contents
     remarks = list(chosen.remarks)
     if others:
-        remarks.append(f"marks of {' and '.join(one.kind for one in others)} are there as well")
+        remarks.append(f"marks of {' and '.join(other.kind for other in others)} are there as well")
     if chosen.size is not None and chosen.size > size:
         remarks.append(f"the {chosen.kind} says that it has {chosen.size} bytes, and has {size}: its end is missing")
     if chosen.clean is False:

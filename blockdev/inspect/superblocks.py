@@ -123,9 +123,9 @@ def iso9660(view: View) -> Content | None:
         return None
     (sectors,) = struct.unpack_from("<I", raw, 80)
     (block,) = struct.unpack_from("<H", raw, 128)
-    made = raw[813:829].decode("ascii", errors="replace")
-    dated = made.isdigit() and made.strip("0")
-    parts = (made[:4], *(made[at : at + 2] for at in range(4, 16, 2)))
+    created = raw[813:829].decode("ascii", errors="replace")
+    dated = created.isdigit() and created.strip("0")
+    parts = (created[:4], *(created[at : at + 2] for at in range(4, 16, 2)))
     second = view.read(17 * _ISO_SECTOR, 64)
     return Content(
         kind="iso9660",

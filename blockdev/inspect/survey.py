@@ -20,25 +20,25 @@ def inspect(path: Path, sector_size: int | None = None, say: Callable[[str], Non
     ``say`` gets a sentence when something takes long. Raises UsageError where there is no image, BuildError where it
     is so damaged that nothing can be read. The image is never written to.
     """
-    with image.opened(path, say) as found, bench(found.raw) as work:
-        layout, places = survey(found.view, sector_size)
-        places = with_groups(found.raw, found.view, places)
+    with image.opened(path, say) as disk, bench(disk.raw) as work:
+        layout, places = survey(disk.view, sector_size)
+        places = with_groups(disk.raw, disk.view, places)
         remarks = []
-        if found.size % layout.sector_size:
-            remarks.append(f"the disk has {found.size} bytes, which are not whole sectors of {layout.sector_size}")
+        if disk.size % layout.sector_size:
+            remarks.append(f"the disk has {disk.size} bytes, which are not whole sectors of {layout.sector_size}")
         loaders = _loaders(work, places, remarks)
-        boot = bootloaders.find(found.view, layout, places, loaders)
+        boot = bootloaders.find(disk.view, layout, places, loaders)
         system = _system(work, places, remarks)
         return Inspection(
-            str(path), found.format, found.size, found.allocated, layout, places, boot, system, tuple(remarks)
+            str(path), disk.format, disk.size, disk.allocated, layout, places, boot, system, tuple(remarks)
         )
 
 
 def survey(view: View, sector_size: int | None = None) -> tuple[Table, tuple[Region, ...]]:
     """The partition table of a disk and what is in its partitions; without one, or below it, what is on the disk."""
-    found = table.read(view, sector_size)
-    places = _places(view, found)
-    if found.kind == "mbr" and not sector_size and not _holds(places):
+    partitions = table.read(view, sector_size)
+    places = _places(view, partitions)
+    if partitions.kind == "mbr" and not sector_size and not _holds(places):
         # An MBR does not say how large its sectors are.
         other = table.read(view, table.SECTOR_SIZES[-1])
         elsewhere = _places(view, other)
@@ -46,38 +46,43 @@ def survey(view: View, sector_size: int | None = None) -> tuple[Table, tuple[Reg
             return other, elsewhere
     if not places:
         whole = signatures.identify(view)
-        if found.kind == "none" or whole.kind not in _NOTHING:
-            return found, (Region(None, 0, view.size, whole),)
+        if partitions.kind == "none" or whole.kind not in _NOTHING:
+            return partitions, (Region(None, 0, view.size, whole),)
     elif iso := superblocks.iso9660(
         view
     ):  # partitions are laid over images for optical discs, so that they start from all
-        return found, (Region(None, 0, view.size, iso), *places)
-    return found, places
+        return partitions, (Region(None, 0, view.size, iso), *places)
+    return partitions, places
 
 
-def _places(view: View, found: Table) -> tuple[Region, ...]:
+def _places(view: View, partitions: Table) -> tuple[Region, ...]:
     return tuple(
-        Region(one, one.start, one.length, signatures.identify(view.part(one.start, one.length)))
-        for one in found.partitions
-        if one.kind != "extended"
+        Region(
+            partition,
+            partition.start,
+            partition.length,
+            signatures.identify(view.part(partition.start, partition.length)),
+        )
+        for partition in partitions.partitions
+        if partition.kind != "extended"
     )
 
 
 def _holds(places: Sequence[Region]) -> bool:
-    return any(place.content.kind not in _NOTHING for place in places)
+    return any(region.content.kind not in _NOTHING for region in places)
 
 
 def _loaders(work: ToolSandbox, places: Sequence[Region], remarks: list[str]) -> list[Loader]:
     """The EFI programs of all FAT file systems."""
-    found: list[Loader] = []
-    for place in places:
-        if place.content.kind == "vfat":
-            number = place.partition.number if place.partition else 0
+    loaders: list[Loader] = []
+    for region in places:
+        if region.content.kind == "vfat":
+            number = region.partition.number if region.partition else 0
             try:
-                found += esp.loaders(work, number, place.start)
+                loaders += esp.loaders(work, number, region.start)
             except Unreadable as error:
-                remarks.append(f"the files of {where(place)} cannot be read: {error}")
-    return found
+                remarks.append(f"the files of {where(region)} cannot be read: {error}")
+    return loaders
 
 
 def _system(work: ToolSandbox, places: Sequence[Region], remarks: list[str]) -> System | None:
@@ -92,18 +97,18 @@ def _system(work: ToolSandbox, places: Sequence[Region], remarks: list[str]) -> 
 
 def volumes(places: Sequence[Region]) -> list[tuple[str, int, Content]]:
     """All that lies in one piece in the image and may hold files: where, its first byte, what it is."""
-    found: list[tuple[str, int, Content]] = []
-    for place in places:
-        found.append((where(place), place.start, place.content))
-        if place.group:
-            found += [
-                (f"volume {place.group.name}/{volume.name}", volume.offset, volume.content)
-                for volume in place.group.volumes
+    contents: list[tuple[str, int, Content]] = []
+    for region in places:
+        contents.append((where(region), region.start, region.content))
+        if region.group:
+            contents += [
+                (f"volume {region.group.name}/{volume.name}", volume.offset, volume.content)
+                for volume in region.group.volumes
                 if volume.offset is not None
             ]
-    return found
+    return contents
 
 
-def where(place: Region) -> str:
+def where(region: Region) -> str:
     """A place as it is called in a sentence."""
-    return f"partition {place.partition.number}" if place.partition else "the disk"
+    return f"partition {region.partition.number}" if region.partition else "the disk"

@@ -62,9 +62,9 @@ def program(view: View, sector: int) -> Program:
     raise ValueError("the component table does not say where the program begins")
 
 
-def is_linux(view: View, found: Program) -> bool:
+def is_linux(view: View, program: Program) -> bool:
     """Does the program begin with a kernel, without a loader before it?"""
-    start = next((runs[0][0] for address, runs in found.parts if address == found.entry and runs), None)
+    start = next((runs[0][0] for address, runs in program.parts if address == program.entry and runs), None)
     return start is not None and view.read(start + _MARK_AT, len(_MARK)) == _MARK
 
 
@@ -76,10 +76,10 @@ def _first(data: bytes, at: int) -> int:
 def _block(view: View, number: int, sector: int, what: str) -> bytes:
     if not 0 < number < view.size // sector:
         raise ValueError(f"the {what} is said to be in sector {number}, which the disk does not have")
-    found = view.read(number * sector, sector)
-    if found[:4] != MAGIC:
+    block = view.read(number * sector, sector)
+    if block[:4] != MAGIC:
         raise ValueError(f"there is no {what} in sector {number}")
-    return found
+    return block
 
 
 def _runs(view: View, table: int, sector: int) -> Iterator[tuple[int, int]]:

@@ -22,7 +22,7 @@ def fstab(layout: Layout) -> str:
 
 def crypttab(layout: Layout) -> str:
     """One line for each encrypted container (crypttab(5)); the passphrase is asked for when the machine starts."""
-    return "".join(f"{_escaped(one.name)} UUID={one.uuid} none luks,initramfs\n" for one in layout.luks)
+    return "".join(f"{_escaped(volume.name)} UUID={volume.uuid} none luks,initramfs\n" for volume in layout.luks)
 
 
 def source(layout: Layout, system: FileSystem) -> str:
@@ -49,4 +49,4 @@ def mapped(group: str, volume: str) -> str:
 
 def _escaped(text: str) -> str:
     """A field of fstab: blanks and backslashes as octal numbers."""
-    return "".join(f"\\{ord(one):03o}" if one in " \t\n\\" else one for one in text)
+    return "".join(f"\\{ord(letter):03o}" if letter in " \t\n\\" else letter for letter in text)

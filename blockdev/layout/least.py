@@ -51,8 +51,8 @@ def least(kind: str, options: Sequence[str]) -> Least:
 
 def journal_size(options: Sequence[str]) -> int | None:
     """The MiB of journal that options of mke2fs ask for; None where they ask for none."""
-    for place, option in enumerate(options):
-        value = options[place + 1] if option == "-J" and place + 1 < len(options) else option.removeprefix("-J")
+    for index, option in enumerate(options):
+        value = options[index + 1] if option == "-J" and index + 1 < len(options) else option.removeprefix("-J")
         if option.startswith("-J"):
             for word in value.split(","):
                 name, _, number = word.partition("=")

@@ -48,5 +48,5 @@ class Options:
     def root_needs(self, tree: int) -> int:
         """Bytes for a root file system with ``tree`` bytes of files in it, and room to work."""
         journal = self.journal * _MIB if self.root_type == "ext4" else 0
-        wanted = tree * 10 // 6 if self.extra is None else tree + self.extra
-        return max(wanted + journal, 2 * journal + _BESIDE_JOURNAL if journal else 0)
+        content = tree * 10 // 6 if self.extra is None else tree + self.extra
+        return max(content + journal, 2 * journal + _BESIDE_JOURNAL if journal else 0)

@@ -37,14 +37,14 @@ def gpt_tail(sector: int) -> int:
     return sector + up(_GPT_ENTRIES, sector)
 
 
-def place(disk: Disk, table: Table, size: int, *, version: int, seed: str) -> tuple[Slot, ...]:
+def place_partitions(disk: Disk, table: Table, size: int, *, version: int, seed: str) -> tuple[Slot, ...]:
     """The partitions of a disk of ``size`` bytes; UsageError, naming the first that has no room."""
     if table.label == "gpt":
         return _gpt(disk, table, size, version, seed)
     return _mbr(table, size, version)
 
 
-def _wanted(partition: Partition, version: int, whole: int, free: int, left: int) -> int:
+def _asked(partition: Partition, version: int, whole: int, free: int, left: int) -> int:
     """Bytes that a partition asks for.
 
     Of ``whole`` usable bytes ``free`` are not taken, by diskimage-builder's count, and ``left`` in truth.
@@ -62,10 +62,10 @@ def _sum_of_percents(table: Table, version: int) -> None:
         )
 
 
-def _no_room(partition: Partition, size: int, wanted: int, free: int) -> None:
+def _no_room(partition: Partition, size: int, asked: int, free: int) -> None:
     refuse(
         partition,
-        f"it wants {shown(wanted)}, and {shown(max(free, 0))} of the disk's {shown(size)} are left",
+        f"it wants {shown(asked)}, and {shown(max(free, 0))} of the disk's {shown(size)} are left",
         "make the image larger (--image-size), or a partition smaller",
         "size",
     )
@@ -79,12 +79,12 @@ def _gpt(disk: Disk, table: Table, size: int, version: int, seed: str) -> tuple[
     at, taken = align, 0  # taken: as it was asked for
     for number, partition in enumerate(table.partitions, 1):
         free = size - 2 * MIB - taken
-        wanted = _wanted(partition, version, size - 2 * MIB, free, end - at)
-        length = wanted // MIB * MIB
+        asked = _asked(partition, version, size - 2 * MIB, free, end - at)
+        length = asked // MIB * MIB
         if length <= 0 and at + MIB <= end:
             refuse(
                 partition,
-                f"it comes to {max(wanted, 0)} bytes, and partitions of a gpt are whole MiB",
+                f"it comes to {max(asked, 0)} bytes, and partitions of a gpt are whole MiB",
                 "1MiB at least, or 100% for all that is left (sgdisk would take 0 for that)",
                 "size",
             )
@@ -102,7 +102,7 @@ def _gpt(disk: Disk, table: Table, size: int, version: int, seed: str) -> tuple[
                 label=partition.label or partition.name,
             )
         )
-        at, taken = up(at + length, align), taken + wanted
+        at, taken = up(at + length, align), taken + asked
     return tuple(slots)
 
 
@@ -114,7 +114,7 @@ def _mbr(table: Table, size: int, version: int) -> tuple[Slot, ...]:
     for partition in table.partitions:
         free = size - (at + align)
         left = size - at - (0 if partition.primary else align)
-        length = _wanted(partition, version, size - 2 * align, free, left) // SECTOR * SECTOR
+        length = _asked(partition, version, size - 2 * align, free, left) // SECTOR * SECTOR
         if partition.primary:
             start, number, kind = at, len(slots) + 1, "primary"
         else:

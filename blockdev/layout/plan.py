@@ -86,14 +86,14 @@ def _file_system(node: MakeFs, options: Options, *, root: bool) -> MakeFs:
         label = dataclasses.replace(options, root_type=kind).label
     else:
         label = node.label or node.name
-    given = node.options
-    if root and given is None:
-        given = dataclasses.replace(options, root_type=kind).mkfs
+    mkfs_options = node.options
+    if root and mkfs_options is None:
+        mkfs_options = dataclasses.replace(options, root_type=kind).mkfs
     return dataclasses.replace(
         node,
         type=kind,
         label=labels.written(kind, label),
-        options=given or (),
+        options=mkfs_options or (),
         uuid=node.uuid or file_system_id(options.seed, kind, node.name, fat=kind in labels.FAT),
     )
 
@@ -120,10 +120,10 @@ def plan(configuration: Configuration, options: Options, tree: int, least: int =
     layout = _lay_out(filled, sizes, options.seed, lenient=False)
     root = layout.root
     if layout.storages[root.storage].size < max(least, tree):
-        room, wanted = layout.storages[root.storage].size, max(least, tree)
+        room, needed = layout.storages[root.storage].size, max(least, tree)
         refuse(
             filled.find(root.name),
-            f"the tree needs a root file system of {shown(wanted)} at least, and this one has {shown(room)}",
+            f"the tree needs a root file system of {shown(needed)} at least, and this one has {shown(room)}",
             "make the image (--image-size) or what it lies on larger",
         )
     _check_least(filled, layout, computed if not tree else set())
@@ -156,15 +156,15 @@ def _check_least(configuration: Configuration, layout: Layout, growing: set[str]
 
 def _may_grow(configuration: Configuration, layout: Layout, storage: str, growing: set[str]) -> bool:
     """Does the storage become larger where its disk, one of ``growing``, does."""
-    one = layout.storages[storage]
-    if one.kind == "disk":
-        return one.name in growing
+    base = layout.storages[storage]
+    if base.kind == "disk":
+        return base.name in growing
     node = configuration.find(storage)
     if isinstance(node, Partition):
-        return one.base in growing and node.size.bytes is None
+        return base.base in growing and node.size.bytes is None
     if isinstance(node, Logical):
         return node.size is None and bool(_disks_below(layout, storage) & growing)
-    return _may_grow(configuration, layout, one.base, growing)
+    return _may_grow(configuration, layout, base.base, growing)
 
 
 def _fixed(configuration: Configuration, disk: Disk) -> int:
@@ -195,13 +195,13 @@ def _short(configuration: Configuration, layout: Layout, need: int, computed: se
 
 def _disks_below(layout: Layout, storage: str) -> set[str]:
     """The disks that a storage lies on, or would lie on if it had room."""
-    one = layout.storages[storage]
-    if one.kind == "disk":
-        return {one.name}
-    if one.kind == "logical":
-        group = next(group for group in layout.groups if group.name == one.base)
+    upper = layout.storages[storage]
+    if upper.kind == "disk":
+        return {upper.name}
+    if upper.kind == "logical":
+        group = next(group for group in layout.groups if group.name == upper.base)
         return set().union(*(_disks_below(layout, on) for _, on in group.physical))
-    return _disks_below(layout, one.base)
+    return _disks_below(layout, upper.base)
 
 
 def _grows(configuration: Configuration, layout: Layout, disk: str) -> bool:
@@ -214,13 +214,13 @@ def _grows(configuration: Configuration, layout: Layout, disk: str) -> bool:
 
 
 def _partitions_below(layout: Layout, storage: str) -> set[str]:
-    one = layout.storages[storage]
-    if one.kind == "partition":
-        return {one.name}
-    if one.kind == "logical":
-        group = next(group for group in layout.groups if group.name == one.base)
+    upper = layout.storages[storage]
+    if upper.kind == "partition":
+        return {upper.name}
+    if upper.kind == "logical":
+        group = next(group for group in layout.groups if group.name == upper.base)
         return set().union(*(_partitions_below(layout, on) for _, on in group.physical))
-    return _partitions_below(layout, one.base) if one.kind == "luks" else set()
+    return _partitions_below(layout, upper.base) if upper.kind == "luks" else set()
 
 
 def _lay_out(configuration: Configuration, sizes: Mapping[str, int], seed: str, *, lenient: bool) -> Layout:
@@ -228,10 +228,10 @@ def _lay_out(configuration: Configuration, sizes: Mapping[str, int], seed: str, 
     storages: dict[str, Storage] = {}
     disks = []
     for disk in configuration.of(Disk):
-        made = _disk(configuration, disk, sizes[disk.name], seed)
-        disks.append(made)
-        storages[disk.name] = Storage(disk.name, "disk", "", made.size, (Piece(disk.name, 0, made.size),))
-        for slot in made.slots:
+        laid_out = _disk(configuration, disk, sizes[disk.name], seed)
+        disks.append(laid_out)
+        storages[disk.name] = Storage(disk.name, "disk", "", laid_out.size, (Piece(disk.name, 0, laid_out.size),))
+        for slot in laid_out.slots:
             if slot.name:
                 pieces = (Piece(disk.name, slot.start, slot.length),)
                 storages[slot.name] = Storage(slot.name, "partition", disk.name, slot.length, pieces)
@@ -282,7 +282,7 @@ def _disk(configuration: Configuration, disk: Disk, size: int, seed: str) -> Dis
     table = tables[0]
     if table.label == "mbr" and disk.block_size != SECTOR:
         refuse(table, f"an mbr on a disk with sectors of {disk.block_size} bytes", "expected: label: gpt")
-    slots = partitions.place(disk, table, size, version=configuration.version, seed=seed)
+    slots = partitions.place_partitions(disk, table, size, version=configuration.version, seed=seed)
     identifier = table.id or (guid if table.label == "gpt" else mbr_id)(seed, disk.name, "table")
     return DiskLayout(disk.name, size, disk.block_size, table.label, identifier, slots)
 
@@ -295,10 +295,12 @@ def _on(configuration: Configuration, node: Luks | Group) -> set[str]:
 
 
 def _nothing_below(configuration: Configuration, node: Node, storages: Mapping[str, Storage]) -> None:
-    known = {one.name for one in configuration.nodes if isinstance(one, Partition | Logical | Luks | Disk)}
+    storage_names = {
+        other.name for other in configuration.nodes if isinstance(other, Partition | Logical | Luks | Disk)
+    }
     assert isinstance(node, Luks | Group)
     missing = sorted(_on(configuration, node) - storages.keys())
-    unplaced = [name for name in missing if name in known]
+    unplaced = [name for name in missing if name in storage_names]
     raise UsageError(
         f"{title(node)} lies on {', '.join(missing)}, of which {', '.join(unplaced) or 'none'} has no place on a disk",
         where=str(node.where),
@@ -316,23 +318,25 @@ def _opened(node: Luks, on: Storage) -> Storage:
 def _group(configuration: Configuration, node: Group) -> GroupPlan:
     bases = {physical.name: physical.base for physical in configuration.of(Physical)}
     logical = tuple(
-        LogicalPlan(one.name, one.size, one.extents, one.type, one.thin_pool, one.options)
-        for one in configuration.of(Logical)
-        if one.base == node.name
+        LogicalPlan(volume.name, volume.size, volume.extents, volume.type, volume.thin_pool, volume.options)
+        for volume in configuration.of(Logical)
+        if volume.base == node.name
     )
-    options = (*(word for one in configuration.of(Physical) if one.name in node.members for word in one.options),)
+    options = (
+        *(word for volume in configuration.of(Physical) if volume.name in node.members for word in volume.options),
+    )
     return GroupPlan(node.name, tuple((name, bases[name]) for name in node.members), logical, options + node.options)
 
 
 def _file_systems(configuration: Configuration) -> tuple[FileSystem, ...]:
     mounts = {mount.base: mount for mount in configuration.of(Mount)}
     lines = {line.base: line for line in configuration.of(Fstab)}
-    made = []
+    systems = []
     for node in configuration.of(MakeFs):
         mount = mounts.get(node.name)
         line = lines.get(mount.name) if mount else None
         point = "" if mount is None else "none" if node.type == SWAP else mount.point.rstrip("/") or "/"
-        made.append(
+        systems.append(
             FileSystem(
                 node.name,
                 node.base,
@@ -346,7 +350,7 @@ def _file_systems(configuration: Configuration) -> tuple[FileSystem, ...]:
             )
         )
     # In the order of mounting: by mount point, then swap ("none"), then what is not mounted at all.
-    return tuple(sorted(made, key=lambda one: (not one.point, one.point == "none", one.point)))
+    return tuple(sorted(systems, key=lambda system: (not system.point, system.point == "none", system.point)))
 
 
 def _data(configuration: Configuration, node: Verity) -> str:

@@ -65,13 +65,13 @@ def _mbr(disk: DiskLayout) -> Iterator[tuple[int, bytes]]:
     if extended is None:
         return
     places = [extended.start, *(-(-slot.end // _unit(disk)) * _unit(disk) for slot in logical[:-1])]
-    for number, (slot, place) in enumerate(zip(logical, places, strict=True)):
-        table = _slot(slot, place)
+    for number, (slot, offset) in enumerate(zip(logical, places, strict=True)):
+        table = _slot(slot, offset)
         if number + 1 < len(logical):
             following, end = places[number + 1], logical[number + 1].end
             start, count = (following - extended.start) // SECTOR, (end - following) // SECTOR
             table += _entry(following // SECTOR, _CHAIN, start, count, active=False)
-        yield place + 446, table.ljust(64, b"\0") + _SIGNATURE
+        yield offset + 446, table.ljust(64, b"\0") + _SIGNATURE
 
 
 def _unit(disk: DiskLayout) -> int:

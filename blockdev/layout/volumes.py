@@ -22,7 +22,7 @@ def allocated(group: GroupPlan, storages: Mapping[str, Storage], seed: str, epoc
     return allocate(
         group.name,
         [(name, storages[on].size) for name, on in group.physical],
-        [VolumeSpec(one.name, one.size, one.extents) for one in group.logical if one.type != THIN],
+        [VolumeSpec(volume.name, volume.size, volume.extents) for volume in group.logical if volume.type != THIN],
         seed=seed,
         epoch=epoch,
     )
@@ -38,33 +38,35 @@ def storages(
     from blockdev.lvm.model import places
 
     try:
-        made = allocated(group, below, seed, 0)
+        volume_group = allocated(group, below, seed, 0)
     except BuildError as error:
         if lenient:
-            return {one.name: Storage(one.name, "logical", group.name, 0) for one in group.logical}
+            return {plan.name: Storage(plan.name, "logical", group.name, 0) for plan in group.logical}
         raise UsageError(error.what, where=str(node.where), hint=error.hint) from error
     on = dict(group.physical)
-    found = {}
-    for volume in made.logical:
+    result = {}
+    for volume in volume_group.logical:
         pieces = tuple(
             piece
-            for physical, offset, length in places(made, volume)
+            for physical, offset, length in places(volume_group, volume)
             for piece in within(below[on[physical]], offset, length)
         )
-        found[volume.name] = Storage(volume.name, "logical", group.name, volume.extents * made.extent_size, pieces)
-    for one in group.logical:
-        if one.type == THIN:
-            found[one.name] = Storage(one.name, "logical", group.name, one.size or 0)
-    return found
+        result[volume.name] = Storage(
+            volume.name, "logical", group.name, volume.extents * volume_group.extent_size, pieces
+        )
+    for plan in group.logical:
+        if plan.type == THIN:
+            result[plan.name] = Storage(plan.name, "logical", group.name, plan.size or 0)
+    return result
 
 
 def within(storage: Storage, offset: int, length: int) -> list[Piece]:
     """The pieces of ``length`` bytes of a storage from byte ``offset`` of it on."""
-    found = []
+    pieces = []
     for piece in storage.pieces:
         if offset < piece.length and length > 0:
             part = min(piece.length - offset, length)
-            found.append(Piece(piece.disk, piece.offset + offset, part))
+            pieces.append(Piece(piece.disk, piece.offset + offset, part))
             length -= part
         offset = max(0, offset - piece.length)
-    return found
+    return pieces

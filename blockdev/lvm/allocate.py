@@ -61,16 +61,16 @@ def allocate(
     extent and cut to what is free, as lvcreate does; a size is rounded down, but never to nothing, as
     diskimage-builder does. UsageError: a name or number that LVM does not take. BuildError: no room.
     """
-    _check(name, [one for one, _ in physical], [one.name for one in logical], extent_size)
-    volumes = tuple(_physical(name, one, size, seed, extent_size) for one, size in physical)
-    used = dict.fromkeys((one.name for one in volumes), 0)
-    total = sum(one.extents for one in volumes)
-    made = []
-    for wanted in logical:
-        count = _count(name, wanted, total, total - sum(used.values()), extent_size)
+    _check(name, [volume for volume, _ in physical], [volume.name for volume in logical], extent_size)
+    volumes = tuple(_physical(name, volume, size, seed, extent_size) for volume, size in physical)
+    used = dict.fromkeys((volume.name for volume in volumes), 0)
+    total = sum(volume.extents for volume in volumes)
+    allocated = []
+    for spec in logical:
+        count = _count(name, spec, total, total - sum(used.values()), extent_size)
         segments = tuple(_take(volumes, used, count))
-        made.append(LogicalVolume(wanted.name, identifier(seed, name, "lv", wanted.name), count, segments))
-    return VolumeGroup(name, identifier(seed, name), extent_size, volumes, tuple(made), epoch)
+        allocated.append(LogicalVolume(spec.name, identifier(seed, name, "lv", spec.name), count, segments))
+    return VolumeGroup(name, identifier(seed, name), extent_size, volumes, tuple(allocated), epoch)
 
 
 def _check(group: str, physical: Sequence[str], logical: Sequence[str], extent_size: int) -> None:
@@ -81,11 +81,13 @@ def _check(group: str, physical: Sequence[str], logical: Sequence[str], extent_s
         raise UsageError(f"an extent of {extent_size} bytes is no power of two from {SECTOR} on", where=where)
     if not physical:
         raise UsageError(f"the volume group {group} has no physical volume", hint="name one in its base")
-    for one in logical:
-        if reason := refused(one) or refused_pair(group, one):
-            raise UsageError(f'the name "{one}" of a logical volume {reason}', where=where, hint="give it another name")
+    for volume in logical:
+        if reason := refused(volume) or refused_pair(group, volume):
+            raise UsageError(
+                f'the name "{volume}" of a logical volume {reason}', where=where, hint="give it another name"
+            )
     for kind, names in (("physical", physical), ("logical", logical)):
-        twice = sorted({one for one in names if names.count(one) > 1})
+        twice = sorted({volume for volume in names if names.count(volume) > 1})
         if twice:
             raise UsageError(f"two {kind} volumes are called {twice[0]}", where=where, hint="rename one of them")
 
@@ -102,19 +104,19 @@ def _physical(group: str, name: str, size: int, seed: str, extent_size: int) -> 
     return PhysicalVolume(name, identifier(seed, group, "pv", name), size, extents)
 
 
-def _count(group: str, wanted: VolumeSpec, total: int, left: int, extent_size: int) -> int:
+def _count(group: str, spec: VolumeSpec, total: int, left: int, extent_size: int) -> int:
     """How many extents a volume gets. BuildError where there are not as many left."""
     where = f"volume group {group}"
-    if wanted.size is not None:
-        count, asked = max(1, wanted.size // extent_size), shown(wanted.size)
-        if wanted.size < 1:
-            raise UsageError(f"the logical volume {wanted.name} has no size", where=where, hint="give it one above 0")
+    if spec.size is not None:
+        count, asked = max(1, spec.size // extent_size), shown(spec.size)
+        if spec.size < 1:
+            raise UsageError(f"the logical volume {spec.name} has no size", where=where, hint="give it one above 0")
     else:
-        count, asked = _extents(where, wanted, total, left, extent_size)
+        count, asked = _extents(where, spec, total, left, extent_size)
     if count > left or not count:
         problem = "is not in the group" if count else "is less than one extent"
         raise BuildError(
-            f"the logical volume {wanted.name} wants {asked}, which {problem}: "
+            f"the logical volume {spec.name} wants {asked}, which {problem}: "
             f"{shown(left * extent_size)} of {shown(total * extent_size)} are left",
             where=where,
             hint="make the volumes smaller, or the physical volumes larger",
@@ -122,12 +124,12 @@ def _count(group: str, wanted: VolumeSpec, total: int, left: int, extent_size: i
     return count
 
 
-def _extents(where: str, wanted: VolumeSpec, total: int, left: int, extent_size: int) -> tuple[int, str]:
-    match = _EXTENTS.match(wanted.extents.strip())
+def _extents(where: str, spec: VolumeSpec, total: int, left: int, extent_size: int) -> tuple[int, str]:
+    match = _EXTENTS.match(spec.extents.strip())
     kinds = [kind for kind in _KINDS if match and match[2] and kind.startswith(match[2].upper())]
     if not match or (match[2] and not kinds) or not int(match[1]):
         raise UsageError(
-            f'the logical volume {wanted.name} wants "{wanted.extents}" extents',
+            f'the logical volume {spec.name} wants "{spec.extents}" extents',
             where=where,
             hint="give a number above 0, alone or with %VG, %FREE or %PVS, for example 100 or 40%VG",
         )
@@ -142,9 +144,9 @@ def _extents(where: str, wanted: VolumeSpec, total: int, left: int, extent_size:
 def _take(volumes: Iterable[PhysicalVolume], used: dict[str, int], count: int) -> Iterable[Segment]:
     """Take ``count`` extents, as many as there are from each physical volume in turn; notes them in ``used``."""
     first = 0
-    for one in volumes:
-        taken = min(count - first, one.extents - used[one.name])
+    for volume in volumes:
+        taken = min(count - first, volume.extents - used[volume.name])
         if taken:
-            yield Segment(first, taken, one.name, used[one.name])
-            used[one.name] += taken
+            yield Segment(first, taken, volume.name, used[volume.name])
+            used[volume.name] += taken
             first += taken

@@ -55,28 +55,28 @@ def string(section: Section, key: str) -> str:
 def strings(section: Section, key: str) -> list[str]:
     """The texts of a list; none where there is no such list."""
     value = section.get(key)
-    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
 def sections(section: Section, key: str) -> dict[str, Section]:
     """The sections within the section ``key``; none where there is no such section."""
     value = section.get(key)
-    return {name: one for name, one in value.items() if isinstance(one, dict)} if isinstance(value, dict) else {}
+    return {name: item for name, item in value.items() if isinstance(item, dict)} if isinstance(value, dict) else {}
 
 
 def _tokens(text: str) -> list[_Token]:
-    found, at, line = list[_Token](), 0, 1
+    tokens, at, line = list[_Token](), 0, 1
     while True:
         between = _BETWEEN.match(text, at)
         if between:
             line += between[0].count("\n")
             at = between.end()
         if at == len(text):
-            return [*found, _Token("end", "", line)]
+            return [*tokens, _Token("end", "", line)]
         match = _TOKEN.match(text, at)
         if not match or not match.lastgroup:
             raise DamagedError(f"cannot be read at line {line}")
-        found.append(_Token(match.lastgroup, match[0], line))
+        tokens.append(_Token(match.lastgroup, match[0], line))
         line += match[0].count("\n")
         at = match.end()
 
@@ -95,19 +95,19 @@ class _Parser:
         """What stands up to the closing brace, or up to the end of the text."""
         if depth > _DEEPEST:
             raise DamagedError("has too many sections within each other")
-        found: Section = {}
+        entries: Section = {}
         while True:
             name = self.take()
             if (closing == "end" and name.kind == "end") or (closing == "}" and name.text == "}"):
-                return found
+                return entries
             if name.kind not in ("word", "string"):
                 raise DamagedError(f"has no name where one should be, at line {name.line}")
             key = _text(name)
             sign = self.take()
             if sign.kind == "sign" and sign.text == "{":
-                found[key] = self.section("}", depth + 1)
+                entries[key] = self.section("}", depth + 1)
             elif sign.kind == "sign" and sign.text == "=":
-                found[key] = self.value(self.take(), depth)
+                entries[key] = self.value(self.take(), depth)
             else:
                 raise DamagedError(f"has neither = nor {{ after {key[:40]!r}, at line {sign.line}")
 
@@ -120,15 +120,15 @@ class _Parser:
             return _word(token.text)
         if token.text != "[":
             raise DamagedError(f"has no value where one should be, at line {token.line}")
-        found: list[Value] = []
+        items: list[Value] = []
         while (item := self.take()).text != "]" or item.kind != "sign":
-            found.append(self.value(item, depth + 1))
+            items.append(self.value(item, depth + 1))
             after = self.tokens[self.at]
             if after.kind == "sign" and after.text == ",":
                 self.take()
             elif after.text != "]":
                 raise DamagedError(f"has a list that does not go on, at line {after.line}")
-        return found
+        return items
 
 
 def _text(token: _Token) -> str:

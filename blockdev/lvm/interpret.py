@@ -42,10 +42,10 @@ def interpret(text: str) -> Described:
     extent_size = integer(body, "extent_size") * SECTOR
     if not extent_size:
         raise DamagedError("has no number extent_size")
-    physical = tuple(_physical(key, one) for key, one in sections(body, "physical_volumes").items())
+    physical = tuple(_physical(key, section) for key, section in sections(body, "physical_volumes").items())
     logical = sections(body, "logical_volumes")
-    extents = {one.name: one.extents for one in physical}
-    read = [_logical(key, one, extents, logical) for key, one in logical.items()]
+    extents = {section.name: section.extents for section in physical}
+    read = [_logical(key, section, extents, logical) for key, section in logical.items()]
     group = VolumeGroup(
         name=name,
         uuid=string(body, "id"),
@@ -78,7 +78,7 @@ def _logical(
             raise DamagedError(f"has a gap in the logical volume {name[:128]!r}")
         count += integer(part, "extent_count")
     kinds = [_kind(part, physical, logical) for part in parts]
-    kind = next((one for one in kinds if one != LINEAR), LINEAR)
+    kind = next((segment_type for segment_type in kinds if segment_type != LINEAR), LINEAR)
     segments = tuple(_segment(part, physical) for part in parts) if kind == LINEAR else ()
     volume = LogicalVolume(name, string(body, "id"), count, segments)
     return volume, Volume(name, kind, "VISIBLE" in strings(body, "status"))

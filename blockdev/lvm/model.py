@@ -57,13 +57,13 @@ def places(group: VolumeGroup, logical: LogicalVolume) -> tuple[tuple[str, int, 
 
     Neighbours are one piece.
     """
-    starts = {one.name: one.start for one in group.physical}
-    found: list[tuple[str, int, int]] = []
+    starts = {volume.name: volume.start for volume in group.physical}
+    pieces: list[tuple[str, int, int]] = []
     for segment in logical.segments:
         offset = starts[segment.physical] + segment.start * group.extent_size
         length = segment.count * group.extent_size
-        if found and found[-1][0] == segment.physical and found[-1][1] + found[-1][2] == offset:
-            _, offset, before = found.pop()
+        if pieces and pieces[-1][0] == segment.physical and pieces[-1][1] + pieces[-1][2] == offset:
+            _, offset, before = pieces.pop()
             length += before
-        found.append((segment.physical, offset, length))
-    return tuple(found)
+        pieces.append((segment.physical, offset, length))
+    return tuple(pieces)

@@ -68,7 +68,7 @@ def examine(piece: Reader, where: str) -> GroupDescription | None:
         ) from error
     if described is None:
         return GroupDescription(uuid, size)
-    own = next((one.name for one in described.group.physical if one.uuid == uuid), "")
+    own = next((volume.name for volume in described.group.physical if volume.uuid == uuid), "")
     return GroupDescription(uuid, size, described.group, own, described.version, described.volumes)
 
 
@@ -93,28 +93,28 @@ def _newest(piece: Reader, sector: bytes, at: int) -> Described | None:
     """The newest of the intact metadata; None where there is none. DamagedError where all that there is is damaged."""
     _, at = _areas(sector, at)
     areas, _ = _areas(sector, at)
-    found, damage = list[Described](), list[DamagedError]()
+    descriptions, damage = list[Described](), list[DamagedError]()
     for offset, size in areas:
         try:
             text = _text(piece, offset, size)
             if text is not None:
-                found.append(_described(text))
+                descriptions.append(_described(text))
         except DamagedError as error:
             damage.append(error)
-    if damage and not found:
+    if damage and not descriptions:
         raise damage[0]
-    return max(found, key=lambda one: one.version, default=None)
+    return max(descriptions, key=lambda description: description.version, default=None)
 
 
 def _areas(sector: bytes, at: int) -> tuple[list[tuple[int, int]], int]:
     """Offset and size of each area of the list at byte ``at`` of the label, and the byte after the list."""
-    found: list[tuple[int, int]] = []
+    areas: list[tuple[int, int]] = []
     while at + layout.AREA.size <= len(sector):
         offset, size = layout.AREA.unpack_from(sector, at)
         at += layout.AREA.size
         if not offset:
-            return found, at
-        found.append((offset, size))
+            return areas, at
+        areas.append((offset, size))
     raise DamagedError("has a label that does not end")
 
 

@@ -19,11 +19,11 @@ def render(group: VolumeGroup) -> str:
         'status = ["RESIZEABLE", "READ", "WRITE"]\nflags = []\n',
         f"extent_size = {group.extent_size // SECTOR}\nmax_lv = 0\nmax_pv = 0\nmetadata_copies = 0\n\n",
         "physical_volumes {\n",
-        *(_physical(one, names[one.name]) for one in group.physical),
+        *(_physical(volume, names[volume.name]) for volume in group.physical),
         "}\n\n",
     ]
     if group.logical:
-        parts += ["logical_volumes {\n", *(_logical(group, one, names) for one in group.logical), "}\n\n"]
+        parts += ["logical_volumes {\n", *(_logical(group, volume, names) for volume in group.logical), "}\n\n"]
     parts += [
         "}\n# Written by dib-ctr\n\n",
         'contents = "Text Format Volume Group"\nversion = 1\n\n',
@@ -35,28 +35,29 @@ def render(group: VolumeGroup) -> str:
 
 def section_names(physical: Iterable[PhysicalVolume]) -> dict[str, str]:
     """What each physical volume is called in the text: by its own name, or, where one is no word, pv0, pv1..."""
-    names = [one.name for one in physical]
+    names = [volume.name for volume in physical]
     if all(map(_PLAIN.match, names)):
         return {name: name for name in names}
     return {name: f"pv{number}" for number, name in enumerate(names)}
 
 
-def _physical(one: PhysicalVolume, name: str) -> str:
+def _physical(volume: PhysicalVolume, name: str) -> str:
     return (
-        f'\n{name} {{\nid = "{one.uuid}"\n\nstatus = ["ALLOCATABLE"]\nflags = []\n'
-        f"dev_size = {one.size // SECTOR}\npe_start = {one.start // SECTOR}\npe_count = {one.extents}\n}}\n"
+        f'\n{name} {{\nid = "{volume.uuid}"\n\nstatus = ["ALLOCATABLE"]\nflags = []\n'
+        f"dev_size = {volume.size // SECTOR}\npe_start = {volume.start // SECTOR}\npe_count = {volume.extents}\n}}\n"
     )
 
 
-def _logical(group: VolumeGroup, one: LogicalVolume, names: Mapping[str, str]) -> str:
+def _logical(group: VolumeGroup, volume: LogicalVolume, names: Mapping[str, str]) -> str:
     head = (
-        f'\n{one.name} {{\nid = "{one.uuid}"\nstatus = ["READ", "WRITE", "VISIBLE"]\nflags = []\n'
-        f"creation_time = {group.epoch}\ncreation_host = {_quoted(group.host)}\nsegment_count = {len(one.segments)}\n"
+        f'\n{volume.name} {{\nid = "{volume.uuid}"\nstatus = ["READ", "WRITE", "VISIBLE"]\nflags = []\n'
+        f"creation_time = {group.epoch}\ncreation_host = {_quoted(group.host)}\n"
+        f"segment_count = {len(volume.segments)}\n"
     )
     segments = (
         f"\nsegment{number} {{\nstart_extent = {segment.first}\nextent_count = {segment.count}\n\n"
         f'type = "striped"\nstripe_count = 1\n\nstripes = [\n"{names[segment.physical]}", {segment.start}\n]\n}}\n'
-        for number, segment in enumerate(one.segments, 1)
+        for number, segment in enumerate(volume.segments, 1)
     )
     return "".join((head, *segments, "}\n"))
 

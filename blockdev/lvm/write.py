@@ -23,24 +23,24 @@ def write(group: VolumeGroup, regions: Mapping[str, Region]) -> None:
     too small or not blank there, or the metadata is too long.
     """
     text = render(group).encode() + b"\0"
-    for one in group.physical:
-        _check(group, one, regions.get(one.name), text)
-    for one in group.physical:
-        _write(one, regions[one.name], text)
+    for volume in group.physical:
+        _check(group, volume, regions.get(volume.name), text)
+    for volume in group.physical:
+        _write(volume, regions[volume.name], text)
 
 
-def _check(group: VolumeGroup, one: PhysicalVolume, region: Region | None, text: bytes) -> None:
-    where = f"physical volume {one.name} of volume group {group.name}"
+def _check(group: VolumeGroup, volume: PhysicalVolume, region: Region | None, text: bytes) -> None:
+    where = f"physical volume {volume.name} of volume group {group.name}"
     if region is None:
         raise BuildError("a physical volume has no place in an image", where=where, hint="name it in the group's base")
-    if region.length < one.size:
+    if region.length < volume.size:
         raise BuildError(
-            f"a physical volume of {shown(one.size)} does not fit where {shown(region.length)} are",
+            f"a physical volume of {shown(volume.size)} does not fit where {shown(region.length)} are",
             where=f"{where}, {region}",
             hint="allocate the group with the size of that place",
         )
-    if one.start < _AREA_SIZE:
-        raise BuildError(f"the extents begin at byte {one.start}, within the metadata area", where=where)
+    if volume.start < _AREA_SIZE:
+        raise BuildError(f"the extents begin at byte {volume.start}, within the metadata area", where=where)
     room = (_AREA_SIZE - layout.METADATA_START - SECTOR) // 2 - SECTOR  # LVM writes a next text beside
     if len(text) > room:
         raise BuildError(
@@ -54,7 +54,7 @@ def _check(group: VolumeGroup, one: PhysicalVolume, region: Region | None, text:
         raise BuildError("the place of a physical volume is not blank", where=error.where, hint=error.hint) from error
 
 
-def _write(one: PhysicalVolume, region: Region, text: bytes) -> None:
+def _write(volume: PhysicalVolume, region: Region, text: bytes) -> None:
     file = os.open(region.image, os.O_RDWR | os.O_CLOEXEC)
     try:
         end = region.offset + region.length
@@ -64,7 +64,7 @@ def _write(one: PhysicalVolume, region: Region, text: bytes) -> None:
         for offset, content in (
             (area + SECTOR, text),
             (area, metadata_header(text)),
-            (region.offset + SECTOR, label(one)),
+            (region.offset + SECTOR, label(volume)),
         ):
             if os.pwrite(file, content, offset) != len(content):
                 raise BuildError("the disk is full", where=str(region), hint="make room and build again")
@@ -72,12 +72,12 @@ def _write(one: PhysicalVolume, region: Region, text: bytes) -> None:
         os.close(file)
 
 
-def label(one: PhysicalVolume) -> bytes:
+def label(volume: PhysicalVolume) -> bytes:
     """The label sector (sector 1) of a physical volume with one metadata area."""
     header = b"".join(
         (
-            layout.PHYSICAL.pack(one.uuid.replace("-", "").encode("ascii"), one.size),
-            layout.AREA.pack(one.start, 0) + layout.AREA.pack(0, 0),
+            layout.PHYSICAL.pack(volume.uuid.replace("-", "").encode("ascii"), volume.size),
+            layout.AREA.pack(volume.start, 0) + layout.AREA.pack(0, 0),
             layout.AREA.pack(layout.METADATA_START, _AREA_SIZE - layout.METADATA_START) + layout.AREA.pack(0, 0),
             layout.EXTENSION.pack(layout.EXTENSION_VERSION, layout.IN_USE),
         )
@@ -92,13 +92,13 @@ def label(one: PhysicalVolume) -> bytes:
 
 def metadata_header(text: bytes) -> bytes:
     """The sector before the ring of text, whose first entry is ``text``."""
-    place = layout.PLACE.pack(SECTOR, len(text), layout.checksum(text), 0)
+    location = layout.PLACE.pack(SECTOR, len(text), layout.checksum(text), 0)
     size = _AREA_SIZE - layout.METADATA_START
 
     def sector(checksum: int) -> bytes:
         begin = layout.METADATA.pack(
             checksum, layout.METADATA_MAGIC, layout.METADATA_VERSION, layout.METADATA_START, size
         )
-        return (begin + place).ljust(SECTOR, b"\0")
+        return (begin + location).ljust(SECTOR, b"\0")
 
     return sector(layout.checksum(sector(0)[layout.METADATA_CHECKED :]))

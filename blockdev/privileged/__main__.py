@@ -91,24 +91,24 @@ def main(argv: Sequence[str] | None = None, scripts: Callable[[Job, Mounted], No
     parser = argparse.ArgumentParser(prog="python3 -m blockdev.privileged", description="Make disk images as root.")
     parser.add_argument("folder", type=Path, help="the folder of the job")
     parser.add_argument("--ledgers", type=Path, help="where it is written down what is held (default: in the folder)")
-    given = parser.parse_args(argv)
-    folder = given.folder.resolve()
-    ledgers = (given.ledgers or folder / "ledgers").resolve()
+    arguments = parser.parse_args(argv)
+    folder = arguments.folder.resolve()
+    ledgers = (arguments.ledgers or folder / "ledgers").resolve()
     try:
         _own_mounts()
-        found = release_left_over(ledgers)
-        for text in found.released:
+        left_over = release_left_over(ledgers)
+        for text in left_over.released:
             note(f"released what an earlier run left: {text}")
-        for text in found.problems:
+        for text in left_over.problems:
             note(f"an earlier run left something: {text}")
-        made = assemble(replace(read_job(folder, ledgers), scripts=scripts), lambda text: print(text, flush=True))
+        assembled = assemble(replace(read_job(folder, ledgers), scripts=scripts), lambda text: print(text, flush=True))
     except BuildError as error:
         note(str(error))
         return error.exit_status
     done = {
-        "images": {name: str(path) for name, path in made.images.items()},
-        "root_hashes": dict(made.root_hashes),
-        "remarks": list(made.remarks),
+        "images": {name: str(path) for name, path in assembled.images.items()},
+        "root_hashes": dict(assembled.root_hashes),
+        "remarks": list(assembled.remarks),
     }
     (folder / "done.json").write_text(json.dumps(done), encoding="utf-8")
     return 0

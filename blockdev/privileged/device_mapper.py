@@ -84,7 +84,10 @@ def deactivate_argv(group: str, devices: Sequence[str]) -> list[str]:
 
 def in_order(volumes: Sequence[LogicalPlan]) -> tuple[LogicalPlan, ...]:
     """The volumes in the order in which they are made: as listed, thin ones after the pools that they lie in."""
-    return (*(one for one in volumes if one.type != THIN), *(one for one in volumes if one.type == THIN))
+    return (
+        *(volume for volume in volumes if volume.type != THIN),
+        *(volume for volume in volumes if volume.type == THIN),
+    )
 
 
 def encrypt_argv(container: LuksPlan, device: str) -> list[str]:
@@ -126,7 +129,7 @@ def verity_argv(data: str, hashes: str, salt: str, uuid: str) -> list[str]:
 
 def run(command: Sequence[str], where: str, stdin: bytes = b"") -> str:
     """Run such a command and return what it printed; BuildError with its last line where it fails."""
-    done = tools.run(command, given=stdin)
+    done = tools.run(command, data=stdin)
     if done.status:
         raise BuildError(f"{command[0]} failed: {tools.last_line(done.err or done.out)}", where=where)
     return done.out.decode(errors="replace")

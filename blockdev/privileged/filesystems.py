@@ -73,7 +73,7 @@ def mount_all(layout: Layout, devices: dict[str, str], root: Path, show: Callabl
         target.mkdir(parents=True, exist_ok=True)
         where = f"{system.kind} on {system.point} (mkfs node {system.name!r})"
         _run(mount_argv(system, devices[system.storage], target), where, "see whether the kernel has this file system")
-        for volume in sorted(system.subvolumes, key=lambda one: one.path.count("/")):
+        for volume in sorted(system.subvolumes, key=lambda subvolume: subvolume.path.count("/")):
             path = target / volume.path.strip("/")
             path.parent.mkdir(parents=True, exist_ok=True)
             _run(["btrfs", "subvolume", "create", str(path)], where)

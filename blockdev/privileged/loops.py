@@ -95,11 +95,11 @@ def _status(file: int) -> Status | None:
 
 def is_ours(loop: Loop) -> bool:
     """Is that device (still) attached just as the ledger says, deleted files included."""
-    found = status(loop.number)
-    if found is None:
+    now = status(loop.number)
+    if now is None:
         return False
     image = loop.image
-    same = (found.device, found.inode, found.offset, found.size) == (
+    same = (now.device, now.inode, now.offset, now.size) == (
         image.device,
         image.inode,
         loop.offset,
@@ -122,10 +122,10 @@ def node(number: int) -> str:
     path = f"/dev/loop{number}"
     try:
         numbers = Path(f"/sys/block/loop{number}/dev").read_text(encoding="ascii").strip().split(":")
-        wanted = os.makedev(int(numbers[0]), int(numbers[1]))
+        device = os.makedev(int(numbers[0]), int(numbers[1]))
     except OSError:
-        wanted = os.makedev(_LOOP_MAJOR, number)
-    _make_node(path, stat.S_IFBLK, wanted)
+        device = os.makedev(_LOOP_MAJOR, number)
+    _make_node(path, stat.S_IFBLK, device)
     return path
 
 
@@ -133,8 +133,8 @@ def _make_node(path: str, kind: int, device: int) -> None:
     try:
         os.mknod(path, kind | 0o600, device)
     except FileExistsError:
-        found = Path(path).stat()
-        if stat.S_IFMT(found.st_mode) != kind or found.st_rdev != device:
+        there = Path(path).stat()
+        if stat.S_IFMT(there.st_mode) != kind or there.st_rdev != device:
             raise BuildError(f"{path} is not the device that it is called after", hint="remove it") from None
     except OSError as error:
         raise BuildError(f"{path} is missing and cannot be made: {error.strerror}", hint=_PRIVILEGED) from error
@@ -172,20 +172,20 @@ def attach(image: HeldImage, offset: int, size: int, sector: int, ledger: Ledger
     With ``autoclear`` the kernel detaches it when this process is gone and nothing is mounted from it. Another process
     may take the same free device first; then the next one is tried. BuildError: there is none, or it cannot be done.
     """
-    said = ""
+    reason = ""
     for attempt in range(_TRIES):
         loop = Loop(free_number(), image, offset, size)
         path = node(loop.number)
         ledger.add(loop)
         command = losetup_argv(path, loop, sector)
         done = tools.run(command, env={"LC_ALL": "C"})
-        said = done.err.decode(errors="replace").strip()
+        reason = done.err.decode(errors="replace").strip()
         if done.status == 0:
             return _held(loop, path, autoclear=autoclear)
-        if "busy" not in said.lower():
+        if "busy" not in reason.lower():
             break
         time.sleep(random.uniform(0.01, 0.05) * (1 + attempt / 4))
-    raise BuildError(f"{image.path} cannot be attached as a loop device: {said}", hint=_PRIVILEGED)
+    raise BuildError(f"{image.path} cannot be attached as a loop device: {reason}", hint=_PRIVILEGED)
 
 
 def _held(loop: Loop, path: str, *, autoclear: bool) -> Device:

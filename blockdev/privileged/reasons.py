@@ -72,6 +72,6 @@ def of_scripts(scripts: Mapping[str, str]) -> Iterator[str]:
         if phase not in PHASES:
             continue
         code = "\n".join(line for line in text.splitlines() if not _NO_WISH.match(line))
-        named = [sign for sign, pattern in _SIGNS.items() if re.search(pattern, code)]
-        if named:
-            yield f"element {element}: {phase}.d/{name} uses {', '.join(named)}"
+        signs = [sign for sign, pattern in _SIGNS.items() if re.search(pattern, code)]
+        if signs:
+            yield f"element {element}: {phase}.d/{name} uses {', '.join(signs)}"

@@ -35,10 +35,10 @@ def release_left_over(folder: Path) -> LeftOver:
     released: list[str] = []
     problems: list[str] = []
     for path in sorted(folder.glob(f"*{SUFFIX}")):
-        with abandoned(path) as found:
-            if found is None:
+        with abandoned(path) as run:
+            if run is None:
                 continue
-            owner, entries = found
+            owner, entries = run
             wrong: tuple[str, ...] = ()
             if owner is not None and owner.boot == boot_id():
                 wrong = release(entries, released.append)
@@ -55,7 +55,7 @@ def release(
 
     ``show`` hears of what was still there. ``held`` are the run's own open devices: closed when their turn has come.
     """
-    ours = {f"/dev/loop{one.number}" for one in entries if isinstance(one, Loop) and loops.is_ours(one)}
+    ours = {f"/dev/loop{loop.number}" for loop in entries if isinstance(loop, Loop) and loops.is_ours(loop)}
     problems: list[str] = []
     still_held = [*held]
     backwards = [*reversed(entries)]
@@ -66,7 +66,7 @@ def release(
                 still_held.pop().close()
             problem = _undo(entry, ours, show)
         except (OSError, BuildError) as error:
-            problem = f"{_named(entry)}: {error}"
+            problem = f"{_name_of(entry)}: {error}"
         if problem:
             problems.append(problem)
     return tuple(dict.fromkeys(problems))
@@ -77,7 +77,7 @@ def _turn(entry: Entry) -> int:
     return {Mounts: 0, Group: 1, Mapping: 1, Loop: 2, HeldImage: 3}[type(entry)]
 
 
-def _named(entry: Entry) -> str:
+def _name_of(entry: Entry) -> str:
     if isinstance(entry, Loop):
         return f"/dev/loop{entry.number}"
     return entry.folder if isinstance(entry, Mounts) else entry.path if isinstance(entry, HeldImage) else entry.name
@@ -112,23 +112,23 @@ def _removed(image: HeldImage) -> str:
     """An image that was not finished is of no use to anybody."""
     path = Path(image.path)
     try:
-        found = path.stat()
+        there = path.stat()
     except OSError:
         return ""
-    if (found.st_dev, found.st_ino) == (image.device, image.inode):
+    if (there.st_dev, there.st_ino) == (image.device, image.inode):
         path.unlink()
     return ""
 
 
 def _run(command: Sequence[str]) -> str:
-    said = ""
+    reason = ""
     for attempt in range(_TRIES):
         done = tools.run(command)
         if done.status == 0:
             return ""
-        said = tools.last_line(done.err, "no reason given")
+        reason = tools.last_line(done.err, "no reason given")
         time.sleep(_PAUSE * (attempt + 1) / 3)
-    return f"`{' '.join(command[:2])}` failed: {said}"
+    return f"`{' '.join(command[:2])}` failed: {reason}"
 
 
 def mounted_below(folder: Path) -> list[str]:

@@ -128,7 +128,7 @@ def refuse(job: Job) -> None:
                 where=f"mkfs node {system.name!r}",
                 hint="let the rootless assembly make it, or choose another type",
             )
-    missing = [one.name for one in job.layout.luks if one.name not in job.passphrases]
+    missing = [volume.name for volume in job.layout.luks if volume.name not in job.passphrases]
     if missing:
         raise UsageError(f"there is no passphrase for the encrypted container {missing[0]!r}")
     if job.layout.luks or job.layout.groups:
@@ -170,7 +170,7 @@ class _Work:
         problem = release.unmount_all(self.root)
         if problem:
             raise BuildError(problem, hint="a script has left something running; see what it started")
-        hashes = {one.name: self._verity(one.name, one.on, one.hashes) for one in layout.verity}
+        hashes = {verity.name: self._verity(verity.name, verity.on, verity.hashes) for verity in layout.verity}
         self._flush()
         return hashes, remarks
 
@@ -180,8 +180,8 @@ class _Work:
         # The name is no other run's: by it a left-over is known for ours.
         path = self.images[name] = self.job.images / f".{name}-{self.book.token}.part"
         with path.open("xb") as file:
-            found = os.fstat(file.fileno())
-            image = ledger.HeldImage(str(path), found.st_dev, found.st_ino)
+            there = os.fstat(file.fileno())
+            image = ledger.HeldImage(str(path), there.st_dev, there.st_ino)
             self.book.add(image)
             file.truncate(disk.size)
         write_table(disk, path)
@@ -195,7 +195,7 @@ class _Work:
         """Make groups and containers, each when all that it lies on is there."""
         pending: list[GroupPlan | LuksPlan] = [*self.job.layout.luks, *self.job.layout.groups]
         while pending:
-            ready = next(one for one in pending if all(name in self.devices for name in _below(one)))
+            ready = next(volume for volume in pending if all(name in self.devices for name in _below(volume)))
             pending.remove(ready)
             if isinstance(ready, LuksPlan):
                 self._encrypt(ready)
@@ -229,8 +229,8 @@ class _Work:
 
     def _run_scripts(self) -> None:
         if self.job.scripts:
-            known = variables(self.job, self.devices, self.root)
-            self.job.scripts(self.job, Mounted(self.root, self.devices, known, self._flush, self.show))
+            given_variables = variables(self.job, self.devices, self.root)
+            self.job.scripts(self.job, Mounted(self.root, self.devices, given_variables, self._flush, self.show))
 
     def _flush(self) -> None:
         for system in filesystems.mounted(self.job.layout):
@@ -251,20 +251,20 @@ class _Work:
     def _verity(self, name: str, on: str, hashes: str) -> str:
         seeded = uuid5(NAMESPACE_OID, f"{self.job.seed}/{name}")
         command = device_mapper.verity_argv(self.devices[on], self.devices[hashes], seeded.hex * 2, str(seeded))
-        said = device_mapper.run(command, f"verity {name!r}")
-        (root,) = (line.split()[-1] for line in said.splitlines() if line.lower().startswith("root hash"))
+        output = device_mapper.run(command, f"verity {name!r}")
+        (root,) = (line.split()[-1] for line in output.splitlines() if line.lower().startswith("root hash"))
         self.show(f"verity {name}: root hash {root}")
         return root
 
 
-def _below(one: GroupPlan | LuksPlan) -> tuple[str, ...]:
-    return (one.on,) if isinstance(one, LuksPlan) else tuple(on for _, on in one.physical)
+def _below(volume: GroupPlan | LuksPlan) -> tuple[str, ...]:
+    return (volume.on,) if isinstance(volume, LuksPlan) else tuple(on for _, on in volume.physical)
 
 
 def variables(job: Job, devices: Mapping[str, str], root: Path) -> dict[str, str]:
     """What diskimage-builder tells its scripts of the disk, beside the build's own variables."""
     layout = job.layout
-    disk = next((one for one in layout.disks if one.name == FIRST_DISK), layout.disks[0])
+    disk = next((candidate for candidate in layout.disks if candidate.name == FIRST_DISK), layout.disks[0])
     boot = next((system.label for system in layout.file_systems if system.point == "/boot"), "")
     return {
         "SOURCE_DATE_EPOCH": str(job.epoch),

@@ -34,6 +34,8 @@ def _extract(command: list[str], source: BinaryIO | None = None) -> None:
         raise BuildError(f"the tree could not be unpacked: {full or _last(done.err)}", hint=hint)
 
 
-def _last(said: bytes) -> str:
-    lines = [line for line in said.decode(errors="replace").strip().splitlines() if "Exiting with failure" not in line]
+def _last(output: bytes) -> str:
+    lines = [
+        line for line in output.decode(errors="replace").strip().splitlines() if "Exiting with failure" not in line
+    ]
     return lines[-1] if lines else "no reason given"

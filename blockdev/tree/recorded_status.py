@@ -58,10 +58,10 @@ def owner(value: bytes, uid: int, gid: int) -> tuple[int, int]:
     words = value.decode("ascii", "replace").split()
     if len(words) != 4:
         return uid, gid
-    found = []
-    for own, wanted, mark in zip((uid, gid), words[:2], words[2:], strict=True):
-        found.append(int(wanted) if wanted.isdigit() and mark == str(own) else own)
-    return found[0], found[1]
+    ids = []
+    for own, recorded, mark in zip((uid, gid), words[:2], words[2:], strict=True):
+        ids.append(int(recorded) if recorded.isdigit() and mark == str(own) else own)
+    return ids[0], ids[1]
 
 
 def flag_letters(bits: int) -> bytes:

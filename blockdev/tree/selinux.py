@@ -50,7 +50,7 @@ class Labels:
     handle: int
     where: str  # the policy's path in the tree
     below: bytes = b""
-    _known: dict[tuple[bytes, int], bytes] = field(default_factory=dict, repr=False, compare=False)
+    _labels: dict[tuple[bytes, int], bytes] = field(default_factory=dict, repr=False, compare=False)
 
     def at(self, point: str) -> Labels:
         """The same labels for names below a mount point of the tree."""
@@ -63,17 +63,17 @@ class Labels:
         BuildError for a policy that turns out to be malformed.
         """
         path = self.below + b"/" + name.strip(b"/") if name.strip(b"/.") else self.below or b"/"
-        if (path, kind) not in self._known:
-            found = ctypes.c_void_p()
-            status = _library().selabel_lookup_raw(self.handle, ctypes.byref(found), path, kind)
+        if (path, kind) not in self._labels:
+            context = ctypes.c_void_p()
+            status = _library().selabel_lookup_raw(self.handle, ctypes.byref(context), path, kind)
             label = b""
             if status and ctypes.get_errno() != errno.ENOENT:
                 raise _unreadable(self.where)
-            if status == 0 and found.value:
-                label = ctypes.string_at(found.value) + b"\0"
-                _library().freecon(found)
-            self._known[path, kind] = label
-        return self._known[path, kind]
+            if status == 0 and context.value:
+                label = ctypes.string_at(context.value) + b"\0"
+                _library().freecon(context)
+            self._labels[path, kind] = label
+        return self._labels[path, kind]
 
 
 def policy_of(tree: Path) -> Path | None:
@@ -83,10 +83,10 @@ def policy_of(tree: Path) -> Path | None:
         text = config.read_text(encoding="utf-8", errors="replace") if config and is_regular(config) else ""
     except OSError:
         return None
-    said = dict(re.findall(r"^\s*(SELINUX|SELINUXTYPE)\s*=\s*(\w+)", text, re.MULTILINE))
-    if said.get("SELINUX", "disabled").lower() == "disabled":
+    settings = dict(re.findall(r"^\s*(SELINUX|SELINUXTYPE)\s*=\s*(\w+)", text, re.MULTILINE))
+    if settings.get("SELINUX", "disabled").lower() == "disabled":
         return None
-    contexts = inside(tree, f"etc/selinux/{said.get('SELINUXTYPE', 'targeted')}/contexts/files/file_contexts")
+    contexts = inside(tree, f"etc/selinux/{settings.get('SELINUXTYPE', 'targeted')}/contexts/files/file_contexts")
     return contexts if is_regular(contexts) else None
 
 

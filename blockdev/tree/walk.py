@@ -56,8 +56,8 @@ class WalkEntry:
         """The extended attributes that travel, sorted by name."""
         names = {name: recorded_status.true_name(name) for name in os.listxattr(self.path, follow_symlinks=False)}
         kept = sorted((true, name) for name, true in names.items() if true and (true != name or travels(name)))
-        found = {true: os.getxattr(self.path, name, follow_symlinks=False) for true, name in kept}
-        return {**found, selinux.ATTRIBUTE: self.label} if self.label else found
+        values = {true: os.getxattr(self.path, name, follow_symlinks=False) for true, name in kept}
+        return {**values, selinux.ATTRIBUTE: self.label} if self.label else values
 
     def flags(self) -> int:
         """The flags (``FS_IMMUTABLE_FL``, ``FS_APPEND_FL``) that a script set on it, for a file system to have."""
@@ -87,8 +87,8 @@ def walk(source: Path, without: Collection[str] = (), labels: Labels | None = No
         if folder.name in empty:
             continue
         prefix = folder.name + b"/" if folder.name else b""
-        with os.scandir(folder.path) as found:
-            inside = sorted(found, key=lambda item: item.name)
+        with os.scandir(folder.path) as entries:
+            inside = sorted(entries, key=lambda item: item.name)
         below = []
         for item in inside:
             status = recorded_status.true_status(item.path, item.stat(follow_symlinks=False))

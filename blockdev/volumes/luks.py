@@ -92,13 +92,13 @@ def read_back(region: Region, luks: Luks, target: Path) -> None:
 
 def encryption(luks: Luks) -> list[str]:
     """The words after ``cryptsetup reencrypt`` that say how to encrypt; no secret is among them."""
-    said = ["--encrypt", "--type", "luks2", "--offset", str(LUKS_HEADER // SECTOR), "--resilience", "none"]
-    said += ["--hotzone-size", str(_AT_ONCE), "--cipher", luks.cipher, "--key-size", str(luks.key_bits)]
-    said += ["--sector-size", str(luks.sector_size), "--uuid", luks.volume_id, "--pbkdf", luks.pbkdf]
-    said += ["--pbkdf-force-iterations", str(luks.iterations or _ITERATIONS[luks.pbkdf])]
+    options = ["--encrypt", "--type", "luks2", "--offset", str(LUKS_HEADER // SECTOR), "--resilience", "none"]
+    options += ["--hotzone-size", str(_AT_ONCE), "--cipher", luks.cipher, "--key-size", str(luks.key_bits)]
+    options += ["--sector-size", str(luks.sector_size), "--uuid", luks.volume_id, "--pbkdf", luks.pbkdf]
+    options += ["--pbkdf-force-iterations", str(luks.iterations or _ITERATIONS[luks.pbkdf])]
     if luks.pbkdf != "pbkdf2":
-        said += ["--pbkdf-memory", str(luks.memory), "--pbkdf-parallel", str(luks.parallel)]
-    return [*said, *(["--label", luks.label] if luks.label else [])]
+        options += ["--pbkdf-memory", str(luks.memory), "--pbkdf-parallel", str(luks.parallel)]
+    return [*options, *(["--label", luks.label] if luks.label else [])]
 
 
 def _refuse(luks: Luks, region: Region, size: int) -> None:
@@ -126,7 +126,7 @@ def _refuse(luks: Luks, region: Region, size: int) -> None:
 def _run(arguments: list[str], luks: Luks, device: Path, region: Region) -> None:
     """Run cryptsetup; the passphrase goes through a pipe and is on no command line."""
     command = ["cryptsetup", *arguments, *_OFFLINE, str(device)]
-    done = tools.run(command, given=luks.key, cwd=device.parent, env={**os.environ, "LC_ALL": "C.UTF-8"})
+    done = tools.run(command, data=luks.key, cwd=device.parent, env={**os.environ, "LC_ALL": "C.UTF-8"})
     if done.status:
         what = tools.last_line(done.err, f"it ended with status {done.status}").replace(str(device.parent), "")
         raise BuildError(f"cryptsetup {arguments[0]} failed: {what}", where=str(region))

@@ -72,8 +72,8 @@ def check(data: Region, hashes: Region, root: str) -> None:
         command: tools.Arguments = ["veritysetup", "verify", source, tree, root]
         done = tools.run(command, env={**os.environ, "LC_ALL": "C.UTF-8"}, together=True)
     if done.status:
-        said = tools.last_line(done.out, "no reason")
-        raise BuildError(f"the data are not those of the hash tree: {said}", where=str(data))
+        reason = tools.last_line(done.out, "no reason")
+        raise BuildError(f"the data are not those of the hash tree: {reason}", where=str(data))
 
 
 def _levels(length: int, block_size: int, algorithm: str) -> list[int]:
@@ -100,11 +100,11 @@ def _hash_level(
     stride = _stride(salted.name)
     blank = _digest(salted, bytes(block_size)).ljust(stride, b"\0")
     at = level.offset
-    for place, length, hole in _pieces(source, below, block_size):
+    for offset, length, hole in _pieces(source, below, block_size):
         if hole:
             digests = blank * (length // block_size)
         else:
-            piece = os.pread(source, length, place).ljust(length, b"\0")
+            piece = os.pread(source, length, offset).ljust(length, b"\0")
             blocks = (piece[start : start + block_size] for start in range(0, length, block_size))
             digests = b"".join(_digest(salted, block).ljust(stride, b"\0") for block in blocks)
         at += os.pwrite(writing, digests, at)
@@ -123,14 +123,14 @@ def _pieces(file: int, region: Region, block_size: int) -> Iterator[tuple[int, i
 
 
 def _cut(start: int, stop: int, *, hole: bool) -> Iterator[tuple[int, int, bool]]:
-    for place in range(start, stop, _CHUNK):
-        yield place, min(_CHUNK, stop - place), hole
+    for offset in range(start, stop, _CHUNK):
+        yield offset, min(_CHUNK, stop - offset), hole
 
 
 def _digest(salted: hashlib._Hash, block: bytes) -> bytes:
-    one = salted.copy()
-    one.update(block)
-    return one.digest()
+    digest = salted.copy()
+    digest.update(block)
+    return digest.digest()
 
 
 def _superblock(length: int, block_size: int, algorithm: str, salt: bytes, seed: str) -> bytes:

@@ -102,7 +102,7 @@ def _from_program(store: str, server: str) -> Credentials | None:
     program = shutil.which(f"docker-credential-{store}")
     if program is None:
         return None
-    done = tools.run([program, "get"], given=server.encode())
+    done = tools.run([program, "get"], data=server.encode())
     try:
         data = json.loads(done.out)
         return str(data["Username"]), str(data["Secret"])

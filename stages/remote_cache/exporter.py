@@ -173,7 +173,7 @@ class Packer:
 def _packed_apart(folder: Path, packed: PackedRecord, out: IO[bytes]) -> int:
     """Write a layer's archive to ``out``, by a process of its own; its length in bytes."""
     argv = [sys.executable, "-I", "-c", _CHILD, str(own_code.folder()), str(folder)]
-    done = tools.run(argv, given=json.dumps(vars(packed)).encode(), stdout=cast("BinaryIO", out))
+    done = tools.run(argv, data=json.dumps(vars(packed)).encode(), stdout=cast("BinaryIO", out))
     if done.status == _NOT_PORTABLE:
         raise NotPortableError("something that no archive can hold", where=str(folder))
     last = tools.last_line(done.err, "")

@@ -45,14 +45,14 @@ def read(text: str, where: str) -> Program:
 
 
 def _sections(text: str, where: str) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
+    sections: dict[str, dict[str, str]] = {}
     current: dict[str, str] = {}
     for number, raw in enumerate(text.splitlines(), 1):
         line = raw.strip()
         if not line or line.startswith("#"):
             continue
         if match := _SECTION.match(line):
-            current = found.setdefault(match[1].strip(), {})
+            current = sections.setdefault(match[1].strip(), {})
         elif line.startswith(":"):
             current = {}  # a menu, which nothing here reads
         elif match := _SETTING.match(line):
@@ -61,7 +61,7 @@ def _sections(text: str, where: str) -> dict[str, dict[str, str]]:
             current[line.lower()] = line
         else:
             raise _error(f"this is no setting: {line!r}", f"{where}:{number}")
-    return found
+    return sections
 
 
 def _plain(value: str) -> str:

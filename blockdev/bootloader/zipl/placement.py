@@ -39,9 +39,9 @@ class Placed:
         loads, segments, at = [], list[bytes](), self.start + 2
         for component in filter(None, (self.kernel, self.ramdisk)):
             loads.append((at, component.address))
-            made = list(tables.segment_tables(component, at))
-            segments += made
-            at += len(made)
+            component_tables = list(tables.segment_tables(component, at))
+            segments += component_tables
+            at += len(component_tables)
         yield tables.program_table([self.start + 1])
         yield tables.component_table(loads, ENTRY)
         yield from segments
@@ -52,7 +52,7 @@ def ramdisk_address(kernel: int) -> int:
     return _up(max(_LOWEST_RAMDISK, ENTRY + kernel + _BEHIND_KERNEL), _MIB)
 
 
-def place(start: int, kernel: int, ramdisk: int) -> Placed:
+def lay_out(start: int, kernel: int, ramdisk: int) -> Placed:
     """Lay out a kernel of ``kernel`` bytes and a ram disk of ``ramdisk`` bytes (0: none) from block ``start`` on."""
     blocks, more = -(-kernel // BLOCK), -(-ramdisk // BLOCK)
     first = start + _up(2 + tables.segment_blocks(blocks) + tables.segment_blocks(more), _PAGE)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from blockdev.bootloader.zipl import config, tables
 from blockdev.bootloader.zipl.kernel import read
-from blockdev.bootloader.zipl.placement import Placed, place
+from blockdev.bootloader.zipl.placement import Placed, lay_out
 from blockdev.bootloader.zipl.tables import BLOCK
 from blockdev.configuration.sizes import shown
 from blockdev.core.errors import BuildError
@@ -30,7 +30,7 @@ def embed(image: Path, tree: Path, start: int, room: int) -> Placed:
     kernel = read(_file(tree, program.image, "kernel").read_bytes(), program.image)
     ramdisk = _file(tree, program.ramdisk, "ram disk") if program.ramdisk else None
     length = ramdisk.stat().st_size if ramdisk else 0
-    placed = place(start // BLOCK, kernel.length, length)
+    placed = lay_out(start // BLOCK, kernel.length, length)
     loaded = kernel.prepared(program.parameters, (placed.ramdisk.address, length) if placed.ramdisk else (0, 0))
     if placed.takes > room:
         raise BuildError(
@@ -53,11 +53,11 @@ def embed(image: Path, tree: Path, start: int, room: int) -> Placed:
 
 def _file(tree: Path, path: str, what: str) -> Path:
     """A file of the tree by the path that the running machine knows it by."""
-    found = inside(tree, path)
-    if found is None or not found.is_file() or not found.stat().st_size:
+    file = inside(tree, path)
+    if file is None or not file.is_file() or not file.stat().st_size:
         raise BuildError(
             f"zipl.conf names a {what} that is not in the image: {path}",
             where=f"/{config.FILE}",
             hint="let the element bootloader write it when all kernels are installed",
         )
-    return found
+    return file

@@ -42,29 +42,29 @@ def _vdi(file: BinaryIO, seed: str, _epoch: int) -> None:
 
 
 def _vhd(file: BinaryIO, seed: str, epoch: int) -> None:
-    place = file.seek(-vhd.FOOTER, os.SEEK_END)
-    footer = vhd.pinned(_read(file, place, vhd.FOOTER), epoch, format_id(seed, "vhd"))
-    _write(file, place, footer)
+    offset = file.seek(-vhd.FOOTER, os.SEEK_END)
+    footer = vhd.pinned(_read(file, offset, vhd.FOOTER), epoch, format_id(seed, "vhd"))
+    _write(file, offset, footer)
     if not vhd.is_fixed(footer):
         _write(file, 0, vhd.pinned(_read(file, 0, vhd.FOOTER), epoch, format_id(seed, "vhd")))
 
 
 def _vhdx(file: BinaryIO, seed: str, _epoch: int) -> None:
-    first, second = (_read(file, place, vhdx.HEADER) for place in vhdx.HEADERS)
+    first, second = (_read(file, offset, vhdx.HEADER) for offset in vhdx.HEADERS)
     headers = vhdx.pinned(first, second, format_id(seed, "vhdx/file"), format_id(seed, "vhdx/data"))
-    for place, header in zip(vhdx.HEADERS, headers, strict=True):
-        _write(file, place, header)
+    for offset, header in zip(vhdx.HEADERS, headers, strict=True):
+        _write(file, offset, header)
     _blank(file, *vhdx.log_place(headers[0]))
     region, _ = vhdx.metadata_place(_read(file, vhdx.REGION_TABLE, vhdx.TABLE))
-    place = region + vhdx.page_83_place(_read(file, region, vhdx.TABLE))
-    _write(file, place, format_id(seed, "vhdx/disk").bytes_le)
+    offset = region + vhdx.page_83_place(_read(file, region, vhdx.TABLE))
+    _write(file, offset, format_id(seed, "vhdx/disk").bytes_le)
 
 
 def _blank(file: BinaryIO, offset: int, length: int) -> None:
     """Zeros, written only where something else is: holes stay holes."""
-    for place in range(offset, offset + length, _BLOCK):
-        if any(_read(file, place, _BLOCK)):
-            _write(file, place, bytes(_BLOCK))
+    for at in range(offset, offset + length, _BLOCK):
+        if any(_read(file, at, _BLOCK)):
+            _write(file, at, bytes(_BLOCK))
 
 
 _PINS: Mapping[str, Callable[[BinaryIO, str, int], None]] = {"vmdk": _vmdk, "vdi": _vdi, "vpc": _vhd, "vhdx": _vhdx}

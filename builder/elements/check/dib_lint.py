@@ -195,7 +195,7 @@ def _kept_by_git(files: Sequence[Path]) -> list[Path]:
     """The files without those that git is told to ignore; all, where there is no git or no checkout."""
     if tools.locate("git") is None:
         return list(files)
-    done = tools.run(["git", "check-ignore", "-z", "--stdin"], given=b"\0".join(map(os.fsencode, files)))
+    done = tools.run(["git", "check-ignore", "-z", "--stdin"], data=b"\0".join(map(os.fsencode, files)))
     ignored = set(done.out.split(b"\0"))
     return [file for file in files if os.fsencode(file) not in ignored]
 

@@ -149,7 +149,7 @@ def test_a_login_touches_nobodys_files() -> None:
 
 def failure(why: Sign | End, **more: Any) -> Failure:
     """A failure after 12 s."""
-    given = {"stage": Stage.KERNEL, "lines": ("one", "two"), "firmware": "bios", "wanted": "a login prompt"}
+    given = {"stage": Stage.KERNEL, "lines": ("one", "two"), "firmware": "bios", "awaited": "a login prompt"}
     return Failure(why, 12.3, **{**given, **more})
 
 
@@ -177,7 +177,7 @@ def test_only_the_last_lines_are_shown() -> None:
         ({"stage": Stage.LOADER}, "console=ttyS0"),
         ({"stage": Stage.SYSTEM}, "--timeout"),
         ({"stage": Stage.SYSTEM, "emulated": True}, "without KVM"),
-        ({"stage": Stage.SYSTEM, "wanted": "an SSH login"}, "cloud-init"),
+        ({"stage": Stage.SYSTEM, "awaited": "an SSH login"}, "cloud-init"),
     ],
 )
 def test_when_time_is_over_the_hint_says_what_was_missing(more: dict[str, Any], hint: str) -> None:

@@ -19,7 +19,7 @@ def test_status_output_and_errors_come_back() -> None:
 
 def test_it_reads_what_is_given_and_never_the_callers_input(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"of a file")
-    assert tools.run(["cat"], given=b"given").out == b"given"
+    assert tools.run(["cat"], data=b"given").out == b"given"
     with (tmp_path / "file").open("rb") as file:
         assert tools.run(["cat"], stdin=file).out == b"of a file"
     assert tools.run(["readlink", "/proc/self/fd/0"]).out == b"/dev/null\n"

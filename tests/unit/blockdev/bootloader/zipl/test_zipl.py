@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blockdev.bootloader.zipl import config, kernel, tables
-from blockdev.bootloader.zipl.placement import place, ramdisk_address
+from blockdev.bootloader.zipl.placement import lay_out, ramdisk_address
 from blockdev.core.errors import BuildError
 from tests.unit.blockdev.bootloader.zipl.zipl_cases import BLOCK, CONF, LINE, MIB, image
 
@@ -23,7 +23,7 @@ def test_segment_tables_name_every_block_once_and_in_order(first: int, count: in
     expected = first
     for number, table in enumerate(made, 1):
         assert len(table) == BLOCK
-        entries = [struct.unpack_from(">QHHI", table, place) for place in range(0, BLOCK, 16)]
+        entries = [struct.unpack_from(">QHHI", table, lay_out) for lay_out in range(0, BLOCK, 16)]
         for block, size, more, reserved in entries[:-1]:
             if block:
                 assert (block, size, reserved) == (expected, BLOCK, 0)
@@ -48,7 +48,7 @@ def test_tables_have_limits() -> None:
 
 @given(start=st.integers(1, 1 << 32), size=st.integers(1, 200 * MIB), more=st.integers(0, 1000 * MIB))
 def test_nothing_lies_on_anything_else(start: int, size: int, more: int) -> None:
-    placed = place(start, size, more)
+    placed = lay_out(start, size, more)
     assert start + len(list(placed.tables())) <= placed.kernel.first
     assert placed.kernel.count * BLOCK - size in range(BLOCK)
     kernel_end = placed.kernel.address + placed.kernel.count * BLOCK

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from blockdev.bootloader.embed import check_zipl, embed_loaders, place_for_zipl
 from blockdev.bootloader.zipl import tables
-from blockdev.bootloader.zipl.placement import place
+from blockdev.bootloader.zipl.placement import lay_out
 from blockdev.bootloader.zipl.write import embed
 from blockdev.configuration.read import read as read_layout
 from blockdev.configuration.types import ZIPL
@@ -72,7 +72,7 @@ def test_too_little_room_is_told_before_anything_is_written(tmp_path: Path) -> N
         embed(disk, tree, MIB, 3 * MIB)
     assert "make the partition larger in a layout of your own" in e.value.hint
     assert disk.read_bytes() == before
-    needs = place(1, len(image()) - 0x10000, 3 * MIB + 5).takes
+    needs = lay_out(1, len(image()) - 0x10000, 3 * MIB + 5).takes
     embed(disk, tree, MIB, needs)
     with pytest.raises(BuildError, match="no room"):
         embed(disk, tree, MIB, needs - 1)
