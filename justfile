@@ -101,6 +101,10 @@ mutants *WORDS:
     python -m pip install --quiet 'cosmic-ray>=8.4'
     cd '{{justfile_directory()}}' && python -m tests.mutants {{WORDS}}
 
+# what of the facts about distributions is old today: seen long ago, keys and releases that end, facts without a source
+facts *ARGS:
+    python -m tests.facts {{ARGS}}
+
 # build and boot one distribution from its own mirrors (this takes a network that reaches them) and write a report
 verify-distro *ARGS:
     python -m tests.matrix.verify {{ARGS}}

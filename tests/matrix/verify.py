@@ -2,10 +2,12 @@
 
 ``python -m tests.matrix.verify DISTRIBUTION [--release R] [--arch A] [--engine E] [--set NAME=VALUE] [--report FILE]``;
 ``--list [DISTRIBUTION]`` prints what there is to verify, as the matrix of GitHub's jobs.
-Builds the image twice in stores of their own (the same bytes?), with one more package (does the package manager in
-the tree work?), and as a disk that is started to a login with sshd and cloud-init in it. The exit status is 1 where a
-step failed. The report has what was asked, versions, the repositories with the digests of their indices, times and
-errors.
+First the facts about the release (``stages/distributions``) are held against its mirrors: does each address answer,
+does a known key sign, are the packages there? Then the image is built twice in stores of its own (the same bytes?),
+with one more package (does the package manager in the tree work?), and as a disk that is started to a login with sshd
+and cloud-init in it; ``--facts`` builds nothing. The exit status is 1 where a fact differs or a step failed, and 3
+where nothing failed and nothing could be verified, as no mirror was reached. The report has what was asked, the
+answers, versions, the repositories with the digests of their indices, times and errors.
 """
 
 from __future__ import annotations
@@ -15,15 +17,22 @@ import json
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from stages.distributions.facts import of_release
+from stages.distributions.table import find
+from stages.repositories.apt_sources import debian_mirror
+from tests.facts.mirrors import DIFFERS, NOT_REACHED, VERIFIED, Answer, Release, answers
 from tests.matrix.rows import REAL, Row, rows
 from tests.matrix.run import PACKAGES, Outcome, Runner
 
+UNREACHED = 3  # the exit status where nothing failed, and nobody could be asked
 SUFFIX = ".provenance.json"  # beside an image
 RUNNERS = {"amd64": "ubuntu-24.04", "arm64": "ubuntu-24.04-arm"}  # GitHub's, by the architecture that they have
 
@@ -89,6 +98,27 @@ def tried(made: Sequence[Step], build: Callable[[Step], Outcome]) -> list[dict[s
     return found
 
 
+def facts_of(row: Row, settings: Mapping[str, str]) -> list[Answer]:
+    """What the mirrors say to the facts about a row's release; Debian's are those of the machine's own settings."""
+    distribution = find(row.distribution)
+    if distribution is None:
+        return []
+    mirror = settings.get("DIB_DISTRIBUTION_MIRROR") or of_release(distribution, row.release, row.arch)["mirror"]
+    security = settings.get("DIB_DEBIAN_SECURITY_MIRROR", "")
+    if row.distribution == "debian" and not mirror:
+        own = debian_mirror()
+        mirror, security = own.archive, security or own.security
+    return answers(Release(distribution, row.release, row.arch, mirror, security))
+
+
+def told(compared: Sequence[Answer]) -> str:
+    """The answers in a few lines: how many of each state, and those that are not verified."""
+    counts = Counter(each.state for each in compared)
+    first = "facts: " + ", ".join(f"{counts[state]} {state}" for state in (VERIFIED, DIFFERS, NOT_REACHED))
+    rest = (f"  {each.fact} ({each.about}) {each.state}: {each.text}" for each in compared if each.state != VERIFIED)
+    return "\n".join([first, *rest])
+
+
 def _repositories(folder: Path) -> list[dict[str, Any]]:
     """The package repositories of the builds, as the provenance beside the images names them."""
     found = {}
@@ -111,6 +141,7 @@ def main() -> int:
     parser.add_argument("--arch", default="amd64")
     parser.add_argument("--engine", choices=("podman", "docker", "host"), default="podman")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
+    parser.add_argument("--facts", action="store_true", help="hold the facts against the mirrors, and build nothing")
     parser.add_argument("--report", type=Path)
     options = parser.parse_args()
     if options.list:
@@ -121,6 +152,8 @@ def main() -> int:
     known = next(row for row in rows() if row.distribution == options.distribution)
     row = replace(known, release=options.release or known.release, arch=options.arch, mirror=REAL)
     settings = dict(text.split("=", 1) for text in options.settings)
+    compared = facts_of(row, settings)
+    print(told(compared), file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="dib-ctr-verify-", dir="/var/tmp") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -132,7 +165,7 @@ def main() -> int:
             print(f"  {outcome.error or f'yes, in {outcome.seconds:.0f} s'}", file=sys.stderr, flush=True)
             return outcome
 
-        results = tried(steps(row), build)
+        results = [] if options.facts else tried(steps(row), build)
         report = {
             "distribution": row.distribution,
             "release": row.release,
@@ -140,14 +173,18 @@ def main() -> int:
             "engine": options.engine,
             "dib-ctr": version("dib-ctr"),
             "machine": f"{platform.platform()} {platform.machine()}",
+            "day": datetime.now(UTC).date().isoformat(),
             "settings": sorted(settings),
+            "facts": [asdict(each) for each in compared],
             "steps": results,
             "repositories": _repositories(folder),
         }
     target = options.report or Path(f"verify-{row.name}.json")
     target.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(f"the report: {target.absolute()}")
-    return 1 if any(each["error"] for each in results) else 0
+    if any(each["error"] for each in results) or any(each.state == DIFFERS for each in compared):
+        return 1
+    return 0 if results or any(each.state == VERIFIED for each in compared) else UNREACHED
 
 
 if __name__ == "__main__":
