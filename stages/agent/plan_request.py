@@ -23,7 +23,7 @@ from stages.lock import steps as locked
 from stages.plan.plan import Plan, asks_repositories, make_plan
 from stages.protocol import events
 from stages.protocol.emit import emit, redact_with
-from stages.repositories import apt_sources, default_mirrors
+from stages.repositories import apt_sources
 from stages.repositories.source_state import SourceQuery
 from stages.sandbox import sandbox, system
 from stages.sandbox.paths import BUILD_DIR, HOOKS_OUTSIDE, KEPT_OUTSIDE
@@ -65,7 +65,6 @@ def _before(work: Work) -> dict[str, str]:
     """The variables before any snippet, without what is known of the release."""
     variables = {
         **own_mirror(),
-        **default_mirrors.fallbacks((folder for _, folder in work.elements), work.request.arch),
         **initial(work.request, 0),
         "PATH": PATH,
         "HOME": "/root",

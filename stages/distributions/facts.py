@@ -3,7 +3,8 @@
 A fact of the table is a text, a list of texts, or a mapping of such (``rpm: {path: ...}``). A mapping with the key
 ``others`` has a value for each architecture (Debian's names) that is not like the others. In texts stand ``@RELEASE@``
 (DIB_RELEASE in full), ``@NUMBER@`` (without what may be left out), ``@MAJOR@`` (of a number its first part) and
-``@ARCH@`` (the distribution's own name), and what else an architecture is called (``@PORT@``).
+``@ARCH@`` (the distribution's own name, or Debian's, where it is made for none of that name), and what else an
+architecture is called (``@PORT@``).
 
 The variables are ``DIB_FACT_`` and the fact's name, lists with blanks between. Some facts have a form of their own:
 
@@ -69,7 +70,8 @@ def words(distribution: Distribution, release: str, arch: str) -> dict[str, str]
     number = full.removeprefix(distribution.prefix).removesuffix(distribution.suffix)
     called = distribution.architectures.get(arch, "")
     called = dict(called) if isinstance(called, Mapping) else {"name": called}
-    found = {"RELEASE": full, "NUMBER": number, "MAJOR": number.partition(".")[0], "ARCH": called.pop("name", "")}
+    own = called.pop("name", "") or arch
+    found = {"RELEASE": full, "NUMBER": number, "MAJOR": number.partition(".")[0], "ARCH": own}
     return {**found, **{name.upper(): str(value) for name, value in called.items()}}
 
 
@@ -95,7 +97,7 @@ def variables(distribution: Distribution, release: str, arch: str) -> dict[str, 
     said = words(distribution, release, arch)
     found = {
         f"{PREFIX}NUMBER": said["NUMBER"],
-        f"{PREFIX}ARCHITECTURE": said.pop("ARCH"),
+        f"{PREFIX}ARCHITECTURE": said.pop("ARCH") if arch in distribution.architectures else "",
         **{f"{PREFIX}ARCHITECTURE_{name}": value for name, value in said.items() if name not in _OF_RELEASE},
     }
     for name, value in of_release(distribution, release, arch).items():

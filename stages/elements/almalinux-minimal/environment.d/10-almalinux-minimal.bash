@@ -1,24 +1,17 @@
-# What every other element asks about this operating system, and where its packages come from.
+# What every other element asks about this operating system, and where its packages come from. What is known of its releases
+# (DIB_FACT_*) stands in stages/distributions/redhat.yaml.
 export DISTRO_NAME=almalinux
 export DIB_RELEASE="${DIB_RELEASE:-9}"
-export DIB_INIT_SYSTEM="${DIB_INIT_SYSTEM:-systemd}"
-export EFI_BOOT_DIR="EFI/almalinux"
+export DIB_INIT_SYSTEM="${DIB_INIT_SYSTEM:-$DIB_FACT_INIT}"
+export EFI_BOOT_DIR="$DIB_FACT_EFI"
 
-# For yum-minimal; what lies where below a mirror has @ARCH@ for the architecture.
-export DIB_RPM_RELEASE="$DIB_RELEASE" # what dnf calls releasever
-case "$DIB_RPM_RELEASE" in
-    8 | 8.* | 9 | 9.*) export DIB_RPM_DBPATH=/var/lib/rpm ;;
-    *) export DIB_RPM_DBPATH=/usr/lib/sysimage/rpm ;;
-esac
-export DIB_RPM_PLATFORM="platform:el${DIB_RPM_RELEASE%%.*}"
-export DIB_RPM_OWN_REPOSITORIES="almalinux*.repo"
-export DIB_RPM_DEFAULT_KEYS="/usr/share/distribution-gpg-keys/alma/RPM-GPG-KEY-AlmaLinux-${DIB_RPM_RELEASE%%.*}"
+# For yum-minimal.
+export DIB_RPM_RELEASE="$DIB_FACT_NUMBER" # what dnf calls releasever
+export DIB_RPM_PLATFORM="$DIB_FACT_RPM_PLATFORM"
+export DIB_RPM_DBPATH="$DIB_FACT_RPM_PATH"
+export DIB_RPM_OWN_REPOSITORIES="$DIB_FACT_OWN_REPOSITORIES"
+export DIB_RPM_DEFAULT_KEYS="$DIB_FACT_KEY_FILES"
 export DIB_RPM_DEFAULT_MIRROR="${DIB_CTR_ALMALINUX_MIRROR:-}"
-export DIB_RPM_RELEASE_PACKAGES="almalinux-release almalinux-repos util-linux"
-DIB_RPM_LAYOUT="baseos $DIB_RELEASE/BaseOS/@ARCH@/os"
-DIB_RPM_LAYOUT+=$'\n'"appstream $DIB_RELEASE/AppStream/@ARCH@/os"
-# (Its list has $basearch in the addresses, for dnf to fill in.)
-dib_almalinux_list="mirrorlist=https://mirrors.almalinux.org/mirrorlist/$DIB_RPM_RELEASE"
-DIB_RPM_MIRROR_LISTS="baseos $dib_almalinux_list/baseos repodata/repomd.xml basearch=@ARCH@"
-DIB_RPM_MIRROR_LISTS+=$'\n'"appstream $dib_almalinux_list/appstream repodata/repomd.xml basearch=@ARCH@"
-export DIB_RPM_LAYOUT DIB_RPM_MIRROR_LISTS
+export DIB_RPM_RELEASE_PACKAGES="$DIB_FACT_PACKAGES_RELEASE util-linux"
+export DIB_RPM_LAYOUT="$DIB_FACT_LAYOUT"
+export DIB_RPM_MIRROR_LISTS="$DIB_FACT_LISTS"

@@ -15,13 +15,7 @@ if [ -z "$DIB_FACT_ARCHITECTURE" ]; then
 fi
 export DIB_ALPINE_ARCH="$DIB_FACT_ARCHITECTURE"
 
-DIB_DISTRIBUTION_MIRROR="${DIB_DISTRIBUTION_MIRROR:-${DIB_CTR_ALPINE_MIRROR:-}}"
-if [ -z "$DIB_DISTRIBUTION_MIRROR" ]; then
-    echo "alpine-minimal: no mirror is known; set DIB_DISTRIBUTION_MIRROR to the address of a mirror of Alpine Linux" \
-        "(the folder that has v3.23 and edge)." >&2
-    exit 1
-fi
-export DIB_DISTRIBUTION_MIRROR
+export DIB_DISTRIBUTION_MIRROR="${DIB_DISTRIBUTION_MIRROR:-${DIB_CTR_ALPINE_MIRROR:-$DIB_FACT_MIRROR}}"
 DIB_CTR_REPOSITORIES=""
 for dib_alpine_repository in $DIB_ALPINE_REPOSITORIES; do
     DIB_CTR_REPOSITORIES+="$dib_alpine_repository ${DIB_DISTRIBUTION_MIRROR%/}/$DIB_RELEASE/$dib_alpine_repository"

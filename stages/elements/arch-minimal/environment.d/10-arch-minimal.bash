@@ -14,20 +14,22 @@ if [ -z "$DIB_FACT_ARCHITECTURE" ]; then
     exit 1
 fi
 DIB_DISTRIBUTION_MIRROR="${DIB_DISTRIBUTION_MIRROR:-${DIB_CTR_ARCH_MIRROR:-}}"
-if [ -z "$DIB_DISTRIBUTION_MIRROR" ]; then
-    echo "arch-minimal: no mirror is known; set DIB_DISTRIBUTION_MIRROR to the address of one: the folder that has core/os/x86_64." >&2
-    exit 1
-fi
-export DIB_DISTRIBUTION_MIRROR
 case "$DIB_RELEASE" in
-    rolling) dib_arch_base="${DIB_DISTRIBUTION_MIRROR%/}" ;;
+    rolling)
+        DIB_DISTRIBUTION_MIRROR="${DIB_DISTRIBUTION_MIRROR:-$DIB_FACT_MIRROR}"
+        dib_arch_base="${DIB_DISTRIBUTION_MIRROR%/}"
+        ;;
     # A day of the archive, whose folder `repos` the mirror is.
-    [0-9][0-9][0-9][0-9]/[0-9][0-9]/[0-9][0-9]) dib_arch_base="${DIB_DISTRIBUTION_MIRROR%/}/$DIB_RELEASE" ;;
+    [0-9][0-9][0-9][0-9]/[0-9][0-9]/[0-9][0-9])
+        DIB_DISTRIBUTION_MIRROR="${DIB_DISTRIBUTION_MIRROR:-$DIB_FACT_DAYS_MIRROR}"
+        dib_arch_base="${DIB_DISTRIBUTION_MIRROR%/}/$DIB_RELEASE"
+        ;;
     *)
         echo "arch-minimal: DIB_RELEASE is '$DIB_RELEASE'; expected rolling, or a day of the archive as 2026/11/01." >&2
         exit 1
         ;;
 esac
+export DIB_DISTRIBUTION_MIRROR
 export DIB_ARCH_SERVER="$dib_arch_base/\$repo/os/\$arch"
 DIB_CTR_REPOSITORIES=""
 for dib_arch_repository in $DIB_ARCH_REPOSITORIES; do
