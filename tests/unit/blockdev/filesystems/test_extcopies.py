@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from blockdev.core.crc32c import crc32c
 from blockdev.filesystems.ext_backups import has_copy
 
 
 def test_sparse_copies() -> None:
     assert [group for group in range(130) if has_copy(group)] == [0, 1, 3, 5, 7, 9, 25, 27, 49, 81, 125]
-
-
-def test_checksum() -> None:
-    """RFC 3720, appendix B.4."""
-    assert crc32c(bytes(32)) == 0x8A9136AA
-    assert crc32c(b"123456789") == 0xE3069283
