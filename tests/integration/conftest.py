@@ -61,6 +61,19 @@ def small_tree() -> DebianTree:
     return _debian_tree("small", small.PACKAGES)
 
 
+@pytest.fixture(scope="session")
+def debian_store(open_folder: Path) -> Iterator[Path]:
+    """A store of the host engine for builds of debian-minimal: what they share is made once for all processes."""
+    if os.geteuid() != 0:  # what is in it belongs to subordinate ids, so each process removes its own
+        folder = open_folder / "debian-store"
+        yield folder
+        subprocess.run(["unshare", "--user", "--map-root-user", "--map-auto", "rm", "-rf", folder], check=False)
+        return
+    with _shared("debian-store") as folder:
+        pass
+    yield folder
+
+
 @pytest.fixture
 def small_disk(place: Path) -> Iterator[Callable[[str], Path]]:
     """Mounts a small file system, by options of tmpfs(5) (``size=40m``); its options, anew, change it."""

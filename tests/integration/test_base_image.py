@@ -25,7 +25,7 @@ def running(open_folder: Path) -> Iterator[Running]:
 
 
 @pytest.fixture(scope="module")
-def command(open_folder: Path) -> Command:
+def command(open_folder: Path, debian_store: Path) -> Command:
     write_element(
         open_folder / "base-elements",
         "marked",
@@ -37,7 +37,7 @@ def command(open_folder: Path) -> Command:
         },
     )
     elements = (open_folder / "base-elements",)
-    return Command("host", open_folder / "base-store", open_folder / "base-out", elements)
+    return Command("host", debian_store, open_folder / "base-out", elements)
 
 
 @pytest.fixture(scope="module")

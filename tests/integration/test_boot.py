@@ -137,7 +137,13 @@ def test_an_expression_and_the_log(tmp_path: Path, temporary: Path) -> None:
     assert "all services are up" in log.read_text().splitlines()
 
 
-@pytest.mark.parametrize(("firmware", "said"), [("bios", "found nothing to boot"), ("uefi", "opened its shell")])
+NO_LOADER = [
+    ("bios", "found nothing to boot"),
+    pytest.param("uefi", "opened its shell", marks=pytest.mark.thorough("a boot to the end of UEFI's patience")),
+]
+
+
+@pytest.mark.parametrize(("firmware", "said"), NO_LOADER)
 def test_a_disk_without_a_boot_loader(firmware: str, said: str, tmp_path: Path, temporary: Path) -> None:
     image = tmp_path / "disk.raw"
     image.write_bytes(bytes(bootdisk.MIB))

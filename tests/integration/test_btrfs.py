@@ -169,7 +169,18 @@ def many(tree: Path) -> tuple[Subvolume, ...]:
     return tuple(Subvolume(f"many/{number}") for number in range(12)) if version() >= (6, 12) else ()
 
 
-@pytest.mark.parametrize("options", [(), ("--csum", "sha256"), ("--csum", "blake2"), ("-m", "single", "-n", "4096")])
+MORE = pytest.mark.thorough("three file systems more; `just test` has two other ways")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--csum", "sha256"),
+        pytest.param(("--csum", "blake2"), marks=MORE),
+        pytest.param(("-m", "single", "-n", "4096"), marks=MORE),
+    ],
+)
 def test_the_same_twice(tmp_path: Path, tree: Path, options: tuple[str, ...]) -> None:
     """Seconds later and elsewhere in an image: ids and times are those of the request, whatever else is asked for."""
     subvolumes = many(tree)

@@ -70,7 +70,10 @@ def on_terminal(argv: list[str], wait_for: bytes, typed: bytes) -> tuple[int, st
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), seen.decode(errors="replace")
 
 
-@pytest.mark.parametrize(("point", "content"), [("before", "first none"), ("after", "first second")])
+AFTER = pytest.param("after", "first second", marks=pytest.mark.thorough("two more builds"))
+
+
+@pytest.mark.parametrize(("point", "content"), [("before", "first none"), AFTER])
 def test_a_break_opens_a_shell_and_the_build_goes_on(command: Command, place: Path, point: str, content: str) -> None:
     mend(place)
     argv = command.arguments("build", "tiny-os", "own", "--break", f"{point}:60-second")

@@ -143,7 +143,12 @@ def test_qemu_img_sees_what_was_asked(raw: Path, tmp_path: Path) -> None:
     assert made("vhd-fixed").stat().st_size == SIZE + 512
 
 
-@pytest.mark.parametrize("name", ["qcow2", "vmdk", "raw.zst", "raw.gz", "raw.xz"])
+MORE = pytest.mark.thorough("slow compressors, three times each; `just test` has the other kinds")
+
+
+@pytest.mark.parametrize(
+    "name", ["qcow2", "vmdk", "raw.zst", *(pytest.param(name, marks=MORE) for name in ("raw.gz", "raw.xz"))]
+)
 def test_the_number_of_processors_cannot_be_seen(raw: Path, tmp_path: Path, name: str) -> None:
     """One thread or five: the same bytes."""
     sums = {convert(raw, tmp_path / str(n), replace(WISH, format=name), threads=n).sha256 for n in (1, 2, 5)}

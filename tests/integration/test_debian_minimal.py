@@ -25,17 +25,15 @@ OUTPUTS = ("oci", "oci,layers=stages,dest={}", "oci-archive", "docker-archive", 
 
 
 @pytest.fixture(scope="module")
-def host() -> Iterator[Command]:
+def host(debian_store: Path) -> Iterator[Command]:
     """The host engine with debian-minimal and the package hello built in every output."""
     folder = Path(tempfile.mkdtemp(prefix="dib-ctr-test-", dir="/var/tmp"))
     folder.chmod(0o755)
-    command = Command("host", folder / "store", folder / "out")
+    command = Command("host", debian_store, folder / "out")
     stages = folder / "out/stages.oci"
     outputs = [word for output in OUTPUTS for word in ("-o", output.format(stages))]
     command.build(*outputs, "-p", "hello", "debian-minimal")
     yield command
-    if os.geteuid() != 0:
-        subprocess.run(["unshare", "--user", "--map-root-user", "--map-auto", "rm", "-rf", command.store], check=False)
     shutil.rmtree(folder, ignore_errors=True)
 
 

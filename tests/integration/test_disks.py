@@ -122,7 +122,7 @@ def test_the_plan_says_what_comes_out(build: Build) -> None:
 
 
 MBR = """
-- local_loop: {name: image0, size: 500MiB}
+- local_loop: {name: image0, size: 350MiB}
 - partitioning:
     base: image0
     label: mbr
@@ -176,13 +176,13 @@ def test_several_disks(build: Build, host: Command, tmp_path: Path) -> None:
 
 
 LVM = """
-- local_loop: {name: image0, size: 600MiB}
-- local_loop: {name: second, size: 200MiB}
+- local_loop: {name: image0, size: 450MiB}
+- local_loop: {name: second, size: 150MiB}
 - partitioning:
     base: image0
     label: gpt
     partitions:
-      - {name: one, type: 8E00, size: 150MiB}
+      - {name: one, type: 8E00, size: 110MiB}
       - {name: two, type: 8E00, size: 100%}
 - lvm:
     name: lvm
@@ -193,7 +193,7 @@ LVM = """
     vgs:
       - {name: vg, base: [pv0, pv1, pv2]}
     lvs:
-      - {name: lv_root, base: vg, size: 300MiB}
+      - {name: lv_root, base: vg, size: 220MiB}
       - {name: lv_srv, base: vg, extents: 20%VG}
       - {name: lv_home, base: vg, extents: 100%FREE}
 - mkfs: {name: mkfs_root, base: lv_root, mount: {mount_point: /, fstab: {fsck-passno: 1}}}
@@ -225,10 +225,13 @@ def test_volumes_over_several_disks(build: Build, tmp_path: Path) -> None:
     assert all(name in groups for name in ("lv_root", "lv_srv", "lv_home"))
 
 
-@pytest.mark.parametrize("kind", ["squashfs", "erofs", "btrfs", "xfs"])
+MORE = pytest.mark.thorough("one more disk; `just test` has its file system (test_filesystems.py)")
+
+
+@pytest.mark.parametrize("kind", ["squashfs", *(pytest.param(kind, marks=MORE) for kind in ("erofs", "btrfs", "xfs"))])
 def test_other_roots(build: Build, tmp_path: Path, kind: str) -> None:
     text = f"""
-- local_loop: {{name: image0, size: 900MiB}}
+- local_loop: {{name: image0, size: {400 if kind == "xfs" else 160}MiB}}
 - partitioning:
     base: image0
     label: gpt
@@ -260,7 +263,7 @@ def test_other_roots(build: Build, tmp_path: Path, kind: str) -> None:
 
 def test_encrypted(build: Build, host: Command, tmp_path: Path) -> None:
     text = """
-- local_loop: {name: image0, size: 400MiB}
+- local_loop: {name: image0, size: 250MiB}
 - partitioning:
     base: image0
     label: gpt
@@ -288,6 +291,7 @@ def test_encrypted(build: Build, host: Command, tmp_path: Path) -> None:
     assert all(KEY.encode() not in path.read_bytes() for path in stored)
 
 
+@pytest.mark.thorough("one more disk; `just test` has test_verity.py")
 def test_verity(host: Command, tmp_path: Path) -> None:
     text = """
 - local_loop: {name: image0, size: 400MiB}

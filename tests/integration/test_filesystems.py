@@ -279,6 +279,7 @@ def test_swap_is_what_mkswap_writes(folder: Path, tmp_path: Path) -> None:
     assert ours.read_bytes() == theirs.read_bytes()
 
 
+@pytest.mark.thorough("full file systems of every kind; `just test` has ext4's (test_disks.py) and btrfs's")
 def test_no_room_and_what_a_kind_cannot_hold(folder: Path) -> None:
     """Each is an error that says so; the image's name may have any letter in it."""
     in_namespace(folder, "refuse", folder, *KINDS)

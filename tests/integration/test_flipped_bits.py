@@ -62,6 +62,7 @@ def numbers(tar: Path) -> bytes:
     return subprocess.run(["tar", "-xOf", tar, "opt-numbers"], capture_output=True, check=True).stdout
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_no_image_has_a_flipped_bit_of_a_layer(command: Command) -> None:
     clean = command.build("-o", "oci", *WANTED).digest()
     right = subprocess.run(NUMBERS.split(), capture_output=True, check=True).stdout

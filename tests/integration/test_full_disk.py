@@ -96,6 +96,7 @@ def test_whatever_room_there_is_the_image_is_right_or_the_disk_is_named(command:
     assert {0, 1} == set(ended)
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_store_that_is_mounted_read_only_says_so(command: Command, small_disk: Disk) -> None:
     element(command, "echo done > done")
     small = on(command, small_disk("size=100m"))

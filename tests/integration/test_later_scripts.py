@@ -102,6 +102,7 @@ def test_a_snippet_for_later_phases_is_remarked_on(command: Command) -> None:
         assert len([note for note in notes if "environment.d/90-x" in note and "is not read" in note]) == 1
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_offline_and_without_the_cache_too(command: Command) -> None:
     hooks = {"extra-data.d/50-make": script("# curl", put("install.d/60-made", "echo made > /etc/made"))}
     write_element(command.elements[0], "maker", hooks)

@@ -155,6 +155,7 @@ def test_what_outside_scripts_write_beside_the_image_comes_out_and_is_replayed(c
             (command.destination / place / "vmlinuz").unlink()
 
 
+@pytest.mark.thorough("more builds; `just test` has scripts that stages leave (test_later_scripts.py)")
 def test_hooks_written_by_a_stage_are_seen_by_later_ones_also_after_a_hit(command: Command, own: Path) -> None:
     files = {
         "extra-data.d/10-write": script('echo told > "$TMP_HOOKS_PATH/message"'),
@@ -218,6 +219,7 @@ def test_killed_at_any_instant_the_store_never_holds_a_wrong_layer(command: Comm
     assert "the store is sound" in verified.stdout
 
 
+@pytest.mark.thorough("a build more; `just test` has test_full_disk.py")
 def test_a_full_disk_gives_one_clear_error_and_keeps_the_store_whole(
     command: Command, own: Path, small_disk: Callable[[str], Path]
 ) -> None:

@@ -15,6 +15,7 @@ from tests.integration.command import Command
 pytestmark = pytest.mark.skipif(native() != "amd64", reason="the second architecture runs natively on amd64 alone")
 
 
+@pytest.mark.thorough("builds for two architectures; `just test` has a foreign one (test_foreign.py)")
 def test_each_output_lies_where_it_belongs_on_any_disk(place: Path) -> None:
     command = Command("host", place / "store", place / "out")
     with tempfile.TemporaryDirectory(dir="/dev/shm") as name:  # another disk than the destination's

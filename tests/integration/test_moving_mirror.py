@@ -91,6 +91,7 @@ def test_a_mirror_that_moves_during_the_build_is_noticed_and_the_build_starts_ag
     assert again.digest() == outcome.digest()
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_offline_takes_the_state_seen_last(command: Command, mirror: Mirror) -> None:
     command.build("tiny-os", "packages", variables=mirror.variables)
     asked = mirror.asked

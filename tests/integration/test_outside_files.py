@@ -20,6 +20,7 @@ def command(place: Path) -> Command:
     return Command("host", place / "store", place / "out", (place / "elements", ELEMENTS))
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_later_script_of_any_phase_finds_it_and_a_hit_is_as_good_as_a_run(command: Command) -> None:
     own = command.elements[0]
     hooks = {
@@ -149,6 +150,7 @@ def test_scripts_that_name_none_of_it_are_hits_though_it_has_another_name_each_t
     assert "10-use" in again.titles("start"), "its variable has another value"
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_links_beside_the_image(command: Command) -> None:
     hooks = {
         "extra-data.d/10-leave": script("echo kernel > tiny-os.vmlinuz-1; ln -s tiny-os.vmlinuz-1 tiny-os.vmlinuz")

@@ -146,6 +146,7 @@ def folder_of_nobody(parent: Path) -> Path:
     return folder
 
 
+@pytest.mark.thorough("installs an environment; continuous integration comes here through ./run itself")
 @pytest.mark.skipif(os.getuid() != 0, reason="becomes another user, which takes root")
 def test_another_users_checkout_is_left_alone(public: Path) -> None:
     ours = checkout_copy(public)

@@ -164,6 +164,7 @@ def test_a_changed_file_runs_the_stage_again_also_where_it_is_older(command: Com
     assert command.build(*WHAT).titles("start") == []
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_offline_builds_from_what_was_seen_and_downloaded(command: Command, server: Server, project: Project) -> None:
     refused = command("build", "--offline", *WHAT)
     assert refused.status == 1
@@ -282,6 +283,7 @@ def test_references_of_all_kinds(command: Command, project: Project, ref: str) -
     assert (SCRIPT in started) == (ref == "*")
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_server_that_speaks_gits_own_protocol(command: Command, server: Server, project: Project) -> None:
     variables = {"DIB_REPOLOCATION_project": f"{server.address}/smart/project.git"}
     command.build(*WHAT, variables=variables)

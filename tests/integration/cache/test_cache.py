@@ -97,6 +97,7 @@ def test_only_what_is_missing_is_sent(running: Running, machines: Machines) -> N
     assert len(blobs) == 3, "60-stage, seal-tree and the image"
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_miss_fetches_the_layers_below_it_and_no_others(running: Running, machines: Machines) -> None:
     write_element(machines.place / "elements", "some", stage_scripts([60, 70, 80]))
     machines().build("--cache-to", at(running, "below"), "tiny-os", "some")

@@ -56,6 +56,7 @@ def test_layers_travel_by_githubs_cache(running: Service, place: Path) -> None:
     assert machine(place, 5).build("--cache-from", "type=gha,scope=other", *FIRST, variables=given).titles("hit") == []
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_what_githubs_cache_refuses_costs_time_only(running: Service, place: Path) -> None:
     wrong = {**variables(running), "ACTIONS_RUNTIME_TOKEN": "no-token"}
     outcome = machine(place, 1).build("--cache-from", "type=gha", "--cache-to", "type=gha", *FIRST, variables=wrong)

@@ -125,6 +125,7 @@ def test_a_cache_that_fails_while_it_is_written_costs_nothing_else(running: Runn
     assert reader.build("--cache-from", at(running, "faulty-0"), *FIRST).titles("start") == []
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_registry_that_is_not_there_is_said_once(machines: Machines) -> None:
     spec = at("localhost:1", "none")
     outcome = machines().build("--cache-from", spec, "--cache-to", spec.replace("none", "else"), *FIRST)

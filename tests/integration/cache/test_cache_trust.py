@@ -62,6 +62,7 @@ def changed(blob: bytes, old: bytes, new: bytes) -> bytes:
     return subprocess.run(["zstd", "-qc"], input=plain.replace(old, new), capture_output=True, check=True).stdout
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_an_archive_with_one_file_changed_is_refused_though_index_and_blob_agree(
     machines: Machines, place: Path, filled: tuple[str, str]
 ) -> None:
@@ -120,6 +121,7 @@ def test_a_pull_request_from_a_fork_reads_and_does_not_write(machines: Machines,
     assert (place / "shared/index.json").read_bytes() != before
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_passwords_come_from_the_engines_file_and_no_script_sees_them(
     open_folder: Path, machines: Machines, place: Path
 ) -> None:

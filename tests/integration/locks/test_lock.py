@@ -170,6 +170,7 @@ TAMPERED = {
 }
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_vendored_file_that_was_tampered_with_is_refused(command: Command, place: Path) -> None:
     vendor = place / "vendor"
     command.build("--vendor", str(vendor), *WHAT)
@@ -203,6 +204,7 @@ def test_lists_that_the_archive_has_not_signed_are_refused_whatever_the_lock_say
     assert "BADSIG" in forged.stdout or "signature" in forged.stdout
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_package_of_the_cache_that_was_tampered_with_is_not_installed(
     command: Command, mirror: AptMirror, place: Path
 ) -> None:
