@@ -71,7 +71,7 @@ def main() -> int:
     for job in (one for one in manifests if one["kind"] == "Job"):
         pod = job["spec"]["template"]["spec"]
         words = command(pod, volumes(manifests, pod, Path(sys.argv[2]).absolute()))
-        status = subprocess.run([*engine.client, "run", *engine.found.run, *words], check=False).returncode
+        status = subprocess.run([*engine.client, "run", *engine.probe_result.run, *words], check=False).returncode
         if status:
             return status
     return 0

@@ -26,12 +26,12 @@ class Context:
         """Make a folder of the context's files; raises OSError."""
         target.mkdir(parents=True)
         for path in self.paths:
-            source, place = self.root / path, target / path
-            place.parent.mkdir(parents=True, exist_ok=True)
+            source, copied = self.root / path, target / path
+            copied.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir() and not source.is_symlink():
-                place.mkdir(exist_ok=True)
+                copied.mkdir(exist_ok=True)
             else:
-                shutil.copy2(source, place, follow_symlinks=False)
+                shutil.copy2(source, copied, follow_symlinks=False)
 
 
 def read(root: Path, sources: tuple[str, ...] | None, file: Path) -> Context:
@@ -55,10 +55,10 @@ def read(root: Path, sources: tuple[str, ...] | None, file: Path) -> Context:
 
 def _ignored(root: Path, file: Path) -> list[str]:
     places = [*(file.with_name(file.name + name) for name in IGNORE), *(root / name for name in IGNORE)]
-    place = next((each for each in places if each.is_file()), None)
-    if place is None:
+    file_of_patterns = next((each for each in places if each.is_file()), None)
+    if file_of_patterns is None:
         return []
-    lines = [line.strip() for line in place.read_text(encoding="utf-8", errors="replace").splitlines()]
+    lines = [line.strip() for line in file_of_patterns.read_text(encoding="utf-8", errors="replace").splitlines()]
     return [line for line in lines if line and not line.startswith("#")]
 
 
@@ -75,5 +75,5 @@ def _chosen(root: Path, sources: tuple[str, ...] | None, ignored: list[str]) -> 
 
 def _is_below(path: str, pattern: str) -> bool:
     """Is this path, or a folder that it lies in, one of the pattern's."""
-    parts, wanted = path.split("/"), pattern.split("/")
-    return len(parts) >= len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
+    parts, patterns = path.split("/"), pattern.split("/")
+    return len(parts) >= len(patterns) and all(map(fnmatch.fnmatchcase, parts, patterns))

@@ -38,8 +38,8 @@ def begin(text: str, arch: str, variables: Mapping[str, str], *, offline: bool, 
     Raises UsageError where there is none, BuildError where it cannot be fetched or built, or is damaged.
     """
     if text.startswith(KIND):
-        made = recipe.read(Path(text.removeprefix(KIND)), variables)
-        return containerfile_image.find(made, arch, offline=offline, on_note=on_note)
+        own_recipe = recipe.read(Path(text.removeprefix(KIND)), variables)
+        return containerfile_image.find(own_recipe, arch, offline=offline, on_note=on_note)
     return fetch.find(text, arch, offline=offline, on_note=on_note)
 
 
@@ -48,26 +48,26 @@ def of_elements(elements: Sequence[Element], variables: Mapping[str, str]) -> tu
 
     Raises UsageError where they want nothing.
     """
-    found = declared(elements, variables, SETTINGS)
-    _check_own(elements, {name: value for name, value in found.items() if value and variables.get(name) != value})
-    release = found.get(RELEASE, "")
-    if found.get(DOCKERFILE):
-        return KIND + found[DOCKERFILE], found
-    if found.get(IMAGE):
-        return found[IMAGE], found
+    settings = declared(elements, variables, SETTINGS)
+    _check_own(elements, {name: value for name, value in settings.items() if value and variables.get(name) != value})
+    release = settings.get(RELEASE, "")
+    if settings.get(DOCKERFILE):
+        return KIND + settings[DOCKERFILE], settings
+    if settings.get(IMAGE):
+        return settings[IMAGE], settings
     for element in elements:
         file = element.path / FOLDER / release
         if release and file.is_file():
-            return f"{KIND}{file}", found
+            return f"{KIND}{file}", settings
     for element in elements:
         if (element.path / FILE).is_file():
-            image = image_of((element.path / FILE).read_text(encoding="utf-8"), release, found.get(REGISTRY, ""))
+            image = image_of((element.path / FILE).read_text(encoding="utf-8"), release, settings.get(REGISTRY, ""))
             _check_own(elements, {IMAGE: image})
             file = element.path / FOLDER / DEFAULT
             if not file.is_file():
-                return image, found
-            options = f"--build-arg=IMAGE={shlex.quote(image)} {found.get(BUILD_OPTIONS, '')}"
-            return f"{KIND}{file}", {**found, BUILD_OPTIONS: options}
+                return image, settings
+            options = f"--build-arg=IMAGE={shlex.quote(image)} {settings.get(BUILD_OPTIONS, '')}"
+            return f"{KIND}{file}", {**settings, BUILD_OPTIONS: options}
     raise UsageError(
         f"no element has an image or a Containerfile{f' of {release}' if release else ''} to begin with",
         where="containerfile",
@@ -75,19 +75,19 @@ def of_elements(elements: Sequence[Element], variables: Mapping[str, str]) -> tu
     )
 
 
-def _check_own(elements: Sequence[Element], said: Mapping[str, str]) -> None:
+def _check_own(elements: Sequence[Element], settings: Mapping[str, str]) -> None:
     """Raise UsageError where an element, and not the user, wants something of the user's machine.
 
     What is built or unpacked comes into the tree, so an element may name what lies in an elements path, and no more.
     """
     for name in (DOCKERFILE, CONTEXT):
         roots = [root for element in elements for root in (element.path.resolve(), *element.within)]
-        if name in said and not any(Path(said[name]).resolve().is_relative_to(root) for root in roots):
-            raise _not_the_elements(name, said[name])
-    if IMAGE in said and isinstance(reference.parse(said[IMAGE]), Path):
-        raise _not_the_elements(IMAGE, said[IMAGE])
+        if name in settings and not any(Path(settings[name]).resolve().is_relative_to(root) for root in roots):
+            raise _not_the_elements(name, settings[name])
+    if IMAGE in settings and isinstance(reference.parse(settings[IMAGE]), Path):
+        raise _not_the_elements(IMAGE, settings[IMAGE])
     try:
-        words = shlex.split(said.get(BUILD_OPTIONS, ""))
+        words = shlex.split(settings.get(BUILD_OPTIONS, ""))
     except ValueError:
         return  # said where it is read
     for number, word in enumerate(words):
@@ -116,5 +116,5 @@ def image_of(text: str, release: str, registry: str) -> str:
             raise UsageError(f"{image.removeprefix(NOWHERE)} is in a registry of its own", where=REGISTRY, hint=hint)
         image = image.removeprefix(NOWHERE)
         return f"{registry.rstrip('/')}/{image}" if registry else image
-    known = ", ".join(pattern for pattern, _ in pairs)
-    raise UsageError(f"no image of the release {release!r} is known", where=RELEASE, hint=f"there is: {known}")
+    releases = ", ".join(pattern for pattern, _ in pairs)
+    raise UsageError(f"no image of the release {release!r} is known", where=RELEASE, hint=f"there is: {releases}")

@@ -72,8 +72,8 @@ def instructions(text: str) -> Iterator[Instruction]:
     for line in lines:  # parser directives come before everything else
         if not line.lstrip().startswith("#"):
             break
-        if found := _ESCAPE.match(line.strip()):
-            escape = found[1]
+        if directive := _ESCAPE.match(line.strip()):
+            escape = directive[1]
     at = 0
     while at < len(lines):
         first, words = at, ""
@@ -105,33 +105,33 @@ def read(text: str, arguments: Mapping[str, str], base: str = "") -> Containerfi
 
     Raises UsageError where an image's name cannot be known, or there is no FROM.
     """
-    known: dict[str, str] = {}
+    values: dict[str, str] = {}
     stages: list[str] = []
     places: list[tuple[int, int, str, StageImage]] = []
-    found: list[Instruction] = list(instructions(text))
-    froms = [each for each in found if each.name == "FROM"]
+    steps: list[Instruction] = list(instructions(text))
+    froms = [each for each in steps if each.name == "FROM"]
     if not froms:
         raise UsageError("there is no FROM in this Containerfile", hint="begin it with FROM IMAGE")
-    for each in found:
+    for each in steps:
         if each.name == "ARG" and not stages:
             for word in each.text.split():
                 name, separator, default = word.partition("=")
                 if separator or name in arguments:
-                    known[name] = arguments.get(name, _filled(default.strip("\"'"), known))
+                    values[name] = arguments.get(name, _filled(default.strip("\"'"), values))
         elif each.name == "FROM":
             flags, words = _flags(each.text)
-            name = base if base and each is froms[0] else _filled(words[0], known)
+            name = base if base and each is froms[0] else _filled(words[0], values)
             if name not in (SCRATCH, *stages):
                 platform = flags.get("platform", "")
                 places.append((each.first, each.last, words[0], StageImage(_sure(name, each), platform)))
             stages.append(words[2].lower() if len(words) > 2 and words[1].upper() == "AS" else str(len(stages)))
         else:
             for word in _taken(each):
-                name = _filled(word, known)
+                name = _filled(word, values)
                 if name.lower() not in (*stages, SCRATCH) and not name.isdecimal():
                     places.append((each.first, each.last, word, StageImage(_sure(name, each))))
     images = tuple(dict.fromkeys(image for *_, image in places))
-    return Containerfile(text, images, _sources(found), tuple(places))
+    return Containerfile(text, images, _sources(steps), tuple(places))
 
 
 def _sure(name: str, where: Instruction) -> str:
@@ -148,15 +148,15 @@ def _flags(text: str) -> tuple[dict[str, str], list[str]]:
     return {name: value for name, _, value in pairs}, [word for word in words if word not in flags] or [""]
 
 
-def _filled(text: str, known: Mapping[str, str]) -> str:
+def _filled(text: str, values: Mapping[str, str]) -> str:
     """The text with the values of variables; those that are not known stay."""
 
     def value(match: re.Match[str]) -> str:
         name, how, other = match[1] or match[2], match[3] or "", match[4] or ""
-        has = known.get(name, "") != "" if ":" in how else name in known
+        has = values.get(name, "") != "" if ":" in how else name in values
         if how.endswith("+"):
             return other if has else ""
-        return known[name] if has and name in known else other if how else match[0]
+        return values[name] if has and name in values else other if how else match[0]
 
     return _VARIABLE.sub(value, text)
 
@@ -171,10 +171,10 @@ def _taken(each: Instruction) -> Iterator[str]:
             yield from (value for name, _, value in pairs if name == "from")
 
 
-def _sources(found: list[Instruction]) -> tuple[str, ...] | None:
+def _sources(steps: list[Instruction]) -> tuple[str, ...] | None:
     """What of the context is taken: patterns of paths; None where that can be anything."""
     patterns: list[str] = []
-    for each in found:
+    for each in steps:
         mounts = [options for options in _MOUNT.findall(each.text) if "from=" not in options]
         if each.name == "RUN" and any("type=bind" in options or "type=" not in options for options in mounts):
             return None

@@ -47,8 +47,8 @@ def find(recipe: Recipe, arch: str, *, offline: bool, on_note: Note) -> Base:
     key = recipe.key({image: each.digest for image, each in taken.items()}, arch)
     text = f"{KIND}{recipe.file}"
     memory = folder / f"built-{key[:32]}"
-    if memory.exists() and (found := kept(folder, text, memory.read_text(encoding="utf-8"), arch)):
-        return found
+    if memory.exists() and (built := kept(folder, text, memory.read_text(encoding="utf-8"), arch)):
+        return built
     if offline:
         raise BuildError(
             "this Containerfile was never built as it is now", where=text, hint="build once without --offline"
@@ -74,29 +74,29 @@ def find(recipe: Recipe, arch: str, *, offline: bool, on_note: Note) -> Base:
     return base
 
 
-def _registry(place: Remote) -> Registry:
-    return Registry(place.host, insecure=is_loopback(place.host))
+def _registry(image: Remote) -> Registry:
+    return Registry(image.host, insecure=is_loopback(image.host))
 
 
 def _take(folder: Path, recipe: Recipe, image: StageImage, arch: str, *, offline: bool) -> Taken:
-    place = reference.parse(image.name)
-    if not isinstance(place, Remote) or place.host == OWN_IMAGES:
+    remote = reference.parse(image.name)
+    if not isinstance(remote, Remote) or remote.host == OWN_IMAGES:
         raise UsageError(
             f"{image.name} is in no registry, and images of a Containerfile come from one",
             where=str(recipe.file),
             hint="push it to a registry (one on this machine will do), or begin with it: --from",
         )
-    wanted = platform_of(image, arch)
+    platform = platform_of(image, arch)
     if offline:
-        digest = recalled(folder, place, wanted)
+        digest = recalled(folder, remote, platform)
         if not digest:
             raise BuildError(
-                f"{place} was never asked for", where=str(recipe.file), hint="build once without --offline"
+                f"{remote} was never asked for", where=str(recipe.file), hint="build once without --offline"
             )
-        return Taken(place, wanted, digest)
-    digest, manifest = pull.resolve(_registry(place), place, wanted)
-    remember(folder, place, wanted, digest)
-    return Taken(place, wanted, digest, manifest)
+        return Taken(remote, platform, digest)
+    digest, manifest = pull.resolve(_registry(remote), remote, platform)
+    remember(folder, remote, platform, digest)
+    return Taken(remote, platform, digest, manifest)
 
 
 def _epoch(taken: Mapping[StageImage, Taken]) -> int:

@@ -65,8 +65,8 @@ def local(digest: str) -> str:
 
 
 def _build(recipe: Recipe, arch: str, name: str, work: Path) -> list[str]:
-    wanted = "/".join(filter(None, ("linux", *platform(arch))))
-    options = [f"--network={recipe.network}", f"--platform={wanted}", *recipe.options]
+    target_platform = "/".join(filter(None, ("linux", *platform(arch))))
+    options = [f"--network={recipe.network}", f"--platform={target_platform}", *recipe.options]
     return ["build", *options, "-t", name, "-f", str(work / "Containerfile")]
 
 
@@ -93,8 +93,8 @@ def _run(recipe: Recipe, command: list[str]) -> None:
         raise _failed(recipe, done.text)
 
 
-def _failed(recipe: Recipe, said: str) -> BuildError:
-    lines = "\n  | ".join([line for line in said.strip().splitlines() if line.strip()][-LINES:])
+def _failed(recipe: Recipe, output: str) -> BuildError:
+    lines = "\n  | ".join([line for line in output.strip().splitlines() if line.strip()][-LINES:])
     hint = f"correct the Containerfile; it is built with {recipe.runtime}"
     return BuildError(f"the Containerfile could not be built\n  | {lines}", where=str(recipe.file), hint=hint)
 
@@ -103,10 +103,10 @@ def _failed(recipe: Recipe, said: str) -> BuildError:
 
 
 def _podman(recipe: Recipe, command: list[str], name: str, work: Path, fetch: Fetch, target: Path) -> None:
-    place = _storage()
+    storage = _storage()
     last: BuildError | None = None
     for driver in ("overlay", "vfs"):  # vfs copies each layer, and works everywhere
-        inside = _Podman(recipe, driver, place, work)
+        inside = _Podman(recipe, driver, storage, work)
         try:
             inside.take_images(fetch)
             inside.make(
@@ -124,18 +124,18 @@ def _podman(recipe: Recipe, command: list[str], name: str, work: Path, fetch: Fe
 
 def _storage() -> Path:
     """Where podman keeps its layers, so that a step is not run twice: a folder that the namespace's root may enter."""
-    place = cache_folder() / "containerfiles"
+    storage = cache_folder() / "containerfiles"
     if os.getuid() == 0:  # whose own folders are closed to the namespace's root
-        caches = place.parents[1]
+        caches = storage.parents[1]
         beside = closed_folder(caches) is None
-        place = caches / "dib-ctr-containerfiles" if beside else ROOTS_OWN / "containerfiles"
+        storage = caches / "dib-ctr-containerfiles" if beside else ROOTS_OWN / "containerfiles"
         if not beside:
             ROOTS_OWN.mkdir(parents=True, exist_ok=True)
             ROOTS_OWN.chmod(0o755)  # whatever the umask says
-    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    storage.mkdir(parents=True, exist_ok=True, mode=0o700)
     if os.getuid() == 0:
-        os.chown(place, root_range()[0], root_range()[0])
-    return place
+        os.chown(storage, root_range()[0], root_range()[0])
+    return storage
 
 
 def _months() -> tuple[str, str]:
@@ -147,10 +147,10 @@ def _months() -> tuple[str, str]:
 class _Podman:
     """podman with a storage of its own: root's in a user namespace, an ordinary user's in the one it opens itself."""
 
-    def __init__(self, recipe: Recipe, driver: str, place: Path, work: Path) -> None:
-        self._recipe, self._work, self._place = recipe, work, place
+    def __init__(self, recipe: Recipe, driver: str, storage: Path, work: Path) -> None:
+        self._recipe, self._work, self._storage_folder = recipe, work, storage
         self._nested = os.getuid() == 0
-        root = place / f"{driver}-{_months()[0]}"
+        root = storage / f"{driver}-{_months()[0]}"
         options: tuple[str, ...]
         if self._nested:
             options = ("--storage-driver", driver, "--root", str(root), "--runroot", "/tmp/run")
@@ -163,17 +163,17 @@ class _Podman:
     def take_images(self, fetch: Fetch) -> None:
         """Have all images of the Containerfile in the storage."""
         text = (self._work / "Containerfile").read_text(encoding="utf-8")
-        wanted = sorted(
+        names = sorted(
             {word for word in text.replace("=", " ").replace(",", " ").split() if word.startswith(f"{BASE}:")}
         )
-        ask = [f"{self._podman} image exists {name} || echo {name}" for name in wanted]
+        ask = [f"{self._podman} image exists {name} || echo {name}" for name in names]
         lines = []
-        for name in self._said("\n".join(ask)).split() if wanted else []:
+        for name in self._output_of("\n".join(ask)).split() if names else []:
             start = name.rpartition(":")[2]
             fetch(start, self._work / start)
             lines.append(f"{self._podman} tag $({self._podman} pull -q oci:{start}) {name}")
         if lines:  # podman makes an image's name of the path, and not every path can be one
-            self._said("\n".join((f"cd {shlex.quote(str(self._work))}", *lines)))
+            self._output_of("\n".join((f"cd {shlex.quote(str(self._work))}", *lines)))
 
     def make(self, command: list[str], name: str, target: Path) -> None:
         """Build, and write the image to ``target``; what was kept in earlier months is removed."""
@@ -188,11 +188,11 @@ class _Podman:
             self._run("\n".join(steps), output.fileno())
 
     def _tidy(self) -> list[str]:
-        stale = [path for path in self._place.iterdir() if not path.name.endswith(_months())]
+        stale = [path for path in self._storage_folder.iterdir() if not path.name.endswith(_months())]
         enter = [] if self._nested else ["podman", "unshare"]  # layers belong to the namespace's users
         return [shlex.join([*enter, "rm", "-rf", *map(str, stale)])] if stale else []
 
-    def _said(self, script: str) -> str:
+    def _output_of(self, script: str) -> str:
         with tempfile.TemporaryFile() as output:
             self._run(script, output.fileno())
             output.seek(0)

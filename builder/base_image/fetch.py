@@ -90,15 +90,15 @@ def find(text: str, arch: str, *, offline: bool, on_note: Note = lambda _: None)
         return _offline(folder, text, image, arch)
     registry = Registry(image.host, insecure=is_loopback(image.host))
     digest, manifest = pull.resolve(registry, image, arch)
-    found = kept(folder, text, digest, arch)
-    if found is None:
+    base = kept(folder, text, digest, arch)
+    if base is None:
         on_note(f"fetching {image}")
         sweep(folder)
         with partial(folder / "pull", CACHE_ELSEWHERE) as scratch:
             pull.fetch(registry, image, manifest, scratch / "image", on_note)
-            found = keep(folder, text, open_image(scratch / "image", arch), arch)
+            base = keep(folder, text, open_image(scratch / "image", arch), arch)
     remember(folder, image, arch, digest)
-    return found
+    return base
 
 
 def _place(folder: Path, digest: str, arch: str) -> Path:
@@ -107,14 +107,14 @@ def _place(folder: Path, digest: str, arch: str) -> Path:
 
 def kept(folder: Path, text: str, digest: str, arch: str) -> Base | None:
     """The image of a digest, where it is in the cache."""
-    place = _place(folder, digest, arch)
+    image_folder = _place(folder, digest, arch)
     try:
-        told = json.loads((place / FACTS).read_text(encoding="utf-8"))
-        content = (place / DIGEST).read_text(encoding="ascii")
-        info = read(BaseImageInfo, told)
+        data = json.loads((image_folder / FACTS).read_text(encoding="utf-8"))
+        content = (image_folder / DIGEST).read_text(encoding="ascii")
+        info = read(BaseImageInfo, data)
     except (FileNotFoundError, ValueError):  # not there, or written by a version that tells other things
         return None
-    return Base(text, digest.partition(":")[2], place / ARCHIVE, content, info)
+    return Base(text, digest.partition(":")[2], image_folder / ARCHIVE, content, info)
 
 
 def keep(folder: Path, text: str, image: ImageFile, arch: str) -> Base:
@@ -124,28 +124,28 @@ def keep(folder: Path, text: str, image: ImageFile, arch: str) -> Base:
         raise UsageError(f"this image is one for {image.platform}, not for {arch}", where=f"--from {text}", hint=hint)
     folder.mkdir(parents=True, exist_ok=True)
     with partial(folder / "image", CACHE_ELSEWHERE) as scratch:
-        tree = image.contents(keep=facts.wanted).tree
+        tree = image.contents(keep=facts.has_facts).tree
         (scratch / "new").mkdir()
         flatten.write(image, tree, scratch / "new" / ARCHIVE)
         with (scratch / "new" / ARCHIVE).open("rb") as archive:
             content = hashlib.file_digest(archive, "sha256").hexdigest()
         (scratch / "new" / DIGEST).write_text(content, encoding="ascii")
-        told = _facts(image, tree, arch)
-        (scratch / "new" / FACTS).write_text(json.dumps(told.as_json()), encoding="utf-8")
-        place = _place(folder, image.digest, arch)
+        info = _facts(image, tree, arch)
+        (scratch / "new" / FACTS).write_text(json.dumps(info.as_json()), encoding="utf-8")
+        image_folder = _place(folder, image.digest, arch)
         if kept(folder, text, image.digest, arch) is None:  # not there, or not to be read
-            shutil.rmtree(place, ignore_errors=True)
-            (scratch / "new").rename(place)
-    found = kept(folder, text, image.digest, arch)
-    assert found is not None
-    return found
+            shutil.rmtree(image_folder, ignore_errors=True)
+            (scratch / "new").rename(image_folder)
+    base = kept(folder, text, image.digest, arch)
+    assert base is not None
+    return base
 
 
 def _facts(image: ImageFile, tree: Tree, arch: str) -> BaseImageInfo:
     contents = {
         path: entry.content.decode("utf-8", "replace")
         for path, entry in tree.entries.items()
-        if entry.content is not None and facts.wanted(path)
+        if entry.content is not None and facts.has_facts(path)
     }
     link = tree.entries.get(facts.OS_RELEASE[0])
     if link is not None and facts.OS_RELEASE[0] not in contents and facts.OS_RELEASE[1] not in contents:
@@ -156,8 +156,8 @@ def _facts(image: ImageFile, tree: Tree, arch: str) -> BaseImageInfo:
         for path, entry in tree.entries.items()
         if entry.kind != FOLDER and (path.rpartition("/")[0] in facts.FOLDERS or path == "/usr/lib/systemd/systemd")
     )
-    told = facts.told_by(contents, programs, image.config.get("config") or {}, arch)
-    return replace(told, date=pull.seconds(image.config.get("created")))
+    info = facts.told_by(contents, programs, image.config.get("config") or {}, arch)
+    return replace(info, date=pull.seconds(image.config.get("created")))
 
 
 def _names_file(folder: Path, image: Remote, arch: str) -> Path:
@@ -179,7 +179,7 @@ def remember(folder: Path, image: Remote, arch: str, digest: str) -> None:
 
 def _offline(folder: Path, text: str, image: Remote, arch: str) -> Base:
     digest = recalled(folder, image, arch)
-    found = kept(folder, text, digest, arch) if digest else None
-    if found is None:
+    base = kept(folder, text, digest, arch) if digest else None
+    if base is None:
         raise BuildError(f"{image} was never fetched", where=f"--from {text}", hint="build once without --offline")
-    return found
+    return base

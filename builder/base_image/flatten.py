@@ -46,8 +46,8 @@ def _write_files(
 ) -> None:
     for layer in image.layers:
         last = max((number for index, number in sources if index == layer.number), default=-1)
-        with closing(members(image.place, layer)) as found:
-            for number, member in enumerate(found):
+        with closing(members(image.place, layer)) as of_layer:
+            for number, member in enumerate(of_layer):
                 if number > last:
                     break
                 paths = sources.get((layer.number, number), [])

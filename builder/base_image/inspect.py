@@ -58,7 +58,7 @@ class BaseImageInfo:
         return {**asdict(self), "repositories": list(self.repositories)}
 
 
-def wanted(path: str) -> bool:
+def has_facts(path: str) -> bool:
     """Is this a file whose content :func:`told_by` reads."""
     return path in OS_RELEASE or PLACES.match(path) is not None
 
@@ -68,10 +68,10 @@ def told_by(files: Mapping[str, str], programs: frozenset[str], config: Mapping[
 
     ``config`` is the image configuration's part of the same name (OCI image specification, config.md).
     """
-    told = next((_os_release(files[path]) for path in OS_RELEASE if path in files), {})
+    os_release = next((_os_release(files[path]) for path in OS_RELEASE if path in files), {})
     names = {posixpath.basename(path) for path in programs}
-    distribution = _distribution(told.get("ID", ""))
-    release = _release(distribution, told)
+    distribution = _distribution(os_release.get("ID", ""))
+    release = _release(distribution, os_release)
     init = "systemd" if "/usr/lib/systemd/systemd" in programs or "systemctl" in names else _init(names)
     manager = next((element for program, element in MANAGERS.items() if program in names), "")
     lines = dict.fromkeys(_repositories(files, distribution, release, arch)) if manager else {}
@@ -80,30 +80,30 @@ def told_by(files: Mapping[str, str], programs: frozenset[str], config: Mapping[
 
 def _os_release(text: str) -> dict[str, str]:
     """The assignments of os-release(5)."""
-    found = {}
+    settings = {}
     for line in text.splitlines():
         name, separator, value = line.partition("=")
         if separator and not line.startswith("#"):
             try:
-                found[name.strip()] = "".join(shlex.split(value))
+                settings[name.strip()] = "".join(shlex.split(value))
             except ValueError:
                 continue
-    return found
+    return settings
 
 
 def _distribution(identity: str) -> str:
     return "opensuse" if identity.startswith("opensuse") else identity
 
 
-def _release(distribution: str, told: Mapping[str, str]) -> str:
-    version = told.get("VERSION_ID", "")
+def _release(distribution: str, os_release: Mapping[str, str]) -> str:
+    version = os_release.get("VERSION_ID", "")
     if distribution in ("debian", "ubuntu"):
-        return told.get("VERSION_CODENAME", version) or "unstable"
+        return os_release.get("VERSION_CODENAME", version) or "unstable"
     if distribution == "centos":
         return f"{version}-stream"
     if distribution in ("rocky", "almalinux", "rhel"):
         return version.partition(".")[0]
-    if distribution == "opensuse" and told.get("ID", "").endswith("tumbleweed"):
+    if distribution == "opensuse" and os_release.get("ID", "").endswith("tumbleweed"):
         return "tumbleweed"
     return version or "rolling"
 
@@ -180,7 +180,7 @@ def _pacman(mirrors: str, settings_text: str, machine: str) -> Iterator[str]:
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The image configuration as ``stages.element.image_config`` has it."""
     pairs = (text.partition("=") for text in config.get("Env") or ())
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "entrypoint": config.get("Entrypoint"),
         "cmd": config.get("Cmd"),
         "env": {name: value for name, _, value in pairs if name != "PATH"},
@@ -190,4 +190,4 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
         "ports": sorted(config.get("ExposedPorts") or ()),
         "stop-signal": config.get("StopSignal"),
     }
-    return {key: value for key, value in found.items() if value}
+    return {key: value for key, value in result.items() if value}

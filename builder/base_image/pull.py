@@ -63,17 +63,17 @@ def _parsed(data: bytes, image: Remote) -> Json:
 def _for_platform(entries: list[Json], image: Remote, arch: str) -> str:
     """The digest of the entry for this architecture (OCI image specification, image-index.md)."""
     architecture, variant = platform(arch)
-    known = []
+    platforms = []
     for entry in entries if isinstance(entries, list) else ():
-        found = entry.get("platform") if isinstance(entry, dict) else None
-        if not isinstance(found, dict) or not all(isinstance(part, str) for part in found.values()):
+        described = entry.get("platform") if isinstance(entry, dict) else None
+        if not isinstance(described, dict) or not all(isinstance(part, str) for part in described.values()):
             continue
-        if found.get("os") != "linux":
+        if described.get("os") != "linux":
             continue
-        known.append("/".join(found[part] for part in ("architecture", "variant") if part in found))
-        if found.get("architecture") == architecture and found.get("variant", "") in ("", "v8", variant):
+        platforms.append("/".join(described[part] for part in ("architecture", "variant") if part in described))
+        if described.get("architecture") == architecture and described.get("variant", "") in ("", "v8", variant):
             return _blob_of(entry, image).digest
-    there = ", ".join(sorted(set(known))) or "nothing for Linux"
+    there = ", ".join(sorted(set(platforms))) or "nothing for Linux"
     raise UsageError(f"this image is not there for {arch}", where=str(image), hint=f"there is: {there}")
 
 
@@ -86,10 +86,10 @@ def fetch(registry: Registry, image: Remote, manifest: bytes, layout: Path, on_n
     blobs = layout / "blobs/sha256"
     blobs.mkdir(parents=True, exist_ok=True)
     for blob in _blobs(parsed, image):
-        place = layout / blob.name
-        if place.exists():
+        file = layout / blob.name
+        if file.exists():
             continue
-        with_retries(lambda blob=blob, place=place: _fetch(registry, image, blob, place), on_note)  # type: ignore[misc]
+        with_retries(lambda blob=blob, file=file: _fetch(registry, image, blob, file), on_note)  # type: ignore[misc]
     (blobs / _digest(manifest).removeprefix("sha256:")).write_bytes(manifest)
     media_type = parsed.get("mediaType", media_types.MANIFEST)
     entry = {"mediaType": media_type, "digest": _digest(manifest), "size": len(manifest)}
@@ -111,10 +111,10 @@ def created(registry: Registry, image: Remote, manifest: bytes) -> int:
         return 0
 
 
-def seconds(told: Any) -> int:
+def seconds(date: Any) -> int:
     """A date of an image's configuration (RFC 3339) in seconds since 1970; 0 where it is none."""
     try:
-        return max(0, int(datetime.fromisoformat(re.sub(r"\.\d+", "", told)).timestamp()))
+        return max(0, int(datetime.fromisoformat(re.sub(r"\.\d+", "", date)).timestamp()))
     except (ValueError, TypeError, OverflowError):
         return 0
 
@@ -135,18 +135,18 @@ def _blobs(manifest: Json, image: Remote) -> list[Blob]:
     layers = manifest.get("layers")
     if not isinstance(layers, list) or len(layers) > MOST_LAYERS:
         raise BuildError(f"its manifest is malformed: no list of at most {MOST_LAYERS} layers", where=str(image))
-    found = [_blob_of(descriptor, image) for descriptor in (manifest.get("config"), *layers)]
-    if found[0].bytes > LARGEST_DOCUMENT:
+    blobs = [_blob_of(descriptor, image) for descriptor in (manifest.get("config"), *layers)]
+    if blobs[0].bytes > LARGEST_DOCUMENT:
         raise BuildError("its configuration is too large for one", where=str(image))
-    if sum(blob.bytes for blob in found) > limit_of_user():
+    if sum(blob.bytes for blob in blobs) > limit_of_user():
         raise BuildError("its layers are larger than an image may be", where=str(image), hint=f"{VARIABLE}=SIZE")
-    return found
+    return blobs
 
 
-def _fetch(registry: Registry, image: Remote, blob: Blob, place: Path) -> None:
+def _fetch(registry: Registry, image: Remote, blob: Blob, target: Path) -> None:
     """Fetch one blob; it appears whole or not at all. Raises PassingError where it came otherwise than announced."""
-    found = hashlib.sha256()
-    with tempfile.NamedTemporaryFile(dir=place.parent, prefix=".new", delete=False) as file:
+    digest = hashlib.sha256()
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".new", delete=False) as file:
         new = Path(file.name)
         try:
             came = 0
@@ -154,16 +154,16 @@ def _fetch(registry: Registry, image: Remote, blob: Blob, place: Path) -> None:
                 came += len(piece)
                 if came > blob.bytes:  # no more of it, whatever it is
                     break
-                found.update(piece)
+                digest.update(piece)
                 file.write(piece)
             file.flush()
-            if came > blob.bytes or f"sha256:{found.hexdigest()}" != blob.digest:
+            if came > blob.bytes or f"sha256:{digest.hexdigest()}" != blob.digest:
                 raise TransientError(
                     f"a layer came otherwise than its digest says ({blob.digest[:19]}...)",
                     where=str(image),
                     hint="run it again; if it stays so, the registry is damaged",
                 )
-            new.rename(place)
+            new.rename(target)
         except BaseException:
             new.unlink(missing_ok=True)
             raise

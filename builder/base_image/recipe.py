@@ -44,7 +44,7 @@ class Recipe:
 
     def key(self, digests: Mapping[StageImage, str], arch: str) -> str:
         """What the result hangs on, its images being those of these digests."""
-        told = {
+        parts = {
             "format": FORMAT,
             "text": self.content.text,
             "images": [[image.name, image.platform, digests[image]] for image in self.content.images],
@@ -54,16 +54,16 @@ class Recipe:
             "runtime": self.runtime,
             "arch": arch,
         }
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode("utf-8", "surrogateescape")).hexdigest()
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def file_of(path: Path) -> Path:
     """The Containerfile that a path names: itself, or the one in that folder; raises UsageError."""
-    found = next((path / name for name in CONTAINERFILES if (path / name).is_file()), path)
-    if not found.is_file():
+    file = next((path / name for name in CONTAINERFILES if (path / name).is_file()), path)
+    if not file.is_file():
         what = f"there is no {' and no '.join(CONTAINERFILES)} in {path}" if path.is_dir() else f"there is no {path}"
         raise UsageError(what, where=f"{KIND}{path}", hint="name a Containerfile, or a folder that has one")
-    return found
+    return file
 
 
 def read(path: Path, variables: Mapping[str, str]) -> Recipe:
@@ -98,12 +98,12 @@ def platform_of(image: StageImage, arch: str) -> str:
     if BUILD_PLATFORM in image.platform:
         return native()
     word = image.platform.removeprefix("linux/").partition("/")[0]
-    found = {"386": "i386", "arm": "armhf", "ppc64le": "ppc64el"}.get(word) or canonical(word)
-    if found is None:
+    name = {"386": "i386", "arm": "armhf", "ppc64le": "ppc64el"}.get(word) or canonical(word)
+    if name is None:
         raise UsageError(
             f"{image.platform!r} is no platform of Linux", where=image.name, hint="linux/amd64, linux/arm64 ..."
         )
-    return found
+    return name
 
 
 def _options(words: list[str]) -> tuple[tuple[str, ...], dict[str, str], str]:
@@ -130,14 +130,14 @@ def _options(words: list[str]) -> tuple[tuple[str, ...], dict[str, str], str]:
     return tuple(kept), arguments, base
 
 
-def _runtime(given: str) -> str:
-    if given not in ("", PODMAN, DOCKER):
-        raise UsageError(f"{given!r} builds no Containerfiles here", where=RUNTIME, hint=f"{PODMAN} or {DOCKER}")
-    found = next((name for name in (given or PODMAN, DOCKER) if shutil.which(name)), None)
-    if found is None or (given and found != given):
+def _runtime(asked: str) -> str:
+    if asked not in ("", PODMAN, DOCKER):
+        raise UsageError(f"{asked!r} builds no Containerfiles here", where=RUNTIME, hint=f"{PODMAN} or {DOCKER}")
+    program = next((name for name in (asked or PODMAN, DOCKER) if shutil.which(name)), None)
+    if program is None or (asked and program != asked):
         raise BuildError(
-            f"a Containerfile is built by {given or f'{PODMAN} or {DOCKER}'}, which is not there",
+            f"a Containerfile is built by {asked or f'{PODMAN} or {DOCKER}'}, which is not there",
             where="containerfile",
-            hint=f"sudo apt-get install {given.replace(DOCKER, 'docker.io') or PODMAN} (no other part needs it)",
+            hint=f"sudo apt-get install {asked.replace(DOCKER, 'docker.io') or PODMAN} (no other part needs it)",
         )
-    return found
+    return program

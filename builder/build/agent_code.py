@@ -48,7 +48,7 @@ def bundle(files: Iterable[File], magic: str = "") -> bytes:
 @functools.cache
 def _listed() -> tuple[tuple[str, Path, os.stat_result], ...]:
     """Every file of the agent's code: its path in the bundle, where it lies, and its state."""
-    found = []
+    files = []
     for package in (blockdev, stages, qemu):
         root = Path(str(package.__file__)).parent
         for directory, folders, names in os.walk(root):
@@ -57,8 +57,8 @@ def _listed() -> tuple[tuple[str, Path, os.stat_result], ...]:
                 file = Path(directory, name)
                 path = f"{package.__name__}/{file.relative_to(root).as_posix()}"
                 if not name.endswith(".pyc") and not AT_HOME.match(path):
-                    found.append((path, file, file.stat()))
-    return tuple(found)
+                    files.append((path, file, file.stat()))
+    return tuple(files)
 
 
 def _bundled(*, sources: bool) -> bytes:
@@ -118,8 +118,8 @@ class Bytecode:
             data = file.read() if own else b""
             with contextlib.suppress(OSError):
                 os.utime(handle)
-        digest, _, found = data.partition(b"\n")
-        return found if hashlib.sha256(found).hexdigest().encode() == digest else b""
+        digest, _, content = data.partition(b"\n")
+        return content if hashlib.sha256(content).hexdigest().encode() == digest else b""
 
     def take(self, event: events.Event) -> bool:
         """Take an event if it is about bytecode; tells whether it was. Raises BuildError for one that cannot be."""

@@ -172,14 +172,14 @@ class Boundary:
 
     def _check_assemble(self, job: events.DiskJob) -> None:
         self._once("assemble")
-        wanted = self.request.outputs
+        outputs = self.request.outputs
         if not self.request.disk or not job.outputs:
             raise wrong("a disk to make, and the request has none")
         for output in job.outputs:
             index = output.index
-            if index >= len(wanted) or (output.type, output.have) != (wanted[index].type, wanted[index].have):
+            if index >= len(outputs) or (output.type, output.have) != (outputs[index].type, outputs[index].have):
                 raise wrong("a disk to make that the request does not ask for")
-            if dict(wanted[index].options) != output.options:
+            if dict(outputs[index].options) != output.options:
                 raise wrong("a disk to make with other options than the request's")
         privileged = bool(self.request.disk.get("privileged"))
         if privileged != bool(job.tree):

@@ -14,13 +14,13 @@ from blockdev.core.errors import BuildError
 from builder import destination
 
 
-def bring(session: str, wanted: Iterable[str], fetch: Callable[[str], Any], note: Callable[[str], None]) -> None:
+def bring(session: str, folders: Iterable[str], fetch: Callable[[str], Any], note: Callable[[str], None]) -> None:
     """Bring what was left in the folders of a session's command; ``session`` is its folder in the store."""
-    for number, folder in enumerate(wanted):
+    for number, folder in enumerate(folders):
         target = Path(folder)
         try:
-            with destination.partial(target / "break.files") as place:
-                files = destination.bring_side_files(fetch(f"{session}/taken/{number}"), place, target)
+            with destination.partial(target / "break.files") as partial:
+                files = destination.bring_side_files(fetch(f"{session}/taken/{number}"), partial, target)
                 files.left_to_do(destination.memory(), replace=False).appear()
         except BuildError as error:
             note(f"what the break command left in {folder} stays there: {error.what}")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from builder.describe.documents import DocumentWriter
 
 
-TOLD = ("digest", "image", "bytes", "more")  # of an output's event
+FACTS = ("digest", "image", "bytes", "more")  # of an output's event
 _FOLDER = re.compile(r"[0-9a-z-]{16,80}\Z")
 
 
@@ -46,10 +46,10 @@ class Arrival:
     coming: Future[dict[Path, Path]]
 
     @property
-    def told(self) -> tuple[str, dict[str, object]]:
+    def facts(self) -> tuple[str, dict[str, object]]:
         """The output's key, and what was told of it."""
         fields = vars(self.event)
-        return self.event.key, {name: fields[name] for name in TOLD if name in fields}
+        return self.event.key, {name: fields[name] for name in FACTS if name in fields}
 
 
 class OutputDelivery:
@@ -144,9 +144,9 @@ class OutputDelivery:
         """
         self._check(event)
         target = folder.absolute() / f"{name or FILES}.side-files"
-        place = self._partials.enter_context(destination.partial(target))
+        partial = self._partials.enter_context(destination.partial(target))
         try:
-            self._side = destination.bring_side_files(self._container.fetch(event.path), place, folder, name)
+            self._side = destination.bring_side_files(self._container.fetch(event.path), partial, folder, name)
         except OSError as error:
             raise space.explained(error, target) from error
         return ["/".join(parts) for parts in self._side.files]
@@ -157,23 +157,23 @@ class OutputDelivery:
         Nothing appears where one of them cannot: it did not come whole, or would replace what no build wrote.
         """
         whole = [(arrival, arrival.coming.result()) for arrival in self._begun]
-        outputs = {place: new for _, coming in whole for place, new in coming.items()}
+        outputs = {path: new for _, coming in whole for path, new in coming.items()}
         if not self._replace:
             targets = {arrival.target for arrival, _ in whole}
-            destination.refuse_others([place for place in outputs if place not in targets], memory)
+            destination.refuse_others([path for path in outputs if path not in targets], memory)
         side = self._side.left_to_do(memory, replace=self._replace) if self._side else None
         with _remembering():
             memory.announce({**outputs, **(side.coming if side else {})})
         for arrival, coming in whole:
             if arrival.event.output == "dir":
                 self._close(arrival, coming[arrival.target])
-        for place, new in outputs.items():
-            _appear(place, functools.partial(destination.swap, new, place))
+        for path, new in outputs.items():
+            _appear(path, functools.partial(destination.swap, new, path))
         if side:
             _appear(side.folder, side.appear)
-        told = {arrival.target: arrival.told for arrival, _ in whole}
+        outputs_known = {arrival.target: arrival.facts for arrival, _ in whole}
         with _remembering():
-            memory.remember_all([*outputs, *(side.coming if side else ())], told)
+            memory.remember_all([*outputs, *(side.coming if side else ())], outputs_known)
 
     def _close(self, arrival: Arrival, tree: Path) -> None:
         """Close an image's tree with root's own programs to other users, where they could come to it."""
@@ -195,11 +195,11 @@ def _is_whole(arrival: Arrival) -> bool:
     return arrival.coming.done() and not arrival.coming.cancelled() and arrival.coming.exception() is None
 
 
-def _appear(place: Path, work: Callable[[], None]) -> None:
+def _appear(path: Path, work: Callable[[], None]) -> None:
     try:
         work()
     except OSError as error:
-        raise space.explained(error, place) from error
+        raise space.explained(error, path) from error
 
 
 @contextlib.contextmanager

@@ -40,17 +40,17 @@ def _name(descriptor: Descriptor) -> str:
 def _take(source: Path, target: Path, epoch: int) -> None:
     """All blobs and lists of referrers of one layout; files that are as all of ``target`` will be are hard-linked."""
     for path in source.rglob("*"):
-        place = target / path.relative_to(source)
-        if path.is_dir() or place.exists() or path.parent == source:
+        copy = target / path.relative_to(source)
+        if path.is_dir() or copy.exists() or path.parent == source:
             continue
-        place.parent.mkdir(parents=True, exist_ok=True)
+        copy.parent.mkdir(parents=True, exist_ok=True)
         status = path.stat()
         # A link shares mode and date with the source, which has to stay what it is.
         if (stat.S_IMODE(status.st_mode), status.st_mtime) == (0o644, epoch):
             with contextlib.suppress(OSError):  # another file system, or one without links
-                os.link(path, place)
+                os.link(path, copy)
                 continue
-        shutil.copyfile(path, place)
+        shutil.copyfile(path, copy)
 
 
 def _images(layouts: Sequence[Path]) -> list[Descriptor]:
@@ -75,8 +75,10 @@ def _images(layouts: Sequence[Path]) -> list[Descriptor]:
 
 def _shared(folder: Path, images: Sequence[Descriptor]) -> dict[str, str]:
     """The annotations that all images have alike (a title, a version)."""
-    found = [json.loads(oci_layout.blob(folder, each["digest"]).read_bytes()).get("annotations", {}) for each in images]
-    return {key: text for key, text in found[0].items() if all(other.get(key) == text for other in found)}
+    annotations = [
+        json.loads(oci_layout.blob(folder, each["digest"]).read_bytes()).get("annotations", {}) for each in images
+    ]
+    return {key: text for key, text in annotations[0].items() if all(other.get(key) == text for other in annotations)}
 
 
 def write_index(layouts: Sequence[Path], target: Path, tag: str, epoch: int) -> str:
@@ -102,8 +104,8 @@ def write_index(layouts: Sequence[Path], target: Path, tag: str, epoch: int) -> 
             "manifests": images,
             "annotations": {**_shared(built, images), "org.opencontainers.image.created": oci_layout.date(epoch)},
         }
-        named = {"mediaType": media_types.INDEX, "annotations": {media_types.REF_NAME: tag}}
-        entry = oci_layout.put(built, named, index)
+        descriptor = {"mediaType": media_types.INDEX, "annotations": {media_types.REF_NAME: tag}}
+        entry = oci_layout.put(built, descriptor, index)
         whole = {"schemaVersion": 2, "mediaType": media_types.INDEX, "manifests": [entry]}
         (built / "index.json").write_bytes(oci_layout.encode(whole))
         oci_layout.settle(built, epoch)

@@ -23,7 +23,7 @@ def load_image(container: BuildContainer, path: str, request: Request) -> str:
     """Load the docker-archive that the store has at ``path``; what to tell the user of it."""
     name = loaded_name(request)
     with destination.partial(load_folder() / "load") as folder:
-        destination.place(container.fetch(path), "docker-archive", folder / "image.tar")
+        destination.place_output(container.fetch(path), "docker-archive", folder / "image.tar")
         container.engine.load(folder / "image.tar", name)
     return f"{name} (images of {container.engine.name})"
 

@@ -44,8 +44,8 @@ class Part:
     rest: dict[Path, Path]
 
 
-def _with(output: Output, kind: str, place: Path) -> str:
-    options = {**output.options, "dest": str(place)}
+def _with(output: Output, kind: str, path: Path) -> str:
+    options = {**output.options, "dest": str(path)}
     return ",".join([kind, *(f"{name}={value}" for name, value in options.items())])
 
 
@@ -59,9 +59,9 @@ def _part(options: BuildOptions, environment: Mapping[str, str], arch: str, name
             texts.append(_with(output, "oci", layouts[number]))
         else:
             target = _target(output, arch, name, options)
-            made = folder / f"{number}-{arch}" / target.name  # what lies beside it, checksums say, is named after it
-            rest[made] = target
-            texts.append(_with(output, output.type, made))
+            partial = folder / f"{number}-{arch}" / target.name  # what lies beside it, checksums say, is named after it
+            rest[partial] = target
+            texts.append(_with(output, output.type, partial))
     own = replace(options, arch=arch, outputs=tuple(texts), name=name)
     return Part(arch, prepare("build", own, environment), layouts, rest)
 
@@ -78,20 +78,20 @@ def check(options: BuildOptions, arches: Sequence[str], environment: Mapping[str
         raise UsageError(
             f"the output {FILES} has one place for each file, whatever the architecture", hint="name one with --arch"
         )
-    found = [prepare("build", replace(options, arch=arch), environment) for arch in arches]
-    names = [prepared.request.arch for prepared in found]
+    requests = [prepare("build", replace(options, arch=arch), environment) for arch in arches]
+    names = [prepared.request.arch for prepared in requests]
     if len(set(names)) != len(names):
         raise UsageError(f"--arch {','.join(arches)} names one architecture twice", hint="--arch amd64,arm64")
-    for output in found[0].request.outputs:
+    for output in requests[0].request.outputs:
         if output.type not in INDEXED and "dest" in output.options:
             raise UsageError(
                 f"the output {output.type} has one file for each architecture, and dest= names one for all",
                 hint="leave dest= out: the name gets the architecture; or take oci, which holds them all",
             )
         if output.type not in INDEXED:
-            targets = [_target(output, arch, found[0].request.name, options) for arch in names]
+            targets = [_target(output, arch, requests[0].request.name, options) for arch in names]
             destination.check_targets([output] * len(targets), targets)
-    return found[0]
+    return requests[0]
 
 
 def build(
@@ -119,25 +119,25 @@ def build(
             done.append((part.prepared, session))
         keep_lock(done, say)
         coming: dict[Path, Path] = {}
-        places, said = [], []
+        places, lines = [], []
         for part in parts:
-            for made, target in part.rest.items():
-                coming |= {target.with_name(file.name): file for file in sorted(made.parent.iterdir())}
-                said.append(f"{part.arch}: {target}")
+            for built, target in part.rest.items():
+                coming |= {target.with_name(file.name): file for file in sorted(built.parent.iterdir())}
+                lines.append(f"{part.arch}: {target}")
                 places.append(target)
         for number, output in enumerate(first.request.outputs):
             if output.type in INDEXED:
                 target = first.targets[number]
-                digest, found = _index(parts, number, output, folder, target)
-                coming |= found
-                said.append(f"{output.type}: {target} ({', '.join(part.arch for part in parts)}, {digest})")
+                digest, index_files = _index(parts, number, output, folder, target)
+                coming |= index_files
+                lines.append(f"{output.type}: {target} ({', '.join(part.arch for part in parts)}, {digest})")
                 places.append(target)
             elif output.type == "dir" and output.options.get("closed", "yes") == "yes":
                 for part in parts:
-                    made = next(made for made in part.rest if made.parent.name == f"{number}-{part.arch}")
-                    destination.close_tree(made, part.rest[made])
+                    built = next(built for built in part.rest if built.parent.name == f"{number}-{part.arch}")
+                    destination.close_tree(built, part.rest[built])
         _settle(coming, places, replace=options.replace)
-        for line in said:
+        for line in lines:
             say(line)
         return places
 
@@ -164,31 +164,31 @@ def _index(
     return digest, coming
 
 
-def _documents(made: Path, target: Path) -> dict[Path, Path]:
+def _documents(built: Path, target: Path) -> dict[Path, Path]:
     """The documents beside an output, by where they are to lie."""
-    found = (path for path in documents.paths(made) if path.is_file())
-    return {target.with_name(target.name + path.name.removeprefix(made.name)): path for path in found}
+    files = (path for path in documents.paths(built) if path.is_file())
+    return {target.with_name(target.name + path.name.removeprefix(built.name)): path for path in files}
 
 
 def _settle(coming: Mapping[Path, Path], outputs: Sequence[Path], *, replace: bool) -> None:
     """Put all into their places, and remember it; BuildError, and nothing there, where one would replace another's."""
     kept = destination.memory()
     if not replace:
-        destination.refuse_others([place for place in coming if place not in outputs], kept)
+        destination.refuse_others([path for path in coming if path not in outputs], kept)
     kept.announce(coming)
     with ExitStack() as held:
-        near = {place: _beside(new, place, held) for place, new in coming.items()}
-        for place, new in near.items():
-            destination.swap(new, place)
+        near = {path: _beside(new, path, held) for path, new in coming.items()}
+        for path, new in near.items():
+            destination.swap(new, path)
     kept.remember_all(coming, {})
 
 
-def _beside(new: Path, place: Path, held: ExitStack) -> Path:
-    """What is to appear at ``place``, on the same disk: ``new`` itself, or a copy in a partial folder while held."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if new.parent.stat().st_dev == place.parent.stat().st_dev:
+def _beside(new: Path, path: Path, held: ExitStack) -> Path:
+    """What is to appear at ``path``, on the same disk: ``new`` itself, or a copy in a partial folder while held."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if new.parent.stat().st_dev == path.parent.stat().st_dev:
         return new
-    copy = held.enter_context(destination.partial(place)) / new.name
+    copy = held.enter_context(destination.partial(path)) / new.name
     if new.is_dir():
         shutil.copytree(new, copy, symlinks=True)
     else:

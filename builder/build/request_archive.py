@@ -24,8 +24,10 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes, mode: int) -> None:
     archive.addfile(member, io.BytesIO(data))
 
 
-def request_archive(request: Request, elements: Sequence[Element], given: Mapping[str, Path] | None = None) -> bytes:
-    """The archive of a request with its elements' files and the ``given`` ones (``builder.request.host_files``).
+def request_archive(
+    request: Request, elements: Sequence[Element], host_files: Mapping[str, Path] | None = None
+) -> bytes:
+    """The archive of a request with its elements' files and the ``host_files`` ones (``builder.request.host_files``).
 
     Raises UsageError for a file that cannot be read.
     """
@@ -34,9 +36,9 @@ def request_archive(request: Request, elements: Sequence[Element], given: Mappin
         _add(archive, "request.json", request.to_json().encode(), 0o644)
         for element in elements:
             _add_element(archive, element, elements)
-        for digest, place in {digest: place for place, digest in request.given.items()}.items():
-            if place in (given or {}):  # the others travel when a stage needs them
-                _add(archive, f"given/{digest}", (given or {})[place].read_bytes(), 0o644)
+        for digest, path in {digest: path for path, digest in request.given.items()}.items():
+            if path in (host_files or {}):  # the others travel when a stage needs them
+                _add(archive, f"given/{digest}", (host_files or {})[path].read_bytes(), 0o644)
     return buffer.getvalue()
 
 

@@ -96,11 +96,11 @@ class BuildSession:
             case events.Break():
                 with self.reporter.paused():
                     self.container.enter(event.session)
-                if wanted := self._boundary.request.break_folders:
+                if folders := self._boundary.request.break_folders:
                     from builder.build import break_files  # only now: hardly a build breaks
 
                     session = f"{self.container.engine.store}/sessions/{event.session}"
-                    break_files.bring(session, wanted, self.container.fetch, self.container.note)
+                    break_files.bring(session, folders, self.container.fetch, self.container.note)
                 send("continue")
             case events.End():
                 self.end = event
@@ -157,9 +157,9 @@ class BuildSession:
         if self.error:
             if self.container.debug:
                 self.container.note(self.error.trace)
-            found = BuildError(self.error.what, where=self.error.where, hint=self.error.hint)
-            found.exit_status = self.error.status
-            raise found
+            problem = BuildError(self.error.what, where=self.error.where, hint=self.error.hint)
+            problem.exit_status = self.error.status
+            raise problem
         if status != 0:
             if not self.failed and status != INTERRUPTED:
                 hint = f"the log: {self.log.path}"
@@ -186,19 +186,22 @@ def produce(
     """Build, bring the outputs to their places, and say where they are; side outputs go to ``folder``."""
     memory = destination.memory()
     request = prepared.request
-    known = [
+    remembered = [
         dataclasses.replace(output, **memory.recall_all(target)) if documents.are_there(output, target) else output
         for output, target in zip(request.outputs, prepared.targets, strict=True)
     ]
-    wanted = [*known, Output("docker-archive", {"tag": loaded_name(request)})] if load else known
+    asked = [*remembered, Output("docker-archive", {"tag": loaded_name(request)})] if load else remembered
     for output, target in zip(request.outputs, prepared.targets, strict=True):
         documents.check(output, target, memory, replace=prepared.replace)
-    for place in {place.parent for place in prepared.targets} | {folder.absolute(), load_folder()}:
-        destination.sweep(place)
+    for folder_of_target in {folder_of_target.parent for folder_of_target in prepared.targets} | {
+        folder.absolute(),
+        load_folder(),
+    }:
+        destination.sweep(folder_of_target)
     container = session.container
     request = dataclasses.replace(
         request,
-        outputs=tuple(wanted),
+        outputs=tuple(asked),
         image=container.digest(),
         caches=session.caches,
         arguments={**request.arguments, **bounds(session.environment)},
@@ -308,8 +311,8 @@ def plan(prepared: PreparedBuild, session: BuildSession) -> Sequence[events.Plan
     for sentence in (*prepared.notes, *remarks(prepared.elements), *privileges(request)):
         session.container.note(sentence)
     session.ask(request, request_archive(request, prepared.elements, prepared.given))
-    found: Sequence[events.PlannedStage] = session.result.stages
-    return found
+    stages: Sequence[events.PlannedStage] = session.result.stages
+    return stages
 
 
 def cache(session: BuildSession, arguments: dict[str, str]) -> Any:

@@ -14,7 +14,7 @@ _THERE = re.compile(r"/[^\s:]*?/request/elements/([^/\s:]+)")
 def paths_for_user(error: Error, folders: Mapping[str, Path]) -> Error:
     """An error with each element's folder in its texts as it is on this machine, by ``folders``."""
 
-    def own(found: re.Match[str]) -> str:
-        return str(folders.get(found[1], found[0]))
+    def own(match: re.Match[str]) -> str:
+        return str(folders.get(match[1], match[0]))
 
     return error.replace(**{part: _THERE.sub(own, getattr(error, part)) for part in ("what", "where", "hint")})

@@ -74,17 +74,17 @@ def find(image: Path, digest: str) -> Provenance:
                 return Provenance.from_json(data, str(image))
     beside = image.with_name(image.name + SUFFIXES[PROVENANCE])
     try:
-        found = Provenance.from_json(beside.read_bytes(), str(beside))
+        provenance = Provenance.from_json(beside.read_bytes(), str(beside))
     except OSError as error:
         raise UsageError(
             f"{image} has no provenance: nothing says what it was built from",
             hint=f"it is attached to the image, or lies beside it as {beside.name}; --no-documents leaves it out",
         ) from error
-    if found.digest != digest:
+    if provenance.digest != digest:
         raise UsageError(
-            f"{beside} is about another image: {found.digest}", where=str(image), hint=f"this one is {digest}"
+            f"{beside} is about another image: {provenance.digest}", where=str(image), hint=f"this one is {digest}"
         )
-    return found
+    return provenance
 
 
 def rebuild_options(
@@ -92,9 +92,9 @@ def rebuild_options(
 ) -> BuildOptions:
     """The same request again, from scratch, into ``folder``; ``settings`` add to what the provenance tells."""
     asked = provenance.asked
-    given = {text.partition("=")[0] for text in settings}
+    names = {text.partition("=")[0] for text in settings}
     variables = {str(name): str(value) for name, value in asked.get("variables", {}).items()}
-    withheld = sorted(name for name, value in variables.items() if WITHHELD in value and name not in given)
+    withheld = sorted(name for name, value in variables.items() if WITHHELD in value and name not in names)
     if withheld:
         raise UsageError(
             f"the provenance does not tell the value of {', '.join(withheld)}", hint=f"--set {withheld[0]}=VALUE"
@@ -113,7 +113,7 @@ def rebuild_options(
         name=asked["name"],
         destination=folder,
         arch=asked["arch"],
-        settings=(*(f"{name}={value}" for name, value in variables.items() if name not in given), *settings),
+        settings=(*(f"{name}={value}" for name, value in variables.items() if name not in names), *settings),
         elements_path=elements_path,
         packages=tuple(asked["packages"]),
         base=str(asked.get("from", "")),
@@ -124,16 +124,16 @@ def rebuild_options(
 
 def moved(then: Provenance, now: Provenance) -> list[str]:
     """What went into the two builds and was not the same, one sentence each."""
-    said = []
+    changes = []
     for name in sorted(then.materials.keys() | now.materials.keys()):
         before, after = then.materials.get(name), now.materials.get(name)
         if before is None or after is None:
-            said.append(f"{name}: {'only in the rebuild' if before is None else 'no longer in the rebuild'}")
+            changes.append(f"{name}: {'only in the rebuild' if before is None else 'no longer in the rebuild'}")
         elif before != after:
-            said.append(f"{name}: was {before[:12]}, is now {after[:12]}")
+            changes.append(f"{name}: was {before[:12]}, is now {after[:12]}")
     if then.made_by != now.made_by:
-        said.append(f"made by {then.made_by}; now by {now.made_by}")
-    return said
+        changes.append(f"made by {then.made_by}; now by {now.made_by}")
+    return changes
 
 
 def report(
@@ -152,14 +152,14 @@ def report(
     then = find(image, digest)
     with tempfile.TemporaryDirectory(prefix="dib-ctr-verify-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        again = rebuild_options(
+        rebuild = rebuild_options(
             then,
             folder,
             settings=options.settings,
             elements_path=options.elements_path,
             offline=options.offline,
         )
-        prepared = prepare("build", again, environment)
+        prepared = prepare("build", rebuild, environment)
         build(prepared, open_session(prepared), load=False, folder=folder / "beside", say=lambda _: None)
         rebuilt = folder / REBUILT
         now = find(rebuilt, manifest_digest(rebuilt, ""))

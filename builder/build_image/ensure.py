@@ -112,13 +112,13 @@ def _tools(purpose: str) -> dict[str, str]:
 def _host_digest(purpose: str) -> str:
     from stages.sandbox import system
 
-    found = hashlib.sha256(Path("/etc/os-release").read_bytes() + system.state().encode())
+    digest = hashlib.sha256(Path("/etc/os-release").read_bytes() + system.state().encode())
     tools = _tools(purpose)
     for path in ("/usr/bin/python3", *(shutil.which(tool, path=STANDARD_PATH) or tool for tool in sorted(tools))):
-        place = Path(path).resolve()
-        state = place.stat() if place.exists() else None
-        found.update(f"{place} {(state.st_size, state.st_mtime_ns) if state else None}\n".encode())
-    return found.hexdigest()[:12]
+        file = Path(path).resolve()
+        state = file.stat() if file.exists() else None
+        digest.update(f"{file} {(state.st_size, state.st_mtime_ns) if state else None}\n".encode())
+    return digest.hexdigest()[:12]
 
 
 def ensure(engine: Engine, purpose: str = DEBIAN, on_note: Note = lambda _: None, bring: Bring | None = None) -> str:
@@ -130,13 +130,13 @@ def ensure(engine: Engine, purpose: str = DEBIAN, on_note: Note = lambda _: None
     if engine.name == "host":
         _check_tools(purpose)
         return ""
-    wanted = reference(purpose)
-    if not engine.has_image(wanted) and not (bring and bring(engine, wanted)):
-        _make(engine, purpose, wanted, on_note)
-    usage.note_use(engine.name, wanted)
+    image = reference(purpose)
+    if not engine.has_image(image) and not (bring and bring(engine, image)):
+        _make(engine, purpose, image, on_note)
+    usage.note_use(engine.name, image)
     for old in usage.prune(engine, references()):  # a recipe has changed: its earlier images may be of no use
         on_note(f"the build image {old.removeprefix(usage.OURS)} is removed: no build has used it for a month")
-    return wanted
+    return image
 
 
 def _check_tools(purpose: str) -> None:
@@ -152,24 +152,24 @@ def _check_tools(purpose: str) -> None:
         )
 
 
-def _make(engine: Engine, purpose: str, wanted: str, on_note: Note) -> None:
+def _make(engine: Engine, purpose: str, image: str, on_note: Note) -> None:
     base = os.environ.get("DIB_CTR_BASE_IMAGE", "")
     try:
         on_note(f"making the build image on {base or BASE} (once)")
-        _build(engine, purpose, wanted, base or BASE)
+        _build(engine, purpose, image, base or BASE)
     except BuildError:
         if base:
             raise  # asked for by name: another one would be a surprise
         mirror = apt_sources.debian_mirror()
         on_note(f"no registry gives {BASE}: making the build image from {mirror.archive}, about half a minute")
-        _bootstrap(engine, purpose, wanted, mirror)
+        _bootstrap(engine, purpose, image, mirror)
 
 
-def _build(engine: Engine, purpose: str, wanted: str, base: str) -> None:
+def _build(engine: Engine, purpose: str, image: str, base: str) -> None:
     with leftovers.scratch_folder("dib-ctr-recipe-") as folder:
         (folder / CONTAINERFILE).write_bytes(_recipe(CONTAINERFILE))
         arguments = {"BASE": base, "PACKAGES": " ".join(_packages(purpose)), "SETUP": _recipe(SETUP).decode()}
-        engine.build_image(folder, CONTAINERFILE, wanted, {**arguments, **of_this_machine()})
+        engine.build_image(folder, CONTAINERFILE, image, {**arguments, **of_this_machine()})
 
 
 def of_this_machine() -> dict[str, str]:
@@ -184,7 +184,7 @@ def of_this_machine() -> dict[str, str]:
     return {"SOURCES": sources, "APT_SETTINGS": "\n".join(apt_sources.settings())}
 
 
-def _bootstrap(engine: Engine, purpose: str, wanted: str, mirror: apt_sources.Mirror) -> None:
+def _bootstrap(engine: Engine, purpose: str, image: str, mirror: apt_sources.Mirror) -> None:
     if shutil.which("mmdebstrap") is None:
         raise BuildError(
             "mmdebstrap is not there, which makes the build image where no registry answers",
@@ -194,7 +194,7 @@ def _bootstrap(engine: Engine, purpose: str, wanted: str, mirror: apt_sources.Mi
     with leftovers.scratch_file("dib-ctr-image-", ".tar", _roomy()) as archive:
         with archive.open("wb") as output:
             write_archive(output.fileno(), purpose, mirror)
-        engine.import_image(archive, wanted)
+        engine.import_image(archive, image)
 
 
 def write_archive(output: int, purpose: str = DEBIAN, mirror: apt_sources.Mirror | None = None) -> None:

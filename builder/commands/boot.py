@@ -84,11 +84,11 @@ def boot(
     if kernel is None and (initrd or append):
         option = "--initrd" if initrd else "--append"
         raise UsageError(f"{option} is for a kernel", hint=f"--kernel FILE, or leave {option} out")
-    wanted = canonical(arch or native()) or arch
+    machine_arch = canonical(arch or native()) or arch
     if kernel is None and options["image"]:
-        wanted = _of_disk(options["image"], wanted, asked=bool(arch))
+        machine_arch = _of_disk(options["image"], machine_arch, asked=bool(arch))
     request = Request(
-        arch=wanted,
+        arch=machine_arch,
         firmware=firmware or "",
         expect=expected,
         kernel=Kernel(kernel, initrd, append) if kernel else None,
@@ -102,21 +102,21 @@ def boot(
         click.echo(str(success))
 
 
-def _of_disk(image: Path, wanted: str, *, asked: bool) -> str:
-    """The architecture of the machine for a disk: the ``wanted`` one, or where nobody ``asked`` for it the disk's own.
+def _of_disk(image: Path, arch: str, *, asked: bool) -> str:
+    """The architecture of the machine for a disk: the ``arch`` one, or where nobody ``asked`` for it the disk's own.
 
     UsageError where the disk's loaders are for others: it would be waited for in vain.
     """
     from blockdev.inspect.architecture import architectures
 
-    found = architectures(image)
-    if not found or wanted in found:
-        return wanted
+    arches = architectures(image)
+    if not arches or arch in arches:
+        return arch
     if asked:
         raise UsageError(
-            f"this disk has boot loaders for {' and '.join(found)}, none for {wanted}",
+            f"this disk has boot loaders for {' and '.join(arches)}, none for {arch}",
             where=str(image),
-            hint=f"--arch {found[0]}, or leave --arch out",
+            hint=f"--arch {arches[0]}, or leave --arch out",
         )
-    note(f"{image.name} is a disk for {found[0]}, and so is the machine that starts it")
-    return found[0]
+    note(f"{image.name} is a disk for {arches[0]}, and so is the machine that starts it")
+    return arches[0]

@@ -32,8 +32,8 @@ class CommandAfterDashes(Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take away what follows the first ``--``."""
         if "--" in args:
-            place = args.index("--")
-            ctx.meta["command"], args = args[place + 1 :], args[:place]
+            index = args.index("--")
+            ctx.meta["command"], args = args[index + 1 :], args[:index]
         return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
@@ -95,12 +95,12 @@ def build_one(options: BuildOptions) -> None:
             for success in boot_test.run(prepared, options.firmware, lambda text: note(text, end="")):
                 say(success)
     quiet = options.shown.progress == "quiet"
-    for place in places:
-        tell(host_events.Placed(place=str(place)))
+    for path in places:
+        tell(host_events.Placed(place=str(path)))
         if quiet:
-            click.echo(str(place))
+            click.echo(str(path))
     if pushing:
-        pushed = pushing.run(next(place for place in places if (place / "oci-layout").is_file()))
+        pushed = pushing.run(next(path for path in places if (path / "oci-layout").is_file()))
         if quiet:
             click.echo(pushed.pinned)
         say(str(pushed))

@@ -64,8 +64,8 @@ def ls(*, as_json: bool, **options: Any) -> None:
         return
     rows = [["key", "stage", "size", "ran for", "made"]]
     for record in data:
-        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(record["created"]))
-        rows.append([record["key"][:12], record["title"], size(record["bytes"]), f"{record['seconds']:.1f} s", made])
+        created = time.strftime("%Y-%m-%d %H:%M", time.localtime(record["created"]))
+        rows.append([record["key"][:12], record["title"], size(record["bytes"]), f"{record['seconds']:.1f} s", created])
     click.echo(table(rows))
 
 
@@ -125,12 +125,12 @@ def _sweep_destinations() -> None:
         destination.sweep(folder)
 
 
-def _prune_elsewhere(place: str, older_than: str | None, keep_size: str | None, *, insecure: bool) -> None:
+def _prune_elsewhere(text: str, older_than: str | None, keep_size: str | None, *, insecure: bool) -> None:
     from builder.progress.report import size
     from builder.remote_cache.prune import prune as clean
     from builder.remote_cache.spec import parse
 
-    spec = replace(parse(place, writing=True), insecure=True) if insecure else parse(place, writing=True)
+    spec = replace(parse(text, writing=True), insecure=True) if insecure else parse(text, writing=True)
     age = seconds_of(older_than) if older_than is not None else None
     done = clean(spec, older_than=age, keep_size=bytes_of(keep_size) if keep_size is not None else None)
     left = f"{done.left} are left ({size(done.left_bytes)})"

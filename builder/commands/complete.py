@@ -13,8 +13,8 @@ from builder.host_state.environment import of_caller
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
-def _beginning(incomplete: str, known: Iterable[tuple[str, str]]) -> list[CompletionItem]:
-    return [CompletionItem(word, help=about or None) for word, about in known if word.startswith(incomplete)]
+def _beginning(incomplete: str, words: Iterable[tuple[str, str]]) -> list[CompletionItem]:
+    return [CompletionItem(word, help=about or None) for word, about in words if word.startswith(incomplete)]
 
 
 def elements(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -27,11 +27,11 @@ def elements(context: click.Context, _parameter: click.Parameter, incomplete: st
     try:
         if context.params.get("files"):
             return _beginning(incomplete, _images(context))
-        known = rows(universe(context.params.get("elements_path") or "", of_caller()))
+        pairs = rows(universe(context.params.get("elements_path") or "", of_caller()))
     except UsageError:  # of a file or folder that is not right yet
         return []
     typed = {*(context.params.get("elements") or ()), *(context.params.get("names") or ())}
-    return _beginning(incomplete, (row for row in known if row[0] not in typed))
+    return _beginning(incomplete, (row for row in pairs if row[0] not in typed))
 
 
 def _images(context: click.Context) -> list[tuple[str, str]]:
@@ -71,13 +71,13 @@ def releases(context: click.Context, _parameter: click.Parameter, incomplete: st
     from builder.request.releases.check import distribution_of
     from builder.request.releases.support import described
 
-    found = []
-    known = universe(context.params.get("elements_path") or "", of_caller())
+    pairs = []
+    elements_by_name = universe(context.params.get("elements_path") or "", of_caller())
     for name in (*(context.params.get("elements") or ()), *context.args):  # (these, while an option has no value yet)
-        for line in described(distribution_of(known[name])) if name in known else ():
+        for line in described(distribution_of(elements_by_name[name])) if name in elements_by_name else ():
             name, _, about = line.partition(" ")
-            found.append((name, about))
-    return _beginning(incomplete, found)
+            pairs.append((name, about))
+    return _beginning(incomplete, pairs)
 
 
 COMPLETERS: Final[Mapping[str, Completer]] = {

@@ -118,30 +118,30 @@ def _run(command: str, argv: tuple[str, ...], *, ramdisk: bool) -> None:
             del environment[name]
     cache_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="dib-ctr-", dir=cache_folder()) as scratch:
-        told = translate(asked, argv, environment, native(), Path(scratch), ramdisk=ramdisk)
-        for sentence in told.notes:
+        translation = translate(asked, argv, environment, native(), Path(scratch), ramdisk=ramdisk)
+        for sentence in translation.notes:
             note(sentence)
-        environment.update(told.variables)
-        with logged(told.logfile or (os.devnull if told.quiet else ""), quiet=told.quiet):
-            _build(told, environment)
+        environment.update(translation.variables)
+        with logged(translation.logfile or (os.devnull if translation.quiet else ""), quiet=translation.quiet):
+            _build(translation, environment)
 
 
-def _build(told: Translation, environment: Mapping[str, str]) -> None:
+def _build(translation: Translation, environment: Mapping[str, str]) -> None:
     from builder.frontends.dib.aci_image import application_image
-    from builder.frontends.dib.environment import named
+    from builder.frontends.dib.environment import variables_in
 
     engine = options_of(from_environment(environment)).engine
-    check_folders(told.options)
-    settings = named(_texts(told.options.elements, environment), environment)
+    check_folders(translation.options)
+    settings = variables_in(_texts(translation.options.elements, environment), environment)
     options = replace(
-        told.options,
+        translation.options,
         settings=tuple(f"{name}={value}" for name, value in settings.items()),
         engine=engine,
     )
-    with _aside(set_aside(told.results, environment, datetime.now())):
+    with _aside(set_aside(translation.results, environment, datetime.now())):
         build_one(options)
-        if told.application:
-            application_image(*told.application)
+        if translation.application:
+            application_image(*translation.application)
 
 
 def _texts(elements: Sequence[str], environment: Mapping[str, str]) -> Iterator[str]:
@@ -214,17 +214,17 @@ def diskimage_builder(files: tuple[Path, ...], *, dry_run: bool, stop_on_failure
     from builder.fleet.run import Runner, RunOptions
     from builder.fleet.schedule import limits
     from builder.fleet.view import Prefixed
-    from builder.frontends.images_file.load import dib_images, told
+    from builder.frontends.images_file.load import dib_images, shown_command
 
     with _one_status():
-        found = dib_images(files)
-    for image in found:
-        note(told(image))
+        images = dib_images(files)
+    for image in images:
+        note(shown_command(image))
     if dry_run:
         return
     runner = Runner(RunOptions(limits(jobs), keep_going=not stop_on_failure), Prefixed())
     try:
-        run_images(runner, found, ReportOptions())
+        run_images(runner, images, ReportOptions())
     finally:
         built = [outcome.image.name for outcome in runner.outcomes.values() if outcome.status == BUILT]
         note(f"built: {', '.join(built) or 'none'}")

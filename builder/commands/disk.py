@@ -36,8 +36,8 @@ def inspect(*, as_json: bool, sector_size: str | None, debug: bool, image: Path)
     from blockdev.inspect.survey import inspect as read
     from builder.disk_view.inspection import draw
 
-    found = read(image, int(sector_size) if sector_size else None, lambda text: click.echo(text, err=True))
+    inspection = read(image, int(sector_size) if sector_size else None, lambda text: click.echo(text, err=True))
     if as_json:
-        click.echo(json.dumps(to_data(found), indent=1))
+        click.echo(json.dumps(to_data(inspection), indent=1))
     else:
-        click.echo(draw(found, shutil.get_terminal_size((100, 24)).columns))
+        click.echo(draw(inspection, shutil.get_terminal_size((100, 24)).columns))

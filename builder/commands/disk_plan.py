@@ -72,19 +72,19 @@ def _layout(options: BuildOptions, tree: int) -> Any:
 
     environment = of_caller()
     arch = parse_arch(options.arch)
-    named = variables(options.settings, "", environment, {})
+    settings = variables(options.settings, "", environment, {})
     if options.disk.configuration:
-        named[source.VARIABLE] = f"file://{Path(options.disk.configuration).absolute()}"
+        settings[source.VARIABLE] = f"file://{Path(options.disk.configuration).absolute()}"
     elements = []
     if options.elements:
         asked = BuildOptions(options.elements, arch=arch, elements_path=options.elements_path)
         resolution, _, _ = resolve_elements(asked, environment, [parse_output("raw")])
         elements = [(element.name, element.path) for element in resolution.elements]
-    elif source.VARIABLE not in named:
+    elif source.VARIABLE not in settings:
         raise UsageError("nothing says what the disk is to be", hint="name elements, or: --block-device FILE")
-    text = source.find(elements, named, arch)
+    text = source.find(elements, settings, arch)
     configuration = read(text.text, text.file)
     names = [name for name, _ in elements]
-    layout = lay_out(configuration, layout_options(options.disk, named, environment, "plan", names), tree)
+    layout = lay_out(configuration, layout_options(options.disk, settings, environment, "plan", names), tree)
     check_kinds(configuration, layout)
     return layout

@@ -83,11 +83,11 @@ def _describe(elements_path: str, names: Sequence[str], as_json: bool) -> None:
             else catalogue.listing(rows)
         )
         return
-    found = [catalogue.describe(name, universe) for name in names]
+    descriptions = [catalogue.describe(name, universe) for name in names]
     if as_json:
-        click.echo(json.dumps(found[0] if len(found) == 1 else found, indent=1))
+        click.echo(json.dumps(descriptions[0] if len(descriptions) == 1 else descriptions, indent=1))
     else:
-        click.echo("\n\n".join(map(catalogue.page, found)))
+        click.echo("\n\n".join(map(catalogue.page, descriptions)))
 
 
 def _check(elements_path: str, names: Sequence[str], strict: bool, form: str) -> None:
@@ -113,11 +113,11 @@ def _lint(elements_path: str, names: Sequence[str]) -> None:
     paths = folders(elements_path, of_caller())
     universe = find_elements(paths)
     for name in names:
-        catalogue.known(name, universe)
+        catalogue.element_called(name, universe)
     looked_at = dib_lint.element_folders(paths if names else paths[:-1] or paths, names)
-    found = dib_lint.lint(looked_at, dib_lint.ignored_everywhere(Path.cwd()))
-    click.echo(dib_lint.render(found))
-    sys.exit(1 if found else 0)
+    problems = dib_lint.lint(looked_at, dib_lint.ignored_everywhere(Path.cwd()))
+    click.echo(dib_lint.render(problems))
+    sys.exit(1 if problems else 0)
 
 
 def _element_info(elements_path: str, names: Sequence[str], as_bash: bool) -> None:
@@ -125,8 +125,8 @@ def _element_info(elements_path: str, names: Sequence[str], as_bash: bool) -> No
     from builder.elements.check import element_info
     from stages.element.resolve import resolve
 
-    found = resolve(names, catalogue.universe(elements_path, of_caller())).elements
-    click.echo(element_info.bash(found) if as_bash else element_info.names(found))
+    elements = resolve(names, catalogue.universe(elements_path, of_caller())).elements
+    click.echo(element_info.bash(elements) if as_bash else element_info.names(elements))
 
 
 def _engines(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:

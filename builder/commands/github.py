@@ -34,14 +34,14 @@ def github_action(main: Callable[[Sequence[str]], int]) -> None:
     Path(inputs.get("dest", ".")).mkdir(parents=True, exist_ok=True)
     status = main(words)
     if report.exists():
-        told = json.loads(report.read_text(encoding="utf-8"))
-        found = github.outputs(told, Path.cwd()) | {
+        data = json.loads(report.read_text(encoding="utf-8"))
+        values = github.outputs(data, Path.cwd()) | {
             "report": str(report),
             "dest": str(Path(inputs.get("dest", ".")).absolute()),
         }
         with Path(environment["GITHUB_OUTPUT"]).open("a", encoding="utf-8") as file:
-            file.write(github.written(found))
+            file.write(github.written(values))
         if with_summary and "GITHUB_STEP_SUMMARY" in environment:
             with Path(environment["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as file:
-                file.write(github.summary(told))
+                file.write(github.summary(data))
     sys.exit(status)

@@ -35,12 +35,12 @@ KEPT_FOLDERS = 20  # of logs
 def asked(options: BuildOptions) -> bool:
     """Is it about images files; UsageError for options that go with the other way alone."""
     context = click.get_current_context()
-    said = [
+    flags = [
         BY_NAME[parameter.name]
         for parameter in context.command.params
         if parameter.name in BY_NAME and context.get_parameter_source(parameter.name) == ParameterSource.COMMANDLINE
     ]
-    for option in said:
+    for option in flags:
         flag = option.flags[0]
         if option.only_beside_file and not options.files:
             raise UsageError(f"{flag} is for images files", hint="name one: -f images.yaml")
@@ -95,15 +95,15 @@ def _as_told(image: ImageBuild, options: BuildOptions) -> ImageBuild:
     return replace(image, environment={**image.environment, **more_environment})
 
 
-def pushed_below(image: ImageBuild, place: str) -> ImageBuild:
-    """The image pushed below ``place`` (HOST/NAME/), where it has an output that can be and names no place itself."""
+def pushed_below(image: ImageBuild, prefix: str) -> ImageBuild:
+    """The image pushed below ``prefix`` (HOST/NAME/), where it has an output that can be and names no place itself."""
     from builder.frontends.images_file.load import is_pushable
 
-    if not place.endswith("/"):
-        raise UsageError(f"--push {place} is one place for many images", hint="--push HOST/NAME/, with a / at the end")
+    if not prefix.endswith("/"):
+        raise UsageError(f"--push {prefix} is one place for many images", hint="--push HOST/NAME/, with a / at the end")
     if image.command != "build" or image.push or not is_pushable(image):
         return image
-    push = replace(image.options.push, reference=f"{place}{image.name.lower()}:latest")
+    push = replace(image.options.push, reference=f"{prefix}{image.name.lower()}:latest")
     return replace(image, options=replace(image.options, push=push))
 
 
@@ -123,7 +123,7 @@ def build_images(options: BuildOptions) -> None:
     logs.mkdir(parents=True, exist_ok=True)
     way = RunOptions(limits(options.jobs), options.engine, options.push, logs.absolute(), options.keep_going)
     runner = Runner(way, view_of(options.shown.progress, len(planned)))
-    run_images(runner, [one.image for one in planned], options.shown)
+    run_images(runner, [build.image for build in planned], options.shown)
 
 
 def run_images(runner: Runner, images: Sequence[ImageBuild], shown: ReportOptions) -> None:
@@ -167,10 +167,10 @@ def _check_pushes(planned: Sequence[PlannedBuild], push: PushOptions) -> None:
     """Ask every registry for leave before anything is built."""
     from builder.registry.push import Pushing, parse_reference
 
-    for one in planned:
-        if one.image.push:
+    for build in planned:
+        if build.image.push:
             Pushing(
-                parse_reference(one.image.push),
+                parse_reference(build.image.push),
                 push.insecure,
                 push.authfile,
                 push.sign,
@@ -188,7 +188,7 @@ def _make_build_images(planned: Sequence[PlannedBuild], options: BuildOptions) -
     set_store(options)
     engine = engines.select(options.engine.engine, options.engine.host)
     purposes = set()
-    for prepared in (request for one in planned for request in one.requests):
+    for prepared in (request for build in planned for request in build.requests):
         foreign = not runs(native(), prepared.request.arch)
         purposes.add(ensure.purpose_of(prepared.build_image, foreign=foreign))
         if any(output.type in DISK_TYPES for output in prepared.request.outputs):
@@ -208,7 +208,7 @@ def _log_folder() -> Path:
 
     folder = cache_folder() / "logs" / f"images-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     folder.mkdir(parents=True, exist_ok=True)
-    for old in sorted(folder.parent.glob("images-*"), key=lambda one: one.name)[:-KEPT_FOLDERS]:
+    for old in sorted(folder.parent.glob("images-*"), key=lambda path: path.name)[:-KEPT_FOLDERS]:
         shutil.rmtree(old, ignore_errors=True)
     return folder
 
@@ -233,7 +233,7 @@ def plan_images(options: BuildOptions) -> None:
 
     planned = planned_of(options)
     _make_build_images(planned, options)
-    plans = plans_of({name: one for image in planned for name, one in image.by_name().items()}, options)
+    plans = plans_of({name: prepared for image in planned for name, prepared in image.by_name().items()}, options)
     if options.shown.as_json:
         click.echo(json.dumps(shared_stages.as_json(plans), indent=1))
     else:

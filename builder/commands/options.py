@@ -35,11 +35,11 @@ def note(text: str, end: str = "\n") -> None:
 # -- rows as click has them ----------------------------------------------------------------------------------------
 
 
-def _with_settings(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+def _with_settings(_context: click.Context, _option: click.Parameter, settings: tuple[str, ...]) -> tuple[str, ...]:
     from builder.fleet import variables
 
     environment = of_caller()
-    return (*variables.taken(environment), *given) if variables.VARIABLE in environment else given
+    return (*variables.taken(environment), *settings) if variables.VARIABLE in environment else settings
 
 
 _CALLBACKS = {"settings": _with_settings}

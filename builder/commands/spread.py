@@ -23,8 +23,8 @@ def _planned(options: dict[str, Any]) -> Any:
 
     if not options["files"]:
         raise UsageError("no images file is named", hint="-f images.yaml")
-    named = {name: options.get(name) for name in ("files", "elements", "elements_path")}
-    return checked(images_of(options_of(named)), of_caller())
+    values = {name: options.get(name) for name in ("files", "elements", "elements_path")}
+    return checked(images_of(options_of(values)), of_caller())
 
 
 @click.command("matrix", cls=Command)
@@ -55,26 +55,28 @@ def matrix(*, form: str, **options: Any) -> None:
     from builder.progress.report import table
 
     labels = {**ci_matrix.RUNNERS, **_runners(options["runners"])}
-    found = ci_matrix.groups(_planned(options), labels=labels, most=options["max_runners"], each=options["max_images"])
+    in_groups = ci_matrix.groups(
+        _planned(options), labels=labels, most=options["max_runners"], each=options["max_images"]
+    )
     if form == "text":
-        click.echo(table(ci_matrix.as_rows(found)))
+        click.echo(table(ci_matrix.as_rows(in_groups)))
     elif form == "github":
-        click.echo(json.dumps(ci_matrix.as_matrix(found), separators=(",", ":")))
+        click.echo(json.dumps(ci_matrix.as_matrix(in_groups), separators=(",", ":")))
     else:
-        groups = [{**group.__dict__, "images": list(group.images)} for group in found]
+        groups = [{**group.__dict__, "images": list(group.images)} for group in in_groups]
         click.echo(json.dumps({"groups": groups}, indent=1))
 
 
-def _runners(given: tuple[str, ...]) -> dict[str, str]:
+def _runners(words: tuple[str, ...]) -> dict[str, str]:
     from builder.request.choices import parse_arch
 
-    found = {}
-    for word in given:
+    labels = {}
+    for word in words:
         arch, separator, label = word.partition("=")
         if not separator or not label:
             raise UsageError(f"--runner {word!r} is not ARCH=LABEL", hint="--runner arm64=my-arm-runner")
-        found[parse_arch(arch)] = label
-    return found
+        labels[parse_arch(arch)] = label
+    return labels
 
 
 @click.command("k8s", cls=Command)
@@ -104,17 +106,17 @@ def k8s(*, output: Path | None, insecure: bool, **options: Any) -> None:
         raise UsageError("--push is one place for many images", hint="--push HOST/NAME/, with a / at the end")
     planned = _planned(options)
     names = ("image", "set_name", "namespace", "push", "claim", "store", "secret", "disk", "cache")
-    wanted = kubernetes.KubernetesOptions(
+    pod_options = kubernetes.KubernetesOptions(
         files=options["files"],
         options=("--insecure",) if insecure else (),
         **{name: options[name] for name in names},
     )
-    found = kubernetes.manifests(planned, wanted)
-    texts = {name: yaml.safe_dump(manifest, sort_keys=False, width=100) for name, manifest in found.items()}
+    manifests = kubernetes.manifests(planned, pod_options)
+    texts = {name: yaml.safe_dump(manifest, sort_keys=False, width=100) for name, manifest in manifests.items()}
     if output is None:
         click.echo("---\n".join(texts.values()), nl=False)
         return
-    texts["kustomization.yaml"] = yaml.safe_dump(kubernetes.kustomization(list(found)), sort_keys=False)
+    texts["kustomization.yaml"] = yaml.safe_dump(kubernetes.kustomization(list(manifests)), sort_keys=False)
     for name, text in texts.items():
         put(output / name, text.encode())
     for old in sorted(output.glob("job-*.yaml")):

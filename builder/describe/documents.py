@@ -19,7 +19,7 @@ from stages.protocol.request import CONTAINER_TYPES, Output, Request
 OF_THIS_MACHINE = ("DIB_CTR_APT_OPTIONS",)
 
 
-def wanted(output: Output) -> bool:
+def is_for(output: Output) -> bool:
     """Do documents go with this output."""
     return output.type in CONTAINER_TYPES and output.options.get("documents", "yes") == "yes"
 
@@ -31,12 +31,12 @@ def paths(target: Path) -> tuple[Path, ...]:
 
 def are_there(output: Output, target: Path) -> bool:
     """Is each document that goes with this output at its place."""
-    return not wanted(output) or all(path.is_file() for path in paths(target))
+    return not is_for(output) or all(path.is_file() for path in paths(target))
 
 
 def check(output: Output, target: Path, memory: destination.Memory, *, replace: bool) -> None:
     """Refuse places for documents and checksum files that are taken by something that no build wrote: UsageError."""
-    beside = [*(paths(target) if wanted(output) else ()), *checksum_files.paths(output, target)]
+    beside = [*(paths(target) if is_for(output) else ()), *checksum_files.paths(output, target)]
     for path in beside:
         if path.exists() and not path.is_file():
             raise UsageError(f"{path} is there and is no file", hint=f"remove it, or: -o {output.type},dest=PATH")
@@ -72,7 +72,7 @@ class DocumentWriter:
         Those of a layout are attached to its image as well.
         """
         output, target = self.prepared.request.outputs[event.index], self.prepared.targets[event.index]
-        if not wanted(output):
+        if not is_for(output):
             return {}
         from importlib import metadata
 
@@ -82,7 +82,7 @@ class DocumentWriter:
         from builder.describe.referrers import attach
 
         described = Described.from_json((folder / "described.json").read_bytes())
-        made = documents(
+        written = documents(
             described,
             event.image,
             request=asked(self.prepared.request, output),
@@ -93,5 +93,5 @@ class DocumentWriter:
             redaction=self.prepared.redaction,
         )
         if output.type == "oci":
-            attach(folder / "artifact", made)
-        return {path: document.data for path, document in zip(paths(target), made, strict=True)}
+            attach(folder / "artifact", written)
+        return {path: document.data for path, document in zip(paths(target), written, strict=True)}

@@ -32,7 +32,7 @@ def documents(
     # Here, and not above: the library takes a tenth of a second to import, and most commands write no document.
     from builder.describe import cyclonedx, provenance, spdx
 
-    given = provenance.statement(
+    statement = provenance.statement(
         described,
         digest,
         request=request,
@@ -45,6 +45,6 @@ def documents(
     data = {
         CYCLONEDX: cyclonedx.document(described, digest),
         SPDX: spdx.document(described, digest),
-        PROVENANCE: given,
+        PROVENANCE: statement,
     }
     return tuple(Document(kind, kind, described.name + SUFFIXES[kind], text) for kind, text in data.items())

@@ -50,7 +50,7 @@ def statement(
     subject = {"name": described.name, "digest": {"sha256": hex_of(digest)}}
     definition = {
         "buildType": BUILD_TYPE,
-        "externalParameters": _told(request, redaction or Redaction()),
+        "externalParameters": _shown_request(request, redaction or Redaction()),
         "internalParameters": {
             "buildImage": build_image,
             "dibCtr": dib_ctr,
@@ -70,10 +70,10 @@ def statement(
     return encode({"_type": STATEMENT, "subject": [subject], "predicateType": PREDICATE, "predicate": predicate})
 
 
-def _told(request: Mapping[str, Any], redaction: Redaction) -> dict[str, Any]:
+def _shown_request(request: Mapping[str, Any], redaction: Redaction) -> dict[str, Any]:
     """What was asked for, without secrets: known ones are looked for in variables, not in the names of other things."""
-    told: dict[str, Any] = Redaction().shown({name: value for name, value in request.items() if name != "variables"})
-    return {**told, "variables": redaction.shown(request.get("variables", {}))} if "variables" in request else told
+    shown: dict[str, Any] = Redaction().shown({name: value for name, value in request.items() if name != "variables"})
+    return {**shown, "variables": redaction.shown(request.get("variables", {}))} if "variables" in request else shown
 
 
 def _elements(elements: Mapping[str, str]) -> Iterator[dict[str, Any]]:
@@ -97,12 +97,12 @@ def _repositories(described: Described) -> Iterator[dict[str, Any]]:
 
 
 def _packages(described: Described, checksums: Mapping[tuple[str, str, str], str]) -> Iterator[dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+    materials: dict[str, dict[str, Any]] = {}
     for package in described.packages:
         url = purl.of_package(package, described.os_release).to_string()
-        known = checksums.get(_identity(package))
-        found[url] = {"uri": url, **({"digest": {"sha256": known}} if known else {})}
-    for _, each in sorted(found.items()):
+        checksum = checksums.get(_identity(package))
+        materials[url] = {"uri": url, **({"digest": {"sha256": checksum}} if checksum else {})}
+    for _, each in sorted(materials.items()):
         yield each
 
 

@@ -56,11 +56,11 @@ def attach(layout: Path, documents: Sequence[Document], subject: str = "") -> No
 
 def read(layout: Path, digest: str) -> list[tuple[Descriptor, bytes]]:
     """What is attached to the manifest with this digest: each artifact's descriptor and its document."""
-    found = []
+    attached = []
     for entry in _entries(_listing(layout, digest)):
         manifest = _read(layout, entry)
-        found.append((entry, blob(layout, manifest["layers"][0]["digest"]).read_bytes()))
-    return found
+        attached.append((entry, blob(layout, manifest["layers"][0]["digest"]).read_bytes()))
+    return attached
 
 
 def _listing(layout: Path, digest: str) -> Path:
@@ -89,8 +89,8 @@ def _put(layout: Path, subject: Descriptor, created: str, document: Document) ->
         "annotations": annotations,
     }
     # A registry repeats the manifest's annotations and artifact type in the list.
-    given = {"mediaType": media_types.MANIFEST, "artifactType": document.artifact_type, "annotations": annotations}
-    return put(layout, given, manifest)
+    descriptor = {"mediaType": media_types.MANIFEST, "artifactType": document.artifact_type, "annotations": annotations}
+    return put(layout, descriptor, manifest)
 
 
 def _put_data(layout: Path, media_type: str, data: bytes) -> Descriptor:
@@ -99,25 +99,25 @@ def _put_data(layout: Path, media_type: str, data: bytes) -> Descriptor:
     return {"mediaType": media_type, "digest": digest, "size": len(data)}
 
 
-def _subject(layout: Path, wanted: str) -> Descriptor:
+def _subject(layout: Path, digest: str) -> Descriptor:
     """The plain descriptor (type, digest, size) of the manifest that documents are attached to."""
     entries = json.loads((layout / "index.json").read_bytes())["manifests"]
-    if not wanted and len(entries) != 1:
+    if not digest and len(entries) != 1:
         raise BuildError(f"the layout {layout} has {len(entries)} images", hint="name one of them by its digest")
-    for entry in entries if not wanted else _all(layout, entries):
-        if entry["digest"] == (wanted or entry["digest"]):
+    for entry in entries if not digest else _all(layout, entries):
+        if entry["digest"] == (digest or entry["digest"]):
             return {name: entry[name] for name in ("mediaType", "digest", "size")}
-    raise BuildError(f"the layout {layout} has no manifest {wanted}", hint=f"skopeo inspect --raw oci:{layout}")
+    raise BuildError(f"the layout {layout} has no manifest {digest}", hint=f"skopeo inspect --raw oci:{layout}")
 
 
 def _all(layout: Path, entries: Sequence[Descriptor]) -> list[Descriptor]:
     """The entries and, where one is an index, those of it."""
-    found: list[Descriptor] = []
+    manifests: list[Descriptor] = []
     for entry in entries:
-        found.append(entry)
+        manifests.append(entry)
         if entry["mediaType"] == media_types.INDEX:
-            found += _all(layout, _read(layout, entry)["manifests"])
-    return found
+            manifests += _all(layout, _read(layout, entry)["manifests"])
+    return manifests
 
 
 def _created(layout: Path, descriptor: Mapping[str, Any]) -> str:

@@ -50,8 +50,8 @@ def _contains(parts: Iterable[str]) -> list[dict[str, str]]:
     return [_related(IMAGE, "CONTAINS", part) for part in parts]
 
 
-def _related(one: str, how: str, other: str) -> dict[str, str]:
-    return {"spdxElementId": one, "relationshipType": how, "relatedSpdxElement": other}
+def _related(element: str, how: str, other: str) -> dict[str, str]:
+    return {"spdxElementId": element, "relationshipType": how, "relatedSpdxElement": other}
 
 
 def _part(identifier: str, name: str, number: str, **more: Any) -> dict[str, Any]:
@@ -102,15 +102,15 @@ def _system(described: Described) -> dict[str, Any]:
 def _packages(described: Described) -> list[dict[str, Any]]:
     """The installed packages by URL, each once; an identifier that two would have gets a number."""
     urls = {purl.of_package(package, described.os_release).to_string(): package for package in described.packages}
-    found, used = [], dict[str, int]()
+    packages, used = [], dict[str, int]()
     for url, package in sorted(urls.items()):
         words = f"Package-{package.kind}-{package.name}-{package.architecture}"
         identifier = f"SPDXRef-{NOT_IN_IDENTIFIER.sub('-', words)}"
         used[identifier] = used.get(identifier, 0) + 1
         # Two dots in a row: no package's own name gives them, so that it meets no other identifier.
         suffix = f"..{used[identifier]}" if used[identifier] > 1 else ""
-        found.append(_package(package, identifier + suffix, url))
-    return found
+        packages.append(_package(package, identifier + suffix, url))
+    return packages
 
 
 def _package(package: Package, identifier: str, url: str) -> dict[str, Any]:

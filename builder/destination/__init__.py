@@ -1,7 +1,7 @@
 """Where outputs land: their places, how they become whole, and what is remembered of them."""
 
 from builder.destination.partial import partial, remove, sweep
-from builder.destination.place import bring, close_tree, place, swap, unpack
+from builder.destination.place import bring, close_tree, place_output, swap, unpack
 from builder.destination.receive import shown
 from builder.destination.side_files import SideFiles, bring_side_files, moved_aside
 from builder.destination.targets import (
@@ -31,7 +31,7 @@ __all__ = [
     "memory",
     "moved_aside",
     "partial",
-    "place",
+    "place_output",
     "refuse_others",
     "remove",
     "shown",

@@ -22,16 +22,16 @@ def disk_target(target: Path, disk: str, suffix: str) -> Path:
 
 def paths(output: Output, target: Path) -> list[Path]:
     """Where the checksum files lie that were asked for with an output at ``target``."""
-    wanted = output.options.get("checksum", "").split("+")
-    return [checksum_files.beside(target, name) for name in CHECKSUMS if name in wanted]
+    asked = output.options.get("checksum", "").split("+")
+    return [checksum_files.beside(target, name) for name in CHECKSUMS if name in asked]
 
 
 def beside(folder: Path, target: Path, suffix: str, more: Sequence[str]) -> dict[Path, bytes]:
     """The checksum files for an output that arrived in ``folder``, by the paths where they are to lie."""
-    found = {}
+    files = {}
     for disk in ("", *more):
         file = folder / (f"{ARTIFACT}-{disk}" if disk else ARTIFACT)
-        place = disk_target(target, disk, suffix) if disk else target
+        path = disk_target(target, disk, suffix) if disk else target
         for name in CHECKSUMS:
             source = checksum_files.beside(file, name)
             if source.is_file():
@@ -39,5 +39,5 @@ def beside(folder: Path, target: Path, suffix: str, more: Sequence[str]) -> dict
                 digest = words[0] if words else ""
                 if not _DIGEST.match(digest):
                     raise BuildError("a checksum from the build container is none", hint="run it again")
-                found[checksum_files.beside(place, name)] = checksum_files.line(digest, place.name)
-    return found
+                files[checksum_files.beside(path, name)] = checksum_files.line(digest, path.name)
+    return files

@@ -47,7 +47,7 @@ def _locked(folder: Path, how: int) -> int:
     return descriptor
 
 
-def _made(target: Path) -> tuple[Path, int]:
+def _new_folder(target: Path) -> tuple[Path, int]:
     """A new folder with its lock. One that another build swept away before it was locked is made again."""
     while True:
         folder = target.with_name(f".{target.name}.partial-{secrets.token_hex(4)}")
@@ -70,7 +70,7 @@ def partial(target: Path, elsewhere: str = ELSEWHERE) -> Iterator[Path]:
     """
     folder, lock = None, -1
     try:
-        folder, lock = _made(target)
+        folder, lock = _new_folder(target)
         yield folder
     except OSError as error:
         raise explained(error, target, elsewhere) from error
@@ -98,10 +98,10 @@ def _clear(folder: Path) -> None:
     remove(folder)
 
 
-def sweep(place: Path) -> None:
+def sweep(folder: Path) -> None:
     """Remove what killed builds left in a folder: partial folders of this user whose lock nobody holds."""
     with contextlib.suppress(OSError):
-        for entry in list(os.scandir(place)):
+        for entry in list(os.scandir(folder)):
             if _NAME.match(entry.name) and entry.is_dir(follow_symlinks=False):
                 _sweep(Path(entry.path))
 

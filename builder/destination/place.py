@@ -38,7 +38,7 @@ def unpack(stream: Iterable[bytes], folder: Path, *, attributes: bool = False) -
     command = ["tar", "-x", "-f", "-", "-C", str(folder), *options]
     plain = {**{name: value for name, value in os.environ.items() if name != "TAR_OPTIONS"}, "LC_ALL": "C"}
     pipe = subprocess.PIPE
-    with tempfile.TemporaryFile() as said, subprocess.Popen(command, stdin=pipe, stderr=said, env=plain) as tar:
+    with tempfile.TemporaryFile() as messages, subprocess.Popen(command, stdin=pipe, stderr=messages, env=plain) as tar:
         assert tar.stdin is not None
         try:
             with contextlib.suppress(BrokenPipeError), tar.stdin:
@@ -48,8 +48,8 @@ def unpack(stream: Iterable[bytes], folder: Path, *, attributes: bool = False) -
             tar.kill()
             raise
         status = tar.wait()
-        said.seek(0)
-        errors = said.read().decode("utf-8", "replace").strip()
+        messages.seek(0)
+        errors = messages.read().decode("utf-8", "replace").strip()
     if status != 0 and not _only_nodes(errors):
         if space.is_full(folder):  # what tar says of it is one file's name
             raise space.full(folder)
@@ -157,7 +157,7 @@ def _is_closed(folder: Path) -> bool:
     return not status.st_mode & 0o001 and (not status.st_mode & 0o010 or status.st_gid == 0)
 
 
-def place(stream: Iterable[bytes] | Path, output_type: str, target: Path) -> None:
+def place_output(stream: Iterable[bytes] | Path, output_type: str, target: Path) -> None:
     """Bring one output, and put its artifact at ``target``."""
     with partial(target) as folder:
         swap(bring(stream, output_type, target, folder)[target], target)

@@ -54,18 +54,18 @@ class _Pieces(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         """So many bytes, fewer at the end only."""
-        found = bytearray()
-        while len(found) < size:
+        data = bytearray()
+        while len(data) < size:
             if not self._left:
                 piece = next(self._pieces, None)
                 if piece is None:
                     break
                 self._left = memoryview(piece)
                 continue
-            taken = self._left[: size - len(found)]
-            found += taken
+            taken = self._left[: size - len(data)]
+            data += taken
             self._left = self._left[len(taken) :]
-        return bytes(found)
+        return bytes(data)
 
     def drain(self) -> None:
         """Take what is left: at its end the stream says whether all went well."""
@@ -79,14 +79,14 @@ class _Member(tarfile.TarInfo):
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Member:
         try:
-            found = super().frombuf(buf, encoding, errors)
+            member = super().frombuf(buf, encoding, errors)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the archive's proper end, the only one
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(str(error)) from error
-        if found.type in HEADERS and found.size > LARGEST_HEADER:
+        if member.type in HEADERS and member.size > LARGEST_HEADER:
             raise tarfile.ReadError("a header is too long")
-        return found
+        return member
 
 
 class _Receiver:
@@ -209,11 +209,11 @@ def copy(source: Path, folder: Path) -> None:
     """Copy the files of a folder of the store, sparse, sharing blocks where the disk can. OSError where that fails."""
     folder.mkdir(exist_ok=True)
     with Beneath.opened(source.parent.parent) as store:
-        place = source.parts[-2:]
-        with store.folder(place) as held:
+        last_parts = source.parts[-2:]
+        with store.folder(last_parts) as held:
             names = sorted(os.listdir(held))  # noqa: PTH208 (of a descriptor)
         for name in names:
-            with store.file((*place, name)) as file:
+            with store.file((*last_parts, name)) as file:
                 _copy(file, folder / name)
 
 

@@ -88,7 +88,7 @@ def _is_same(held: Beneath, parts: Parts, new: Path, status: os.stat_result) -> 
         return False
     try:
         with held.file(parts) as descriptor, open(descriptor, "rb", closefd=False) as old, new.open("rb") as other:
-            return all(one == other.read(PIECE) for one in iter(lambda: old.read(PIECE), b""))
+            return all(piece == other.read(PIECE) for piece in iter(lambda: old.read(PIECE), b""))
     except OSError:
         return False
 
@@ -114,23 +114,23 @@ def bring_side_files(stream: Iterable[bytes], partial: Path, folder: Path, name:
     if any(parts[0] != "artifact" for parts in links) or not (arrived / "artifact").is_dir():
         raise refused("it is no folder of files", "artifact")
     source = arrived / "artifact"
-    found = {path.relative_to(source).parts: path for path in sorted(source.rglob("*"))}
-    files = {place_of(parts, name): path for parts, path in found.items() if not path.is_dir()}
+    entries = {path.relative_to(source).parts: path for path in sorted(source.rglob("*"))}
+    files = {place_of(parts, name): path for parts, path in entries.items() if not path.is_dir()}
     inside = {parts[1:]: target for parts, target in links.items()}
     for number, (parts, target) in enumerate(inside.items()):
-        _check_link(parts, target, {*found, *inside} - {()}, name)
+        _check_link(parts, target, {*entries, *inside} - {()}, name)
         link = partial / f"link-{number}"
         link.symlink_to(target)
         files[place_of(parts, name)] = link
     return SideFiles(folder.absolute(), dict(sorted(files.items())))
 
 
-def _check_link(parts: Parts, target: str, known: set[Parts], name: str) -> None:
+def _check_link(parts: Parts, target: str, present: set[Parts], name: str) -> None:
     """A link leads to one of the files or folders beside it, by a way that has no other link on it."""
     words = [word for word in target.split("/") if word not in ("", ".")]
     ups = next((number for number, word in enumerate(words) if word != ".."), len(words))
     leads = (*parts[: max(0, len(parts) - 1 - ups)], *words[ups:])
-    within = not target.startswith("/") and ups < len(parts) and ".." not in words[ups:] and leads in known
+    within = not target.startswith("/") and ups < len(parts) and ".." not in words[ups:] and leads in present
     if not within or (place_of(leads, name) == leads) != (place_of(parts, name) == parts):
         raise refused(f"it is a link to {shown(target)}, which is none of the files beside it", "/".join(parts))
 
@@ -138,9 +138,9 @@ def _check_link(parts: Parts, target: str, known: set[Parts], name: str) -> None
 def moved_aside(paths: Iterable[str], name: str) -> list[str]:
     """A sentence for the user where files were put into the folder for those that are not named after the image."""
     folder = FOLDER.format(name)
-    found = [path for path in paths if path.startswith(f"{folder}/")]
-    if not found:
+    moved = [path for path in paths if path.startswith(f"{folder}/")]
+    if not moved:
         return []
-    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    first = shown(found[0].removeprefix(f"{folder}/"))
+    more = f" and {len(moved) - 1} more" if len(moved) > 1 else ""
+    first = shown(moved[0].removeprefix(f"{folder}/"))
     return [f"not named after the image, so put into {folder}: {first}{more} (-o files,dest=DIR takes all into DIR)"]

@@ -36,16 +36,16 @@ def is_full(path: Path) -> bool:
 
 def full(target: Path, number: int = errno.ENOSPC, elsewhere: str = ELSEWHERE) -> BuildError:
     """The error for a disk without room for what is to be written at ``target``."""
-    place = _existing(target.parent)
+    folder = _existing(target.parent)
     if number == errno.EDQUOT:
         return BuildError(f"{target} cannot be written: your quota on that disk is used up", hint=elsewhere)
     try:
-        free, size, inodes = room(place)
+        free, size, inodes = room(folder)
     except OSError:
         free, size, inodes = 0, 0, -1
     left = "no inode is left" if inodes == 0 else f"{free // _MIB} of {size // _MIB} MiB are free"
     return BuildError(
-        f"{target} cannot be written: the disk of {place} is full ({left})", hint=f"make room there, or {elsewhere}"
+        f"{target} cannot be written: the disk of {folder} is full ({left})", hint=f"make room there, or {elsewhere}"
     )
 
 

@@ -34,14 +34,14 @@ def is_files(text: str) -> bool:
 
 def side_folder_of(outputs: Iterable[str]) -> Path | None:
     """The folder that the output of these files names for them (``files,dest=DIR``); UsageError for other options."""
-    found = None
+    folder = None
     for text in filter(is_files, outputs):
         for pair in text.split(",")[1:]:
             key, _, value = pair.partition("=")
             if key != "dest" or not value:
                 raise UsageError(f"the output {FILES} has one option: dest", where=text, hint=f"-o {FILES},dest=DIR")
-            found = Path(value).absolute()
-    return found
+            folder = Path(value).absolute()
+    return folder
 
 
 def target_of(output: Output, name: str, folder: Path) -> Path:

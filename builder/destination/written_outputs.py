@@ -25,13 +25,13 @@ def fingerprint(path: Path) -> str:
     for directory, folders, files in os.walk(path):
         folders.sort()
         entries += [Path(directory, name) for name in sorted(files)]
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for file in entries or [path]:
         status = file.lstat()
-        found.update(
+        digest.update(
             f"{file.relative_to(path)} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape")
         )
-    return found.hexdigest()
+    return digest.hexdigest()
 
 
 _NOTHING: Mapping[str, Any] = {}
@@ -111,17 +111,17 @@ class Memory:
         """Note what is about to appear, by path, as what lies elsewhere still."""
         self._change({target: {"coming": fingerprint(new)} for target, new in coming.items()}, keep=True)
 
-    def remember(self, target: Path, key: str, known: Mapping[str, Any] | None = None) -> None:
+    def remember(self, target: Path, key: str, facts: Mapping[str, Any] | None = None) -> None:
         """Note what was just written, and what was told of it; forgets paths that are gone."""
-        self.remember_all([target], {target: (key, dict(known or {}))})
+        self.remember_all([target], {target: (key, dict(facts or {}))})
 
     def remember_all(self, paths: Iterable[Path], outputs: Mapping[Path, tuple[str, Mapping[str, Any]]]) -> None:
         """Note all that was just written; of those that are ``outputs`` also the key and what was told."""
-        found = {}
+        records = {}
         for path in {*paths, *outputs}:
-            key, known = outputs.get(path, ("", {}))
-            found[path] = {"key": key, "fingerprint": fingerprint(path), "known": dict(known), "beside": True}
-        self._change(found, keep=False)
+            key, facts = outputs.get(path, ("", {}))
+            records[path] = {"key": key, "fingerprint": fingerprint(path), "known": dict(facts), "beside": True}
+        self._change(records, keep=False)
 
     def _change(self, records: Mapping[Path, Mapping[str, Any]], *, keep: bool) -> None:
         if not records:

@@ -17,66 +17,74 @@ _ABSENT = {"openfirmware": "there is no PReP", "channel": "there is no zIPL"}  #
 _HEAD = ("", "start", "size", "type", "holds", "label", "uuid")
 
 
-def draw(found: Inspection, width: int = 100) -> str:
+def draw(inspection: Inspection, width: int = 100) -> str:
     """An inspection in lines; the bar has at most ``width`` columns."""
-    parts = [_first(found), _second(found), _bar(found, width), "", table([_HEAD, *_rows(found)]), "", *_boot(found)]
-    if found.system:
-        parts += ["", f"system on {found.system.where}: {_plain(found.system.name) or 'it has no name'}"]
-        if found.system.fstab:
-            parts += ["/etc/fstab", *(f"  {_plain(line)}" for line in found.system.fstab.splitlines())]
-    remarks = all_remarks(found)
-    return "\n".join([*parts, *(["", *(f"remark: {_plain(one)}" for one in remarks)] if remarks else [])])
+    parts = [
+        _first(inspection),
+        _second(inspection),
+        _bar(inspection, width),
+        "",
+        table([_HEAD, *_rows(inspection)]),
+        "",
+        *_boot(inspection),
+    ]
+    if inspection.system:
+        parts += ["", f"system on {inspection.system.where}: {_plain(inspection.system.name) or 'it has no name'}"]
+        if inspection.system.fstab:
+            parts += ["/etc/fstab", *(f"  {_plain(line)}" for line in inspection.system.fstab.splitlines())]
+    remarks = all_remarks(inspection)
+    return "\n".join([*parts, *(["", *(f"remark: {_plain(remark)}" for remark in remarks)] if remarks else [])])
 
 
-def all_remarks(found: Inspection) -> list[str]:
+def all_remarks(inspection: Inspection) -> list[str]:
     """The remarks of all parts; those about what a partition holds name it."""
-    said = [*found.table.remarks, *found.boot.remarks, *found.remarks]
-    for place in found.places:
-        home = f"partition {place.partition.number}: " if place.partition else ""
-        said += [home + one for one in place.content.remarks]
-        if place.group:
-            said += [home + one for one in place.group.remarks]
-            for volume in place.group.volumes:
-                said += [f"{place.group.name}/{volume.name}: {one}" for one in volume.content.remarks]
-    return said
+    remarks = [*inspection.table.remarks, *inspection.boot.remarks, *inspection.remarks]
+    for region in inspection.places:
+        home = f"partition {region.partition.number}: " if region.partition else ""
+        remarks += [home + remark for remark in region.content.remarks]
+        if region.group:
+            remarks += [home + remark for remark in region.group.remarks]
+            for volume in region.group.volumes:
+                remarks += [f"{region.group.name}/{volume.name}: {remark}" for remark in volume.content.remarks]
+    return remarks
 
 
-def _first(found: Inspection) -> str:
-    sizes = f"{shown(found.size)} ({found.size} bytes), {shown(found.allocated)} on disk"
-    return f"{_plain(found.path)}: {found.format}, {sizes}"
+def _first(inspection: Inspection) -> str:
+    sizes = f"{shown(inspection.size)} ({inspection.size} bytes), {shown(inspection.allocated)} on disk"
+    return f"{_plain(inspection.path)}: {inspection.format}, {sizes}"
 
 
-def _second(found: Inspection) -> str:
-    kind = _KINDS[found.table.kind]
-    identifier = f" {found.table.id}" if found.table.id else ""
-    sector = "" if found.table.sector_size == 512 else f", sectors of {found.table.sector_size} bytes"
+def _second(inspection: Inspection) -> str:
+    kind = _KINDS[inspection.table.kind]
+    identifier = f" {inspection.table.id}" if inspection.table.id else ""
+    sector = "" if inspection.table.sector_size == 512 else f", sectors of {inspection.table.sector_size} bytes"
     return f"{kind}{identifier}{sector}"
 
 
 # -- the bar --------------------------------------------------------------------------------
 
 
-def _bar(found: Inspection, width: int) -> str:
-    return bar(fitting(cells(found.places, found.size), width), found.size, width)
+def _bar(inspection: Inspection, width: int) -> str:
+    return bar(fitting(cells(inspection.places, inspection.size), width), inspection.size, width)
 
 
 def cells(places: Sequence[Region], size: int) -> list[tuple[str, int]]:
     """Name and length (bytes) of each part of a disk in its order, free space with an empty name; no part overlaps."""
-    made: list[tuple[str, int]] = []
+    result: list[tuple[str, int]] = []
     at = 0
-    parts = [place for place in places if place.partition] or places
-    for place in sorted(parts, key=lambda one: one.start):
-        start, end = min(max(place.start, at), size), min(place.start + place.length, size)
+    parts = [region for region in places if region.partition] or places
+    for region in sorted(parts, key=lambda part: part.start):
+        start, end = min(max(region.start, at), size), min(region.start + region.length, size)
         if end <= start:
             continue
         if start - at > _SMALL:
-            made.append(("", start - at))
-        name = f"{place.partition.number} {place.content.kind}" if place.partition else place.content.kind
-        made.append((name, end - start))
+            result.append(("", start - at))
+        name = f"{region.partition.number} {region.content.kind}" if region.partition else region.content.kind
+        result.append((name, end - start))
         at = end
-    if size - at > 2 * _SMALL or not made:
-        made.append(("", size - at))
-    return made
+    if size - at > 2 * _SMALL or not result:
+        result.append(("", size - at))
+    return result
 
 
 def fitting(parts: Sequence[tuple[str, int]], width: int) -> list[tuple[str, int]]:
@@ -91,31 +99,35 @@ def fitting(parts: Sequence[tuple[str, int]], width: int) -> list[tuple[str, int
 # -- the table ------------------------------------------------------------------------------
 
 
-def _rows(found: Inspection) -> list[tuple[str, ...]]:
+def _rows(inspection: Inspection) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
-    for one in found.table.partitions:
-        place = next((place for place in found.places if place.partition == one), None)
-        kind = ", ".join(part for part in (one.type_name or one.type, one.name, "boot" if one.bootable else "") if part)
-        head = (str(one.number), *_measures(one), _plain(kind))
-        rows += _below(head, place) if place else [(*head, "", "", "")]
-    for place in found.places:
-        if place.partition is None:
-            rows += _below(("", "0", shown(place.length), "whole disk"), place)
+    for partition in inspection.table.partitions:
+        region = next((region for region in inspection.places if region.partition == partition), None)
+        kind = ", ".join(
+            part
+            for part in (partition.type_name or partition.type, partition.name, "boot" if partition.bootable else "")
+            if part
+        )
+        head = (str(partition.number), *_measures(partition), _plain(kind))
+        rows += _below(head, region) if region else [(*head, "", "", "")]
+    for region in inspection.places:
+        if region.partition is None:
+            rows += _below(("", "0", shown(region.length), "whole disk"), region)
     return rows
 
 
-def _measures(one: Partition) -> tuple[str, str]:
-    return str(one.start), shown(one.length)
+def _measures(partition: Partition) -> tuple[str, str]:
+    return str(partition.start), shown(partition.length)
 
 
-def _below(head: tuple[str, ...], place: Region) -> list[tuple[str, ...]]:
+def _below(head: tuple[str, ...], region: Region) -> list[tuple[str, ...]]:
     """The row of a place, and those of the volumes on it."""
-    group = place.group
-    holds = f"LVM group {group.name}" if group else holding(place.content)
-    rows = [(*head, _plain(holds), _plain(place.content.label), _plain(place.content.uuid))]
+    group = region.group
+    holds = f"LVM group {group.name}" if group else holding(region.content)
+    rows = [(*head, _plain(holds), _plain(region.content.label), _plain(region.content.uuid))]
     for volume in group.volumes if group else ():
         start = "" if volume.offset is None else str(volume.offset)
-        inside = tuple(_plain(one) for one in (holding(volume.content), volume.content.label, volume.content.uuid))
+        inside = tuple(_plain(text) for text in (holding(volume.content), volume.content.label, volume.content.uuid))
         rows.append(("", start, shown(volume.size), f"  volume {_plain(volume.name)}", *inside))
     return rows
 
@@ -139,21 +151,21 @@ def holding(content: Content) -> str:
 # -- booting --------------------------------------------------------------------------------
 
 
-def _boot(found: Inspection) -> list[str]:
+def _boot(inspection: Inspection) -> list[str]:
     lines = []
-    for name, way in found.boot.ways.items():
+    for name, way in inspection.boot.ways.items():
         if not way.possible and _ABSENT.get(name, "\n") in way.why:
             continue
         lines.append(f"boots by {_WAYS[name]}: {'yes' if way.possible else 'no'}, {_plain(way.why)}")
-    for one in found.boot.loaders:
-        signed = "signed" if one.signed else "not signed"
-        said = "".join(f", {key} {value}" for key, value in one.details.items() if key != "sbat")
-        machine = f" {one.machine}, {signed}" if one.machine else ""
-        lines.append(_plain(f"  partition {one.partition}: {one.path}: {one.kind}{machine}{said}"))
+    for loader in inspection.boot.loaders:
+        signed = "signed" if loader.signed else "not signed"
+        details = "".join(f", {key} {value}" for key, value in loader.details.items() if key != "sbat")
+        machine = f" {loader.machine}, {signed}" if loader.machine else ""
+        lines.append(_plain(f"  partition {loader.partition}: {loader.path}: {loader.kind}{machine}{details}"))
     return lines
 
 
 def _plain(text: str) -> str:
     """A text of the image's without anything that a terminal would obey."""
     spaced = text.expandtabs(8)
-    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in spaced)
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in spaced)

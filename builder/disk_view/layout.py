@@ -75,39 +75,39 @@ _HEAD = ("", "name", "start", "size", "type", "holds", "label", "mounted on")
 
 def rows(layout: Layout) -> list[tuple[str, ...]]:
     """A row for each part: partitions, and what lies on them one step to the right."""
-    made: list[tuple[str, ...]] = []
+    result: list[tuple[str, ...]] = []
     for disk in layout.disks:
         if not disk.table:
-            made += _below(layout, disk.name, ("", disk.name, "0", shown(disk.size), "disk"), 0)
+            result += _below(layout, disk.name, ("", disk.name, "0", shown(disk.size), "disk"), 0)
         for slot in disk.slots:
             kind = types.name(slot.type) + (", boot" if slot.bootable else "")
             first = (str(slot.number), slot.name or "(extended)", str(slot.start), shown(slot.length), kind)
-            made += _below(layout, slot.name, first, 0) if slot.name else [(*first, "", "", "")]
-    return made
+            result += _below(layout, slot.name, first, 0) if slot.name else [(*first, "", "", "")]
+    return result
 
 
 def _below(layout: Layout, storage: str, first: tuple[str, ...], depth: int) -> list[tuple[str, ...]]:
     """The row of a storage and those of all on it."""
-    system = next((one for one in layout.file_systems if one.storage == storage), None)
-    made = [(*first, *_system(system))]
+    system = next((entry for entry in layout.file_systems if entry.storage == storage), None)
+    rows = [(*first, *_system(system))]
     step = "  " * (depth + 1)
     for container in layout.luks:
         if container.on == storage:
             opened = layout.storages[container.name]
-            made[0] = (*first, "LUKS2", container.label, "")
-            made += _below(layout, container.name, ("", step + container.name, "", shown(opened.size), ""), depth + 1)
+            rows[0] = (*first, "LUKS2", container.label, "")
+            rows += _below(layout, container.name, ("", step + container.name, "", shown(opened.size), ""), depth + 1)
     for group in layout.groups:
         members = [on for _, on in group.physical]
         if storage in members:
-            made[0] = (*first, f"LVM group {group.name}", "", "")
+            rows[0] = (*first, f"LVM group {group.name}", "", "")
         if storage == members[0]:
             for volume in group.logical:
                 size = layout.storages[volume.name].size
-                made += _below(layout, volume.name, ("", step + volume.name, "", shown(size), "volume"), depth + 1)
-    for one in layout.verity:
-        if one.hashes == storage:
-            made[0] = (*first, f"verity of {one.on}", "", "")
-    return made
+                rows += _below(layout, volume.name, ("", step + volume.name, "", shown(size), "volume"), depth + 1)
+    for entry in layout.verity:
+        if entry.hashes == storage:
+            rows[0] = (*first, f"verity of {entry.on}", "", "")
+    return rows
 
 
 def _system(system: FileSystem | None) -> tuple[str, str, str]:

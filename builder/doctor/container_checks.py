@@ -34,18 +34,18 @@ def root_is_mapped(_: Path) -> str:
     return f"root inside is user {outside} outside"
 
 
-def overlay(place: Path) -> str:
+def overlay(folder: Path) -> str:
     """An overlay on the store, as stages are mounted."""
     for name in ("lower", "upper", "work", "merged"):
-        (place / name).mkdir()
-    options = f"userxattr,volatile,lowerdir={place}/lower,upperdir={place}/upper,workdir={place}/work"
-    _do("mount", "-t", "overlay", "overlay", "-o", options, f"{place}/merged")
+        (folder / name).mkdir()
+    options = f"userxattr,volatile,lowerdir={folder}/lower,upperdir={folder}/upper,workdir={folder}/work"
+    _do("mount", "-t", "overlay", "overlay", "-o", options, f"{folder}/merged")
     try:
-        (place / "merged/made").write_text("made")
-        if (place / "upper/made").read_text() != "made":
+        (folder / "merged/made").write_text("made")
+        if (folder / "upper/made").read_text() != "made":
             raise OSError("what was written did not arrive in the upper folder")
     finally:
-        _do("umount", f"{place}/merged")
+        _do("umount", f"{folder}/merged")
     return "userxattr, volatile"
 
 
@@ -55,14 +55,14 @@ def user_namespace(_: Path) -> str:
     return "opens, with mounts of its own"
 
 
-def interpreter(place: Path) -> str:
+def interpreter(folder: Path) -> str:
     """A binfmt_misc of this user namespace, with an interpreter that runs a file."""
-    register = place / "binfmt"
+    register = folder / "binfmt"
     register.mkdir()
     _do("mount", "-t", "binfmt_misc", "binfmt_misc", str(register))
     try:
         (register / "register").write_text(f":dib-ctr-doctor:M::{MAGIC.decode()}::/bin/echo:OC")
-        program = place / "program"
+        program = folder / "program"
         program.write_bytes(MAGIC + b"\n")
         program.chmod(0o755)
         if str(program) not in _do(str(program)):
@@ -90,13 +90,13 @@ def main(store: str, leftover: str = "") -> None:
     if leftover.startswith(f"{store}/"):
         shutil.rmtree(leftover, ignore_errors=True)
     for check in CHECKS:
-        place = Path(tempfile.mkdtemp(prefix="doctor-", dir=store))
+        folder = Path(tempfile.mkdtemp(prefix="doctor-", dir=store))
         try:
-            ok, text = True, check(place)
+            ok, text = True, check(folder)
         except OSError as error:
             ok, text = False, str(error)
         print(json.dumps({"name": check.__name__, "ok": ok, "text": text}), flush=True)
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -191,8 +191,8 @@ def diagnose(text: str, facts: HostFacts) -> Diagnosis:
     for pattern, say in KNOWN:
         if re.search(pattern, text, re.IGNORECASE | re.DOTALL):
             return say(facts)
-    found = _by_facts(text, facts)
-    if found is not None:
-        return found
+    diagnosis = _by_facts(text, facts)
+    if diagnosis is not None:
+        return diagnosis
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return Diagnosis(lines[-1] if lines else "no reason was given")

@@ -65,11 +65,11 @@ class Report:
 
 
 def _failed(name: str, text: str, facts: HostFacts, *, needed: bool = True) -> Check:
-    found: Diagnosis = diagnose(text, facts)
-    return Check(name, False, text, needed, found.explanation, found.command)
+    diagnosis: Diagnosis = diagnose(text, facts)
+    return Check(name, False, text, needed, diagnosis.explanation, diagnosis.command)
 
 
-def _said(error: BuildError) -> str:
+def _reason(error: BuildError) -> str:
     return getattr(error, "text", "") or error.what
 
 
@@ -121,7 +121,7 @@ def examine(name: str, facts: HostFacts) -> EngineReport:
     try:
         engine = engines.make(name)
         engine.probe()
-        checks.append(Check(step, True, _found(engine)))
+        checks.append(Check(step, True, _probed(engine)))
         step = "build image" if name != "host" else "tools"
         image = ensure.ensure(engine)
         checks.append(Check(step, True, image))
@@ -131,7 +131,7 @@ def examine(name: str, facts: HostFacts) -> EngineReport:
         step = "examination"
         checks += [*_examine(engine, image, facts, store), *built]
     except BuildError as error:
-        check = _failed(step, _said(error), facts)
+        check = _failed(step, _reason(error), facts)
         hint = "" if "doctor" in error.hint else error.hint
         checks.append(Check(step, False, check.text, True, check.wrong, check.command or hint))
     return EngineReport(name, all(check.ok for check in checks if check.needed), tuple(checks))
@@ -147,10 +147,10 @@ def _machines() -> Check:
     return Check("machines (boot)", True, f"{Path(program).name} under {choose(arch, program, probe_results).value}")
 
 
-def _found(engine: Engine) -> str:
+def _probed(engine: Engine) -> str:
     """What the probe found, in short."""
-    found = getattr(engine, "found", None)
-    general = getattr(found, "general", ()) if found is not None else ()
+    probed = getattr(engine, "probe_result", None)
+    general = getattr(probed, "general", ()) if probed is not None else ()
     return "with a storage of its own on overlay, since podman's is vfs" if "--root" in general else ""
 
 
@@ -171,9 +171,9 @@ def _lines(check: Check) -> list[str]:
     lines = [f"  {word} {check.name:<{WIDTH}}{check.wrong}"]
     if check.command:
         lines.append(f"        {'':<{WIDTH}}mend: {check.command}")
-    said = [line.strip() for line in check.text.splitlines() if line.strip()]
-    if said and said[-1] != check.wrong:
-        lines.append(f"        {'':<{WIDTH}}it said: {said[-1]}")
+    output = [line.strip() for line in check.text.splitlines() if line.strip()]
+    if output and output[-1] != check.wrong:
+        lines.append(f"        {'':<{WIDTH}}it said: {output[-1]}")
     return lines
 
 

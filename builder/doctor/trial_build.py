@@ -135,37 +135,37 @@ def _build(engine: Engine) -> list[tuple[str, bool, str]]:
         session = build.BuildSession(container, events, Log.open(folder / "log", ELEMENT), (), environment=environment)
         try:
             build.produce(prepared, session, load=False, folder=folder, say=lambda _: None)
-            said = _missing(output)
+            problem = _missing(output)
         except (BuildError, build.FailedError) as error:
-            said = _said(events, error)
-    return _steps(events, said)
+            problem = _reason(events, error)
+    return _steps(events, problem)
 
 
-def _said(events: Events, error: Exception) -> str:
+def _reason(events: Events, error: Exception) -> str:
     if events.failed:
         return "\n".join([*events.failed.tail, f"{events.failed.script} ended with {events.failed.status}"])
     return getattr(error, "text", "") or getattr(error, "what", "") or "the build failed without a word"
 
 
-def _steps(events: Events, said: str) -> list[tuple[str, bool, str]]:
-    found: list[tuple[str, bool, str]] = []
+def _steps(events: Events, problem: str) -> list[tuple[str, bool, str]]:
+    steps: list[tuple[str, bool, str]] = []
     for step in STEPS:
         if not any(step.script.endswith(title) or title.endswith(step.script) for title in events.done):
-            return [*found, (step.name, False, said)]
-        found.append((step.name, True, ""))
-    return [*found, ("output", not said, said or "a tree of four stages, from its first to its output")]
+            return [*steps, (step.name, False, problem)]
+        steps.append((step.name, True, ""))
+    return [*steps, ("output", not problem, problem or "a tree of four stages, from its first to its output")]
 
 
 def _missing(output: Path) -> str:
     """What the output lacks of what the scripts made, in words; "" where all is there."""
     with tarfile.open(output) as archive:
-        found = {member.name.removeprefix("./"): member for member in archive}
-    lacking = [name for name in MEMBERS if name not in found]
+        members = {member.name.removeprefix("./"): member for member in archive}
+    lacking = [name for name in MEMBERS if name not in members]
     if lacking:
         return f"the tree lacks {', '.join(lacking)}"
-    if not found["etc/node"].ischr():
+    if not members["etc/node"].ischr():
         return "a device node became a file: system calls of stages are not answered here"
-    return "" if found["etc/owned"].uid == 4000000 else "an owner beyond the container's ids was lost"
+    return "" if members["etc/owned"].uid == 4000000 else "an owner beyond the container's ids was lost"
 
 
 def write_element(folder: Path) -> None:

@@ -50,12 +50,12 @@ def rows(elements: Mapping[str, Element]) -> list[tuple[str, str]]:
     return [(name, description(elements[name])) for name in sorted(elements)]
 
 
-def listing(found: Sequence[tuple[str, str]]) -> str:
+def listing(pairs: Sequence[tuple[str, str]]) -> str:
     """The list as text."""
-    return table(found) if found else "no elements"
+    return table(pairs) if pairs else "no elements"
 
 
-def known(name: str, elements: Mapping[str, Element]) -> Element:
+def element_called(name: str, elements: Mapping[str, Element]) -> Element:
     """The element of a name; raises UsageError naming the nearest where there is none."""
     element = elements.get(name)
     if element is None:
@@ -67,7 +67,7 @@ def known(name: str, elements: Mapping[str, Element]) -> Element:
 
 def describe(name: str, elements: Mapping[str, Element]) -> dict[str, Any]:
     """Everything about one element; raises UsageError naming the nearest where there is none."""
-    element = known(name, elements)
+    element = element_called(name, elements)
     tree = merge([(name, element.path)])
     return {
         "name": name,
@@ -90,10 +90,10 @@ def describe(name: str, elements: Mapping[str, Element]) -> dict[str, Any]:
     }
 
 
-def page(found: Mapping[str, Any]) -> str:
+def page(description: Mapping[str, Any]) -> str:
     """One element's description as text."""
     lines = []
-    for label, value in found.items():
+    for label, value in description.items():
         if isinstance(value, dict):
             lines += [f"{label}:"] + [f"  {phase:14} {', '.join(names)}" for phase, names in value.items()]
         elif isinstance(value, list):

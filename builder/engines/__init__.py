@@ -74,7 +74,7 @@ def select(name: str = AUTO, host: str = "") -> Engine:
         return engine
     last = _last()
     reasons: list[str] = []
-    for candidate in sorted(ADAPTERS, key=lambda known: known != last):
+    for candidate in sorted(ADAPTERS, key=lambda adapter: adapter != last):
         engine = make(candidate)
         try:
             engine.probe()
@@ -94,8 +94,8 @@ def select(name: str = AUTO, host: str = "") -> Engine:
 
 def _last() -> str | None:
     """What "auto" found, while that holds."""
-    found = probe_results.recall(AUTO, probe_results.stamp())
-    if not isinstance(found, dict):
+    record = probe_results.recall(AUTO, probe_results.stamp())
+    if not isinstance(record, dict):
         return None
-    is_first = found["name"] == next(iter(ADAPTERS))
-    return str(found["name"]) if is_first or 0 <= time.time() - found["since"] < AGAIN else None
+    is_first = record["name"] == next(iter(ADAPTERS))
+    return str(record["name"]) if is_first or 0 <= time.time() - record["since"] < AGAIN else None

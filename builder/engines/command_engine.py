@@ -122,8 +122,8 @@ class CommandLineEngine(ABC):
     def build_image(self, folder: Path, file: str, reference: str, arguments: Mapping[str, str]) -> None:
         """See Engine."""
         self.pull(arguments["BASE"])
-        given = [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
-        options = ["--force-rm", "--network=host", *given]
+        build_arguments = [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
+        options = ["--force-rm", "--network=host", *build_arguments]
         self.ask(["build", "-t", reference, "-f", str(folder / file), *options, str(folder)], f"build {reference}")
 
     def pull(self, base: str) -> None:
@@ -160,12 +160,12 @@ class CommandLineEngine(ABC):
             if client.volume.exists(store_volume()):
                 client.volume.remove(store_volume())
 
-        leftovers.sweep(self.place(), self.remove)
+        leftovers.sweep(self.location(), self.remove)
         self._drive("remove the store", action)
 
     # -- containers ------------------------------------------------------------------------------------------------
 
-    def place(self) -> str:
+    def location(self) -> str:
         """The engine and where it is, in one string: where a container of it is to be looked for."""
         variables = ("DOCKER_HOST", "DOCKER_CONTEXT", "CONTAINER_HOST", "CONTAINER_CONNECTION")
         return " ".join([*self.client, *(f"{name}={os.environ[name]}" for name in variables if name in os.environ)])
@@ -173,7 +173,7 @@ class CommandLineEngine(ABC):
     @contextlib.contextmanager
     def _container(self) -> Iterator[leftovers.Life]:
         """A new container's name; what is left of the container afterwards is removed."""
-        with leftovers.container(self.place(), container_name(), self.remove) as life:
+        with leftovers.container(self.location(), container_name(), self.remove) as life:
             yield life
 
     def remove(self, name: str) -> bool:
@@ -223,12 +223,12 @@ class CommandLineEngine(ABC):
 
     def fetch(self, container: Container, path: str) -> Iterator[bytes]:
         """See Engine."""
-        wanted = Container(container.image, fetch_argv(path), {}, network=False)
+        reading = Container(container.image, fetch_argv(path), {}, network=False)
         with self._container() as life:
             yield from conversation.stream(
-                self.run_command(wanted, life.name),
+                self.run_command(reading, life.name),
                 lambda process: self.stop(life.name, process),
-                lambda finished: self._failure(wanted, finished) or self._unreadable(path, finished),
+                lambda finished: self._failure(reading, finished) or self._unreadable(path, finished),
             )
             life.ended = True
 

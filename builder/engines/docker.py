@@ -38,8 +38,13 @@ class ProbeResult:
 
 def choices() -> tuple[ProbeResult, ...]:
     """What to try, in order: a root that turns out to be the host's own is refused by the trial itself."""
-    known = tuple(right for right in RIGHTS if "apparmor" not in right)
-    return (ProbeResult(False, RIGHTS), ProbeResult(True, RIGHTS), ProbeResult(False, known), ProbeResult(True, known))
+    without_apparmor = tuple(right for right in RIGHTS if "apparmor" not in right)
+    return (
+        ProbeResult(False, RIGHTS),
+        ProbeResult(True, RIGHTS),
+        ProbeResult(False, without_apparmor),
+        ProbeResult(True, without_apparmor),
+    )
 
 
 class Docker(CommandLineEngine):
@@ -49,21 +54,21 @@ class Docker(CommandLineEngine):
 
     def __init__(self) -> None:
         super().__init__(("docker",))
-        self.found = ProbeResult()
+        self.probe_result = ProbeResult()
 
     def options(self, container: Container) -> list[str]:
         """See CommandLineEngine."""
         network = "--network=host" if container.network else "--network=none"
         if container.privileged:
             return [network, *block_devices.options(container)]
-        user = [] if self.found.direct else [f"--user={BUILD_USER}"]
-        return [network, *self.found.rights, *rights.options(mapped=self.found.direct), *user]
+        user = [] if self.probe_result.direct else [f"--user={BUILD_USER}"]
+        return [network, *self.probe_result.rights, *rights.options(mapped=self.probe_result.direct), *user]
 
     def command(self, container: Container) -> tuple[str, ...]:
         """See CommandLineEngine."""
         if container.image == probe_container.IMAGE or container.privileged:
             return container.argv
-        return container.argv if self.found.direct else enter(container.argv)
+        return container.argv if self.probe_result.direct else enter(container.argv)
 
     def _stamp(self) -> str:
         endpoint = os.environ.get("DOCKER_HOST", "") + os.environ.get("DOCKER_CONTEXT", "")
@@ -76,26 +81,26 @@ class Docker(CommandLineEngine):
         if shutil.which("docker") is None:
             hint = "sudo apt-get install docker.io"
             raise EngineError(self.name, "docker is not there", "docker: not found", hint=hint)
-        known = probe_results.recall(self.name, self._stamp())
-        if known is not None:
-            self.found = ProbeResult(known["direct"], tuple(known["rights"]))
+        record = probe_results.recall(self.name, self._stamp())
+        if record is not None:
+            self.probe_result = ProbeResult(record["direct"], tuple(record["rights"]))
             return
         check_architecture(
             self.name, self.ask(["version", "--format", "{{.Server.Arch}}"], "talk to the daemon").strip()
         )
-        said: list[str] = []
+        errors: list[str] = []
         with probe_container.archive() as archive:
             self.import_image(archive, probe_container.IMAGE)
         try:
-            for found in choices():
-                self.found = found
+            for choice in choices():
+                self.probe_result = choice
                 done = self.try_container(
-                    Container(probe_container.IMAGE, probe_container.namespaced(STORE, direct=found.direct))
+                    Container(probe_container.IMAGE, probe_container.namespaced(STORE, direct=choice.direct))
                 )
                 if probe_container.succeeded(self, done.errors) and done.status == 0:
-                    probe_results.remember(self.name, self._stamp(), asdict(found))
+                    probe_results.remember(self.name, self._stamp(), asdict(choice))
                     return
-                said.append(done.errors.strip())
+                errors.append(done.errors.strip())
         finally:
             probe_container.remove(self)
-        raise EngineError(self.name, f"no container runs here: {last_line(said[0])}", "\n".join(said))
+        raise EngineError(self.name, f"no container runs here: {last_line(errors[0])}", "\n".join(errors))

@@ -23,7 +23,7 @@ class DockerSocket(SocketEngine):
 
     def __init__(self, address: str = "") -> None:
         super().__init__(address or first_socket("DOCKER_HOST", ("/var/run/docker.sock",)))
-        self._known: APIClient | None = None
+        self._client_made: APIClient | None = None
 
     @contextlib.contextmanager
     def _api(self, what: str) -> Iterator[Any]:  # its type information covers half of the calls
@@ -34,9 +34,9 @@ class DockerSocket(SocketEngine):
         if not self.address:
             raise EngineError(self.name, "there is no docker socket", "no socket", hint="set DOCKER_HOST")
         try:
-            if self._known is None:
-                self._known = APIClient(base_url=self.address, version="auto", timeout=600)
-            yield self._known
+            if self._client_made is None:
+                self._client_made = APIClient(base_url=self.address, version="auto", timeout=600)
+            yield self._client_made
         except (DockerException, RequestException) as error:
             raise EngineError(self.name, f"{what}: {error}", str(error)) from error
 
@@ -110,9 +110,9 @@ class DockerSocket(SocketEngine):
         loaded = ""
         with self._api(f"load {archive.name}") as api, archive.open("rb") as data:
             for event in api.load_image(data):
-                said = event.get("stream", "").strip() if isinstance(event, dict) else ""
-                if said.startswith("Loaded image"):
-                    loaded = said.partition(": ")[2]
+                line = event.get("stream", "").strip() if isinstance(event, dict) else ""
+                if line.startswith("Loaded image"):
+                    loaded = line.partition(": ")[2]
             if not loaded:
                 raise EngineError(self.name, f"load {archive.name}: no image in it", "")
             if loaded != reference:
@@ -123,12 +123,12 @@ class DockerSocket(SocketEngine):
         """See Engine."""
         from docker.errors import NotFound
 
-        leftovers.sweep(self._place(), self._removed)
+        leftovers.sweep(self._location(), self._removed)
         self.sweep(0)
         with self._api("remove the store") as api, contextlib.suppress(NotFound):
             api.remove_volume(store_volume())
 
-    def create(self, wanted: ContainerSpec) -> str:
+    def create(self, spec: ContainerSpec) -> str:
         """See SocketEngine."""
         from docker.errors import ImageNotFound
         from docker.types import Ulimit
@@ -137,28 +137,28 @@ class DockerSocket(SocketEngine):
             host = api.create_host_config(
                 binds=[f"{store_volume()}:{STORE}"],
                 cap_drop=["ALL"],
-                cap_add=list(wanted.capabilities),
-                network_mode=wanted.network,
+                cap_add=list(spec.capabilities),
+                network_mode=spec.network,
                 security_opt=["seccomp=unconfined", "apparmor=unconfined"],
-                ulimits=[Ulimit(name=name, soft=soft, hard=hard) for name, soft, hard in wanted.limits],
+                ulimits=[Ulimit(name=name, soft=soft, hard=hard) for name, soft, hard in spec.limits],
             )
             # What the command line calls systempaths=unconfined.
             host.update(MaskedPaths=[], ReadonlyPaths=[])
             try:
-                made: dict[str, Any] = api.create_container(
-                    wanted.image,
-                    list(wanted.command),
-                    name=wanted.name,
-                    user=wanted.user,
-                    environment=dict(wanted.environment),
+                created: dict[str, Any] = api.create_container(
+                    spec.image,
+                    list(spec.command),
+                    name=spec.name,
+                    user=spec.user,
+                    environment=dict(spec.environment),
                     labels=LABELS,
                     stdin_open=True,
-                    tty=wanted.terminal,
+                    tty=spec.terminal,
                     host_config=host,
                 )
             except ImageNotFound as error:
-                raise ImageMissing(wanted.image) from error
-        return str(made["Id"])
+                raise ImageMissing(spec.image) from error
+        return str(created["Id"])
 
     def start(self, container: str) -> None:
         """See SocketEngine."""

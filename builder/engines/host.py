@@ -34,9 +34,9 @@ def store_folder() -> Path:
 
     Root's is /var/lib/dib-ctr/store.
     """
-    given = os.environ.get("DIB_CTR_STORE", "")
-    if "/" in given:
-        return Path(given).absolute()
+    setting = os.environ.get("DIB_CTR_STORE", "")
+    if "/" in setting:
+        return Path(setting).absolute()
     if os.getuid() == 0:
         return Path("/var/lib/dib-ctr/store")
     data = Path(os.environ.get("XDG_DATA_HOME") or Path(pwd.getpwuid(os.getuid()).pw_dir) / ".local/share")
@@ -145,9 +145,9 @@ class Host:
         return enter(argv, **options) if limited else enter_with_all(argv, **options)
 
     @staticmethod
-    def _environment(wanted: Mapping[str, str]) -> dict[str, str]:
+    def _environment(own: Mapping[str, str]) -> dict[str, str]:
         handed = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
-        return {"PATH": STANDARD_PATH, "HOME": "/tmp", **handed, **wanted}
+        return {"PATH": STANDARD_PATH, "HOME": "/tmp", **handed, **own}
 
     def _failure(self, finished: conversation.Finished) -> EngineError | None:
         if finished.status != FAILED:
@@ -201,21 +201,21 @@ class Host:
             start_new_session=True,
         )
         try:
-            said = process.communicate()[1].decode("utf-8", "replace")
+            errors = process.communicate()[1].decode("utf-8", "replace")
         except BaseException:
             with conversation.undisturbed():
                 process.terminate()
                 conversation.end(process)
             raise
         if process.returncode != 0:
-            lines = "\n  ".join(said.strip().splitlines()[-8:])
+            lines = "\n  ".join(errors.strip().splitlines()[-8:])
             hint = "`dib-ctr doctor --engine host` tries user namespaces; is the mirror reachable?"
-            raise EngineError(self.name, f"{argv[0]} failed:\n  {lines}", said, hint=hint)
+            raise EngineError(self.name, f"{argv[0]} failed:\n  {lines}", errors, hint=hint)
 
     # -- probe -------------------------------------------------------------------------------------------------------
 
     def _stamp(self) -> str:
-        programs = [found for name in ("newuidmap", "newgidmap") if (found := shutil.which(name))]
+        programs = [program for name in ("newuidmap", "newgidmap") if (program := shutil.which(name))]
         apparmor = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
         return probe_results.stamp(PYTHON, *programs, "/etc/subuid", "/etc/subgid", apparmor) + f" store={self.store}"
 

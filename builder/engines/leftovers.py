@@ -40,14 +40,14 @@ def notes() -> Path:
 
 
 @contextlib.contextmanager
-def container(place: str, name: str, remove: Remove) -> Iterator[Life]:
+def container(engine: str, name: str, remove: Remove) -> Iterator[Life]:
     """The life of a container of this name, removed afterwards unless it has ended by itself.
 
-    ``place`` is the engine and where it is: what killed clients left there is removed first.
+    ``engine`` is the engine and where it is: what killed clients left there is removed first.
     """
-    sweep(place, remove)
+    sweep(engine, remove)
     life = Life(name)
-    with _note(place, name) as note:
+    with _note(engine, name) as note:
         try:
             yield life
         finally:
@@ -64,7 +64,7 @@ class _Note(Struct):
 
 
 @contextlib.contextmanager
-def _note(place: str, name: str) -> Iterator[Path]:
+def _note(engine: str, name: str) -> Iterator[Path]:
     """A locked note; where none can be written there is none."""
     note = notes() / f"{name}.json"
     handle = None
@@ -73,7 +73,7 @@ def _note(place: str, name: str) -> Iterator[Path]:
         partial = note.with_name(f".{note.name}")
         handle = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         fcntl.flock(handle, fcntl.LOCK_EX)  # before anybody can find it
-        os.write(handle, json.dumps(vars(_Note(place=place, name=name))).encode())
+        os.write(handle, json.dumps(vars(_Note(place=engine, name=name))).encode())
         partial.rename(note)
     try:
         yield note
@@ -82,13 +82,13 @@ def _note(place: str, name: str) -> Iterator[Path]:
             os.close(handle)
 
 
-def sweep(place: str, remove: Remove) -> None:
+def sweep(engine: str, remove: Remove) -> None:
     """Remove the containers at this place whose clients are gone; costs no call of the engine where there are none."""
     for note in notes().glob("*.json"):
         with contextlib.suppress(OSError, ValueError), _held(note) as handle:
             container = read(_Note, json.loads(os.read(handle, 1 << 16)))
             name = container.name
-            if container.place == place and name.startswith(PREFIX) and remove(name):
+            if container.place == engine and name.startswith(PREFIX) and remove(name):
                 note.unlink(missing_ok=True)
 
 

@@ -89,16 +89,16 @@ def limits() -> tuple[tuple[str, int, int], ...]:
 
     They are without CAP_SYS_RESOURCE.
     """
-    found: list[tuple[str, int, int]] = []
+    result: list[tuple[str, int, int]] = []
     for name, kind in (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC)):
         soft, hard = (min(value, MOST[name]) if value >= 0 else MOST[name] for value in resource.getrlimit(kind))
-        found.append((name, soft, hard))
-    return tuple(found)
+        result.append((name, soft, hard))
+    return tuple(result)
 
 
 def stamp() -> str:
     """Changes with anything that a probe's result hangs on."""
-    programs = [found for name in ("podman", "runc", "crun") if (found := shutil.which(name))]
+    programs = [program for name in ("podman", "runc", "crun") if (program := shutil.which(name))]
     folders = (Path("/etc/containers"), Path.home() / ".config/containers")
     files = [folder / name for folder in folders for name in ("storage.conf", "containers.conf")]
     state = probe_results.stamp(*programs, *files, "/etc/subuid", "/etc/subgid") + " ".join(own_storage())
@@ -113,27 +113,27 @@ class Podman(CommandLineEngine):
     def __init__(self) -> None:
         self.address = podman_address()
         super().__init__(("podman", *podman_options()))
-        self.found = ProbeResult(root=os.getuid() == 0)
+        self.probe_result = ProbeResult(root=os.getuid() == 0)
 
-    def use(self, found: ProbeResult) -> None:
+    def use(self, result: ProbeResult) -> None:
         """Take what a probe found."""
-        self.found = found
-        self.client = (*self.plain, *found.general)
+        self.probe_result = result
+        self.client = (*self.plain, *result.general)
 
     def options(self, container: Container) -> list[str]:
         """See CommandLineEngine."""
         network = "--network=host" if container.network else "--network=none"
         if container.privileged:
-            return [network, *block_devices.options(container), *self.found.run]
-        return [network, *RIGHTS, *self._processes(), *self.found.run, *self._ids()]
+            return [network, *block_devices.options(container), *self.probe_result.run]
+        return [network, *RIGHTS, *self._processes(), *self.probe_result.run, *self._ids()]
 
     def _processes(self) -> list[str]:
         """podman's own bound of 2048 processes lifted, where it has one: ``stages.sandbox.limits`` says how many."""
-        bounded = self.found.root or Path("/sys/fs/cgroup/cgroup.controllers").exists()
+        bounded = self.probe_result.root or Path("/sys/fs/cgroup/cgroup.controllers").exists()
         return ["--pids-limit=-1"] if bounded and not self.address else []
 
     def _ids(self) -> list[str]:
-        if not self.found.root:
+        if not self.probe_result.root:
             return []
         first, count = (FIRST, IDS) if self.address else root_range()  # this machine's files say nothing of another's
         return [f"--uidmap=0:{first}:{count}", f"--gidmap=0:{first}:{count}"]
@@ -146,11 +146,11 @@ class Podman(CommandLineEngine):
         owners, and it leaves containers and mounts behind when it is killed.
         """
         self.pull(arguments["BASE"])
-        given = [f"{key}={shlex.quote(value)}" for key, value in arguments.items()]
-        script = "\n".join([*given, "{", steps(folder / file), "} >&2", WRITE_OUT])
+        settings = [f"{key}={shlex.quote(value)}" for key, value in arguments.items()]
+        script = "\n".join([*settings, "{", steps(folder / file), "} >&2", WRITE_OUT])
         with leftovers.scratch_file("dib-ctr-image-", ".tar") as archive:
             with archive.open("wb") as output, self._container() as life:
-                options = ["--rm", "--name", life.name, "--network=host", *self.found.run, *self._ids()]
+                options = ["--rm", "--name", life.name, "--network=host", *self.probe_result.run, *self._ids()]
                 command = [*self.client, "run", *options, arguments["BASE"], "bash", "-euc", script]
                 done = tools.run(command, stdout=output)
                 life.ended = done.status == 0
@@ -163,12 +163,12 @@ class Podman(CommandLineEngine):
         if shutil.which("podman") is None:
             hint = "sudo apt-get install podman"
             raise EngineError(self.name, "podman is not there", "podman: not found", hint=hint)
-        known = probe_results.recall(self.name, stamp())
-        if known is not None:
-            self.use(ProbeResult(tuple(known["general"]), tuple(known["run"]), known["root"]))
+        record = probe_results.recall(self.name, stamp())
+        if record is not None:
+            self.use(ProbeResult(tuple(record["general"]), tuple(record["run"]), record["root"]))
             return
         self._try_all()
-        probe_results.remember(self.name, stamp(), asdict(self.found))
+        probe_results.remember(self.name, stamp(), asdict(self.probe_result))
 
     def _info(self) -> dict[str, Any]:
         done = tools.run([*self.plain, "info", "--format", "{{json .}}"])
@@ -190,7 +190,7 @@ class Podman(CommandLineEngine):
         info = self._info()
         check_architecture(self.name, info["host"]["arch"])
         root = not info["host"]["security"]["rootless"]
-        present = [] if self.address else [found for name in ("crun", "runc") if (found := shutil.which(name))]
+        present = [] if self.address else [program for name in ("crun", "runc") if (program := shutil.which(name))]
         for storage in self._storages(info):
             for ulimits in ((), tuple(f"--ulimit={name}={soft}:{hard}" for name, soft, hard in limits())):
                 yield ProbeResult(storage, ulimits, root)
@@ -198,15 +198,15 @@ class Podman(CommandLineEngine):
                     yield ProbeResult((*storage, "--runtime", runtime), ulimits, root)
 
     def _try_all(self) -> None:
-        said: list[str] = []
+        errors: list[str] = []
         with probe_container.archive() as archive:
-            for found in self._candidates():
-                self.use(found)
+            for candidate in self._candidates():
+                self.use(candidate)
                 if not self.has_image(probe_container.IMAGE):
                     self.import_image(archive, probe_container.IMAGE)
                 done = self.try_container(Container(probe_container.IMAGE, probe_container.argv(STORE)))
                 if probe_container.succeeded(self, done.errors) and done.status == 0:
                     probe_container.remove(self)
                     return
-                said.append(done.errors.strip())
-        raise EngineError(self.name, f"no container runs here: {said[0].splitlines()[-1]}", "\n".join(said))
+                errors.append(done.errors.strip())
+        raise EngineError(self.name, f"no container runs here: {errors[0].splitlines()[-1]}", "\n".join(errors))

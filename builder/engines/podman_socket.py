@@ -35,7 +35,7 @@ class PodmanSocket(SocketEngine):
 
     def __init__(self, address: str = "") -> None:
         super().__init__(address or first_socket("CONTAINER_HOST", usual_sockets()))
-        self._known: PodmanClient | None = None
+        self._client_made: PodmanClient | None = None
 
     @contextlib.contextmanager
     def _client(self, what: str) -> Iterator[Any]:
@@ -47,9 +47,9 @@ class PodmanSocket(SocketEngine):
             hint = "systemctl --user start podman.socket, or set CONTAINER_HOST"
             raise EngineError(self.name, "there is no podman socket", "no socket", hint=hint)
         try:
-            if self._known is None:
-                self._known = PodmanClient(base_url=self.address, timeout=600)
-            yield self._known
+            if self._client_made is None:
+                self._client_made = PodmanClient(base_url=self.address, timeout=600)
+            yield self._client_made
         except (PodmanError, RequestException) as error:
             raise EngineError(self.name, f"{what}: {error}", str(error)) from error
 
@@ -124,45 +124,45 @@ class PodmanSocket(SocketEngine):
 
     def remove_store(self) -> None:
         """See Engine."""
-        leftovers.sweep(self._place(), self._removed)
+        leftovers.sweep(self._location(), self._removed)
         self.sweep(0)
         with self._client("remove the store") as client:
             if client.volumes.exists(store_volume()):
                 client.volumes.remove(store_volume())
 
-    def create(self, wanted: ContainerSpec) -> str:
+    def create(self, spec: ContainerSpec) -> str:
         """See SocketEngine."""
         from podman.errors import APIError, ImageNotFound
 
         with self._client("create a container") as client:
-            if wanted.user == BUILD_USER and not client.volumes.exists(store_volume()):
+            if spec.user == BUILD_USER and not client.volumes.exists(store_volume()):
                 # Else its folder would be the service's root's, and open to every user of the machine.
                 client.volumes.create(store_volume(), driver_opts={"o": f"uid={FIRST},gid={FIRST}"})
             try:
-                made = client.containers.create(
-                    wanted.image,
-                    list(wanted.command),
-                    name=wanted.name,
-                    user=wanted.user,
-                    environment=dict(wanted.environment),
+                created = client.containers.create(
+                    spec.image,
+                    list(spec.command),
+                    name=spec.name,
+                    user=spec.user,
+                    environment=dict(spec.environment),
                     labels=LABELS,
                     stdin_open=True,
-                    tty=wanted.terminal,
-                    network_mode=wanted.network,
+                    tty=spec.terminal,
+                    network_mode=spec.network,
                     cap_drop=["ALL"],
-                    cap_add=list(wanted.capabilities),
+                    cap_add=list(spec.capabilities),
                     seccomp_profile_path="unconfined",
                     apparmor_profile="unconfined",
                     security_opt=["disable"],  # labels
                     unmasked_paths=["ALL"],
-                    ulimits=[{"Name": name, "Soft": soft, "Hard": hard} for name, soft, hard in wanted.limits],
+                    ulimits=[{"Name": name, "Soft": soft, "Hard": hard} for name, soft, hard in spec.limits],
                     volumes={store_volume(): {"bind": STORE, "mode": "rw"}},
                 )
             except (ImageNotFound, APIError) as error:
                 if isinstance(error, ImageNotFound) or NO_IMAGE.search(str(error)):
-                    raise ImageMissing(wanted.image) from error
+                    raise ImageMissing(spec.image) from error
                 raise
-        return str(made.id)
+        return str(created.id)
 
     def _post(self, container: str, action: str, **parameters: Any) -> Any:
         with self._client(f"{action} a container") as client:

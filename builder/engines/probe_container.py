@@ -63,16 +63,16 @@ def namespaced(store: str, *, direct: bool) -> tuple[str, ...]:
     return ("unshare", "--user", "--map-root-user", "--mount", "--pid", "--ipc", "--fork", *argv(store))
 
 
-def succeeded(engine: Engine, said: str) -> bool:
+def succeeded(engine: Engine, output: str) -> bool:
     """Whether a trial container that said this shows that build containers work.
 
     Raises StoreError where the store's disk is what fails: the engine may be as it should.
     """
-    if GOOD in said:
+    if GOOD in output:
         return True
-    reasons = [line.partition(STORE)[2].strip() for line in said.splitlines() if STORE in line]
+    reasons = [line.partition(STORE)[2].strip() for line in output.splitlines() if STORE in line]
     if reasons and reasons[-1] in DISKS:
-        raise StoreError(engine.name, DISKS[reasons[-1]], said)
+        raise StoreError(engine.name, DISKS[reasons[-1]], output)
     return False
 
 
@@ -91,11 +91,11 @@ def archive() -> Iterator[Path]:
     """A tar of the trial image's root file system (some MB), there as long as the context."""
     files: dict[str, str] = {}
     for name in PROGRAMS:
-        found = shutil.which(name, path="/usr/bin:/bin:/usr/sbin:/sbin")
-        if found is None:
+        program = shutil.which(name, path="/usr/bin:/bin:/usr/sbin:/sbin")
+        if program is None:
             raise BuildError(f"{name} is not there", hint="sudo apt-get install mount util-linux")
-        files[f"bin/{name}"] = found
-        files.update({library.lstrip("/"): library for library in _libraries(found)})
+        files[f"bin/{name}"] = program
+        files.update({library.lstrip("/"): library for library in _libraries(program)})
     with leftovers.scratch_file("dib-ctr-trial-", ".tar") as output:
         with tarfile.open(output, mode="w", dereference=True) as tar:
             for folder, mode in (("proc", 0o555), ("sys", 0o555), ("dev", 0o755), ("tmp", 0o1777), ("store", 0o1777)):

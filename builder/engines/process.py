@@ -75,18 +75,18 @@ class Lines:
 
     def cut(self, data: bytes) -> list[str]:
         """The lines that are whole with ``data``; empty data is the end of the stream."""
-        found = []
+        lines = []
         *whole, rest = data.split(b"\n")
         for part in whole:
-            found += self._add(part)
-            found.append(self._taken())
-        found += self._add(rest)
+            lines += self._add(part)
+            lines.append(self._taken())
+        lines += self._add(rest)
         if not data and self._length:
-            found.append(self._taken())
-        return found
+            lines.append(self._taken())
+        return lines
 
     def _add(self, part: bytes) -> list[str]:
-        found = []
+        lines = []
         while self._length + len(part) > self._most:
             if self._whole:
                 raise BuildError(
@@ -95,12 +95,12 @@ class Lines:
                 )
             room = self._most - self._length
             self._begun.append(part[:room])
-            found.append(self._taken())
+            lines.append(self._taken())
             part = part[room:]
         if part:
             self._begun.append(part)
             self._length += len(part)
-        return found
+        return lines
 
     def _taken(self) -> str:
         line = b"".join(self._begun).decode("utf-8", "replace")
@@ -215,12 +215,12 @@ def stream(
     )
     assert process.stdout is not None
     assert process.stderr is not None
-    said = bytearray()
+    errors = bytearray()
 
     def listen(pipe: IO[bytes]) -> None:
         while data := _read_some(pipe):
-            said.extend(data)
-            del said[:-TAIL]
+            errors.extend(data)
+            del errors[:-TAIL]
 
     listener = threading.Thread(target=listen, args=(process.stderr,), daemon=True)
     listener.start()
@@ -237,4 +237,4 @@ def stream(
         process.stdout.close()
     listener.join(PATIENCE)
     if status != 0:
-        raise failed(Finished(status, said.decode("utf-8", "replace")[-TAIL:]))
+        raise failed(Finished(status, errors.decode("utf-8", "replace")[-TAIL:]))

@@ -20,8 +20,8 @@ PREFIX = "dib-ctr-"  # how the name of every container begins
 
 def store_volume() -> str:
     """The volume that holds the store: $DIB_CTR_STORE where that is a name (a folder is for the host engine)."""
-    given = os.environ.get("DIB_CTR_STORE", "")
-    return given if given and "/" not in given else f"{PREFIX}store"
+    setting = os.environ.get("DIB_CTR_STORE", "")
+    return setting if setting and "/" not in setting else f"{PREFIX}store"
 
 
 Send = Callable[[str], None]

@@ -31,7 +31,7 @@ CAPABILITIES = {
 MAPPING = ("SETUID", "SETGID")
 
 
-def given(*, mapped: bool) -> tuple[str, ...]:
+def kept(*, mapped: bool) -> tuple[str, ...]:
     """Names of the capabilities to start a container with; all others are taken from it.
 
     ``mapped``: the container's root is no root of the host, and does the work itself.
@@ -41,4 +41,4 @@ def given(*, mapped: bool) -> tuple[str, ...]:
 
 def options(*, mapped: bool) -> list[str]:
     """The same as options of ``podman run`` and ``docker run``."""
-    return ["--cap-drop=ALL", *(f"--cap-add={name}" for name in given(mapped=mapped))]
+    return ["--cap-drop=ALL", *(f"--cap-add={name}" for name in kept(mapped=mapped))]

@@ -29,14 +29,14 @@ OUTPUT, ERRORS = 1, 2
 
 def connect(address: str) -> socket.socket:
     """A connection to ``unix:///path`` or ``tcp://host:port``; raises BuildError where nobody listens."""
-    kind, _, place = address.partition("://")
+    kind, _, location = address.partition("://")
     try:
         if kind in ("unix", "http+unix"):
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            connection.connect(place)
+            connection.connect(location)
             return connection
         if kind in ("tcp", "http"):
-            host, _, port = place.rstrip("/").rpartition(":")
+            host, _, port = location.rstrip("/").rpartition(":")
             return socket.create_connection((host, int(port)))
     except OSError as error:
         raise BuildError(

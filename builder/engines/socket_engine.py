@@ -57,7 +57,7 @@ class SocketEngine(ABC):
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.found = ProbeResult()
+        self.probe_result = ProbeResult()
 
     # -- what subclasses translate; each raises EngineError ----------------------------------------------------------
 
@@ -98,7 +98,7 @@ class SocketEngine(ABC):
         """See Engine."""
 
     @abstractmethod
-    def create(self, wanted: ContainerSpec) -> str:
+    def create(self, spec: ContainerSpec) -> str:
         """Create a container and return its id; raises ImageMissing."""
 
     @abstractmethod
@@ -135,8 +135,8 @@ class SocketEngine(ABC):
 
     # -- containers --------------------------------------------------------------------------------------------------
 
-    def _wanted(self, container: Container, *, terminal: bool = False) -> ContainerSpec:
-        direct = self.found.direct
+    def _spec(self, container: Container, *, terminal: bool = False) -> ContainerSpec:
+        direct = self.probe_result.direct
         plain = (
             direct or container.image == probe_container.IMAGE
         )  # the trial image has no Python to enter a namespace with
@@ -147,22 +147,22 @@ class SocketEngine(ABC):
             container.environment,
             "host" if container.network else "none",
             "0:0" if direct else BUILD_USER,
-            rights.given(mapped=direct),
-            limits() if self.found.limited else (),
+            rights.kept(mapped=direct),
+            limits() if self.probe_result.limited else (),
             terminal,
         )
 
     @contextlib.contextmanager
-    def _container(self, wanted: ContainerSpec) -> Iterator[str]:
+    def _container(self, spec: ContainerSpec) -> Iterator[str]:
         """A created container, gone afterwards whatever happens to us, but for kill -9: the next one removes those.
 
         Those of clients whose notes are gone with them, as a job's in a container of its own, some time later.
         """
         self.sweep(LEFTOVER)
-        with leftovers.container(self._place(), wanted.name, self._removed):
-            yield self.create(wanted)
+        with leftovers.container(self._location(), spec.name, self._removed):
+            yield self.create(spec)
 
-    def _place(self) -> str:
+    def _location(self) -> str:
         return f"{self.name} {self.address}"
 
     def _removed(self, name: str) -> bool:
@@ -180,12 +180,12 @@ class SocketEngine(ABC):
 
     def run(self, container: Container, request: bytes, on_line: OnLine) -> int:
         """See Engine."""
-        status, _ = self._run(self._wanted(container), process.framed(request), on_line)
+        status, _ = self._run(self._spec(container), process.framed(request), on_line)
         return status
 
-    def _run(self, wanted: ContainerSpec, first: bytes, on_line: OnLine) -> tuple[int, str]:
+    def _run(self, spec: ContainerSpec, first: bytes, on_line: OnLine) -> tuple[int, str]:
         with (
-            self._container(wanted) as identity,
+            self._container(spec) as identity,
             socket_attach.attach(self.address, self.attach_path(identity)) as connection,
         ):
             self.start(identity)
@@ -219,9 +219,9 @@ class SocketEngine(ABC):
 
     def interactive(self, container: Container) -> int:
         """See Engine."""
-        wanted = self._wanted(container, terminal=True)
+        spec = self._spec(container, terminal=True)
         with (
-            self._container(wanted) as identity,
+            self._container(spec) as identity,
             socket_attach.attach(self.address, self.attach_path(identity)) as connection,
         ):
             self.start(identity)
@@ -232,10 +232,10 @@ class SocketEngine(ABC):
 
     def fetch(self, container: Container, path: str) -> Iterator[bytes]:
         """See Engine."""
-        wanted = self._wanted(Container(container.image, fetch_argv(path), {}, network=False))
-        said = b""
+        spec = self._spec(Container(container.image, fetch_argv(path), {}, network=False))
+        errors = b""
         with (
-            self._container(wanted) as identity,
+            self._container(spec) as identity,
             socket_attach.attach(self.address, self.attach_path(identity)) as connection,
         ):
             self.start(identity)
@@ -243,10 +243,10 @@ class SocketEngine(ABC):
                 if number == socket_attach.OUTPUT:
                     yield data
                 else:
-                    said = (said + data)[-process.TAIL :]
+                    errors = (errors + data)[-process.TAIL :]
             status = self.wait(identity)
         if status != 0:
-            text = said.decode("utf-8", "replace")
+            text = errors.decode("utf-8", "replace")
             raise EngineError(self.name, f"cannot read {path}: {last_line(text)}", text)
 
     # -- probe -------------------------------------------------------------------------------------------------------
@@ -256,35 +256,35 @@ class SocketEngine(ABC):
 
     def probe(self) -> None:
         """See Engine."""
-        known = probe_results.recall(self.name, self._stamp())
-        if known is not None:
-            self.found = ProbeResult(**known)
+        record = probe_results.recall(self.name, self._stamp())
+        if record is not None:
+            self.probe_result = ProbeResult(**record)
             return
         check_socket(self.name, self.address)
         self.alive()
         check_architecture(self.name, self.architecture())
-        said: list[str] = []
+        outputs: list[str] = []
         with probe_container.archive() as archive:
             self.import_image(archive, probe_container.IMAGE)
         try:
-            for found in CHOICES:
-                self.found = found
-                said.append(self._try())
-                if probe_container.succeeded(self, said[-1]):
-                    probe_results.remember(self.name, self._stamp(), asdict(found))
+            for choice in CHOICES:
+                self.probe_result = choice
+                outputs.append(self._try())
+                if probe_container.succeeded(self, outputs[-1]):
+                    probe_results.remember(self.name, self._stamp(), asdict(choice))
                     return
         finally:
             probe_container.remove(self)
-        raise EngineError(self.name, f"no container runs here: {last_line(said[0])}", "\n".join(said))
+        raise EngineError(self.name, f"no container runs here: {last_line(outputs[0])}", "\n".join(outputs))
 
     def _try(self) -> str:
         """Run the trial container and return what it said."""
         lines: list[str] = []
-        wanted = self._wanted(
-            Container(probe_container.IMAGE, probe_container.namespaced(STORE, direct=self.found.direct))
+        spec = self._spec(
+            Container(probe_container.IMAGE, probe_container.namespaced(STORE, direct=self.probe_result.direct))
         )
         try:
-            self._run(wanted, b"", lambda line, _: lines.append(line))
+            self._run(spec, b"", lambda line, _: lines.append(line))
         except ImageMissing:
             raise
         except EngineError as error:
@@ -294,7 +294,7 @@ class SocketEngine(ABC):
 
 def first_socket(variable: str, usual: tuple[str, ...]) -> str:
     """The address that the variable gives, or the first usual socket that is there, or nothing."""
-    given = os.environ.get(variable, "")
-    if given:
-        return given
+    address = os.environ.get(variable, "")
+    if address:
+        return address
     return next((f"unix://{path}" for path in usual if Path(path).is_socket()), "")

@@ -50,11 +50,11 @@ def static_keys(prepared: PreparedBuild) -> tuple[str, ...]:
     """The stages of a request by what can be known of them without an engine."""
     elements = [(element.name, element.path) for element in prepared.elements]
     asked = asked_variables(elements)
-    said = declared(prepared.elements, prepared.request.variables, {*asked, "DISTRO_NAME", "DIB_RELEASE"})
-    environment = {**dict.fromkeys(asked, ""), **initial(prepared.request, 0), **said}
+    settings = declared(prepared.elements, prepared.request.variables, {*asked, "DISTRO_NAME", "DIB_RELEASE"})
+    environment = {**dict.fromkeys(asked, ""), **initial(prepared.request, 0), **settings}
     plan = make_plan(prepared.request, elements, merge(elements), environment, ())
     # Scripts often see the release only by what a snippet makes of it; another one's stages are others.
-    system = f"{said.get('DISTRO_NAME', '')} {said.get('DIB_RELEASE', '')}"
+    system = f"{settings.get('DISTRO_NAME', '')} {settings.get('DIB_RELEASE', '')}"
     return tuple(f"{system} {stage.key}" for stage in plan.stages)
 
 
@@ -65,8 +65,8 @@ def runner_arch(arches: Sequence[str], labels: Mapping[str, str]) -> str:
     """
     if DEFAULT in arches:
         return DEFAULT
-    fit = [known for known in labels if known in ARCHITECTURES and runs(known, arches[0])]
-    exact = [known for known in fit if known == arches[0]]
+    fit = [arch for arch in labels if arch in ARCHITECTURES and runs(arch, arches[0])]
+    exact = [arch for arch in fit if arch == arches[0]]
     return (exact or fit or [DEFAULT])[0]
 
 
@@ -78,9 +78,9 @@ def groups(
     ``labels`` are the runners' by architecture. The same images give the same groups, in the images' order. UsageError
     where so few runners cannot do.
     """
-    keys = {one.image.name: static_keys(one.prepared) for one in planned}
+    keys = {build.image.name: static_keys(build.prepared) for build in planned}
     arches = {
-        one.image.name: runner_arch([request.request.arch for request in one.requests], labels) for one in planned
+        build.image.name: runner_arch([request.request.arch for request in build.requests], labels) for build in planned
     }
     return grouped(keys, arches, labels=labels, most=most, each=each)
 
@@ -95,10 +95,10 @@ def grouped(
 ) -> list[Group]:
     """The same from the images' stages and architectures of their runners, by the images' names."""
     most = min(most, MOST)
-    found: dict[tuple[str, str], list[str]] = {}
+    by_runner: dict[tuple[str, str], list[str]] = {}
     for name in keys:
-        found.setdefault((arches[name], keys[name][0]), []).append(name)
-    split = [part for names in found.values() for part in _split(names, keys, each)]
+        by_runner.setdefault((arches[name], keys[name][0]), []).append(name)
+    split = [part for names in by_runner.values() for part in _split(names, keys, each)]
     kinds = sorted({arches[names[0]] for names in split})
     if len(kinds) > most:
         what = f"{most} runners are too few: one for each of {', '.join(kinds)} at least"
@@ -116,8 +116,8 @@ def _split(names: Sequence[str], keys: Mapping[str, tuple[str, ...]], each: int 
     return [sorted(part, key=list(names).index) for part in parts]
 
 
-def _common(one: tuple[str, ...], other: tuple[str, ...]) -> int:
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+def _common(first: tuple[str, ...], other: tuple[str, ...]) -> int:
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, other, strict=False)))
 
 
 def _merged(
@@ -159,22 +159,22 @@ def _work(names: Sequence[str], keys: Mapping[str, tuple[str, ...]]) -> int:
 
 def _group(names: Sequence[str], arch: str, labels: Mapping[str, str], keys: Mapping[str, tuple[str, ...]]) -> Group:
     pairs = itertools.combinations(names, 2)
-    shared = max((_common(keys[one], keys[other]) for one, other in pairs), default=0)
+    shared = max((_common(keys[first], keys[other]) for first, other in pairs), default=0)
     return Group(tuple(names), arch, labels.get(arch, RUNNERS[DEFAULT]), _work(names, keys), shared)
 
 
-def as_matrix(found: Sequence[Group]) -> dict[str, Any]:
+def as_matrix(in_groups: Sequence[Group]) -> dict[str, Any]:
     """The value of ``strategy.matrix``: ``include`` with a job for each group; ``images`` are for the command line."""
     return {
         "include": [
             {"name": group.name, "images": " ".join(group.images), "arch": group.arch, "runs-on": group.label}
-            for group in found
+            for group in in_groups
         ]
     }
 
 
-def as_rows(found: Sequence[Group]) -> list[tuple[str, ...]]:
+def as_rows(in_groups: Sequence[Group]) -> list[tuple[str, ...]]:
     """A table for people."""
     rows: list[tuple[str, ...]] = [("runs-on", "stages", "shared", "images")]
-    rows += [(group.label, str(group.stages), str(group.shared), ", ".join(group.images)) for group in found]
+    rows += [(group.label, str(group.stages), str(group.shared), ", ".join(group.images)) for group in in_groups]
     return rows

@@ -84,4 +84,4 @@ class PlannedBuild:
         """The requests by the image's name, with the architecture where there are several."""
         if len(self.requests) == 1:
             return {self.image.name: self.requests[0]}
-        return {f"{self.image.name} ({one.request.arch})": one for one in self.requests}
+        return {f"{self.image.name} ({prepared.request.arch})": prepared for prepared in self.requests}

@@ -56,18 +56,18 @@ class KubernetesOptions:
     options: tuple[str, ...] = ()
 
 
-def manifests(planned: Sequence[PlannedBuild], wanted: KubernetesOptions) -> dict[str, Manifest]:
+def manifests(planned: Sequence[PlannedBuild], options: KubernetesOptions) -> dict[str, Manifest]:
     """The objects by the names of their files: a ConfigMap with the images files and own elements, a Job an image."""
-    found = {"config.yaml": _config(planned, wanted)}
-    for one in planned:
-        job = _job(one, wanted, found["config.yaml"])
+    files = {"config.yaml": _config(planned, options)}
+    for build in planned:
+        job = _job(build, options, files["config.yaml"])
         name = f"job-{job['metadata']['labels']['app.kubernetes.io/instance']}.yaml"
-        if name in found:
-            other = found[name]["metadata"]["annotations"][f"{APP}/image"]
-            what = f"the images {other} and {one.image.name} would be one Job"
+        if name in files:
+            other = files[name]["metadata"]["annotations"][f"{APP}/image"]
+            what = f"the images {other} and {build.image.name} would be one Job"
             raise UsageError(what, hint="Kubernetes' names are in lower case: rename one")
-        found[name] = job
-    return found
+        files[name] = job
+    return files
 
 
 def kustomization(names: Sequence[str]) -> Manifest:
@@ -87,50 +87,50 @@ def label(text: str) -> str:
     return plain
 
 
-def _labels(wanted: KubernetesOptions, **more: str) -> dict[str, str]:
-    return {"app.kubernetes.io/name": APP, "app.kubernetes.io/part-of": label(wanted.set_name), **more}
+def _labels(options: KubernetesOptions, **more: str) -> dict[str, str]:
+    return {"app.kubernetes.io/name": APP, "app.kubernetes.io/part-of": label(options.set_name), **more}
 
 
-def _metadata(name: str, wanted: KubernetesOptions, **labels: str) -> Manifest:
-    found: Manifest = {"name": name}
-    if wanted.namespace:
-        found["namespace"] = wanted.namespace
-    return {**found, "labels": _labels(wanted, **labels)}
+def _metadata(name: str, options: KubernetesOptions, **labels: str) -> Manifest:
+    metadata: Manifest = {"name": name}
+    if options.namespace:
+        metadata["namespace"] = options.namespace
+    return {**metadata, "labels": _labels(options, **labels)}
 
 
 # -- files -----------------------------------------------------------------------------------------
 
 
-def _config(planned: Sequence[PlannedBuild], wanted: KubernetesOptions) -> Manifest:
+def _config(planned: Sequence[PlannedBuild], options: KubernetesOptions) -> Manifest:
     data = {}
-    for file in wanted.files:
+    for file in options.files:
         if file.name in data:
             raise UsageError(f"two images files have the name {file.name}", hint="give them names of their own")
         if file.suffix != ".yaml":
             raise UsageError(f"{file} is not called *.yaml", hint="rename it")
         data[file.name] = file.read_text(encoding="utf-8")
-    archive = _archive(planned, wanted)
-    found: Manifest = {
+    archive = _archive(planned, options)
+    manifest: Manifest = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": _metadata(f"{APP}-{label(wanted.set_name)}", wanted),
+        "metadata": _metadata(f"{APP}-{label(options.set_name)}", options),
         "data": data,
     }
     if archive:
-        found["binaryData"] = {_ELEMENTS: base64.b64encode(archive).decode("ascii")}
+        manifest["binaryData"] = {_ELEMENTS: base64.b64encode(archive).decode("ascii")}
     size = sum(len(text.encode()) for text in data.values()) + len(archive)
     if size > MOST_BYTES:
         raise UsageError(
             f"images files and elements take {size} bytes, and a ConfigMap holds {MOST_BYTES}",
             hint="put the elements into the container image (FROM the one of dib-ctr), and name them there",
         )
-    return found
+    return manifest
 
 
-def _archive(planned: Sequence[PlannedBuild], wanted: KubernetesOptions) -> bytes:
+def _archive(planned: Sequence[PlannedBuild], options: KubernetesOptions) -> bytes:
     """The folders and files that images name beside their file, as a tar whose bytes hang on these alone."""
-    folder = wanted.files[0].parent.absolute()
-    inputs = sorted({path for one in planned for path in one.image.inputs})
+    folder = options.files[0].parent.absolute()
+    inputs = sorted({path for build in planned for path in build.image.inputs})
     if not inputs:
         return b""
     plain = io.BytesIO()
@@ -157,18 +157,18 @@ def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 # -- jobs ------------------------------------------------------------------------------------------
 
 
-def _job(one: PlannedBuild, wanted: KubernetesOptions, config: Manifest) -> Manifest:
-    image = one.image
-    if not (image.push or wanted.push or wanted.claim):
+def _job(build: PlannedBuild, options: KubernetesOptions, config: Manifest) -> Manifest:
+    image = build.image
+    if not (image.push or options.push or options.claim):
         raise UsageError(
             f"the image {image.name} would be gone with its pod",
             where=image.where,
             hint="--push HOST/NAME/ for a registry, or --claim NAME for a volume",
         )
     name = label(image.name)
-    metadata = _metadata(f"{APP}-{name}", wanted, **{"app.kubernetes.io/instance": name})
-    told = {f"{APP}/image": image.name, f"{APP}/files": _digest(config)}
-    metadata["annotations"] = told
+    metadata = _metadata(f"{APP}-{name}", options, **{"app.kubernetes.io/instance": name})
+    annotations = {f"{APP}/image": image.name, f"{APP}/files": _digest(config)}
+    metadata["annotations"] = annotations
     labels = dict(metadata["labels"])
     return {
         "apiVersion": "batch/v1",
@@ -177,7 +177,10 @@ def _job(one: PlannedBuild, wanted: KubernetesOptions, config: Manifest) -> Mani
         "spec": {
             "backoffLimit": image.retries.times,
             "ttlSecondsAfterFinished": 86400,
-            "template": {"metadata": {"labels": labels, "annotations": dict(told)}, "spec": _pod(one, wanted, config)},
+            "template": {
+                "metadata": {"labels": labels, "annotations": dict(annotations)},
+                "spec": _pod(build, options, config),
+            },
         },
     }
 
@@ -187,39 +190,39 @@ def _digest(config: Manifest) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _volumes(wanted: KubernetesOptions, config: Manifest) -> list[tuple[Manifest, str]]:
+def _volumes(options: KubernetesOptions, config: Manifest) -> list[tuple[Manifest, str]]:
     """The pod's volumes, each with the place where it is mounted."""
-    claimed = {STORE: wanted.store, OUT: wanted.claim}
-    found: list[tuple[Manifest, str]] = [
+    claimed = {STORE: options.store, OUT: options.claim}
+    volumes: list[tuple[Manifest, str]] = [
         ({"name": "files", "configMap": {"name": config["metadata"]["name"]}}, FILES),
-        *(({"name": place.strip("/"), "emptyDir": {}}, place) for place in (WORK, CACHE, "/tmp")),
+        *(({"name": mount_point.strip("/"), "emptyDir": {}}, mount_point) for mount_point in (WORK, CACHE, "/tmp")),
     ]
-    for place, claim in claimed.items():
+    for mount_point, claim in claimed.items():
         source: Manifest = {"persistentVolumeClaim": {"claimName": claim}} if claim else {"emptyDir": {}}
-        found.append(({"name": place.strip("/"), **source}, place))
-    if wanted.secret:
+        volumes.append(({"name": mount_point.strip("/"), **source}, mount_point))
+    if options.secret:
         items = [{"key": ".dockerconfigjson", "path": "config.json"}]
-        found.append(({"name": "auth", "secret": {"secretName": wanted.secret, "items": items}}, AUTH))
-    return found
+        volumes.append(({"name": "auth", "secret": {"secretName": options.secret, "items": items}}, AUTH))
+    return volumes
 
 
-def _pod(one: PlannedBuild, wanted: KubernetesOptions, config: Manifest) -> Manifest:
-    volumes = _volumes(wanted, config)
+def _pod(build: PlannedBuild, options: KubernetesOptions, config: Manifest) -> Manifest:
+    volumes = _volumes(options, config)
     return {
         "restartPolicy": "Never",
         "hostUsers": False,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "nodeSelector": {"kubernetes.io/os": "linux", "kubernetes.io/arch": _node(one)},
+        "nodeSelector": {"kubernetes.io/os": "linux", "kubernetes.io/arch": _node(build)},
         "securityContext": {"runAsUser": 0, "runAsGroup": 0, "seccompProfile": {"type": "Unconfined"}},
         "containers": [
             {
                 "name": "build",
-                "image": wanted.image,
+                "image": options.image,
                 "command": ["/bin/sh", "-ec", _UNPACK if config.get("binaryData") else _COPY, "build"],
-                "args": _arguments(one.image, wanted),
-                "env": _environment(wanted),
-                "resources": _resources(one.image, wanted),
+                "args": _arguments(build.image, options),
+                "env": _environment(options),
+                "resources": _resources(build.image, options),
                 "securityContext": {
                     "allowPrivilegeEscalation": False,
                     "privileged": False,
@@ -228,36 +231,36 @@ def _pod(one: PlannedBuild, wanted: KubernetesOptions, config: Manifest) -> Mani
                     "capabilities": {"drop": ["ALL"], "add": list(CAPABILITIES)},
                 },
                 "terminationMessagePolicy": "FallbackToLogsOnError",
-                "volumeMounts": [{"name": volume["name"], "mountPath": place} for volume, place in volumes],
+                "volumeMounts": [{"name": volume["name"], "mountPath": mount_point} for volume, mount_point in volumes],
             }
         ],
         "volumes": [volume for volume, _ in volumes],
     }
 
 
-def _node(one: PlannedBuild) -> str:
-    return runner_arch([request.request.arch for request in one.requests], RUNNERS)
+def _node(build: PlannedBuild) -> str:
+    return runner_arch([request.request.arch for request in build.requests], RUNNERS)
 
 
-def _environment(wanted: KubernetesOptions) -> list[Manifest]:
-    found = {"DIB_CTR_STORE": STORE, "XDG_CACHE_HOME": CACHE, "HOME": WORK, "CI": "true"}
-    if wanted.secret:
-        found |= {"REGISTRY_AUTH_FILE": f"{AUTH}/config.json", "DOCKER_CONFIG": AUTH}
-    return [{"name": name, "value": value} for name, value in found.items()]
+def _environment(options: KubernetesOptions) -> list[Manifest]:
+    variables = {"DIB_CTR_STORE": STORE, "XDG_CACHE_HOME": CACHE, "HOME": WORK, "CI": "true"}
+    if options.secret:
+        variables |= {"REGISTRY_AUTH_FILE": f"{AUTH}/config.json", "DOCKER_CONFIG": AUTH}
+    return [{"name": name, "value": value} for name, value in variables.items()]
 
 
-def _arguments(image: ImageBuild, wanted: KubernetesOptions) -> list[str]:
-    words = ["build", *(word for file in wanted.files for word in ("-f", file.name))]
-    words += ["--engine", "host", "--dest", OUT, "--logs", f"{OUT}/logs" if wanted.claim else f"{CACHE}/logs"]
-    words += ["--push", wanted.push] if wanted.push else []
-    if wanted.cache:
-        place = f"type=registry,ref={wanted.cache}"
-        words += ["--cache-from", place, "--cache-to", place]
-    return [*words, *wanted.options, "--", image.name]
+def _arguments(image: ImageBuild, options: KubernetesOptions) -> list[str]:
+    words = ["build", *(word for file in options.files for word in ("-f", file.name))]
+    words += ["--engine", "host", "--dest", OUT, "--logs", f"{OUT}/logs" if options.claim else f"{CACHE}/logs"]
+    words += ["--push", options.push] if options.push else []
+    if options.cache:
+        cache = f"type=registry,ref={options.cache}"
+        words += ["--cache-from", cache, "--cache-to", cache]
+    return [*words, *options.options, "--", image.name]
 
 
-def _resources(image: ImageBuild, wanted: KubernetesOptions) -> Manifest:
+def _resources(image: ImageBuild, options: KubernetesOptions) -> Manifest:
     requests = {"cpu": str(image.needs.cpus), "memory": f"{image.needs.memory}Mi"}
-    if not wanted.store:
-        requests["ephemeral-storage"] = wanted.disk
+    if not options.store:
+        requests["ephemeral-storage"] = options.disk
     return {"requests": requests}

@@ -18,7 +18,7 @@ KEPT_LINES = 40
 
 
 @dataclass(frozen=True)
-class Made:
+class DeliveredOutput:
     """One output: where it lies, its type, digest and bytes (empty where the build did not say)."""
 
     place: str
@@ -97,12 +97,12 @@ class Outcome:
         """How many stages ran."""
         return len(self.ran)
 
-    def outputs(self) -> list[Made]:
+    def outputs(self) -> list[DeliveredOutput]:
         """The outputs that lie at their places."""
-        told = [self._outputs[index] for index in sorted(self._outputs)]
-        if len(self.image.arches) <= 1 and len(told) >= len(self.places):
-            return [_made(place, event) for place, event in zip(self.places, told, strict=False)]
-        return [Made(place, digest=_digest_of(Path(place))) for place in self.places]
+        reported = [self._outputs[index] for index in sorted(self._outputs)]
+        if len(self.image.arches) <= 1 and len(reported) >= len(self.places):
+            return [_delivered(path, event) for path, event in zip(self.places, reported, strict=False)]
+        return [DeliveredOutput(path, digest=_digest_of(Path(path))) for path in self.places]
 
     def why(self) -> str:
         """The text of the failure, for people: what the build said after ``error:``, else its last lines."""
@@ -110,21 +110,21 @@ class Outcome:
         first = next((at for at, line in enumerate(lines) if line.startswith("error:")), max(0, len(lines) - 10))
         return "\n".join(lines[first:]) or "it said nothing"
 
-    def said(self) -> str:
+    def all_text(self) -> str:
         """All that may tell what kind of failure it was."""
         tail = "\n".join(self.failure.tail) if self.failure else ""
         error = self.error.what if self.error else ""
         return "\n".join([tail, error, self.why()])
 
 
-def _made(place: str, event: events.Output) -> Made:
-    return Made(place, event.output, event.digest, event.bytes, event.changed)
+def _delivered(path: str, event: events.Output) -> DeliveredOutput:
+    return DeliveredOutput(path, event.output, event.digest, event.bytes, event.changed)
 
 
-def _digest_of(place: Path) -> str:
+def _digest_of(layout: Path) -> str:
     """The digest that a layout's index names; empty for any other file."""
     try:
-        index: dict[str, Any] = json.loads((place / "index.json").read_bytes())
+        index: dict[str, Any] = json.loads((layout / "index.json").read_bytes())
         return str(index["manifests"][0]["digest"])
     except (OSError, ValueError, LookupError):
         return ""

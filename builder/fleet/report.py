@@ -41,7 +41,7 @@ def as_json(outcomes: Sequence[Outcome], seconds: float) -> dict[str, Any]:
 
 
 def _image(outcome: Outcome) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    entry: dict[str, Any] = {
         "name": outcome.image.name,
         "file": outcome.image.where,
         "status": outcome.status,
@@ -52,16 +52,16 @@ def _image(outcome: Outcome) -> dict[str, Any]:
         "hits": outcome.hits,
         "misses": outcome.misses,
         "waited_for_others": outcome.waits,
-        "outputs": [made.__dict__ for made in outcome.outputs()] if outcome.status == BUILT else [],
+        "outputs": [output.__dict__ for output in outcome.outputs()] if outcome.status == BUILT else [],
         "log": outcome.log or None,
     }
     if outcome.pushed:
-        found["pushed"] = outcome.pushed
+        entry["pushed"] = outcome.pushed
     if outcome.status == FAILED:
-        found["failure"] = {"text": outcome.why()}
+        entry["failure"] = {"text": outcome.why()}
         if outcome.failure:
-            found["failure"] |= {"stage": stage_title(outcome.failure), "status": outcome.failure.status}
-    return found
+            entry["failure"] |= {"stage": stage_title(outcome.failure), "status": outcome.failure.status}
+    return entry
 
 
 def _date(seconds: float) -> str:
@@ -95,12 +95,12 @@ def _case(suite: Xml.Element, outcome: Outcome) -> None:
     times = {"time": f"{outcome.seconds:.3f}"}
     case = Xml.SubElement(suite, "testcase", {"name": outcome.image.name, "classname": file or "images", **times})
     properties = Xml.SubElement(case, "properties")
-    told = {"hits": str(outcome.hits), "misses": str(outcome.misses), "attempts": str(outcome.attempts)}
-    told |= {"log": outcome.log} if outcome.log else {}
-    told |= {"pushed": outcome.pushed} if outcome.pushed else {}
+    values = {"hits": str(outcome.hits), "misses": str(outcome.misses), "attempts": str(outcome.attempts)}
+    values |= {"log": outcome.log} if outcome.log else {}
+    values |= {"pushed": outcome.pushed} if outcome.pushed else {}
     if outcome.status == BUILT:
-        told |= {f"digest {made.place}": made.digest for made in outcome.outputs()}
-    for name, value in told.items():
+        values |= {f"digest {output.place}": output.digest for output in outcome.outputs()}
+    for name, value in values.items():
         Xml.SubElement(properties, "property", {"name": _clean(name), "value": _clean(value)})
     if outcome.status == FAILED:
         title = stage_title(outcome.failure) if outcome.failure else "build"
@@ -118,7 +118,7 @@ def _listen(descriptor: int, outcome: Outcome) -> None:
             outcome.heed(read_event(line))
 
 
-def _named(outcome: Outcome) -> None:
+def _name_by_output(outcome: Outcome) -> None:
     """An image without a name of its own is called as its first output is."""
     if not outcome.image.name:
         name = Path(outcome.places[0]).name.partition(".")[0] if outcome.places else " ".join(outcome.image.elements)
@@ -154,5 +154,5 @@ def reported(image: ImageBuild, write: Callable[[Outcome, float], None]) -> Iter
         outcome.seconds = time.monotonic() - since
         if outcome.failure:
             outcome.lines.extend(failure(outcome.failure, Path(outcome.log), ["dib-ctr", "shell"]).splitlines()[:-1])
-        _named(outcome)
+        _name_by_output(outcome)
         write(outcome, outcome.seconds)

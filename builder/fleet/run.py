@@ -40,8 +40,8 @@ class View(Protocol):
     def line(self, outcome: Outcome, line: str) -> None:
         """It printed a line."""
 
-    def end(self, outcome: Outcome, again: float | None) -> None:
-        """It ended; ``again`` seconds from now it is tried again (None: it is not)."""
+    def end(self, outcome: Outcome, retry_in: float | None) -> None:
+        """It ended; ``retry_in`` seconds from now it is tried again (None: it is not)."""
 
     def close(self) -> None:
         """Nothing runs any more."""
@@ -140,20 +140,20 @@ class Runner:
         build = self._builds.pop(outcome.image.name)
         outcome.seconds += self.clock() - build.since
         outcome.status = BUILT if status == 0 else FAILED
-        again = self._again(outcome) if status != 0 else None
-        self.view.end(outcome, again)
-        if again is not None:
-            schedule.again(outcome.image, self.clock() + again)
+        retry_in = self._retry_in(outcome) if status != 0 else None
+        self.view.end(outcome, retry_in)
+        if retry_in is not None:
+            schedule.put_back(outcome.image, self.clock() + retry_in)
         elif status != 0 and not self.way.keep_going:
             schedule.waiting.clear()  # what runs may come to its end: its layers are kept
             self._no_more = True
 
-    def _again(self, outcome: Outcome) -> float | None:
+    def _retry_in(self, outcome: Outcome) -> float | None:
         """In how many seconds a failed build is tried again, or None."""
         wished = outcome.image.retries
         if self._no_more or outcome.attempts > wished.times:
             return None
-        if wished.after == "network" and not is_network(outcome.said()):
+        if wished.after == "network" and not is_network(outcome.all_text()):
             return None
         return float(wished.wait << (outcome.attempts - 1))
 

@@ -78,7 +78,7 @@ class Schedule:
         """Put images at the end of the queue."""
         self.waiting += [(0.0, image) for image in images]
 
-    def again(self, image: ImageBuild, not_before: float) -> None:
+    def put_back(self, image: ImageBuild, not_before: float) -> None:
         """Put an image that failed before all others, for when its time has come."""
         self.waiting.insert(0, (not_before, image))
 
@@ -88,7 +88,7 @@ class Schedule:
     def _fits(self, image: ImageBuild) -> bool:
         if not self.running:
             return True  # whatever it needs, it will not get more
-        memory = sum(one.needs.memory for one in self.running.values())
+        memory = sum(running.needs.memory for running in self.running.values())
         return (
             len(self.running) < CROWD * self.limits.cpus
             and self._cpus() + image.needs.cpus <= self.limits.cpus

@@ -32,7 +32,7 @@ def _grow(plans: Mapping[str, Sequence[PlannedStage]], names: Sequence[str], dep
     for name in names:
         if depth < len(plans[name]):
             groups.setdefault(plans[name][depth].key, []).append(name)
-    found = []
+    branches = []
     for group in groups.values():
         branch = Branch(group)
         at = depth
@@ -40,8 +40,8 @@ def _grow(plans: Mapping[str, Sequence[PlannedStage]], names: Sequence[str], dep
             branch.stages.append(plans[group[0]][at])
             at += 1
         branch.above = _grow(plans, group, at)
-        found.append(branch)
-    return found
+        branches.append(branch)
+    return branches
 
 
 def counts(plans: Mapping[str, Sequence[PlannedStage]]) -> tuple[int, int, int]:
@@ -77,8 +77,8 @@ def _lines(branch: Branch, indent: str, lines: list[str], *, whole: bool) -> Non
             f"{indent}  {stage.key[:12]}  {'hit ' if stage.hit else 'miss'}  {stage_title(stage)}"
             for stage in branch.stages
         )
-    for one in branch.above:
-        _lines(one, indent + "  ", lines, whole=whole)
+    for upper in branch.above:
+        _lines(upper, indent + "  ", lines, whole=whole)
 
 
 def as_json(plans: Mapping[str, Sequence[PlannedStage]]) -> dict[str, Any]:
@@ -87,11 +87,11 @@ def as_json(plans: Mapping[str, Sequence[PlannedStage]]) -> dict[str, Any]:
     for name, plan in plans.items():
         below = ""
         for stage in plan:
-            known = stages.setdefault(
+            record = stages.setdefault(
                 stage.key,
                 {"title": stage_title(stage), "below": below, "hit": stage.hit, "why": stage.why, "images": []},
             )
-            known["images"].append(name)
+            record["images"].append(name)
             below = stage.key
     images = {name: [stage.key for stage in plan] for name, plan in plans.items()}
     return {"images": images, "stages": stages}

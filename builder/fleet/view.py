@@ -15,14 +15,14 @@ from builder.progress.host_events import Begin, Ended
 from stages.protocol.events import Event
 
 
-def ending(outcome: Outcome, again: float | None) -> str:
+def ending(outcome: Outcome, retry_in: float | None) -> str:
     """How a build ended, in a line."""
     took = f"in {outcome.seconds:.1f} s"
     if outcome.status == BUILT:
         stages = f"{outcome.hits + outcome.misses} stages, {outcome.hits} from the cache, " if outcome.stages else ""
         return f"built, {stages}{took}"
-    if again is not None:
-        return f"failed {took}, tried again in {again:.0f} s"
+    if retry_in is not None:
+        return f"failed {took}, tried again in {retry_in:.0f} s"
     return f"failed {took}"
 
 
@@ -54,9 +54,9 @@ class Prefixed:
         """See View."""
         print(f"{outcome.image.name}: {line}", file=self.out, flush=True)
 
-    def end(self, outcome: Outcome, again: float | None) -> None:
+    def end(self, outcome: Outcome, retry_in: float | None) -> None:
         """See View."""
-        self.line(outcome, ending(outcome, again))
+        self.line(outcome, ending(outcome, retry_in))
 
     def close(self) -> None:
         """See View."""
@@ -77,9 +77,9 @@ class Json:
     def line(self, outcome: Outcome, line: str) -> None:
         """See View."""
 
-    def end(self, outcome: Outcome, again: float | None) -> None:
+    def end(self, outcome: Outcome, retry_in: float | None) -> None:
         """See View."""
-        self._print(outcome, Ended(status=outcome.status, again=again))
+        self._print(outcome, Ended(status=outcome.status, again=retry_in))
 
     @staticmethod
     def _print(outcome: Outcome, event: Event) -> None:
@@ -102,12 +102,12 @@ class Quiet:
     def line(self, outcome: Outcome, line: str) -> None:
         """See View."""
 
-    def end(self, outcome: Outcome, again: float | None) -> None:
+    def end(self, outcome: Outcome, retry_in: float | None) -> None:
         """See View."""
         if outcome.status == BUILT:
-            for made in outcome.outputs():
-                print(made.place, flush=True)
-        elif again is None:
+            for output in outcome.outputs():
+                print(output.place, flush=True)
+        elif retry_in is None:
             print("\n".join(f"{outcome.image.name}: {line}" for line in outcome.why().splitlines()), file=sys.stderr)
 
     def close(self) -> None:
@@ -157,17 +157,17 @@ class Live:
     def line(self, outcome: Outcome, line: str) -> None:
         """See View."""
 
-    def end(self, outcome: Outcome, again: float | None) -> None:
+    def end(self, outcome: Outcome, retry_in: float | None) -> None:
         """See View."""
         from rich.text import Text
 
         self._running.pop(outcome.image.name, None)
         self._since.pop(outcome.image.name, None)
-        self._done += again is None
+        self._done += retry_in is None
         style = "green" if outcome.status == BUILT else "red"
-        self.console.print(Text.assemble((f"{outcome.image.name}", style), f"  {ending(outcome, again)}"))
-        for made in outcome.outputs() if outcome.status == BUILT else ():
-            self.console.print(Text(f"  {made.place} {made.digest}"))
+        self.console.print(Text.assemble((f"{outcome.image.name}", style), f"  {ending(outcome, retry_in)}"))
+        for output in outcome.outputs() if outcome.status == BUILT else ():
+            self.console.print(Text(f"  {output.place} {output.digest}"))
         if outcome.status != BUILT:
             self.console.print(Text("\n".join(f"  {line}" for line in outcome.why().splitlines())))
 

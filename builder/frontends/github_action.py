@@ -116,15 +116,15 @@ def written(outputs: Mapping[str, str]) -> str:
 
 def outputs(report: Mapping[str, Any], folder: Path) -> dict[str, str]:
     """The action's outputs by what the report of a build tells; ``folder`` is where the build ran and wrote."""
-    made = [output for image in report["images"] for output in image["outputs"]]
-    places = [str(folder / output["place"]) for output in made]
+    written = [output for image in report["images"] for output in image["outputs"]]
+    places = [str(folder / output["place"]) for output in written]
     pushed = [image["pushed"] for image in report["images"] if image.get("pushed")]
     name, _, digest = pushed[0].partition("@") if len(pushed) == 1 else ("", "", "")
     return {
         "path": places[0] if places else "",
         "paths": "\n".join(places),
-        "files": "\n".join(place for place in places if Path(place).is_file()),
-        "digest": made[0]["digest"] if made else "",
+        "files": "\n".join(path for path in places if Path(path).is_file()),
+        "digest": written[0]["digest"] if written else "",
         "pushed": "\n".join(pushed),
         "pushed-name": name.rpartition(":")[0] if ":" in name.rpartition("/")[2] else name,
         "pushed-digest": digest,

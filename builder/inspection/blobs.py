@@ -63,9 +63,9 @@ class BlobSource(Protocol):
         """What is in it, piece by piece; BuildError where it is missing or cannot be read."""
 
 
-def missing(place: BlobSource, name: str) -> BuildError:
+def missing(source: BlobSource, name: str) -> BuildError:
     """The error for a file that the image names and does not have."""
-    return BuildError(f"{name} is missing from the image", where=str(place.path), hint=AGAIN)
+    return BuildError(f"{name} is missing from the image", where=str(source.path), hint=AGAIN)
 
 
 @contextmanager
@@ -174,52 +174,52 @@ def _no_archive(path: Path, *, begun: bool) -> BuildError:
     return UsageError(f"{what}: it is neither a folder nor an archive", hint=KINDS)
 
 
-def verified(place: BlobSource, blob: Blob) -> Iterator[bytes]:
+def verified(source: BlobSource, blob: Blob) -> Iterator[bytes]:
     """The pieces of a blob; BuildError at the end of one that is not what its digest says, or has other bytes."""
-    length = place.length(blob.name)
+    length = source.length(blob.name)
     if blob.bytes >= 0 and length != blob.bytes:
         what = f"the blob {blob.digest} has {length} bytes where {blob.bytes} are announced"
-        raise BuildError(what, where=str(place.path), hint=AGAIN)
+        raise BuildError(what, where=str(source.path), hint=AGAIN)
     if not blob.digest:
-        yield from place.opened(blob.name)
+        yield from source.opened(blob.name)
         return
     digest = hashlib.new(blob.digest.partition(":")[0])
-    for piece in place.opened(blob.name):
+    for piece in source.opened(blob.name):
         digest.update(piece)
         yield piece
     if digest.hexdigest() != blob.digest.partition(":")[2]:
         what = f"the blob {blob.digest} is damaged: its content has the digest {digest.hexdigest()}"
-        raise BuildError(what, where=str(place.path), hint=AGAIN)
+        raise BuildError(what, where=str(source.path), hint=AGAIN)
 
 
-def document(place: BlobSource, blob: Blob) -> dict[str, Any]:
+def document(source: BlobSource, blob: Blob) -> dict[str, Any]:
     """A JSON document of the image; BuildError for one that is damaged or no JSON object."""
-    return json_object(place, blob.name, _whole(place, blob))
+    return json_object(source, blob.name, _whole(source, blob))
 
 
-def json_object(place: BlobSource, name: str, data: bytes) -> dict[str, Any]:
+def json_object(source: BlobSource, name: str, data: bytes) -> dict[str, Any]:
     """The JSON object that ``data`` is."""
-    found = parsed(place, name, data)
-    if not isinstance(found, dict):
-        raise BuildError(f"{name} is no JSON object", where=str(place.path), hint=AGAIN)
-    return found
+    value = parsed(source, name, data)
+    if not isinstance(value, dict):
+        raise BuildError(f"{name} is no JSON object", where=str(source.path), hint=AGAIN)
+    return value
 
 
-def parsed(place: BlobSource, name: str, data: bytes) -> Any:
+def parsed(source: BlobSource, name: str, data: bytes) -> Any:
     """The JSON document that ``data`` is."""
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise BuildError(f"{name} is no JSON: {error}", where=str(place.path), hint=AGAIN) from error
+        raise BuildError(f"{name} is no JSON: {error}", where=str(source.path), hint=AGAIN) from error
 
 
-def _whole(place: BlobSource, blob: Blob) -> bytes:
-    if place.length(blob.name) > LARGEST_DOCUMENT:
-        what = f"{blob.name} is too large for a document: {place.length(blob.name)} bytes"
-        raise BuildError(what, where=str(place.path))
-    return b"".join(verified(place, blob))
+def _whole(source: BlobSource, blob: Blob) -> bytes:
+    if source.length(blob.name) > LARGEST_DOCUMENT:
+        what = f"{blob.name} is too large for a document: {source.length(blob.name)} bytes"
+        raise BuildError(what, where=str(source.path))
+    return b"".join(verified(source, blob))
 
 
-def plain(place: BlobSource, name: str) -> bytes:
+def plain(source: BlobSource, name: str) -> bytes:
     """A small file of the image that no digest vouches for, whole."""
-    return _whole(place, Blob(name, ""))
+    return _whole(source, Blob(name, ""))

@@ -45,8 +45,8 @@ class Difference:
 
 def first_difference(ours: Path, theirs: Path, platform: str = "") -> Difference | None:
     """The first difference of two images, as :func:`differences` has them; None where there is none."""
-    found = differences(ours, theirs, platform, limit=1)
-    return found[0] if found else None
+    first = differences(ours, theirs, platform, limit=1)
+    return first[0] if first else None
 
 
 def differences(ours: Path, theirs: Path, platform: str = "", *, limit: int = LIMIT) -> list[Difference]:
@@ -55,22 +55,22 @@ def differences(ours: Path, theirs: Path, platform: str = "", *, limit: int = LI
     Where the trees are the same, also how the layers' archives differ, or their compression, or the manifests.
     ``platform`` and the errors are as of :func:`open_image`.
     """
-    one, other = open_image(ours, platform), open_image(theirs, platform)
-    return list(itertools.islice(_differences(one, other), limit))
+    image, other = open_image(ours, platform), open_image(theirs, platform)
+    return list(itertools.islice(_differences(image, other), limit))
 
 
-def _differences(one: ImageFile, other: ImageFile) -> Iterator[Difference]:
-    yield from _values(CONFIGURATION, "", _settings(one), _settings(other))
-    if len(one.layers) != len(other.layers):
-        yield Difference("the image", "number of layers", str(len(one.layers)), str(len(other.layers)))
-    found = False
-    if [layer.diff_id for layer in one.layers] != [layer.diff_id for layer in other.layers]:
-        for difference in _trees(one, other):
-            found = True
+def _differences(image: ImageFile, other: ImageFile) -> Iterator[Difference]:
+    yield from _values(CONFIGURATION, "", _settings(image), _settings(other))
+    if len(image.layers) != len(other.layers):
+        yield Difference("the image", "number of layers", str(len(image.layers)), str(len(other.layers)))
+    differ = False
+    if [layer.diff_id for layer in image.layers] != [layer.diff_id for layer in other.layers]:
+        for difference in _trees(image, other):
+            differ = True
             yield difference
-    if not found:
-        yield from _layers(one, other)
-        yield from _values("the image's manifest", "", _rest(one.manifest, other), _rest(other.manifest, one))
+    if not differ:
+        yield from _layers(image, other)
+        yield from _values("the image's manifest", "", _rest(image.manifest, other), _rest(other.manifest, image))
 
 
 # -- documents ---------------------------------------------------------------------------------------
@@ -107,8 +107,8 @@ def _json(value: Any) -> str:
 # -- trees -------------------------------------------------------------------------------------------
 
 
-def _trees(one: ImageFile, other: ImageFile) -> Iterator[Difference]:
-    ours, theirs = one.contents(hashes=True).tree, other.contents(hashes=True).tree
+def _trees(image: ImageFile, other: ImageFile) -> Iterator[Difference]:
+    ours, theirs = image.contents(hashes=True).tree, other.contents(hashes=True).tree
     names, other_names = _shared(ours), _shared(theirs)
     gone = "/"  # the last folder that one tree has alone; what is in it needs no line of its own
     for path in sorted(ours.entries.keys() | theirs.entries.keys(), key=lambda path: path.split("/")):
@@ -120,7 +120,7 @@ def _trees(one: ImageFile, other: ImageFile) -> Iterator[Difference]:
             yield Difference(path, "what is there", _described(ours, path), _described(theirs, path))
             continue
         if mine.sha256 != its.sha256:
-            yield _content(path, (one, mine), (other, its))
+            yield _content(path, (image, mine), (other, its))
         for what, value, its_value in zip(ENTRY_PARTS, _parts(mine), _parts(its), strict=True):
             if value != its_value:
                 yield Difference(path, what, value, its_value)
@@ -196,13 +196,13 @@ def _content(path: str, ours: tuple[ImageFile, TreeEntry], theirs: tuple[ImageFi
 # -- layers of the same tree ---------------------------------------------------------------------------
 
 
-def _layers(one: ImageFile, other: ImageFile) -> Iterator[Difference]:
-    if len(one.layers) != len(other.layers):
+def _layers(image: ImageFile, other: ImageFile) -> Iterator[Difference]:
+    if len(image.layers) != len(other.layers):
         return
-    for ours, theirs in zip(one.layers, other.layers, strict=True):
+    for ours, theirs in zip(image.layers, other.layers, strict=True):
         name = f"layer {ours.number + 1}"
         if ours.diff_id != theirs.diff_id:
-            what, mine, its = first_in_layer((one.place, ours), (other.place, theirs))
+            what, mine, its = first_in_layer((image.place, ours), (other.place, theirs))
             yield Difference(name, f"the tree is the same, its tar archive is not: {what}", mine, its)
         elif ours.blob.digest and theirs.blob.digest and ours.blob.digest != theirs.blob.digest:
             values = [f"{layer.bytes} bytes, {layer.media_type}" for layer in (ours, theirs)]

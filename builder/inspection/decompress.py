@@ -31,7 +31,7 @@ def unpacked(pieces: Iterator[bytes], where: str) -> Generator[bytes]:
     digest has its say first; then raises BuildError naming ``where`` for data that are broken all the same.
     """
     first = next(pieces, b"")
-    whole = _again(first, pieces)
+    whole = _chained(first, pieces)
     if first[:2] == GZIP:
         yield from _gunzip(whole, where)
     elif is_zstd(first):
@@ -40,7 +40,7 @@ def unpacked(pieces: Iterator[bytes], where: str) -> Generator[bytes]:
         yield from whole
 
 
-def _again(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+def _chained(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     yield first
     yield from rest
 
@@ -96,11 +96,11 @@ def _unzstd(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
         finally:
             feeder.join()
         messages.seek(0)
-        said = messages.read().decode(errors="replace").strip()
+        complaint = messages.read().decode(errors="replace").strip()
     if failed:
         raise failed[0]
     if process.returncode:
-        raise BuildError(f"the zstd data of a layer are broken: {said or process.returncode}", where=where)
+        raise BuildError(f"the zstd data of a layer are broken: {complaint or process.returncode}", where=where)
 
 
 def _feed(pieces: Iterator[bytes], process: subprocess.Popen[bytes], failed: list[BaseException]) -> None:

@@ -53,9 +53,9 @@ def first_spot(ours: Path, theirs: Path) -> Spot | None:
 def _offset(ours: Path, theirs: Path) -> tuple[int | None, int, int]:
     """The first byte that differs, the newlines before it, and where its line begins."""
     at = newlines = line_start = 0
-    with ours.open("rb") as one, theirs.open("rb") as other:
+    with ours.open("rb") as file, theirs.open("rb") as other:
         while True:
-            first, second = one.read(PIECE), other.read(PIECE)
+            first, second = file.read(PIECE), other.read(PIECE)
             same = _common(first, second)
             newlines += first.count(b"\n", 0, same)
             line_start = at + first.rfind(b"\n", 0, same) + 1 if b"\n" in first[:same] else line_start
@@ -120,8 +120,8 @@ def _diff(ours: Path, theirs: Path) -> str:
         return ""
     if any("\0" in text for text in texts):
         return ""
-    one, other = (text.removesuffix("\n").split("\n") for text in texts)
-    lines = list(difflib.unified_diff(one, other, "first", "second", lineterm="", n=1))
+    lines_of_ours, other = (text.removesuffix("\n").split("\n") for text in texts)
+    lines = list(difflib.unified_diff(lines_of_ours, other, "first", "second", lineterm="", n=1))
     shown = [line if len(line) <= 2 * SHOWN else line[: 2 * SHOWN] + "..." for line in lines[:DIFF_LINES]]
     return "\n".join([*shown, *([f"({len(lines) - DIFF_LINES} more lines)"] if len(lines) > DIFF_LINES else [])])
 

@@ -66,17 +66,17 @@ class ImageFile:
             lengths.append(read.bytes)
         return Contents(merging.tree(), tuple(lengths))
 
-    def extract(self, wanted: Mapping[tuple[int, int], Path], limit: int) -> None:
+    def extract(self, targets: Mapping[tuple[int, int], Path], limit: int) -> None:
         """Write the contents of files (by ``Entry.source``) to paths, ``limit`` bytes of each at most."""
         for layer in self.layers:
-            numbers = {number for index, number in wanted if index == layer.number}
+            numbers = {number for index, number in targets if index == layer.number}
             if not numbers:
                 continue
-            with closing(members(self.place, layer)) as found:
-                for number, member in enumerate(found):
+            with closing(members(self.place, layer)) as of_layer:
+                for number, member in enumerate(of_layer):
                     if number in numbers and member.content is not None:
                         left = limit
-                        with wanted[layer.number, number].open("wb") as file:
+                        with targets[layer.number, number].open("wb") as file:
                             while piece := member.content.read(min(PIECE, left)):
                                 file.write(piece)
                                 left -= len(piece)
@@ -92,17 +92,17 @@ def open_image(path: Path, platform: str = "") -> ImageFile:
     it is damaged.
     """
     if path.is_dir():
-        place: BlobSource = Folder(path)
+        source: BlobSource = Folder(path)
     elif path.is_file():
-        place = Archive.read(path)
+        source = Archive.read(path)
     elif path.exists():
         raise UsageError(f"{path} is no image: it is neither a folder nor a file", hint=KINDS)
     else:
         raise UsageError(f"there is no {path}", hint=KINDS)
-    if place.has("index.json"):
-        return _from_layout(place, platform)
-    if place.has("manifest.json"):
-        return _from_docker(place, platform)
+    if source.has("index.json"):
+        return _from_layout(source, platform)
+    if source.has("manifest.json"):
+        return _from_docker(source, platform)
     raise UsageError(f"{path} is no image: it has neither an index.json nor a manifest.json", hint=KINDS)
 
 
@@ -115,22 +115,22 @@ def _text(source: Mapping[str, Any]) -> str:
     return "/".join(str(part) for part in parts if part)
 
 
-def _matches(found: str, wanted: str) -> bool:
+def _matches(platform: str, asked: str) -> bool:
     """Is the platform the wanted one; where one of them names no variant, any will do."""
-    if "/" not in wanted:
-        wanted = "/".join(("linux", *(part for part in platform_of(wanted) if part)))
-    length = min(len(found.split("/")), len(wanted.split("/")))
-    return length > 1 and found.split("/")[:length] == wanted.split("/")[:length]
+    if "/" not in asked:
+        asked = "/".join(("linux", *(part for part in platform_of(asked) if part)))
+    length = min(len(platform.split("/")), len(asked.split("/")))
+    return length > 1 and platform.split("/")[:length] == asked.split("/")[:length]
 
 
-def _chosen(images: Sequence[ImageFile], path: Path, wanted: str) -> ImageFile:
+def _chosen(images: Sequence[ImageFile], path: Path, platform: str) -> ImageFile:
     """The image for the platform, or for this machine, or the only one."""
-    fitting = [image for image in images if _matches(image.platform, wanted or native())]
-    if not fitting and not wanted and len(images) == 1:
+    fitting = [image for image in images if _matches(image.platform, platform or native())]
+    if not fitting and not platform and len(images) == 1:
         return images[0]
     names = ", ".join(sorted({image.platform or "an unknown one" for image in images}))
     if not fitting:
-        what = f"{path} has no image for {wanted or native()}" if images else f"{path} has no image"
+        what = f"{path} has no image for {platform or native()}" if images else f"{path} has no image"
         raise UsageError(what, hint=f"its platforms: {names}" if images else KINDS)
     if len({image.digest for image in fitting}) > 1:
         digests = ", ".join(image.digest for image in fitting)
@@ -144,16 +144,16 @@ def _chosen(images: Sequence[ImageFile], path: Path, wanted: str) -> ImageFile:
 # -- layouts ----------------------------------------------------------------------------------------
 
 
-def _malformed(place: BlobSource, name: str, error: Exception) -> BuildError:
-    return BuildError(f"{name} is malformed: {type(error).__name__}: {error}", where=str(place.path), hint=AGAIN)
+def _malformed(source: BlobSource, name: str, error: Exception) -> BuildError:
+    return BuildError(f"{name} is malformed: {type(error).__name__}: {error}", where=str(source.path), hint=AGAIN)
 
 
-def _from_layout(place: BlobSource, platform: str) -> ImageFile:
-    index = parsed(place, "index.json", plain(place, "index.json"))
-    return _chosen(list(_images(place, "index.json", index, 1)), place.path, platform)
+def _from_layout(source: BlobSource, platform: str) -> ImageFile:
+    index = parsed(source, "index.json", plain(source, "index.json"))
+    return _chosen(list(_images(source, "index.json", index, 1)), source.path, platform)
 
 
-def _images(place: BlobSource, name: str, index: Any, depth: int) -> Iterator[ImageFile]:
+def _images(source: BlobSource, name: str, index: Any, depth: int) -> Iterator[ImageFile]:
     """The images of an index and of those in it."""
     try:
         entries = [
@@ -162,15 +162,15 @@ def _images(place: BlobSource, name: str, index: Any, depth: int) -> Iterator[Im
             if ATTACHED not in (entry.get("annotations") or {})
         ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _malformed(place, name, error) from error
+        raise _malformed(source, name, error) from error
     for media_type, blob in entries:
-        found = document(place, blob)
-        if media_type in media_types.INDEXES or "manifests" in found:
+        inner = document(source, blob)
+        if media_type in media_types.INDEXES or "manifests" in inner:
             if depth == DEEPEST:
-                raise BuildError("indexes lie in one another too deep", where=str(place.path))
-            yield from _images(place, blob.name, found, depth + 1)
-        elif _is_image(found):
-            yield _image(place, blob, found)
+                raise BuildError("indexes lie in one another too deep", where=str(source.path))
+            yield from _images(source, blob.name, inner, depth + 1)
+        elif _is_image(inner):
+            yield _image(source, blob, inner)
 
 
 def _is_image(manifest: Json) -> bool:
@@ -183,20 +183,20 @@ def _is_image(manifest: Json) -> bool:
     )
 
 
-def _image(place: BlobSource, blob: Blob, manifest: Json) -> ImageFile:
+def _image(source: BlobSource, blob: Blob, manifest: Json) -> ImageFile:
     try:
-        config = document(place, Blob.of(manifest["config"]))
+        config = document(source, Blob.of(manifest["config"]))
         diff_ids, makers = _ids(config)
         layers = []
         for number, (descriptor, diff_id) in enumerate(zip(manifest["layers"] or (), diff_ids, strict=True)):
             media_type = str(descriptor.get("mediaType", ""))
             if not media_type.startswith(LAYERS) or media_type.endswith("+encrypted"):
-                raise BuildError(f"a layer has a media type that cannot be read: {media_type}", where=str(place.path))
+                raise BuildError(f"a layer has a media type that cannot be read: {media_type}", where=str(source.path))
             layer = Blob.of(descriptor)
             layers.append(Layer(number, layer, layer.bytes, media_type, diff_id, makers[number]))
-        return ImageFile(place.path, blob.digest, _text(config), config, tuple(layers), manifest, place)
+        return ImageFile(source.path, blob.digest, _text(config), config, tuple(layers), manifest, source)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _malformed(place, blob.digest, error) from error
+        raise _malformed(source, blob.digest, error) from error
 
 
 def _ids(config: Json) -> tuple[list[str], list[str]]:
@@ -204,35 +204,36 @@ def _ids(config: Json) -> tuple[list[str], list[str]]:
     diff_ids = [str(value) for value in config["rootfs"]["diff_ids"] or ()]
     if len(diff_ids) > MOST_LAYERS:
         raise ValueError(f"more than {MOST_LAYERS} layers")
-    made = [str(step.get("created_by", "")) for step in config.get("history") or [] if not step.get("empty_layer")]
-    return diff_ids, made if len(made) == len(diff_ids) else [""] * len(diff_ids)
+    makers = [str(step.get("created_by", "")) for step in config.get("history") or [] if not step.get("empty_layer")]
+    return diff_ids, makers if len(makers) == len(diff_ids) else [""] * len(diff_ids)
 
 
 # -- docker's archives ---------------------------------------------------------------------------------
 
 
-def _from_docker(place: BlobSource, platform: str) -> ImageFile:
-    found = parsed(place, "manifest.json", plain(place, "manifest.json"))
+def _from_docker(source: BlobSource, platform: str) -> ImageFile:
+    manifest = parsed(source, "manifest.json", plain(source, "manifest.json"))
     try:
         images = [
-            _docker_image(place, str(entry["Config"]), [str(name) for name in entry["Layers"] or ()]) for entry in found
+            _docker_image(source, str(entry["Config"]), [str(name) for name in entry["Layers"] or ()])
+            for entry in manifest
         ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _malformed(place, "manifest.json", error) from error
-    return _chosen(images, place.path, platform)
+        raise _malformed(source, "manifest.json", error) from error
+    return _chosen(images, source.path, platform)
 
 
-def _named(name: str) -> str:
+def _digest_in_name(name: str) -> str:
     """The digest that a file's name tells, or ""."""
     stem = name.rpartition("/")[2].removesuffix(".json")
     return f"sha256:{stem}" if len(stem) == 64 and not set(stem) - set("0123456789abcdef") else ""
 
 
-def _docker_image(place: BlobSource, name: str, layers: Sequence[str]) -> ImageFile:
-    data = document(place, Blob(name, _named(name)))
+def _docker_image(source: BlobSource, name: str, layers: Sequence[str]) -> ImageFile:
+    data = document(source, Blob(name, _digest_in_name(name)))
     diff_ids, makers = _ids(data)
-    digest = _named(name) or "sha256:" + hashlib.sha256(plain(place, name)).hexdigest()
-    found = []
+    digest = _digest_in_name(name) or "sha256:" + hashlib.sha256(plain(source, name)).hexdigest()
+    read_layers = []
     for number, (file, diff_id) in enumerate(zip(layers, diff_ids, strict=True)):
-        found.append(Layer(number, Blob(file, ""), place.length(file), "", diff_id, makers[number]))
-    return ImageFile(place.path, digest, _text(data), data, tuple(found), {}, place)
+        read_layers.append(Layer(number, Blob(file, ""), source.length(file), "", diff_id, makers[number]))
+    return ImageFile(source.path, digest, _text(data), data, tuple(read_layers), {}, source)

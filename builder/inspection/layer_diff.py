@@ -15,25 +15,25 @@ FIELDS = ("mode", "uid", "gid", "mtime", "size", "linkname", "uname", "gname", "
 def first_in_layer(ours: Side, theirs: Side) -> Finding:
     """The first difference of two archives that are known not to be the same."""
     names, other_names = _names(ours), _names(theirs)
-    place = next((at for at, pair in enumerate(zip(names, other_names, strict=False)) if pair[0] != pair[1]), None)
-    if place is not None:
+    index = next((at for at, pair in enumerate(zip(names, other_names, strict=False)) if pair[0] != pair[1]), None)
+    if index is not None:
         what = "the order of its members" if sorted(names) == sorted(other_names) else "its members"
-        return f"{what}, from number {place + 1}", names[place], other_names[place]
+        return f"{what}, from number {index + 1}", names[index], other_names[index]
     if len(names) != len(other_names):
         return "the number of its members", str(len(names)), str(len(other_names))
-    with closing(members(*ours)) as one, closing(members(*theirs)) as other:
-        for mine, its in zip(one, other, strict=True):
-            found = _headers(mine, its)
-            if found:
-                return found
+    with closing(members(*ours)) as our_members, closing(members(*theirs)) as other:
+        for mine, its in zip(our_members, other, strict=True):
+            finding = _headers(mine, its)
+            if finding:
+                return finding
             if not _same_content(mine, its):
                 return f"the content of its member {mine.info.name}, hidden in the tree", _bytes(mine), _bytes(its)
     return "how headers are written, or what follows the last member", "one way", "another"
 
 
 def _names(side: Side) -> list[str]:
-    with closing(members(*side)) as found:
-        return [member.info.name for member in found]
+    with closing(members(*side)) as of_layer:
+        return [member.info.name for member in of_layer]
 
 
 def _headers(mine: Member, its: Member) -> Finding | None:

@@ -71,16 +71,16 @@ class Member:
 
 
 def members(
-    place: BlobSource, layer: Layer, read: Read | None = None, budget: Budget | None = None
+    source: BlobSource, layer: Layer, read: Read | None = None, budget: Budget | None = None
 ) -> Generator[Member]:
     """The members of the layer; what was read is checked against the blob's digest and the layer's diff_id.
 
     Who stops early checks nothing. Raises BuildError for a layer that is missing, damaged, no tar archive, or larger
     than the ``budget`` for its image (default: one of its own).
     """
-    where = f"layer {layer.number + 1} of {place.path}"
+    where = f"layer {layer.number + 1} of {source.path}"
     budget = budget or Budget(limit_of_user())
-    with closing(Forward(_bounded(unpacked(verified(place, layer.blob), where), budget, where))) as stream:
+    with closing(Forward(_bounded(unpacked(verified(source, layer.blob), where), budget, where))) as stream:
         try:
             for member in _members(stream):
                 budget.member(where)
@@ -89,9 +89,9 @@ def members(
         except (tarfile.TarError, ValueError, OverflowError, LookupError, RecursionError) as error:
             stream.drain()  # the digest may tell why
             raise BuildError(f"a layer is no sound tar archive: {error}", where=where, hint=AGAIN) from error
-        found = f"sha256:{stream.digest.hexdigest()}"
-        if layer.diff_id.startswith("sha256:") and found != layer.diff_id:
-            what = f"a layer is not the one of the image's configuration: {found} instead of {layer.diff_id}"
+        digest = f"sha256:{stream.digest.hexdigest()}"
+        if layer.diff_id.startswith("sha256:") and digest != layer.diff_id:
+            what = f"a layer is not the one of the image's configuration: {digest} instead of {layer.diff_id}"
             raise BuildError(what, where=where, hint=AGAIN)
         if read is not None:
             read.bytes = stream.bytes

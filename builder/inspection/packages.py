@@ -58,34 +58,34 @@ def is_database(path: str) -> bool:
 
 def ownership(tree: Tree) -> Ownership:
     """Read the databases of a tree whose contents were kept as :func:`is_database` says."""
-    found: tuple[package_database.Package, ...] = ()
+    read: tuple[package_database.Package, ...] = ()
     headers: list[rpm_database.Header] = []
     unread: tuple[str, ...] = ()
     with _databases(tree) as folder:
         try:
-            found, headers = package_database.read(folder), _rpm_headers(folder)
+            read, headers = package_database.read(folder), _rpm_headers(folder)
         except BuildError as error:
             unread = (error.where,)
-    names = _names(found)
+    names = _names(read)
     owners: dict[str, str] = {}
     for kind, name, architecture, paths in (*_dpkg(tree), *_apk(tree), *_pacman(tree), *_portage(tree), *_rpm(headers)):
         label = names.get((kind, name, architecture)) or names.get((kind, name, ""))
         if label is None:
             continue  # removed, its configuration is still there
         for path in paths:
-            place = tree.place(path)
-            entry = tree.entries.get(place)
+            path_in_tree = tree.resolved_path(path)
+            entry = tree.entries.get(path_in_tree)
             if entry is not None and entry.kind != FOLDER:
-                owners.setdefault(place, label)
-    packages = {names[package.kind, package.name, package.architecture]: package for package in found}
+                owners.setdefault(path_in_tree, label)
+    packages = {names[package.kind, package.name, package.architecture]: package for package in read}
     installed = tuple(sorted(Installed(name, each.version, each.kind) for name, each in packages.items()))
     return Ownership(installed, owners, unread)
 
 
-def _names(found: Iterable[package_database.Package]) -> dict[tuple[str, str, str], str]:
+def _names(packages: Iterable[package_database.Package]) -> dict[tuple[str, str, str], str]:
     """What each (kind, name, architecture) is called; without an architecture the one or the first of that name."""
     names: dict[tuple[str, str, str], str] = {}
-    for package in found:
+    for package in packages:
         key = (package.kind, package.name)
         label = f"{package.name}:{package.architecture}" if (*key, "") in names else package.name
         names.setdefault((*key, ""), label)
@@ -97,7 +97,7 @@ def _names(found: Iterable[package_database.Package]) -> dict[tuple[str, str, st
 
 
 def _content(tree: Tree, path: str) -> bytes | None:
-    entry = tree.entries.get(tree.place(path))
+    entry = tree.entries.get(tree.resolved_path(path))
     return entry.content if entry is not None else None
 
 
@@ -117,7 +117,7 @@ def _databases(tree: Tree) -> Iterator[Path]:
     paths = [f"{DPKG}/status", *APK]
     paths += [f"{DPKG}/status.d/{name}" for name in _below(tree, f"{DPKG}/status.d")]
     paths += [f"{PACMAN}/{name}/desc" for name in _below(tree, PACMAN)]
-    paths += [f"{place}/{name}" for place in RPM for name in _below(tree, place)]
+    paths += [f"{base}/{name}" for base in RPM for name in _below(tree, base)]
     folders = [
         f"{VARDB}/{category}/{name}" for category in _below(tree, VARDB) for name in _below(tree, f"{VARDB}/{category}")
     ]
@@ -178,7 +178,7 @@ def _apk(tree: Tree) -> Iterator[Owned]:
 
 
 def _rpm_headers(folder: Path) -> list[rpm_database.Header]:
-    return [header for place in RPM for header in rpm_database.read(Path(f"{folder}{place}"), place)]
+    return [header for path in RPM for header in rpm_database.read(Path(f"{folder}{path}"), path)]
 
 
 def _rpm(headers: Iterable[rpm_database.Header]) -> Iterator[Owned]:
@@ -196,12 +196,12 @@ def _pacman(tree: Tree) -> Iterator[Owned]:
 def _portage(tree: Tree) -> Iterator[Owned]:
     for category in _below(tree, VARDB):
         for name in _below(tree, f"{VARDB}/{category}"):
-            found = package_database.EBUILD.match(name)
-            if found:
+            match = package_database.EBUILD.match(name)
+            if match:
                 contents = _text(tree, f"{VARDB}/{category}/{name}/CONTENTS").split("\n")
                 yield (
                     "ebuild",
-                    f"{category}/{found['name']}",
+                    f"{category}/{match['name']}",
                     "",
                     [path for line in contents if (path := _recorded(line))],
                 )

@@ -30,7 +30,7 @@ def _columns(rows: Sequence[Sequence[str]], right: frozenset[int]) -> str:
     """A table whose columns ``right`` are numbers."""
     shown = [[printable(cell) for cell in row] for row in rows]
     widths = {column: max(len(row[column]) for row in shown) for column in right}
-    return table([[cell.rjust(widths.get(place, 0)) for place, cell in enumerate(row)] for row in shown])
+    return table([[cell.rjust(widths.get(index, 0)) for index, cell in enumerate(row)] for row in shown])
 
 
 def _signed(count: int) -> str:
@@ -41,29 +41,29 @@ def _ratio(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f} %" if whole else ""
 
 
-def report(found: Size, views: Sequence[str], top: int = TOP) -> str:
+def report(image_size: Size, views: Sequence[str], top: int = TOP) -> str:
     """The size of one image: the totals, and a table for each of ``views``, ``top`` lines long (0: all)."""
-    layers = "1 layer" if len(found.layers) == 1 else f"{len(found.layers)} layers"
+    layers = "1 layer" if len(image_size.layers) == 1 else f"{len(image_size.layers)} layers"
     totals = [
-        ["image", str(found.path)],
-        ["digest", found.digest],
-        ["platform", found.platform or "not told"],
-        ["compressed", f"{size(found.compressed)} in {layers}"],
-        ["uncompressed", f"{size(found.uncompressed)} in {found.files} files"],
+        ["image", str(image_size.path)],
+        ["digest", image_size.digest],
+        ["platform", image_size.platform or "not told"],
+        ["compressed", f"{size(image_size.compressed)} in {layers}"],
+        ["uncompressed", f"{size(image_size.uncompressed)} in {image_size.files} files"],
     ]
     parts = [table(totals)]
-    if "package" in views and _tells_packages(found):
-        parts.append(_shares("package", largest(found.packages, top), found.uncompressed))
+    if "package" in views and _tells_packages(image_size):
+        parts.append(_shares("package", largest(image_size.packages, top), image_size.uncompressed))
     if "directory" in views:
-        parts.append(_shares("directory", largest(found.directories, top), found.uncompressed))
+        parts.append(_shares("directory", largest(image_size.directories, top), image_size.uncompressed))
     if "layer" in views:
-        parts.append(_layers(found))
-    return "\n\n".join([*parts, *found.notes])
+        parts.append(_layers(image_size))
+    return "\n\n".join([*parts, *image_size.notes])
 
 
-def _tells_packages(found: Size) -> bool:
+def _tells_packages(image_size: Size) -> bool:
     """Is there more to say than that no package is known, which comes from a database that is not read."""
-    return not found.notes or any(share.name != NO_PACKAGE for share in found.packages)
+    return not image_size.notes or any(share.name != NO_PACKAGE for share in image_size.packages)
 
 
 def _shares(head: str, shares: Sequence[Share], whole: int) -> str:
@@ -75,18 +75,18 @@ def _shares(head: str, shares: Sequence[Share], whole: int) -> str:
     return _columns(rows, frozenset({len(rows[0]) - 3, len(rows[0]) - 2, len(rows[0]) - 1}))
 
 
-def _layers(found: Size) -> str:
+def _layers(image_size: Size) -> str:
     rows = [["layer", "compressed", "uncompressed", "made by"]]
-    for layer in found.layers:
-        made = " ".join(layer.created_by.split())
-        made = made if len(made) <= WIDEST else made[: WIDEST - 3] + "..."
-        rows.append([str(layer.number), size(layer.compressed), size(layer.uncompressed), made])
+    for layer in image_size.layers:
+        maker = " ".join(layer.created_by.split())
+        maker = maker if len(maker) <= WIDEST else maker[: WIDEST - 3] + "..."
+        rows.append([str(layer.number), size(layer.compressed), size(layer.uncompressed), maker])
     return _columns(rows, frozenset({0, 1, 2}))
 
 
-def comparison(found: Comparison, views: Sequence[str], top: int = TOP) -> str:
+def comparison(sizes: Comparison, views: Sequence[str], top: int = TOP) -> str:
     """Two images side by side: the totals, and the changes of each of ``views``, ``top`` lines of each (0: all)."""
-    before, after = found.before, found.after
+    before, after = sizes.before, sizes.after
     totals = [["", str(before.path), str(after.path), "difference"]]
     for name, old, new in (
         ("compressed", before.compressed, after.compressed),
@@ -100,9 +100,9 @@ def comparison(found: Comparison, views: Sequence[str], top: int = TOP) -> str:
         totals.append([name, str(old), str(new), f"{new - old:+d}" if new != old else "0"])
     parts = [_columns(totals, frozenset({1, 2, 3}))]
     if "package" in views and (_tells_packages(before) or _tells_packages(after)):
-        parts.append(_changes("package", found.packages, top))
+        parts.append(_changes("package", sizes.packages, top))
     if "directory" in views:
-        parts.append(_changes("directory", found.directories, top))
+        parts.append(_changes("directory", sizes.directories, top))
     if "layer" in views:
         parts += [f"{each.path}\n{_layers(each)}" for each in (before, after)]
     return "\n\n".join([*parts, *dict.fromkeys((*before.notes, *after.notes))])
@@ -131,18 +131,18 @@ def _versions(change: Change) -> str:
 # -- documents -------------------------------------------------------------------------------------------
 
 
-def document(found: Size) -> dict[str, Any]:
+def document(image_size: Size) -> dict[str, Any]:
     """The whole of a size as a JSON document; nothing is left out or summed up in it."""
-    return {**asdict(found), "path": str(found.path)}
+    return {**asdict(image_size), "path": str(image_size.path)}
 
 
-def comparison_document(found: Comparison) -> dict[str, Any]:
+def comparison_document(sizes: Comparison) -> dict[str, Any]:
     """The whole of a comparison as a JSON document."""
     return {
-        "before": document(found.before),
-        "after": document(found.after),
-        "packages": [_change(change) for change in found.packages],
-        "directories": [_change(change) for change in found.directories],
+        "before": document(sizes.before),
+        "after": document(sizes.after),
+        "packages": [_change(change) for change in sizes.packages],
+        "directories": [_change(change) for change in sizes.directories],
     }
 
 

@@ -18,11 +18,11 @@ class Strict(tarfile.TarInfo):
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Strict:
         try:
-            found = super().frombuf(buf, encoding, errors)
+            member = super().frombuf(buf, encoding, errors)
         except (tarfile.EOFHeaderError, tarfile.EmptyHeaderError):  # type: ignore[attr-defined]
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(str(error)) from error
-        if found.size < 0 or (found.type in HEADERS and found.size > LARGEST_HEADER):
+        if member.size < 0 or (member.type in HEADERS and member.size > LARGEST_HEADER):
             raise tarfile.ReadError("a header is too long, or a size negative")
-        return found
+        return member

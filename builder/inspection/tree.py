@@ -104,7 +104,7 @@ class Tree:
             self._folders[path] = self._resolved(path)
         return self._folders[path]
 
-    def place(self, path: str) -> str:
+    def resolved_path(self, path: str) -> str:
         """The path at which the entry is that ``path`` names: links on the way followed, the last name not."""
         folder, name = posixpath.split(posixpath.normpath("/" + path.lstrip("/")))
         return posixpath.join(self.folder(folder), name) if name else "/"
@@ -169,14 +169,14 @@ class Merging:
 
     def tree(self) -> Tree:
         """What it is now."""
-        found: list[tuple[str, TreeEntry]] = []
+        entries: list[tuple[str, TreeEntry]] = []
         pending = [("/", self._root)]
         while pending:
             path, node = pending.pop()
-            found.append((path, node.entry))
+            entries.append((path, node.entry))
             pending += [(posixpath.join(path, name), child) for name, child in node.children.items()]
-        found.sort(key=lambda pair: pair[0].split("/"))
-        return Tree(dict(found))
+        entries.sort(key=lambda pair: pair[0].split("/"))
+        return Tree(dict(entries))
 
     # -- finding a place -------------------------------------------------------------------------
 

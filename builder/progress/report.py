@@ -86,7 +86,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def failure(event: events.Failed, log: Path, again: Sequence[str]) -> str:
+def failure(event: events.Failed, log: Path, command: Sequence[str]) -> str:
     """The report of a failed stage: where, its status and last lines, the log, the command that opens a shell there."""
     title = stage_title(event)
     return "\n".join(
@@ -97,7 +97,7 @@ def failure(event: events.Failed, log: Path, again: Sequence[str]) -> str:
             *([f"  why:   {event.why}"] if event.why else []),
             f"  log:   {log}",
             *([f"  next:  {event.hint}"] if event.hint else []),
-            f"  next:  {shlex.join([*again, '--at', title])}",
+            f"  next:  {shlex.join([*command, '--at', title])}",
         ]
     )
 
@@ -110,9 +110,9 @@ def message(error: BuildError) -> str:
 def closing(end: events.End, outputs: Iterable[events.Output], places: Iterable[str]) -> str:
     """The last lines of a build that succeeded."""
     lines = []
-    for output, place in zip(outputs, places, strict=True):
+    for output, path in zip(outputs, places, strict=True):
         details = [size(output.bytes), output.digest, *([] if output.changed else ["unchanged"])]
-        lines.append(f"{output.output}: {place} ({', '.join(details)})")
+        lines.append(f"{output.output}: {path} ({', '.join(details)})")
     total = end.hits + end.misses
     last = f"{total} stages, {end.hits} from the cache, in {end.seconds:.1f} s"
     if end.pruned:

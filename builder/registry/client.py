@@ -195,9 +195,9 @@ class Registry:
         """Raise BuildError where the repository ``name`` takes no image from here: begins an upload and cancels it."""
         self._credentials(name)  # skopeo reads them even where nobody asks for any
         answer = self._request("POST", name, "blobs/uploads/")
-        place = urljoin(answer.url, answer.headers.get("Location", ""))
+        location = urljoin(answer.url, answer.headers.get("Location", ""))
         with contextlib.suppress(requests.RequestException):  # registries remove what nobody finishes
-            self._send("DELETE", place)
+            self._send("DELETE", location)
 
     def manifest(self, name: str, reference: str) -> bytes:
         """A manifest of the repository ``name`` by tag or digest; empty where there is none."""
@@ -232,13 +232,13 @@ class Registry:
     def put_blob(self, name: str, digest: str, data: IO[bytes] | bytes) -> None:
         """Give the repository ``name`` a blob ("Pushing a blob monolithically"); a file is read from its beginning."""
         answer = self._request("POST", name, "blobs/uploads/")
-        place = urlsplit(urljoin(answer.url, answer.headers.get("Location", "")))
-        query = f"{place.query}&digest={digest}" if place.query else f"digest={digest}"
+        location = urlsplit(urljoin(answer.url, answer.headers.get("Location", "")))
+        query = f"{location.query}&digest={digest}" if location.query else f"digest={digest}"
         if not isinstance(data, bytes):
             data.seek(0)
         headers = {"Content-Type": "application/octet-stream"}
         try:
-            answer = self._send("PUT", place._replace(query=query).geturl(), data=data, headers=headers)
+            answer = self._send("PUT", location._replace(query=query).geturl(), data=data, headers=headers)
         except requests.RequestException as error:
             what = f"the registry {self.host} broke off: {_reason(error)}"
             raise TransientError(what, where=self.host, hint="run it again") from error
@@ -316,11 +316,11 @@ class Registry:
 
     def _log_in(self, challenge: str, name: str) -> bool:
         """Take what the registry asks for into the session: a password or a token; False where there is none."""
-        known = self._credentials(name)
+        credentials = self._credentials(name)
         scheme, _, rest = challenge.partition(" ")
         self._session.headers.pop("Authorization", None)
-        if scheme.lower() == "basic" and known:
-            self._session.auth = known
+        if scheme.lower() == "basic" and credentials:
+            self._session.auth = credentials
             return True
         if scheme.lower() != "bearer":
             return False
@@ -328,7 +328,7 @@ class Registry:
         realm = parameters.pop("realm", "")
         if _scheme(realm) != "https" and _scheme(self._base) == "https":
             raise BuildError(f"the registry {self.host} wants a password sent without TLS", where=realm[:200])
-        answer = self._send("GET", realm, params=parameters, auth=known or _nobody)
+        answer = self._send("GET", realm, params=parameters, auth=credentials or _nobody)
         if answer.status_code != 200:
             return False
         data = answer.json()
@@ -341,15 +341,15 @@ class Registry:
     def _check(self, answer: requests.Response, name: str) -> None:
         if answer.ok:
             return
-        place, status = f"{self.host}/{name}", f"{answer.status_code} {answer.reason}"
+        where, status = f"{self.host}/{name}", f"{answer.status_code} {answer.reason}"
         if answer.status_code in (401, 403):
             hint = f"log in first: podman login {self.host}, or --authfile FILE"
-            raise BuildError(f"the registry {self.host} refuses: {status}", where=place, hint=hint)
+            raise BuildError(f"the registry {self.host} refuses: {status}", where=where, hint=hint)
         kind = TransientError if answer.status_code in (408, 429) or answer.status_code >= 500 else BuildError
         if answer.request.method == "PUT" and any(f'"{code}"' in answer.text for code in LACKING):
             kind = MissingBlobError
         hint = "run it again; its own log says more"
-        raise kind(f"the registry {self.host} answers {status}: {answer.text[:200]}", where=place, hint=hint)
+        raise kind(f"the registry {self.host} answers {status}: {answer.text[:200]}", where=where, hint=hint)
 
 
 def _reason(error: requests.RequestException) -> str:

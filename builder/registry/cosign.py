@@ -10,13 +10,13 @@ from blockdev.core.errors import BuildError
 
 def check() -> str:
     """The path of cosign; BuildError where it is not there."""
-    found = shutil.which("cosign")
-    if found is None:
+    program = shutil.which("cosign")
+    if program is None:
         raise BuildError(
             "cosign is not there, which signs images",
             hint="install cosign, or leave out --sign",
         )
-    return found
+    return program
 
 
 def arguments(image: str, *, key: str, insecure: bool) -> list[str]:

@@ -21,8 +21,8 @@ Credentials = tuple[str, str]
 
 def auth_files(environment: Mapping[str, str]) -> list[Path]:
     """Where engines keep credentials, in the order in which skopeo looks."""
-    if given := environment.get("REGISTRY_AUTH_FILE"):
-        return [Path(given)]
+    if setting := environment.get("REGISTRY_AUTH_FILE"):
+        return [Path(setting)]
     home = Path(environment.get("HOME", "/"))
     runtime = environment.get("XDG_RUNTIME_DIR") or f"/run/containers/{os.getuid()}"
     return [
@@ -40,7 +40,7 @@ def credentials(host: str, name: str, files: Iterable[Path]) -> Credentials | No
     """
     for file in files:
         try:
-            found = _from_file(host, name, json.loads(file.read_text(encoding="utf-8")))
+            pair = _from_file(host, name, json.loads(file.read_text(encoding="utf-8")))
         except FileNotFoundError:
             continue
         except (OSError, ValueError, AttributeError, TypeError) as error:
@@ -48,8 +48,8 @@ def credentials(host: str, name: str, files: Iterable[Path]) -> Credentials | No
             raise BuildError(
                 f"the credentials in {file} cannot be read: {error}", where=str(file), hint=hint
             ) from error
-        if found:
-            return found
+        if pair:
+            return pair
     return None
 
 
@@ -73,11 +73,11 @@ def _from_file(host: str, name: str, data: Mapping[str, Any]) -> Credentials | N
     for key in _keys(host, name):
         if key in helpers:
             return _from_program(helpers[key], key)
-        if found := _decoded(entries.get(key) or {}):
-            return found
+        if pair := _decoded(entries.get(key) or {}):
+            return pair
     for key, entry in entries.items():
-        if _is_old(key) and _plain(key) == _plain(host) and (found := _decoded(entry)):
-            return found
+        if _is_old(key) and _plain(key) == _plain(host) and (pair := _decoded(entry)):
+            return pair
     server = INDEX_URL if _plain(host) == INDEX_NAME else host
     return _from_program(data["credsStore"], server) if data.get("credsStore") else None
 

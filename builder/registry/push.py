@@ -79,10 +79,10 @@ def check(
 
 
 def _skopeo() -> str:
-    found = shutil.which("skopeo")
-    if found is None:
+    program = shutil.which("skopeo")
+    if program is None:
         raise BuildError("skopeo is not there, which pushes images", hint="sudo apt-get install skopeo")
-    return found
+    return program
 
 
 # -- pushing ---------------------------------------------------------------------------------------
@@ -119,9 +119,9 @@ class Transfer:
         name = self.reference.name
         with_retries(lambda: self.registry.put_manifest(name, tag, index, media_types.INDEX), self.on_note)
 
-    def _explained(self, said: str, target: str) -> BuildError:
+    def _explained(self, output: str, target: str) -> BuildError:
         """What skopeo said, for a person; PassingError where trying again may be of use."""
-        lines = said.strip().splitlines() or ["it gave no reason"]
+        lines = output.strip().splitlines() or ["it gave no reason"]
         match = re.search(r'msg="((?:[^"\\]|\\.)*)"', lines[-1])
         reason = match[1].replace('\\"', '"') if match else lines[-1]
         kind, hint = BuildError, "run it again: what has arrived is not sent again"
@@ -193,18 +193,18 @@ def _push_attached(transfer: Transfer, folder: Path, listing: Path, scratch: Pat
     name, digest = transfer.reference.name, f"sha256:{subject}"
     if not with_retries(lambda: transfer.registry.lists_referrers(name, digest), transfer.on_note):
         tag = f"sha256-{subject}"
-        known = transfer.manifest(tag)
-        index = _joined(known, own, f"{transfer.reference.repository}:{tag}")
-        if known == index:
+        before = transfer.manifest(tag)
+        index = _joined(before, own, f"{transfer.reference.repository}:{tag}")
+        if before == index:
             return
         transfer.put_index(tag, index)
     transfer.on_note(f"attached {len(own)} documents to {digest[:19]}")
 
 
-def _joined(known: bytes, own: Sequence[dict[str, Any]], where: str) -> bytes:
+def _joined(before: bytes, own: Sequence[dict[str, Any]], where: str) -> bytes:
     """The list that a registry has (it may be empty), with ``own`` entries in it."""
     try:
-        old = {entry["digest"]: entry for entry in (json.loads(known)["manifests"] if known else [])}
+        old = {entry["digest"]: entry for entry in (json.loads(before)["manifests"] if before else [])}
     except (ValueError, KeyError, TypeError) as error:
         hint = "no list of what is attached is there: remove that tag from the registry"
         raise BuildError("the registry has something else in the place of a list", where=where, hint=hint) from error

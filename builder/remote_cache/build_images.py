@@ -37,8 +37,8 @@ def key_of(reference: str) -> str:
 
     The machine's mirror and apt's settings go into an image, so those that have others share none.
     """
-    given = sorted(ensure.of_this_machine().items())
-    return hashlib.sha256(f"build image {reference} {given}".encode()).hexdigest()
+    machine = sorted(ensure.of_this_machine().items())
+    return hashlib.sha256(f"build image {reference} {machine}".encode()).hexdigest()
 
 
 def has_secrets() -> bool:
@@ -67,11 +67,14 @@ class BuildImages:
             return False
         key = key_of(reference)
         listed = self.asked.all()[: len(self.sources)]
-        found = [Candidate(cache, entry) for cache, entries in listed for entry in entries if entry.key == key]
-        if not found:
+        matching = [Candidate(cache, entry) for cache, entries in listed for entry in entries if entry.key == key]
+        if not matching:
             return False
-        self.note(f"taking the build image from the cache {found[0].cache.spec.name} (once)")
-        by_blob = {one.entry.blob: [each for each in found if each.entry.blob == one.entry.blob] for one in found}
+        self.note(f"taking the build image from the cache {matching[0].cache.spec.name} (once)")
+        by_blob = {
+            candidate.entry.blob: [each for each in matching if each.entry.blob == candidate.entry.blob]
+            for candidate in matching
+        }
         return any(self._bring(engine, reference, candidates) for candidates in by_blob.values())
 
     def _bring(self, engine: Engine, reference: str, candidates: Sequence[Candidate]) -> bool:
@@ -104,20 +107,20 @@ class BuildImages:
         if self.asked is None or not self._used or not self.targets or has_secrets():
             return []
         listed = self.asked.all()[len(self.sources) :]
-        said = []
+        lines = []
         for cache, entries in listed:
             for reference, engine in self._used.items():
-                known = [entry for entry in entries if entry.key == key_of(reference)]
-                fresh = known and merged(known, [], [entry.identity for entry in known], now()) is None
+                own = [entry for entry in entries if entry.key == key_of(reference)]
+                fresh = own and merged(own, [], [entry.identity for entry in own], now()) is None
                 if cache.why or fresh:
                     continue
                 try:
-                    said += self._send(cache, engine, reference)
+                    lines += self._send(cache, engine, reference)
                 except BuildError as error:
                     cache.give_up(error)
                 except OSError as error:
                     cache.warn(f"a build image cannot be kept for a moment: {error.strerror}")
-        return said
+        return lines
 
     def _send(self, cache: Cache, engine: Engine, reference: str) -> list[str]:
         """One image to one cache; builds that run side by side send it once."""
@@ -142,8 +145,8 @@ def _packed(engine: Engine, reference: str, folder: Path) -> tuple[IndexEntry, P
     with file.open("rb") as data:
         blob = f"sha256:{hashlib.file_digest(data, 'sha256').hexdigest()}"
     title = f"build-image/{reference.rpartition('/')[2].partition(':')[0]}"
-    made = IndexEntry(key_of(reference), "", "", blob, file.stat().st_size, length, (PART,), title, now())
-    return replace(made, used=now()), file
+    entry = IndexEntry(key_of(reference), "", "", blob, file.stat().st_size, length, (PART,), title, now())
+    return replace(entry, used=now()), file
 
 
 def check_archive(archive: Path, reference: str) -> None:
@@ -153,22 +156,24 @@ def check_archive(archive: Path, reference: str) -> None:
     """
     repository, _, tag = reference.rpartition(":")
     names = {"manifest.json": [[reference]], "repositories": {repository: [tag]}, "index.json": 1}
-    found: dict[str, Any] = {}
+    documents: dict[str, Any] = {}
     try:
         with tarfile.open(archive) as members:
             for member in members:
                 name = member.name.removeprefix("./")
                 if name in names and member.size < ABOUT:
                     data = members.extractfile(member)
-                    found[name] = json.loads(data.read()) if data else None
-        said = {
-            "manifest.json": [image["RepoTags"] for image in found["manifest.json"]],
-            "repositories": {name: [*tags] for name, tags in found.get("repositories", {repository: [tag]}).items()},
-            "index.json": len(found["index.json"]["manifests"]) if "index.json" in found else 1,
+                    documents[name] = json.loads(data.read()) if data else None
+        shown = {
+            "manifest.json": [image["RepoTags"] for image in documents["manifest.json"]],
+            "repositories": {
+                name: [*tags] for name, tags in documents.get("repositories", {repository: [tag]}).items()
+            },
+            "index.json": len(documents["index.json"]["manifests"]) if "index.json" in documents else 1,
         }
     except (tarfile.TarError, OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
         raise BuildError("a build image is no archive of an image, and was refused") from error
-    if said != names:
+    if shown != names:
         raise BuildError("a build image's archive names other images, and was refused")
 
 

@@ -33,9 +33,9 @@ class Candidate:
 class Download:
     """Brings blobs in the order in which they will be wanted; each is kept until it has been handed on."""
 
-    def __init__(self, wanted: Sequence[str], candidates: Mapping[str, Sequence[Candidate]]) -> None:
+    def __init__(self, digests: Sequence[str], candidates: Mapping[str, Sequence[Candidate]]) -> None:
         self._folder = Scratch()
-        self._wanted = list(wanted)
+        self._digests = list(digests)
         self._candidates = candidates
         self._at_once = threading.Semaphore(AT_ONCE)
         self._closed = False
@@ -76,8 +76,8 @@ class Download:
 
     def _begin(self, digest: str) -> None:
         """Begin to fetch a blob, and those that come after it."""
-        place = self._wanted.index(digest) if digest in self._wanted else len(self._wanted)
-        for each in [digest, *self._wanted[place + 1 : place + 1 + AHEAD]]:
+        index = self._digests.index(digest) if digest in self._digests else len(self._digests)
+        for each in [digest, *self._digests[index + 1 : index + 1 + AHEAD]]:
             if each not in self._begun:
                 self._begun[each] = Future()
                 # Of no executor, which would have the command wait in the end for a server that never comes to one.
@@ -115,15 +115,15 @@ class Download:
 
 def _download(candidate: Candidate, file: Path) -> None:
     """Fetch a blob into a file; raises BuildError where it is another one than was announced."""
-    entry, found, length = candidate.entry, hashlib.sha256(), 0
+    entry, digest, length = candidate.entry, hashlib.sha256(), 0
     with file.open("wb") as out:
         for piece in with_deadline(candidate.cache.place.blob(entry.blob), entry.size):
             length += len(piece)
             if length > entry.size:
                 raise BuildError("a layer is longer than announced, and was refused")
-            found.update(piece)
+            digest.update(piece)
             out.write(piece)
     if length < entry.size:
         raise TransientError("a layer broke off")
-    if f"sha256:{found.hexdigest()}" != entry.blob:
+    if f"sha256:{digest.hexdigest()}" != entry.blob:
         raise BuildError("a layer is not what its digest says, and was refused")

@@ -107,7 +107,7 @@ class Folder:
     def put_blob(self, digest: str, size: int, data: IO[bytes]) -> None:
         """See Place."""
         target = oci_layout.blob(self._path, digest)
-        with self._named(), contextlib.suppress(FileNotFoundError):
+        with self._explained(), contextlib.suppress(FileNotFoundError):
             if target.stat().st_size == size:
                 return
         data.seek(0)
@@ -136,7 +136,7 @@ class Folder:
         freed = 0
         for digest in digests:
             file = oci_layout.blob(self._path, digest)
-            with self._named(), contextlib.suppress(FileNotFoundError):
+            with self._explained(), contextlib.suppress(FileNotFoundError):
                 freed += file.stat().st_size
                 file.unlink()
         return freed
@@ -147,14 +147,14 @@ class Folder:
         Builds that failed have left them, or were cut off while they wrote; younger ones may be about to be listed.
         """
         names = {digest.removeprefix("sha256:") for digest in listed}
-        with self._named(), contextlib.suppress(FileNotFoundError):
+        with self._explained(), contextlib.suppress(FileNotFoundError):
             for file in list(oci_layout.blob(self._path, digest_of(EMPTY)).parent.iterdir()):
                 if file.name not in names and file.stat().st_mtime < before:
                     file.unlink()
 
     def _write(self, target: Path, pieces: Iterator[bytes] | Sequence[bytes]) -> None:
         new = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PARTIAL}")
-        with self._named():
+        with self._explained():
             target.parent.mkdir(parents=True, exist_ok=True)
             handle = locks.take(new, mode=0o666)
             assert handle is not None  # it waits
@@ -174,7 +174,7 @@ class Folder:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        with self._named():
+        with self._explained():
             self._path.mkdir(parents=True, exist_ok=True)
             handle = os.open(self._path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
@@ -192,7 +192,7 @@ class Folder:
             os.close(handle)
 
     @contextlib.contextmanager
-    def _named(self) -> Iterator[None]:
+    def _explained(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:

@@ -83,15 +83,15 @@ class InActions:
 
     def _address(self, key: str, prefixes: Sequence[str] = ()) -> str:
         """Where to fetch the entry of this key, or the newest whose key begins so; empty where there is none."""
-        found = self._call("GetCacheEntryDownloadURL", key=key, restore_keys=list(prefixes))
-        return str(found.get("signed_download_url", "")) if found.get("ok") else ""
+        answer = self._call("GetCacheEntryDownloadURL", key=key, restore_keys=list(prefixes))
+        return str(answer.get("signed_download_url", "")) if answer.get("ok") else ""
 
     def _put(self, key: str, size: int, data: IO[bytes]) -> bool:
         """Make an entry; False where there is one."""
-        made = self._call("CreateCacheEntry", key=key)
-        if not made.get("ok"):
+        answer = self._call("CreateCacheEntry", key=key)
+        if not answer.get("ok"):
             return False
-        address = str(made["signed_upload_url"])
+        address = str(answer["signed_upload_url"])
         data.seek(0)
         if size <= BLOCK:
             self._upload(address, data.read(), {"x-ms-blob-type": "BlockBlob"})
@@ -119,8 +119,8 @@ class InActions:
         address = self._address(f"{self._prefix}none", [self._prefix])
         if not address:
             return b""
-        found: bytes = with_retries(lambda: self._send("GET", address), lambda _: None, PAUSES).content
-        return found
+        content: bytes = with_retries(lambda: self._send("GET", address), lambda _: None, PAUSES).content
+        return content
 
     def blob(self, digest: str) -> Iterator[bytes]:
         """See Place."""

@@ -80,7 +80,7 @@ class IndexEntry:
         )
 
     def _annotations(self) -> dict[str, str]:
-        found = {
+        notes = {
             "key": self.key,
             "below": self.below,
             "layer": self.layer,
@@ -92,7 +92,7 @@ class IndexEntry:
             "writer": self.writer,
             "signed-as": self.signed_as,
         }
-        return {f"{PREFIX}{name}": value for name, value in found.items() if value}
+        return {f"{PREFIX}{name}": value for name, value in notes.items() if value}
 
     @property
     def digest(self) -> str:
@@ -151,8 +151,8 @@ def read_index(data: bytes) -> list[IndexEntry]:
         raise ValueError("no index")
     if index.get("artifactType") != INDEX_ARTIFACT:
         raise ValueError("an index of something else")
-    found = (IndexEntry.read(descriptor) for descriptor in index["manifests"] if isinstance(descriptor, dict))
-    return [entry for entry in found if entry is not None]
+    entries = (IndexEntry.read(descriptor) for descriptor in index["manifests"] if isinstance(descriptor, dict))
+    return [entry for entry in entries if entry is not None]
 
 
 def write_index(entries: Iterable[IndexEntry]) -> bytes:
@@ -169,22 +169,22 @@ def write_index(entries: Iterable[IndexEntry]) -> bytes:
 
 
 def merged(
-    known: Sequence[IndexEntry], new: Sequence[IndexEntry], used: Iterable[tuple[str, str, str]], now: float
+    listed: Sequence[IndexEntry], new: Sequence[IndexEntry], used: Iterable[tuple[str, str, str]], now: float
 ) -> list[IndexEntry] | None:
     """What an index lists after a build: ``new`` entries, and the time of use of those used; None: nothing changes.
 
     A clock that is ahead elsewhere does not count: no use lies after ``now``.
     """
-    found = {entry.identity: entry for entry in known}
+    entries = {entry.identity: entry for entry in listed}
     changed = False
     for entry in new:
-        before = found.get(entry.identity)
+        before = entries.get(entry.identity)
         if before is None or (entry.signature and before.signature != entry.signature):
-            found[entry.identity] = replace(entry, used=now)
+            entries[entry.identity] = replace(entry, used=now)
             changed = True
     for identity in used:
-        there = found.get(identity)
+        there = entries.get(identity)
         if there is not None and (now - there.used > REFRESHED or there.used > now + REFRESHED):
-            found[identity] = replace(there, used=now)
+            entries[identity] = replace(there, used=now)
             changed = True
-    return list(found.values()) if changed else None
+    return list(entries.values()) if changed else None

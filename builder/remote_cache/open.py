@@ -50,14 +50,14 @@ class Cache:
     keys: tuple[ec.EllipticCurvePublicKey, ...] = ()
     signing: ec.EllipticCurvePrivateKey | None = None
     why: str = ""
-    _told: bool = False
+    _has_warned: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def warn(self, what: str) -> None:
         """Say once that something is wrong with this cache."""
         with self._lock:
-            told, self._told = self._told, True
-        if not told:
+            has_warned, self._has_warned = self._has_warned, True
+        if not has_warned:
             self.note(f"warning: the cache {self.spec.name}: {what}; the build goes on without that")
 
     def give_up(self, error: BuildError) -> None:
@@ -68,7 +68,7 @@ class Cache:
     def entries(self) -> list[IndexEntry]:
         """What it lists and may be believed; nothing where it cannot be asked."""
         try:
-            found = read_index(self.place.index())
+            listed = read_index(self.place.index())
         except BuildError as error:
             self.give_up(error)
             return []
@@ -76,9 +76,9 @@ class Cache:
             self.give_up(BuildError("what lies there is no cache"))
             return []
         if not self.keys:
-            return found
-        good = [entry for entry in found if is_signed(entry, self.keys, self.spec.writers)]
-        if found and not good and not self.signing:
+            return listed
+        good = [entry for entry in listed if is_signed(entry, self.keys, self.spec.writers)]
+        if listed and not good and not self.signing:
             self.warn("none of its entries is signed by whom key= and writers= name")
         return good
 

@@ -70,11 +70,11 @@ def _depths(entries: Sequence[IndexEntry]) -> dict[Identity, int]:
         while chain not in depths and chain in parents and len(path) <= len(parents):
             path.append(chain)
             chain = parents[chain]
-        found = depths.setdefault(chain, 0)
+        below = depths.setdefault(chain, 0)
         for each in reversed(path):
-            found += 1
-            depths[each] = found
-        return found
+            below += 1
+            depths[each] = below
+        return below
 
     return {entry.identity: depth(entry.above) for entry in entries}
 
@@ -88,8 +88,8 @@ def prune(spec: Spec, *, older_than: float | None, keep_size: int | None) -> Pru
 
     First the index: nobody is led to what goes. A build that has just read it finds a layer gone, and runs the stage.
     """
-    place = open_place(spec)
-    if not isinstance(place, InRegistry | Folder):
+    backend = open_place(spec)
+    if not isinstance(backend, InRegistry | Folder):
         raise UsageError(f"{spec.name} is cleaned by GitHub", hint="what was not used for a week goes by itself")
     going: list[IndexEntry] = []
     kept: list[IndexEntry] = []
@@ -104,17 +104,17 @@ def prune(spec: Spec, *, older_than: float | None, keep_size: int | None) -> Pru
         kept[:] = [each for each in entries if each.identity not in gone]
         return write_index(kept) if going else None
 
-    place.change_index(change, [])
-    return Pruned(len(going), _size(going), len(kept), _size(kept), _remove(place, going, kept))
+    backend.change_index(change, [])
+    return Pruned(len(going), _size(going), len(kept), _size(kept), _remove(backend, going, kept))
 
 
-def _remove(place: InRegistry | Folder, going: Sequence[IndexEntry], kept: Sequence[IndexEntry]) -> bool:
+def _remove(backend: InRegistry | Folder, going: Sequence[IndexEntry], kept: Sequence[IndexEntry]) -> bool:
     """Remove the manifests (a folder's blobs, too) of what goes; False where a registry does not."""
-    if isinstance(place, Folder):
+    if isinstance(backend, Folder):
         needed = {each.blob for each in kept} | {each.digest for each in kept}
-        place.remove_blobs([name for each in going for name in (each.blob, each.digest) if name not in needed])
+        backend.remove_blobs([name for each in going for name in (each.blob, each.digest) if name not in needed])
         signatures = {digest_of(data) for each in kept if each.signature for data in documents(each)}
-        place.remove_unlisted({*needed, *signatures, digest_of(EMPTY)}, now() - UNLISTED)
+        backend.remove_unlisted({*needed, *signatures, digest_of(EMPTY)}, now() - UNLISTED)
         return True
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return all(pool.map(place.remove, going))
+        return all(pool.map(backend.remove, going))

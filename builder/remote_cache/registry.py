@@ -41,11 +41,11 @@ class InRegistry:
 
     def _registry(self) -> Registry:
         """The registry, with connections of this thread's own."""
-        found: Registry | None = getattr(self._own, "registry", None)
-        if found is None:
+        registry: Registry | None = getattr(self._own, "registry", None)
+        if registry is None:
             with self._lock:
-                found = self._own.registry = self._first.another()
-        return found
+                registry = self._own.registry = self._first.another()
+        return registry
 
     def _try(self, work: Callable[[Registry], Result]) -> Result:
         return with_retries(lambda: work(self._registry()), lambda _: None, PAUSES)

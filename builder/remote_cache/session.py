@@ -44,10 +44,10 @@ class CacheSession:
 
     def wishes(self) -> dict[str, str]:
         """What the request says of them."""
-        found = {"read": "yes"} if self.sources else {}
+        settings = {"read": "yes"} if self.sources else {}
         if self.targets:
-            found["write"] = "max" if any(cache.spec.mode == "max" for cache in self.targets) else "min"
-        return found
+            settings["write"] = "max" if any(cache.spec.mode == "max" for cache in self.targets) else "min"
+        return settings
 
     def begin(self) -> None:
         """Ask the caches for their indices; nobody waits for them yet."""
@@ -111,8 +111,8 @@ class CacheSession:
     def _begun(self) -> Upload:
         """What sends, from the first layer on."""
         if self._sending is None:
-            known = [entries for _, entries in self._listed[len(self.sources) :]]
-            self._sending = Upload(self.targets, known, self.fetch)
+            listed = [entries for _, entries in self._listed[len(self.sources) :]]
+            self._sending = Upload(self.targets, listed, self.fetch)
         return self._sending
 
     def _share(self, path: str) -> None:
@@ -135,15 +135,15 @@ class CacheSession:
     def finish(self) -> list[str]:
         """Wait until all has been sent, the build images last; sentences about it."""
         self._fetch_no_more()
-        said = []
+        lines = []
         if self._thread and self._sending:
             self._thread.join()
-            said = [
+            lines = [
                 f"cache: {sent} layers and outputs sent to {cache.spec.name} ({length / 1e6:.1f} MB)"
                 for cache, sent, length in zip(self.targets, self._sending.sent, self._sending.bytes, strict=True)
                 if sent
             ]
-        return [*said, *self.images.send()]
+        return [*lines, *self.images.send()]
 
     def close(self) -> None:
         """Fetch no more; of a build that has come to nothing, send no more."""

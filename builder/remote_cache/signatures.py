@@ -45,7 +45,7 @@ def private_key(file: Path) -> ec.EllipticCurvePrivateKey:
 
 def public_keys(file: Path) -> tuple[ec.EllipticCurvePublicKey, ...]:
     """The keys of a PEM file, one or several; raises UsageError."""
-    found = []
+    keys = []
     for block in _PUBLIC.findall(_read(file)):
         try:
             key = serialization.load_pem_public_key(block)
@@ -53,10 +53,10 @@ def public_keys(file: Path) -> tuple[ec.EllipticCurvePublicKey, ...]:
             raise UsageError(f"{file} has something that is no key: {error}", where="key=", hint=MAKE) from error
         if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
             raise UsageError(f"{file} has a key that is not ECDSA on the curve P-256", where="key=", hint=MAKE)
-        found.append(key)
-    if not found:
+        keys.append(key)
+    if not keys:
         raise UsageError(f"{file} has no public key", where="key=", hint=MAKE)
-    return tuple(found)
+    return tuple(keys)
 
 
 def _read(file: Path) -> bytes:

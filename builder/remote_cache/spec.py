@@ -74,19 +74,19 @@ def parse(text: str, *, writing: bool) -> Spec:
     if kind not in PLACES:
         hint = nearest(kind, PLACES) or f"there is: {', '.join(PLACES)}"
         raise UsageError(f"{option} {text!r}: {kind!r} is no type of cache", hint=hint)
-    known = (*PLACES[kind], *(WRITING if writing else READING))
+    names = (*PLACES[kind], *(WRITING if writing else READING))
     for name in pairs:
-        if name not in known:
-            hint = nearest(name, known) or f"there is: {', '.join(known)}"
+        if name not in names:
+            hint = nearest(name, names) or f"there is: {', '.join(names)}"
             raise UsageError(f"{option} {text!r}: a cache of type {kind} has no {name}", hint=hint)
-    found = _spec(text, kind, pairs, option)
-    if found.writers and not found.key:
+    spec = _spec(text, kind, pairs, option)
+    if spec.writers and not spec.key:
         raise UsageError(f"{option} {text!r}: names of writers count in signed entries only", hint="add key=FILE")
-    if found.writer and not found.sign:
+    if spec.writer and not spec.sign:
         raise UsageError(f"{option} {text!r}: a writer's name counts in signed entries only", hint="add sign=FILE")
-    if found.mode not in MODES:
-        raise UsageError(f"{option} {text!r}: {found.mode!r} is no mode", hint="mode=min or mode=max")
-    return found
+    if spec.mode not in MODES:
+        raise UsageError(f"{option} {text!r}: {spec.mode!r} is no mode", hint="mode=min or mode=max")
+    return spec
 
 
 EXAMPLE = "type=registry,ref=HOST/NAME:TAG or type=dir,path=DIR"

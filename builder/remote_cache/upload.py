@@ -61,8 +61,8 @@ def signed(cache: Cache, entries: Sequence[IndexEntry]) -> list[IndexEntry]:
     if not cache.signing:
         return list(entries)
     name = cache.spec.reference.repository if cache.spec.reference else cache.spec.name
-    named = [replace(entry, writer=cache.spec.writer, signed_as=name) for entry in entries]
-    return [replace(entry, signature=sign(entry, cache.signing)) for entry in named]
+    with_writer = [replace(entry, writer=cache.spec.writer, signed_as=name) for entry in entries]
+    return [replace(entry, signature=sign(entry, cache.signing)) for entry in with_writer]
 
 
 def list_them(cache: Cache, new: Sequence[IndexEntry], used: Sequence[Identity]) -> None:
@@ -110,9 +110,9 @@ class Upload:
     the others, and what makes all of them part of the cache, when it has succeeded (:meth:`send`).
     """
 
-    def __init__(self, caches: Sequence[Cache], known: Sequence[Sequence[IndexEntry]], fetch: Fetch) -> None:
+    def __init__(self, caches: Sequence[Cache], listed: Sequence[Sequence[IndexEntry]], fetch: Fetch) -> None:
         self._caches = caches
-        self._known = [{entry.identity for entry in entries} for entries in known]
+        self._listed = [{entry.identity for entry in entries} for entries in listed]
         self._fetch = fetch
         self._folder = Scratch()
         self._pool = ThreadPoolExecutor(AT_ONCE)
@@ -125,7 +125,7 @@ class Upload:
 
     def begin(self, path: str, entry: IndexEntry) -> None:
         """Begin to fetch a layer from its folder in the store and to give its blob to the caches that lack it."""
-        lacking = [number for number, known in enumerate(self._known) if entry.identity not in known]
+        lacking = [number for number, identities in enumerate(self._listed) if entry.identity not in identities]
         if not lacking or entry.blob in self._fetched:
             return
         fetched = self._fetched[entry.blob] = self._fetching.submit(self._bring, path, entry.blob)
@@ -185,7 +185,7 @@ class Upload:
         blobs: Mapping[str, Path],
         used: Sequence[Identity],
     ) -> None:
-        new = signed(cache, [entry for entry in entries if entry.identity not in self._known[number]])
+        new = signed(cache, [entry for entry in entries if entry.identity not in self._listed[number]])
         running = [
             self._pool.submit(self._send_one, cache, entry, blobs, self._early.get((number, entry.blob)))
             for entry in new

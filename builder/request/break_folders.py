@@ -13,12 +13,12 @@ _PATH = re.compile(r"/[^\s'\"`$;|&<>()*?\[\]{}]+")
 
 def folders(command: str) -> tuple[str, ...]:
     """The folders of this machine, which the user may write to, that a command names, itself or a file in them."""
-    found: dict[str, None] = {}
+    result: dict[str, None] = {}
     for word in _PATH.findall(command):
         path = Path(os.path.normpath(word))
         for folder in (path, path.parent):
             if folder.is_dir():
                 if len(folder.parts) > 2 and may_be_given(folder) and os.access(folder, os.W_OK):
-                    found[str(folder)] = None
+                    result[str(folder)] = None
                 break
-    return tuple(found)
+    return tuple(result)

@@ -9,16 +9,16 @@ from blockdev.core.suggest import nearest
 from qemu.architecture import ARCHITECTURES, canonical, native
 
 
-def one_of(what: str, given: str, known: Iterable[str]) -> UsageError:
-    known = sorted(known)
-    hint = nearest(given, known) or f"there is: {', '.join(known)}"
-    return UsageError(f"{given!r} is no {what}", hint=hint)
+def one_of(what: str, text: str, allowed: Iterable[str]) -> UsageError:
+    allowed = sorted(allowed)
+    hint = nearest(text, allowed) or f"there is: {', '.join(allowed)}"
+    return UsageError(f"{text!r} is no {what}", hint=hint)
 
 
 def parse_arch(text: str) -> str:
     """An architecture by any of its names as Debian's name; empty means this machine's."""
     name = canonical(text) if text else native()
     if name is None or name not in ARCHITECTURES:
-        names = {alias: name for name, known in ARCHITECTURES.items() for alias in (name, *known.uname)}
+        names = {alias: name for name, architecture in ARCHITECTURES.items() for alias in (name, *architecture.uname)}
         raise one_of("architecture", text or native(), names)
     return name

@@ -48,7 +48,7 @@ def added_elements(
     names: Sequence[str], elements: Sequence[Element], outputs: Sequence[Output], arch: str
 ) -> list[str]:
     """The elements that a bootable disk needs beside those asked for: a layout and a boot loader for ``vm``."""
-    if MACHINE not in names or not wanted(outputs):
+    if MACHINE not in names or not is_asked_for(outputs):
         return []
     more = []
     if not any(BLOCK_DEVICE in element.provides for element in elements):
@@ -58,7 +58,7 @@ def added_elements(
     return more
 
 
-def wanted(outputs: Sequence[Output]) -> bool:
+def is_asked_for(outputs: Sequence[Output]) -> bool:
     """Is one of the outputs a disk image."""
     return any(output.type in DISK_TYPES for output in outputs)
 
@@ -88,26 +88,26 @@ def describe(
     layouts = any(BLOCK_DEVICE in element.provides for element in elements)
     if asked.configuration:
         variables = {**variables, source.VARIABLE: f"file://{Path(asked.configuration).absolute()}"}
-    if not (layouts or wanted(outputs) or variables.get(source.VARIABLE) or asked.always):
+    if not (layouts or is_asked_for(outputs) or variables.get(source.VARIABLE) or asked.always):
         return Disk()
-    found = source.find([(element.name, element.path) for element in elements], variables, arch)
-    seed = f"{name}/{arch}/{hashlib.sha256(found.text.encode()).hexdigest()[:16]}"
+    text_source = source.find([(element.name, element.path) for element in elements], variables, arch)
+    seed = f"{name}/{arch}/{hashlib.sha256(text_source.text.encode()).hexdigest()[:16]}"
     options = options_of(asked, variables, environment, seed, [element.name for element in elements])
-    configuration = read(found.text, found.file)
+    configuration = read(text_source.text, text_source.file)
     layout = plan(configuration, options, _NO_TREE)
-    if arch in ZIPL and wanted(outputs) and any(element.name == LOADER for element in elements):
+    if arch in ZIPL and is_asked_for(outputs) and any(element.name == LOADER for element in elements):
         check_zipl(layout)
     check_kinds(configuration, layout)
-    if wanted(outputs):
+    if is_asked_for(outputs):
         _check_own_disks(elements)
-    own = [element for element in elements if found.file.startswith(f"{element.path}/")]
+    own = [element for element in elements if text_source.file.startswith(f"{element.path}/")]
     passphrases = _passphrases(configuration, environment, own)
-    reasons = _reasons(layout, elements) if wanted(outputs) else ()
+    reasons = _reasons(layout, elements) if is_asked_for(outputs) else ()
     if reasons:
         _check_privileged(reasons, asked, outputs)
     data: dict[str, Any] = {
-        "text": found.text,
-        "file": found.file,
+        "text": text_source.text,
+        "file": text_source.file,
         "options": dataclasses.asdict(options),
         "variables": _variables(layout),
     }
@@ -117,8 +117,8 @@ def describe(
         data["device_mapper"] = needs_device_mapper(layout)
     if passphrases or reasons:
         data["nonce"] = secrets.token_hex(8)
-    odd = layout.remarks if wanted(outputs) and not own else ()
-    if wanted(outputs) and not asked.always and not _has_loader(elements):
+    odd = layout.remarks if is_asked_for(outputs) and not own else ()
+    if is_asked_for(outputs) and not asked.always and not _has_loader(elements):
         odd = (*odd, "the disk starts no machine: no element brings a boot loader (vm does)")
     # (what is odd in an element's own configuration is said with all that is odd in elements)
     return Disk(data, passphrases, odd)
@@ -130,15 +130,15 @@ def _has_loader(elements: Sequence[Element]) -> bool:
 
 def check_kinds(configuration: Configuration, layout: Layout) -> None:
     """UsageError for a type of file system that nobody knows: no privileges would help."""
-    known = (*KINDS, *BY_KERNEL)
+    kinds = (*KINDS, *BY_KERNEL)
     for system in layout.file_systems:
-        if system.kind not in known:
-            place = configuration.find(system.name).where
-            where = place.of("type") if "type" in place.keys else "--root-fs, FS_TYPE"
+        if system.kind not in kinds:
+            location = configuration.find(system.name).where
+            where = location.of("type") if "type" in location.keys else "--root-fs, FS_TYPE"
             raise UsageError(
                 f"there is no file system type {system.kind!r} (mkfs node {system.name!r})",
                 where=where,
-                hint=nearest(system.kind.lower(), known) or f"one of {', '.join(sorted(known))}",
+                hint=nearest(system.kind.lower(), kinds) or f"one of {', '.join(sorted(kinds))}",
             )
 
 
@@ -214,7 +214,7 @@ def _passphrases(
 
     A configuration that is an element's ``own`` names no file of the user's machine but the element's.
     """
-    found = {}
+    passphrases = {}
     for node in configuration.of(Luks):
         if node.key_variable.startswith("DIB_"):
             raise UsageError(
@@ -244,5 +244,5 @@ def _passphrases(
                     f"luks {node.name!r}: the key file {node.key_file} cannot be read: {error.strerror}",
                     where=str(node.where),
                 ) from error
-        found[node.name] = base64.b64encode(secret).decode()
-    return found
+        passphrases[node.name] = base64.b64encode(secret).decode()
+    return passphrases

@@ -30,30 +30,30 @@ def options_of(
     ``elements`` are the names of the image's elements. UsageError for a size that is none.
     """
 
-    def given(option: str, *names: str) -> str:
-        values = [option, *(variables.get(one) or environment.get(one, "") for one in names)]
+    def setting(option: str, *names: str) -> str:
+        values = [option, *(variables.get(variable) or environment.get(variable, "") for variable in names)]
         return next((value for value in values if value), "")
 
-    journal = given(asked.journal_size, "DIB_JOURNAL_SIZE")
-    sector = given("", "DIB_BLOCK_SIZE")
+    journal = setting(asked.journal_size, "DIB_JOURNAL_SIZE")
+    sector = setting("", "DIB_BLOCK_SIZE")
     if journal and not journal.isdecimal():
         raise UsageError(f"the journal's size is {journal!r}", hint="a number of MiB, such as 64")
     if sector and sector not in {"512", "4096"}:
         raise UsageError(f"DIB_BLOCK_SIZE is {sector!r}", hint="512 or 4096 (bytes)")
     size = _size(asked.image_size, "--image-size", _GIB)
-    if size is None and (size := _of_variable("DIB_IMAGE_SIZE", given("", "DIB_IMAGE_SIZE"), _GIB)):
+    if size is None and (size := _of_variable("DIB_IMAGE_SIZE", setting("", "DIB_IMAGE_SIZE"), _GIB)):
         size += _FOR_EFI if any(_EFI in element for element in elements) else 0
     extra = _size(asked.extra_size, "--image-extra-size", _MIB)
     if extra is None:
-        extra = _of_variable("DIB_IMAGE_EXTRA_SIZE", given("", "DIB_IMAGE_EXTRA_SIZE"), _MIB)
+        extra = _of_variable("DIB_IMAGE_EXTRA_SIZE", setting("", "DIB_IMAGE_EXTRA_SIZE"), _MIB)
     return Options(
-        root_type=given(asked.root_fs, "FS_TYPE") or Options.root_type,
-        root_label=given(asked.root_label, "ROOT_LABEL"),
+        root_type=setting(asked.root_fs, "FS_TYPE") or Options.root_type,
+        root_label=setting(asked.root_label, "ROOT_LABEL"),
         root_options=tuple(asked.mkfs_options.split()),
         size=size,
         extra=extra,
         journal=int(journal) if journal else Options.journal,
-        max_resize=given(asked.max_online_resize, "MAX_ONLINE_RESIZE"),
+        max_resize=setting(asked.max_online_resize, "MAX_ONLINE_RESIZE"),
         block_size=int(sector) if sector else None,
         seed=seed,
     )

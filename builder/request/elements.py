@@ -27,9 +27,9 @@ def image_config(elements: Iterable[Element]) -> dict[str, Any]:
     return imageconfig.read(folders)
 
 
-def elements_path(given: str, environment: Mapping[str, str]) -> list[Path]:
+def elements_path(option: str, environment: Mapping[str, str]) -> list[Path]:
     """The folders that are searched for elements: the option, else ``ELEMENTS_PATH``; the built-in ones come last."""
-    text = given or environment.get("ELEMENTS_PATH", "")
+    text = option or environment.get("ELEMENTS_PATH", "")
     return [*(Path(entry) for entry in text.split(":") if entry), BUILTIN]
 
 
@@ -42,24 +42,24 @@ def resolve_elements(
     and a sentence on that and on each given element that a built-in one stands in for.
     """
     universe = find_elements(elements_path(options.elements_path, environment))
-    found = resolve(options.elements, universe)
-    links = check_links(found.elements)
+    resolution = resolve(options.elements, universe)
+    links = check_links(resolution.elements)
     asked = list(options.elements)
-    without = next((name for name in found.names if NO_FINAL_IMAGE in name), "") if is_for_disk(outputs) else ""
+    without = next((name for name in resolution.names if NO_FINAL_IMAGE in name), "") if is_for_disk(outputs) else ""
     kept = [output for output in outputs if not without or output.type not in DISK_TYPES]
     notes: tuple[str, ...] = (f"the element {without} leaves disk images out: none is written",) if without else ()
     if is_for_disk(kept):
         from builder.request.disk import added_elements
 
-        more = added_elements(found.names, found.elements, kept, parse_arch(options.arch))
+        more = added_elements(resolution.names, resolution.elements, kept, parse_arch(options.arch))
         asked += more
         if more:
-            found = resolve(asked, universe)
-            links = check_links(found.elements)
-    instead = for_engines(found.elements)
+            resolution = resolve(asked, universe)
+            links = check_links(resolution.elements)
+    instead = for_engines(resolution.elements)
     if not options.disk.privileged:
-        instead |= stand_ins(found.elements)
+        instead |= stand_ins(resolution.elements)
     if instead:
-        found = resolve(asked, with_stand_ins(universe, instead))
-        links = check_links(found.elements)
-    return found, kept, (*notes, *found.notes, *links, *instead.values())
+        resolution = resolve(asked, with_stand_ins(universe, instead))
+        links = check_links(resolution.elements)
+    return resolution, kept, (*notes, *resolution.notes, *links, *instead.values())

@@ -52,8 +52,8 @@ def _files(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir() or len(path.parts) < 3:
         return []
-    found = sorted(file for file in path.rglob("*") if file.is_file())
-    return found if len(found) <= FILES else []
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return files if len(files) <= FILES else []
 
 
 def given_files(variables: Mapping[str, str], home: Path) -> tuple[dict[str, Path], list[str]]:
@@ -61,7 +61,7 @@ def given_files(variables: Mapping[str, str], home: Path) -> tuple[dict[str, Pat
 
     ``home`` is the user's home folder, whose public SSH keys scripts see in their own.
     """
-    found: dict[str, Path] = {}
+    result: dict[str, Path] = {}
     notes = []
     left = LIMIT
     candidates = [
@@ -72,14 +72,14 @@ def given_files(variables: Mapping[str, str], home: Path) -> tuple[dict[str, Pat
     ]
     keys = {f"{HOME}/.ssh/{name}": home / ".ssh" / name for name in KEYS if (home / ".ssh" / name).is_file()}
     for what, is_file, files in [*candidates, ("~/.ssh", False, keys)]:
-        size = sum(file.stat().st_size for place, file in files.items() if place not in found)
+        size = sum(file.stat().st_size for where, file in files.items() if where not in result)
         large = is_file and is_large(size)
         if size > (LARGEST if large else left):
             notes.append(f"{what}, which is too big to go along ({size / 1e6:.0f} MB): scripts do not see it")
             continue
         left -= 0 if large else size
-        found.update(files)
-    return found, notes
+        result.update(files)
+    return result, notes
 
 
 def is_large(size: int) -> bool:

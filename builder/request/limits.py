@@ -9,12 +9,12 @@ from blockdev.core.errors import UsageError
 
 def settings(environment: Mapping[str, str]) -> dict[str, str]:
     """The settings that are there, for the build container; raises UsageError for one that says nothing."""
-    found = {name: environment[name] for name in ("DIB_CTR_PROCESSES", "DIB_CTR_MEMORY") if environment.get(name)}
-    if not found:
+    result = {name: environment[name] for name in ("DIB_CTR_PROCESSES", "DIB_CTR_MEMORY") if environment.get(name)}
+    if not result:
         return {}
     from stages.sandbox import limits
 
-    for name, value in found.items():
+    for name, value in result.items():
         try:
             if name == limits.PROCESSES:
                 limits.parse_processes(value)
@@ -23,4 +23,4 @@ def settings(environment: Mapping[str, str]) -> dict[str, str]:
         except ValueError:
             what = "a number" if name == limits.PROCESSES else "a size (8G) or a share of the memory (50%)"
             raise UsageError(f"{name}={value} is no bound for a stage", hint=f'{what}, or "{limits.NONE}"') from None
-    return found
+    return result

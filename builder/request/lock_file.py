@@ -124,18 +124,18 @@ def _parse(data: Mapping[str, Any]) -> LockFile:
 
 def differences(lock: LockFile, asked: LockFile) -> list[str]:
     """Where a request differs from the one that the lock was made for, a phrase each."""
-    found = []
-    for what, locked, given in (
+    phrases = []
+    for what, locked, names in (
         ("element", lock.elements, asked.elements),
         ("package", lock.packages, asked.packages),
     ):
-        found += [f"the {what} {name} is asked for now" for name in given if name not in locked]
-        found += [f"the {what} {name} is not asked for now" for name in locked if name not in given]
+        phrases += [f"the {what} {name} is asked for now" for name in names if name not in locked]
+        phrases += [f"the {what} {name} is not asked for now" for name in locked if name not in names]
     for name in sorted({*lock.variables, *asked.variables}):
         before, now = lock.variables.get(name), asked.variables.get(name)
         if before != now:
-            found.append(f"{name} {_was(before, now)}")
-    return found
+            phrases.append(f"{name} {_was(before, now)}")
+    return phrases
 
 
 def _was(before: str | None, now: str | None) -> str:
@@ -165,18 +165,18 @@ def with_locks(request: Request, options: LockOptions, environment: Mapping[str,
 def _scheme(environment: Mapping[str, str]) -> str:
     from stages.repositories import snapshot
 
-    given = environment.get(snapshot.VARIABLE, "")
-    return snapshot.check_scheme(given) if given else ""
+    setting = environment.get(snapshot.VARIABLE, "")
+    return snapshot.check_scheme(setting) if setting else ""
 
 
 def _locked(request: Request, locking: Locking, path: Path) -> Request:
     lock = read(path)
-    found = differences(lock, LockFile.of(request, {}))
+    phrases = differences(lock, LockFile.of(request, {}))
     if request.arch not in lock.used:
-        found.append(f"the architecture is {request.arch}, and was {', '.join(lock.used) or 'none'}")
-    if found:
+        phrases.append(f"the architecture is {request.arch}, and was {', '.join(lock.used) or 'none'}")
+    if phrases:
         raise UsageError(
-            "the request is not the one that was locked:\n" + "\n".join(f"  {phrase}" for phrase in found),
+            "the request is not the one that was locked:\n" + "\n".join(f"  {phrase}" for phrase in phrases),
             where=str(path),
             hint="ask for what was locked, or make a new lock with --lock FILE",
         )
@@ -205,22 +205,22 @@ def contents(folder: Path) -> dict[str, str]:
 
 def _digest(folder: Path, path: str) -> str:
     """The SHA-256 of a file's content, unpacked; empty for one that cannot be read, or lies behind a link."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     try:
         with os.fdopen(open_beneath(folder, path), "rb") as file:
             data = gzip.GzipFile(fileobj=file) if path.endswith(".gz") else file
             while piece := data.read(CHUNK):
-                found.update(piece)
+                digest.update(piece)
     except (OSError, EOFError, zlib.error):
         return ""
-    return found.hexdigest()
+    return digest.hexdigest()
 
 
 def offered(folder: Path, used: Used) -> dict[str, str]:
     """The files beside a lock that it names; raises UsageError for one that is not what the lock says."""
     indices = [f"lists/{repository.digest}/{INDEX}" for repository in used.repositories]
-    wanted = _named(used, {index: hashes(_content(folder, index)) for index in indices})
-    here = {path: digest for path, digest in wanted.items() if os.path.lexists(folder / path)}
+    digests = _files_named(used, {index: hashes(_content(folder, index)) for index in indices})
+    here = {path: digest for path, digest in digests.items() if os.path.lexists(folder / path)}
     for path, digest in here.items():
         if _digest(folder, path) != digest:
             hint = "restore the file, or remove it to do without"
@@ -228,19 +228,19 @@ def offered(folder: Path, used: Used) -> dict[str, str]:
     return here
 
 
-def _named(used: Used, listed: Mapping[str, Mapping[str, tuple[str, int]]]) -> dict[str, str]:
+def _files_named(used: Used, listed: Mapping[str, Mapping[str, tuple[str, int]]]) -> dict[str, str]:
     """The files beside a lock that it names, with their SHA-256.
 
     That of a package list is known by its index, which ``listed`` has by its path; else it is empty.
     """
-    wanted = {f"packages/{package.cached}": package.sha256 for package in used.packages if package.sha256}
+    digests = {f"packages/{package.cached}": package.sha256 for package in used.packages if package.sha256}
     for repository in used.repositories:
         index = f"lists/{repository.digest}/{INDEX}"
-        wanted[index] = repository.digest
+        digests[index] = repository.digest
         for path in repository.lists:
             saved = f"lists/{repository.digest}/{saved_name(path)}.gz"
-            wanted[saved] = listed.get(index, {}).get(path, ("", 0))[0]
-    return wanted
+            digests[saved] = listed.get(index, {}).get(path, ("", 0))[0]
+    return digests
 
 
 def _content(folder: Path, path: str) -> bytes:
@@ -263,14 +263,14 @@ def _check_target(target: Path) -> None:
         raise UsageError(f"{target} cannot be written: {folder} is not a folder you may write to")
 
 
-def _vendor(stream: Iterable[bytes], folder: Path, named: Collection[str]) -> None:
+def _vendor(stream: Iterable[bytes], folder: Path, paths: Collection[str]) -> None:
     """Put the files that a lock names into its folder; another one of that name gives way where a lock lies."""
     kept = destination.memory()
     destination.sweep(folder.absolute())
-    with destination.partial(folder.absolute() / FILE) as place:
-        brought = destination.bring_side_files(stream, place, folder)
+    with destination.partial(folder.absolute() / FILE) as partial:
+        brought = destination.bring_side_files(stream, partial, folder)
         for parts in brought.files:
-            if "/".join(parts) not in named:
+            if "/".join(parts) not in paths:
                 raise BuildError(f"the build container sent {'/'.join(parts)!r}, which the lock does not name")
         files = brought.left_to_do(kept, replace=(folder / FILE).is_file())
         kept.announce(files.coming)
@@ -287,19 +287,19 @@ def keep(
     Files appear when they are whole, the lock last. Raises BuildError where they cannot be written.
     """
     lock = LockFile.of(request, {arch: Used.from_json(part) for arch, part in used.items()})
-    said = []
+    lines = []
     try:
         if options.vendor is not None:
             options.vendor.mkdir(parents=True, exist_ok=True)
-            named = {path for each in lock.used.values() for path in _named(each, {})}
+            paths = {path for each in lock.used.values() for path in _files_named(each, {})}
             for stream in vendored:
-                _vendor(stream, options.vendor, named)
+                _vendor(stream, options.vendor, paths)
             write_file(options.vendor / FILE, lock.text())
-            said.append(f"vendor: {options.vendor}")
+            lines.append(f"vendor: {options.vendor}")
         if options.lock is not None:
             options.lock.parent.mkdir(parents=True, exist_ok=True)
             write_file(options.lock, lock.text())
-            said.append(f"lock: {options.lock}")
+            lines.append(f"lock: {options.lock}")
     except OSError as error:
         raise BuildError(f"the lock cannot be written: {error.strerror}", where=str(error.filename)) from error
-    return said
+    return lines

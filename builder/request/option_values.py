@@ -45,15 +45,15 @@ def options_of(values: Mapping[str, Any]) -> BuildOptions:
     parts: dict[str, dict[str, Any]] = {part: {} for part in _PARTS}
     by_place: dict[str, Option] = {}
     for option in OPTIONS:
-        value = _said(option, values.get(option.name))
+        value = _chosen_value(option, values.get(option.name))
         if value is None:
             continue
         if option.name == "outputs":
             value = tuple(map(_output, value))
-        if option.place in by_place:
-            raise UsageError(f"{by_place[option.place].long} and {option.long} exclude each other")
-        by_place[option.place] = option
-        part, _, name = option.place.rpartition(".")
+        if option.field_name in by_place:
+            raise UsageError(f"{by_place[option.field_name].long} and {option.long} exclude each other")
+        by_place[option.field_name] = option
+        part, _, name = option.field_name.rpartition(".")
         (parts[part] if part else whole)[name] = value
     return BuildOptions(**whole, **{part: _PARTS[part](**fields) for part, fields in parts.items()})
 
@@ -65,7 +65,7 @@ def _output(text: str) -> str:
     return ",".join([kind[5:], *(pair for pair in pairs if pair != kind)]) if kind else text
 
 
-def _said(option: Option, value: Any) -> Any:
+def _chosen_value(option: Option, value: Any) -> Any:
     """The value of the option's field; None where nobody said one."""
     if value is None or value == option.unsaid:
         return None
@@ -78,7 +78,7 @@ def _said(option: Option, value: Any) -> Any:
 
 def value_of(option: Option, options: BuildOptions) -> Any:
     """The value of an option's field."""
-    return operator.attrgetter(option.place)(options)
+    return operator.attrgetter(option.field_name)(options)
 
 
 def words(options: BuildOptions) -> list[str]:
@@ -92,7 +92,9 @@ def _words(option: Option, options: BuildOptions, flag: str) -> Iterable[str]:
         return ()
     if option.kind is Kind.FLAG:
         return (flag,) if value == option.value else ()
-    if any(other.place == option.place and other.value == value for other in OPTIONS if other.kind is Kind.FLAG):
+    if any(
+        other.field_name == option.field_name and other.value == value for other in OPTIONS if other.kind is Kind.FLAG
+    ):
         return ()  # that flag says it
     if option.multiple:
         return (word for each in value for word in (flag, str(each)))
@@ -108,27 +110,27 @@ def shell_command(options: BuildOptions, redaction: Redaction | None = None) -> 
             secret.append(name)
         else:
             plain.append(setting)
-    told = replace(options, settings=tuple(plain), secrets=tuple(dict.fromkeys([*options.secrets, *secret])))
+    shown = replace(options, settings=tuple(plain), secrets=tuple(dict.fromkeys([*options.secrets, *secret])))
     rows = [(option.doors.hint, option) for option in OPTIONS if isinstance(option.doors.hint, int)]
     in_order = [option for _, option in sorted(rows, key=operator.itemgetter(0))]
     return [
         *("dib-ctr", "shell"),
-        *(word for option in in_order for word in _words(option, told, option.flags[0])),
+        *(word for option in in_order for word in _words(option, shown, option.flags[0])),
         *options.elements,
     ]
 
 
 def from_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The values that options have from their variables, by the names of the rows; UsageError for one that is none."""
-    found = {}
+    values = {}
     for option in OPTIONS:
         value = environment.get(option.environment, "") if option.environment else ""
         if value and option.choices and value not in option.choices:
-            known = ", ".join(map(repr, option.choices))
-            raise UsageError(f"Invalid value for '{option.long}': {value!r} is not one of {known}.")
+            choices = ", ".join(map(repr, option.choices))
+            raise UsageError(f"Invalid value for '{option.long}': {value!r} is not one of {choices}.")
         if value:
-            found[option.name] = value
-    return found
+            values[option.name] = value
+    return values
 
 
 def check_folders(options: BuildOptions) -> None:
@@ -160,8 +162,8 @@ def element_names(elements: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
     for element in elements:
         path = Path(element)
         if "/" in element and not path.is_dir():
-            known = [str(other) for other in path.parent.iterdir()] if path.parent.is_dir() else []
-            hint = nearest(str(path), known) or "the folder of an element, or its name"
+            neighbours = [str(other) for other in path.parent.iterdir()] if path.parent.is_dir() else []
+            hint = nearest(str(path), neighbours) or "the folder of an element, or its name"
             raise UsageError(f"there is no element {element}", hint=hint)
         if "/" in element:
             path = path.resolve()

@@ -33,19 +33,19 @@ def parse_output(text: str) -> Output:
     kind, *pairs = text.split(",")
     if kind not in OUTPUT_TYPES:
         raise one_of("output type", kind, (*OUTPUT_TYPES, FILES))
-    known = {**OPTIONS[kind], "dest": ()}
+    choices = {**OPTIONS[kind], "dest": ()}
     options = {}
     for pair in pairs:
         key, separator, value = pair.partition("=")
         if kind in DISK_TYPES and key.startswith(QEMU_OPTION) and value:
             options[key] = value
             continue
-        if key not in known:
-            raise one_of(f"option of the output {kind}", key, known)
+        if key not in choices:
+            raise one_of(f"option of the output {kind}", key, choices)
         if not separator or not value:
             raise UsageError(f"the option {key} of the output {kind} has no value", hint=f"-o {kind},{key}=VALUE")
-        if known[key] and value not in known[key]:
-            raise one_of(f"value of {key} (output {kind})", value, known[key])
+        if choices[key] and value not in choices[key]:
+            raise one_of(f"value of {key} (output {kind})", value, choices[key])
         options[key] = value
     if kind in DISK_TYPES:
         _check_disk(kind, options)
@@ -95,8 +95,8 @@ def policies(outputs: Sequence[Output], slim: str) -> tuple[tuple[Output, ...], 
     """
     if slim:
         outputs = [replace(output, options={"slim": slim, **output.options}) for output in outputs]
-    named = {output.options["slim"] for output in outputs if "slim" in output.options}
-    words = sorted(named.difference(POLICY_WORDS))
+    texts = {output.options["slim"] for output in outputs if "slim" in output.options}
+    words = sorted(texts.difference(POLICY_WORDS))
     if not words:
         return tuple(outputs), {}
     from stages.outputs.slim import policy  # only now: it reads YAML, whose library takes its time to load

@@ -39,19 +39,19 @@ if TYPE_CHECKING:
 PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+.:_~=@/-]*\Z")
 
 
-def _packages(given: Iterable[str]) -> tuple[str, ...]:
-    names = [name for word in given for name in word.replace(",", " ").split()]
+def _packages(options: Iterable[str]) -> tuple[str, ...]:
+    names = [name for word in options for name in word.replace(",", " ").split()]
     for name in names:
         if not PACKAGE.match(name):
             raise UsageError(f"{name!r} is not a package's name", hint="-p NAME, or -p NAME,NAME")
     return tuple(dict.fromkeys(names))
 
 
-def _breaks(given: Iterable[str]) -> tuple[str, ...]:
-    for point in given:
+def _breaks(points: Iterable[str]) -> tuple[str, ...]:
+    for point in points:
         if not is_point(point):
             raise UsageError(f"--break {point!r} is no point to stop at", hint=WANTED)
-    return tuple(given)
+    return tuple(points)
 
 
 def _tell(text: str) -> None:
@@ -137,18 +137,18 @@ def _select(
     name = options.name or (base.title if base else "")
     if base:
         options = _and(options, BASE_ELEMENT, base.facts.manager)
-    found, left, notes = resolve_elements(options, environment, outputs)
-    about_release = releases.about(found.elements, settings, parse_arch(options.arch))
-    if base is None and (base := base_of(options, found, settings, on_note)):
-        name = name or next((each.name for each in found.elements if CONTAINERFILE in each.deps), CONTAINERFILE)
+    resolution, left, notes = resolve_elements(options, environment, outputs)
+    about_release = releases.about(resolution.elements, settings, parse_arch(options.arch))
+    if base is None and (base := base_of(options, resolution, settings, on_note)):
+        name = name or next((each.name for each in resolution.elements if CONTAINERFILE in each.deps), CONTAINERFILE)
         options = _and(options, BASE_ELEMENT, base.facts.manager)
-        found, left, notes = resolve_elements(options, environment, outputs)
+        resolution, left, notes = resolve_elements(options, environment, outputs)
     if base and not about_release:
         about_release = ended(base.facts.distribution, base.facts.release, releases.today(settings))
-    name = name or found.operating_system.name
+    name = name or resolution.operating_system.name
     if not NAME.match(name):
         raise UsageError(f"{name!r} cannot be an image's name", hint="letters, digits, '.', '_' and '-'")
-    return _Selection(options, base, found, left, name, (*notes, *about_release))
+    return _Selection(options, base, resolution, left, name, (*notes, *about_release))
 
 
 def _and(options: BuildOptions, *elements: str) -> BuildOptions:
@@ -214,14 +214,14 @@ def _with_files(
     request: Request,
     files: Mapping[str, Path],
     secrets: Sequence[str],
-    found: Resolution,
+    resolution: Resolution,
     environment: Mapping[str, str],
 ) -> Request:
     """The request with the machine's files that scripts may see, and what of all this is secret."""
     return replace(
         request,
         given={path: file_digest(file) for path, file in sorted(files.items())},
-        secrets=secrets_of(secrets, found.elements, request.variables, files, environment),
+        secrets=secrets_of(secrets, resolution.elements, request.variables, files, environment),
     )
 
 

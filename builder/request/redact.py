@@ -37,39 +37,41 @@ def secrets_of(
     names: Iterable[str],
     elements: Sequence[Element],
     variables: Mapping[str, str],
-    given: Mapping[str, Path],
+    host_files: Mapping[str, Path],
     environment: Mapping[str, str],
 ) -> dict[str, Any]:
     """What the request says of secrets (``Request.secrets``); ``names`` are the user's. Raises UsageError."""
     own = names_of(element.path for element in elements if (element.path / FILE).is_file())
     called = tuple(sorted({*names, *own}))
-    files = sorted(path for path in _named_by_secrets(variables, called) if path in given)
-    files += [path for path, file in sorted(given.items()) if path not in files and _is_secret(file)]
-    found: dict[str, Any] = {}
+    files = sorted(path for path in _named_by_secrets(variables, called) if path in host_files)
+    files += [path for path, file in sorted(host_files.items()) if path not in files and _is_secret(file)]
+    result: dict[str, Any] = {}
     if called:
-        found["names"] = called
+        result["names"] = called
     if files:
-        found["files"] = tuple(files)
+        result["files"] = tuple(files)
     if key := environment.get(KEY_VARIABLE, ""):
         if len(key.encode("utf-8", "surrogateescape")) < SHORTEST_KEY:
             raise UsageError(
                 f"{KEY_VARIABLE} is shorter than {SHORTEST_KEY} bytes: it could be guessed",
                 hint=f"{KEY_VARIABLE}=$(openssl rand -hex 32), the same on all machines that share the cache",
             )
-        found["key"] = key
-    return found
+        result["key"] = key
+    return result
 
 
 def redaction_of(
-    request: Request, given: Mapping[str, Path] | None = None, passphrases: Mapping[str, str] | None = None
+    request: Request, host_files: Mapping[str, Path] | None = None, passphrases: Mapping[str, str] | None = None
 ) -> Redaction:
-    """The redaction of a request; ``given`` are its files of this machine, ``passphrases`` (base64) those of disks."""
-    said = request.secrets
-    files = {path: _content((given or {})[path]) for path in said.get("files", ()) if path in (given or {})}
+    """The redaction of a request; ``host_files`` are its files here, ``passphrases`` (base64) those of disks."""
+    secrets = request.secrets
+    files = {
+        path: _content((host_files or {})[path]) for path in secrets.get("files", ()) if path in (host_files or {})
+    }
     more = [text for coded in (passphrases or {}).values() if (text := _decoded(coded))]
-    if key := str(said.get("key", "")):
+    if key := str(secrets.get("key", "")):
         more.append(key)
-    return Redaction.of(request.variables, said.get("names", ()), request.given, files, more)
+    return Redaction.of(request.variables, secrets.get("names", ()), request.given, files, more)
 
 
 def _named_by_secrets(variables: Mapping[str, str], names: Iterable[str]) -> set[str]:

@@ -26,11 +26,11 @@ def bytes_of(text: str) -> int:
 
 def bounds(environment: Mapping[str, str]) -> dict[str, str]:
     """What a request's arguments say of it: nothing where the variable is not set; raises UsageError."""
-    given = environment.get(VARIABLE, "")
-    if not given or given == UNLIMITED:
-        return {"store_size": given} if given else {}
+    setting = environment.get(VARIABLE, "")
+    if not setting or setting == UNLIMITED:
+        return {"store_size": setting} if setting else {}
     try:
-        return {"store_size": str(bytes_of(given))}
+        return {"store_size": str(bytes_of(setting))}
     except UsageError as error:
         hint = f"{VARIABLE}=20G, or {VARIABLE}={UNLIMITED}"
-        raise UsageError(f"{given!r} is not the size of a store", where=VARIABLE, hint=hint) from error
+        raise UsageError(f"{setting!r} is not the size of a store", where=VARIABLE, hint=hint) from error

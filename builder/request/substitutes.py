@@ -19,7 +19,7 @@ CONTAINERFILE = "containerfile"
 
 def stand_ins(chosen: Sequence[Element]) -> dict[str, str]:
     """The elements that a built-in one stands in for, by name, each with the sentence that says why."""
-    found = {}
+    sentences = {}
     for element in chosen:
         if element.name not in STAND_INS or element.path.is_relative_to(BUILTIN):
             continue
@@ -34,11 +34,11 @@ def stand_ins(chosen: Sequence[Element]) -> dict[str, str]:
             for script in scripts(merged, phase)
         }
         if why := tuple(of_scripts(texts)):
-            found[element.name] = (
+            sentences[element.name] = (
                 f"{why[0]}, which a build without privileges does not have: the built-in {element.name} stands in for "
                 f"{element.path} (--privileged runs that one on a disk)"
             )
-    return found
+    return sentences
 
 
 def for_engines(chosen: Sequence[Element]) -> dict[str, str]:

@@ -61,14 +61,14 @@ def remarks(variables: Mapping[str, str], elements: Sequence[Element]) -> tuple[
     names: set[str] = set()
     own_first = sorted(elements, key=lambda element: element.path.is_relative_to(BUILTIN))
     for data in _texts(own_first):
-        found = {name.decode() for name in _NAME.findall(data)}
+        read_here = {name.decode() for name in _NAME.findall(data)}
         begun = tuple(prefix.decode() for prefix in _BEGUN.findall(data))
-        names |= found
-        unread = {name for name in unread - found if not name.startswith(begun)}
+        names |= read_here
+        unread = {name for name in unread - read_here if not name.startswith(begun)}
         if not unread:
             return ()
-    known = {name for name in names if name.isupper() and "_" in name} | KNOWN
-    return tuple(_sentence(name, known) for name in sorted(unread))
+    names_in_use = {name for name in names if name.isupper() and "_" in name} | KNOWN
+    return tuple(_sentence(name, names_in_use) for name in sorted(unread))
 
 
 def _texts(elements: Iterable[Element]) -> Iterator[bytes]:
@@ -86,6 +86,6 @@ def _read(file: Path) -> bytes:
         return b""  # it is refused where it is packed
 
 
-def _sentence(name: str, known: Iterable[str]) -> str:
-    meant = nearest(name, known, cutoff=0.75)
+def _sentence(name: str, names: Iterable[str]) -> str:
+    meant = nearest(name, names, cutoff=0.75)
     return f"{name} is set, but nothing in this image reads it" + (f"; {meant}" if meant else "")

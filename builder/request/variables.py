@@ -31,33 +31,33 @@ def variables(
     Those that ``secrets`` name come from the environment too, whatever they are called: so none is seen in the list
     of processes.
     """
-    wanted = (name for name in environment if name in (*SERVICES, EPOCH) or name.startswith("DIB_"))
-    found = {name: environment[name] for name in wanted if not name.startswith("DIB_CTR_")}
-    found.update(machine)
+    handed_on = (name for name in environment if name in (*SERVICES, EPOCH) or name.startswith("DIB_"))
+    result = {name: environment[name] for name in handed_on if not name.startswith("DIB_CTR_")}
+    result.update(machine)
     if release:
-        _refuse_other_release(release, settings, found.get("DIB_RELEASE"))
-        found["DIB_RELEASE"] = release
+        _refuse_other_release(release, settings, result.get("DIB_RELEASE"))
+        result["DIB_RELEASE"] = release
     for setting in settings:
         name, separator, value = setting.partition("=")
         if not separator or not VARIABLE.match(name):
             shown = f"{name}=..." if separator else name  # the value may be a secret
             raise UsageError(f"--set {shown!r} is not NAME=VALUE", hint="--set DIB_RELEASE=bookworm")
-        found[name] = value
+        result[name] = value
     for name in secrets:
-        if "*" in name or name in found:
+        if "*" in name or name in result:
             continue
         if name not in environment:
             raise UsageError(f"--secret {name}: this variable is not set", hint=f"export {name} before")
-        found[name] = environment[name]
-    if EPOCH in found and not found[EPOCH].isdecimal():
-        raise UsageError(f"{EPOCH} is {found[EPOCH]!r}, not a number", hint="give it in seconds since 1970")
-    return found
+        result[name] = environment[name]
+    if EPOCH in result and not result[EPOCH].isdecimal():
+        raise UsageError(f"{EPOCH} is {result[EPOCH]!r}, not a number", hint="give it in seconds since 1970")
+    return result
 
 
 def _refuse_other_release(release: str, settings: Sequence[str], exported: str | None) -> None:
     """UsageError where somebody says another release than the option."""
-    said = [value for name, _, value in (setting.partition("=") for setting in settings) if name == "DIB_RELEASE"]
-    for other, where in ((said[-1] if said else None, "--set"), (exported, "the environment")):
+    values = [value for name, _, value in (setting.partition("=") for setting in settings) if name == "DIB_RELEASE"]
+    for other, where in ((values[-1] if values else None, "--set"), (exported, "the environment")):
         if other not in (None, "", release):
             raise UsageError(
                 f"--release {release} and DIB_RELEASE={other} of {where} are two releases", hint="leave one of them out"
@@ -69,13 +69,13 @@ def mirrors(environment: Mapping[str, str], etc: Path = apt_sources.ETC) -> dict
 
     ``DIB_CTR_DEBIAN_MIRROR`` and its like of the environment go first.
     """
-    found = {
+    of_machine = {
         "DIB_CTR_UBUNTU_MIRROR": apt_sources.ubuntu_mirror(etc),
         "DIB_CTR_APT_OPTIONS": "\n".join(apt_sources.settings()),
     }
-    given = {name: value for name, value in environment.items() if name in MIRRORS and value}
+    of_caller = {name: value for name, value in environment.items() if name in MIRRORS and value}
     with contextlib.suppress(BuildError):  # not a Debian machine: the build image's mirror serves
         mirror = apt_sources.debian_mirror(etc)
-        found |= {"DIB_CTR_DEBIAN_MIRROR": mirror.archive, "DIB_CTR_DEBIAN_SECURITY_MIRROR": mirror.security}
-        given.pop("DIB_CTR_DEBIAN_MIRROR", None)  # it may name both archives, and has been taken apart
-    return {name: value for name, value in {**found, **given}.items() if value}
+        of_machine |= {"DIB_CTR_DEBIAN_MIRROR": mirror.archive, "DIB_CTR_DEBIAN_SECURITY_MIRROR": mirror.security}
+        of_caller.pop("DIB_CTR_DEBIAN_MIRROR", None)  # it may name both archives, and has been taken apart
+    return {name: value for name, value in {**of_machine, **of_caller}.items() if value}

@@ -144,9 +144,9 @@ def test_a_shell_in_the_finished_tree_runs_the_installed_package(host: Command) 
 
 def plain_podman(engine: Podman) -> list[str]:
     """`podman run` on the user's own images with the flags that work here, as the engine's probe found them."""
-    general = list(engine.found.general)
+    general = list(engine.probe_result.general)
     runtime = general[general.index("--runtime") :][:2] if "--runtime" in general else []
-    return ["podman", *runtime, "run", "--rm", "--network=host", *engine.found.run]
+    return ["podman", *runtime, "run", "--rm", "--network=host", *engine.probe_result.run]
 
 
 @pytest.mark.thorough("debian-minimal once more; `just test` has podman build small trees")

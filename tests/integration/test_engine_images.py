@@ -126,13 +126,13 @@ def _load_and_run(engine: Engine, archive: str, reference: str) -> str:
     options = ["--network=host"]
     if isinstance(engine, CommandLineEngine):
         command = [*engine.plain]
-        options += list(getattr(engine.found, "run", ()))  # type: ignore[attr-defined]
+        options += list(getattr(engine.probe_result, "run", ()))  # type: ignore[attr-defined]
     elif engine.name == "podman-socket":
         from builder.engines.podman import Podman
 
         podman = Podman()
         podman.probe()
-        command, options = list(podman.client), [*options, *podman.found.run]
+        command, options = list(podman.client), [*options, *podman.probe_result.run]
     done = subprocess.run([*command, "run", "--rm", *options, reference], capture_output=True, text=True, check=False)
     subprocess.run([*command, "rmi", "-f", reference], capture_output=True, check=False)
     return done.stdout.strip() or done.stderr

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from blockdev.core import holes
-from builder.destination import place
+from builder.destination import place_output
 from stages.outputs.formats import tree_tar
 from stages.outputs.formats.archives import write_tar
 
@@ -115,7 +115,7 @@ def test_a_dir_output_keeps_them(tar: Path, tree: Path, tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     shutil.copyfile(tar, tmp_path / "store/artifact")
     sent = subprocess.run(["tar", "-C", str(tmp_path / "store"), "-cf", "-", "."], capture_output=True, check=True)
-    place(iter([sent.stdout]), "dir", tmp_path / "image.dir")
+    place_output(iter([sent.stdout]), "dir", tmp_path / "image.dir")
     assert digests(tmp_path / "image.dir") == digests(tree)
     assert sum(room(path) for path in (tmp_path / "image.dir").iterdir()) < 40 * MIB
 

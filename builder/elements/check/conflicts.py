@@ -15,14 +15,14 @@ from stages.element.resolve import Element
 Files = Mapping[str, Mapping[str, Path]]  # of each element, by path in it
 
 
-def _clash(path: str, one: Path, other: Path) -> bool:
+def _clash(path: str, ours: Path, other: Path) -> bool:
     """Do two files with the same path in their elements stop a build? Deeper down only if they differ."""
     if path.count("/") == 0:
         return False
     if path.count("/") == 1:
         return True
     try:
-        return one.read_bytes() != other.read_bytes()
+        return ours.read_bytes() != other.read_bytes()
     except OSError:
         return False  # the check of each file says so
 
@@ -35,9 +35,9 @@ def shared_files(files: Files) -> dict[tuple[str, str], list[str]]:
             holders[path].append(element)
     pairs: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for path, elements in sorted(holders.items()):
-        for one, other in combinations(elements, 2):
-            if _clash(path, files[one][path], files[other][path]):
-                pairs[one, other].append(path)
+        for first, other in combinations(elements, 2):
+            if _clash(path, files[first][path], files[other][path]):
+                pairs[first, other].append(path)
     return dict(pairs)
 
 
@@ -49,24 +49,24 @@ def check(groups: Iterable[Iterable[str]], universe: Mapping[str, Element], file
     asked = [list(group) for group in groups]
     built = [closure(group, universe) for group in asked]
     looked_at = {name for group in asked for name in group}
-    for (one, other), paths in shared_files(files).items():
-        at = next((index for index, names in enumerate(built) if {one, other} <= names), None)
+    for (first, other), paths in shared_files(files).items():
+        at = next((index for index, names in enumerate(built) if {first, other} <= names), None)
         if at is not None:
-            by = "" if {one, other} <= set(asked[at]) else f", which {' '.join(asked[at])} brings together"
+            by = "" if {first, other} <= set(asked[at]) else f", which {' '.join(asked[at])} brings together"
             for path in paths:
-                text = f"{path} is in {one} and in {other}{by}"
+                text = f"{path} is in {first} and in {other}{by}"
                 yield Finding(ERROR, "same-file", other, files[other][path], 0, text)
-        elif {one, other} & looked_at and not _exclude_each_other(universe[one], universe[other]):
+        elif {first, other} & looked_at and not _exclude_each_other(universe[first], universe[other]):
             for path in paths:
                 if is_in_phase(path):
-                    text = f"{path} is in {one}, too: the two cannot be used together"
+                    text = f"{path} is in {first}, too: the two cannot be used together"
                     yield Finding(WARNING, "same-script", other, files[other][path], 0, text)
     for group, names in zip(asked, built, strict=True):
         yield from _provided_twice(group, names, universe)
 
 
-def _exclude_each_other(one: Element, other: Element) -> bool:
-    return bool({*one.provides} & {*other.provides} or one.name in other.provides or other.name in one.provides)
+def _exclude_each_other(first: Element, other: Element) -> bool:
+    return bool({*first.provides} & {*other.provides} or first.name in other.provides or other.name in first.provides)
 
 
 def _provided_twice(asked: list[str], names: set[str], universe: Mapping[str, Element]) -> Iterator[Finding]:

@@ -82,7 +82,7 @@ def cycles(universe: Mapping[str, Element]) -> list[tuple[str, ...]]:
     index: dict[str, int] = {}
     low: dict[str, int] = {}
     stack: list[str] = []
-    found: list[tuple[str, ...]] = []
+    groups: list[tuple[str, ...]] = []
 
     def visit(root: str) -> None:
         work = [(root, iter(universe[root].deps))]
@@ -109,12 +109,12 @@ def cycles(universe: Mapping[str, Element]) -> list[tuple[str, ...]]:
                     group = stack[at:]
                     del stack[at:]
                     if len(group) > 1:
-                        found.append(tuple(sorted(group)))
+                        groups.append(tuple(sorted(group)))
 
     for name in sorted(universe):
         if name not in index:
             visit(name)
-    return sorted(found)
+    return sorted(groups)
 
 
 def check_cycles(universe: Mapping[str, Element], names: Collection[str]) -> Iterator[Finding]:

@@ -217,16 +217,16 @@ def _parsed(file: Path) -> Iterator[str]:
 
 def element_folders(paths: Sequence[Path], names: Sequence[str]) -> list[Path]:
     """The folders of elements as they are on the path; with names, only those, and of each the first."""
-    found = [
+    folders = [
         folder
         for path in paths
         for folder in sorted(path.iterdir())
         if folder.is_dir() and not folder.name.startswith((".", "__"))
     ]
     if not names:
-        return found
+        return folders
     first: dict[str, Path] = {}
-    for folder in found:
+    for folder in folders:
         first.setdefault(folder.name, folder)
     return [first[name] for name in names if name in first]
 
@@ -237,21 +237,21 @@ def lint(folders: Sequence[Path], everywhere: frozenset[str]) -> list[str]:
         file for folder in folders for file in sorted(folder.rglob("*")) if file.is_file() and not file.is_symlink()
     ]
     sources = [read(file, everywhere) for file in _kept_by_git(files)]
-    found = [f"{folder} lacks a README.rst" for folder in folders if not (folder / "README.rst").is_file()]
+    problems = [f"{folder} lacks a README.rst" for folder in folders if not (folder / "README.rst").is_file()]
     for source in sources:
         if source.file.suffix not in (".rst", ".yaml", ".py"):
-            found += _applied(source, CHECKS)
+            problems += _applied(source, CHECKS)
     for source in sources:
         if source.executable or source.file.suffix == ".rst":
-            found += _applied(source, INDENTS)
+            problems += _applied(source, INDENTS)
     documents = [str(file) for file in files if file.suffix == ".md"]
     if documents and "mddocs" not in everywhere:
-        found.append(f".md docs found: {' '.join(documents)}")
+        problems.append(f".md docs found: {' '.join(documents)}")
     for file in files:
-        found += _parsed(file)
-    return found
+        problems += _parsed(file)
+    return problems
 
 
-def render(found: Sequence[str]) -> str:
+def render(problems: Sequence[str]) -> str:
     """``ERROR:`` lines, and dib-lint's last line."""
-    return "\n".join([*(f"ERROR: {text}" for text in found), "*** FAIL: Some tests failed!" if found else "PASS"])
+    return "\n".join([*(f"ERROR: {text}" for text in problems), "*** FAIL: Some tests failed!" if problems else "PASS"])

@@ -44,12 +44,12 @@ def _letters(name: str) -> str:
     return re.sub(r"[^a-z]", "", name.lower().removesuffix(".d"))
 
 
-def _meant(name: str, known: Collection[str]) -> str:
+def _meant(name: str, names: Collection[str]) -> str:
     """Which known name this one may be, or ""."""
     plain = name.lower().removesuffix(".d")
     if plain in _MEANT:
         return _MEANT[plain]
-    letters = {_letters(each): each for each in known}
+    letters = {_letters(each): each for each in names}
     near = get_close_matches(_letters(name), letters, n=1, cutoff=0.84)
     return letters[near[0]] if near else ""
 

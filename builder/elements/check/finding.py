@@ -37,17 +37,17 @@ _PLACE = re.compile(r"(.+?):([0-9]+)\Z", re.DOTALL)
 
 def refused(error: UsageError, code: str, element: str, file: Path, severity: str = ERROR) -> Finding:
     """The finding for what a reader refused; its place is the error's where that names one."""
-    place = _PLACE.match(error.where)
-    line = int(place[2]) if place else 0
+    match = _PLACE.match(error.where)
+    line = int(match[2]) if match else 0
     return Finding(severity, code, element, file, line, error.what)
 
 
 def remarked(remark: str, code: str, element: str, file: Path) -> Finding:
     """The warning for what a reader left alone; its place is what the remark begins with (``FILE:LINE: ``)."""
-    place = re.match(rf"{re.escape(str(file))}:([0-9]+): ", remark)
-    if place is None:
+    match = re.match(rf"{re.escape(str(file))}:([0-9]+): ", remark)
+    if match is None:
         return Finding(WARNING, code, element, file, 0, remark)
-    return Finding(WARNING, code, element, file, int(place[1]), remark[place.end() :])
+    return Finding(WARNING, code, element, file, int(match[1]), remark[match.end() :])
 
 
 def order(finding: Finding) -> tuple[str, str, int, int, str, str]:

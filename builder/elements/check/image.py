@@ -35,18 +35,18 @@ def remarks(elements: Sequence[Element]) -> tuple[str, ...]:
 
     Raises UsageError for scripts that bash cannot read.
     """
-    given = [element for element in elements if not element.path.is_relative_to(BUILTIN)]
-    if not given:
+    own = [element for element in elements if not element.path.is_relative_to(BUILTIN)]
+    if not own:
         return ()
     whole = hashlib.sha256(f"{FORMAT} {' '.join(element.name for element in elements)}".encode())
-    for element in given:
+    for element in own:
         whole.update(f"{element.path} {element.shadows}".encode())
         for state in _states(element.path):
             whole.update(state)
     file, key = cache_folder() / "remarks.json", whole.hexdigest()
     kept = _kept(file)
     if key not in kept:
-        kept = {**kept, key: tuple(_found(given, elements))}
+        kept = {**kept, key: tuple(_sentences(own, elements))}
         with suppress(OSError):  # then the next build looks again
             write_file(file, json.dumps(dict([*kept.items()][-KEPT:])))
     return kept[key]
@@ -73,37 +73,39 @@ def _kept(file: Path) -> dict[str, tuple[str, ...]]:
         return {}
 
 
-def _found(given: Sequence[Element], elements: Sequence[Element]) -> Iterator[str]:
+def _sentences(own: Sequence[Element], elements: Sequence[Element]) -> Iterator[str]:
     from builder.elements.check import file_names, run, scripts
     from builder.elements.check.finding import WARNING, order
 
     universe = {element.name: element for element in elements}
-    for element in given:
+    for element in own:
         files = scripts.files(element)
         findings = [*run.alone(element, universe, {}, files, used=True)]
         findings += file_names.without_effect(element, files, universe)
-        for found in sorted(dict.fromkeys(findings), key=order):
-            if _stops(found, element):
-                raise UsageError(f"element {element.name}: {found.text}", where=found.where, hint="correct the script")
-            if found.code not in UNSAID and (found.severity == WARNING or found.code == "syntax"):
-                yield _sentence(found, element)
+        for finding in sorted(dict.fromkeys(findings), key=order):
+            if _stops(finding, element):
+                raise UsageError(
+                    f"element {element.name}: {finding.text}", where=finding.where, hint="correct the script"
+                )
+            if finding.code not in UNSAID and (finding.severity == WARNING or finding.code == "syntax"):
+                yield _sentence(finding, element)
         yield from _hidden_installs(element)
 
 
-def _stops(found: Finding, element: Element) -> bool:
+def _stops(finding: Finding, element: Element) -> bool:
     """Is this a script of a phase, or a file of environment.d, that bash cannot read: all of these are run."""
     from builder.elements.check.finding import ERROR
     from stages.element.hook_checks import is_in_phase
 
-    path = found.file.relative_to(element.path).as_posix() if found.file.is_relative_to(element.path) else ""
+    path = finding.file.relative_to(element.path).as_posix() if finding.file.is_relative_to(element.path) else ""
     is_run = is_in_phase(path) or path.startswith("environment.d/")
-    return found.code == "syntax" and found.severity == ERROR and is_run
+    return finding.code == "syntax" and finding.severity == ERROR and is_run
 
 
-def _sentence(found: Finding, element: Element) -> str:
-    path = found.file.relative_to(element.path).as_posix() if found.file.is_relative_to(element.path) else ""
-    where = "" if path in ("", ".") or path in found.text else f" {path}{f':{found.line}' if found.line else ''}:"
-    return f"element {element.name}:{where} {found.text}"
+def _sentence(finding: Finding, element: Element) -> str:
+    path = finding.file.relative_to(element.path).as_posix() if finding.file.is_relative_to(element.path) else ""
+    where = "" if path in ("", ".") or path in finding.text else f" {path}{f':{finding.line}' if finding.line else ''}:"
+    return f"element {element.name}:{where} {finding.text}"
 
 
 def _hidden_installs(element: Element) -> Iterator[str]:

@@ -39,8 +39,8 @@ def _line(where: str) -> int:
 
 def _repeated(element: str, file: Path, twice: list[str]) -> Iterator[Finding]:
     for sentence in twice:
-        found = _TWICE.match(sentence)
-        line, text = (int(found[1]), found[2]) if found else (0, sentence)
+        match = _TWICE.match(sentence)
+        line, text = (int(match[1]), match[2]) if match else (0, sentence)
         yield Finding(WARNING, "twice", element, file, line, f"{text}; the last one counts")
 
 
@@ -116,11 +116,11 @@ def check_old_installs(element: Element, paths: Mapping[str, Path]) -> Iterator[
 
 
 def _mistyped(
-    element: str, file: Path, document: Document, name: object, known: set[str], *path: Hashable
+    element: str, file: Path, document: Document, name: object, names: set[str], *path: Hashable
 ) -> Iterator[Finding]:
     """A warning where a distribution's or family's name is nearly a known one: what is mapped there has no effect."""
-    near = get_close_matches(str(name), sorted(known), n=1, cutoff=0.8)
-    if near and name not in known:
+    near = get_close_matches(str(name), sorted(names), n=1, cutoff=0.8)
+    if near and name not in names:
         text = f"{name!r} is no distribution and no family; did you mean {near[0]!r}?"
         yield Finding(WARNING, "distribution", element, file, _line(document.where(*path)), text)
 
@@ -139,9 +139,9 @@ def check_map(element: Element) -> Iterator[Finding]:
         return
     yield from _repeated(element.name, file, twice)
     data = document.data
-    for section, known in (("family", set(FAMILIES.values())), ("distro", set(FAMILIES)), ("release", set(FAMILIES))):
+    for section, names in (("family", set(FAMILIES.values())), ("distro", set(FAMILIES)), ("release", set(FAMILIES))):
         for name in data.get(section) or {}:
-            yield from _mistyped(element.name, file, document, name, known, section, name)
+            yield from _mistyped(element.name, file, document, name, names, section, name)
     try:
         json.loads(file.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
@@ -167,5 +167,5 @@ def check_services(element: Element) -> Iterator[Finding]:
             yield Finding(ERROR, "svc-map", element.name, file, line, f"expected a mapping, found {choices!r}")
             continue
         for name in choices or {}:
-            known = {"default", *FAMILIES, *FAMILIES.values()}
-            yield from _mistyped(element.name, file, document, name, known, service, name)
+            names = {"default", *FAMILIES, *FAMILIES.values()}
+            yield from _mistyped(element.name, file, document, name, names, service, name)

@@ -16,7 +16,7 @@ def _several(count: int, word: str) -> str:
 
 def text(report: Report) -> str:
     """``FILE:LINE: SEVERITY: SENTENCE [CODE]`` a line, and a line that counts."""
-    lines = [f"{found.where}: {found.severity}: {found.text} [{found.code}]" for found in report.findings]
+    lines = [f"{finding.where}: {finding.severity}: {finding.text} [{finding.code}]" for finding in report.findings]
     counts = ", ".join(_several(report.count(severity), severity) for severity in (ERROR, WARNING, NOTE))
     return "\n".join([*lines, f"{_several(len(report.elements), 'element')}: {counts}"])
 
@@ -25,14 +25,14 @@ def as_json(report: Report) -> str:
     """An object: the elements looked at, how many of each severity there are, and the findings."""
     findings = [
         {
-            "severity": found.severity,
-            "code": found.code,
-            "element": found.element,
-            "file": str(found.file),
-            "line": found.line or None,
-            "text": found.text,
+            "severity": finding.severity,
+            "code": finding.code,
+            "element": finding.element,
+            "file": str(finding.file),
+            "line": finding.line or None,
+            "text": finding.text,
         }
-        for found in report.findings
+        for finding in report.findings
     ]
     counts = {severity: report.count(severity) for severity in (ERROR, WARNING, NOTE)}
     return json.dumps({"elements": report.elements, **counts, "findings": findings}, indent=1)
@@ -47,7 +47,7 @@ def _escaped(value: str, more: str = "") -> str:
 def github(report: Report) -> str:
     """A workflow command for each finding."""
     lines = []
-    for found in report.findings:
-        place = f"file={_escaped(str(found.file), ':,')}" + (f",line={found.line}" if found.line else "")
-        lines.append(f"::{_COMMANDS[found.severity]} {place},title={found.code}::{_escaped(found.text)}")
+    for finding in report.findings:
+        position = f"file={_escaped(str(finding.file), ':,')}" + (f",line={finding.line}" if finding.line else "")
+        lines.append(f"::{_COMMANDS[finding.severity]} {position},title={finding.code}::{_escaped(finding.text)}")
     return "\n".join(lines)

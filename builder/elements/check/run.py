@@ -40,12 +40,12 @@ class Report:
 
 def plain_files(paths: Sequence[Path]) -> dict[str, Path]:
     """The files (and broken links) on the elements path that may be meant as elements: no dot in their names."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in paths:
         for entry in sorted(path.iterdir()):
             if "." not in entry.name and not entry.name.startswith("__") and not entry.is_dir():
-                found.setdefault(entry.name, entry)
-    return found
+                files.setdefault(entry.name, entry)
+    return files
 
 
 def _readme(element: Element) -> Iterator[Finding]:

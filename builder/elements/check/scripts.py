@@ -28,15 +28,15 @@ SNIPPET = re.compile(r"[\w.\\-]+\Z", re.ASCII)
 
 def files(element: Element) -> dict[str, Path]:
     """All files of the element by their path in it, without its tests; broken links too, files of links once."""
-    found: dict[str, Path] = {}
+    scripts: dict[str, Path] = {}
     for directory, folders, names in os.walk(element.path):
         top = Path(directory) == element.path
         folders[:] = sorted(name for name in folders if name not in SKIPPED and not (top and name.startswith(".")))
         for name in sorted(names):
             file = Path(directory, name)
             if not name.startswith(".") and not name.endswith(".pyc"):
-                found[file.relative_to(element.path).as_posix()] = file
-    return found
+                scripts[file.relative_to(element.path).as_posix()] = file
+    return scripts
 
 
 def _is_bash(data: bytes, path: str) -> bool:
@@ -58,8 +58,8 @@ def _syntax(element: str, path: str, file: Path, data: bytes) -> Iterator[Findin
     if done.status == 0:
         return
     message = done.errors
-    found = re.search(r": line ([0-9]+): (.*)", message)
-    line, text = (int(found[1]), found[2]) if found else (0, message.strip())
+    match = re.search(r": line ([0-9]+): (.*)", message)
+    line, text = (int(match[1]), match[2]) if match else (0, message.strip())
     before = data.decode("utf-8", "replace").splitlines()[: max(line - 1, 0)]
     # bash reads a script as it runs: behind an `exit` may lie what it never comes to.
     severity = WARNING if any(re.search(r"\b(exit|exec|return)\b", each) for each in before) else ERROR

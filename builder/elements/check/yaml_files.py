@@ -32,12 +32,12 @@ def check_block_devices(element: Element) -> Iterator[Finding]:
             yield text
             continue
         try:
-            found = blockdevices.read(text, str(file))
-            check_nodes(found)
+            configuration = blockdevices.read(text, str(file))
+            check_nodes(configuration)
         except UsageError as error:
             yield refused(error, "block-device", element.name, file)
             continue
-        for remark in found.remarks:
+        for remark in configuration.remarks:
             yield remarked(remark, "block-device", element.name, file)
 
 
@@ -74,8 +74,8 @@ def check_caches(element: Element) -> Iterator[Finding]:
 def check_other(element: Element, paths: Mapping[str, Path]) -> Iterator[Finding]:
     """A warning for every other file ``*.yaml`` that no YAML reader takes; ``paths`` are the element's files."""
     for path, file in paths.items():
-        known = path in (image_config.FILE, cache_rules.FILE, *INSTALLS) or path.startswith("block-device-")
-        if known or not path.endswith((".yaml", ".yml")):
+        has_reader = path in (image_config.FILE, cache_rules.FILE, *INSTALLS) or path.startswith("block-device-")
+        if has_reader or not path.endswith((".yaml", ".yml")):
             continue
         try:
             text = file.read_text(encoding="utf-8")

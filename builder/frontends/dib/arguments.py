@@ -69,7 +69,7 @@ def parse(command: str, argv: Sequence[str]) -> Asked:
     except getopt.GetoptError as error:
         raise BuildError(f"{command}: {error}", hint=f"{command} --help lists its options") from error
     single = {name.lstrip("-"): value for name, value in options}
-    given = {name for name, _ in options}
+    flags = {name for name, _ in options}
     packages = [word for name, value in options if name == "-p" for word in value.split(",") if word]
     return Asked(
         # An argument may have several elements in it, or none: callers put a variable's text there.
@@ -79,13 +79,13 @@ def parse(command: str, argv: Sequence[str]) -> Asked:
         types=tuple(word for word in single.get("t", DEFAULT_TYPE).split(",") if word),
         packages=tuple(packages),
         trace=sum(name == "-x" for name, _ in options),
-        uncompressed="-u" in given,
-        clear="-c" in given,
-        skip_base="-n" in given,
-        checksum="--checksum" in given,
-        no_tmpfs="--no-tmpfs" in given,
-        offline="--offline" in given,
-        help=bool(given & {"-h", "--help"}),
-        version="--version" in given,
+        uncompressed="-u" in flags,
+        clear="-c" in flags,
+        skip_base="-n" in flags,
+        checksum="--checksum" in flags,
+        no_tmpfs="--no-tmpfs" in flags,
+        offline="--offline" in flags,
+        help=bool(flags & {"-h", "--help"}),
+        version="--version" in flags,
         values={name: single[name] for name in VALUES if name in single},
     )

@@ -22,7 +22,7 @@ _BUILD = re.compile(
 )
 
 
-def named(texts: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
+def variables_in(texts: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
     """The variables of the environment that these texts name and that are theirs to see."""
     words = {word for text in texts for word in _NAME.findall(text)}
     return {

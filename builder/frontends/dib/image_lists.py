@@ -97,7 +97,7 @@ def read(files: Sequence[Path]) -> list[Image]:
         except OSError as error:
             raise UsageError(f"the file cannot be read: {error.strerror}", where=str(file)) from error
         if not isinstance(document.data, list):
-            _refuse(document, f"expected a list of images, found {_told(document.data)}")
+            _refuse(document, f"expected a list of images, found {_in_words(document.data)}")
         for number, entry in enumerate(document.data):
             _check(document, number, entry)
             name = entry.get("imagename", name)
@@ -110,7 +110,7 @@ def _refuse(document: Document, what: str, *path: Hashable, hint: str = "") -> N
     raise UsageError(what, where=document.exact(*path), hint=hint)
 
 
-def _told(value: object) -> str:
+def _in_words(value: object) -> str:
     names = {
         dict: "a map",
         list: "a list",
@@ -139,19 +139,19 @@ def _fits(value: object, kind: str) -> bool:
 
 def _check(document: Document, number: int, entry: Any) -> None:
     if not isinstance(entry, dict):
-        _refuse(document, f"expected a map for each image, found {_told(entry)}", number)
+        _refuse(document, f"expected a map for each image, found {_in_words(entry)}", number)
     for key, value in entry.items():
         if key not in KINDS:
             hint = nearest(str(key), KINDS) or f"keys: {', '.join(sorted(KINDS))}"
             _refuse(document, f"there is no key {key!r}", number, key, hint=hint)
         if not _fits(value, KINDS[key]):
-            _refuse(document, f"{key} is {_told(value)}, expected {KINDS[key]}", number, key)
+            _refuse(document, f"{key} is {_in_words(value)}, expected {KINDS[key]}", number, key)
         if value not in _CHOICES.get(key, (value,)):
             _refuse(document, f"{key} is {value!r}, expected one of {', '.join(_CHOICES[key])}", number, key)
-        for place, word in enumerate(value if key == "types" else ()):
+        for index, word in enumerate(value if key == "types" else ()):
             if word not in TYPES:
                 hint = nearest(word, TYPES) or f"types: {', '.join(TYPES)}"
-                _refuse(document, f"there is no type {word!r}", number, key, place, hint=hint)
+                _refuse(document, f"there is no type {word!r}", number, key, index, hint=hint)
 
 
 def _merge(image: dict[str, Any], entry: Mapping[str, Any]) -> None:

@@ -27,8 +27,8 @@ def remarks(asked: Asked, environment: Mapping[str, str], types: Sequence[str]) 
     if environment.get("IMAGE_ELEMENT", "").split():
         yield f"IMAGE_ELEMENT adds elements, as in diskimage-builder: {environment['IMAGE_ELEMENT']}"
     for names, sentence in NO_EFFECT:
-        if said := [word for name in names if (word := _said(name, asked, environment))]:
-            yield sentence.format(f"{' and '.join(said)} {'change' if len(said) > 1 else 'changes'}")
+        if words := [word for name in names if (word := _option_or_variable(name, asked, environment))]:
+            yield sentence.format(f"{' and '.join(words)} {'change' if len(words) > 1 else 'changes'}")
     if "tgz" in types and environment.get("DIB_GZIP_BIN", "gzip") not in ("", "gzip"):
         yield "the build container compresses a tgz, in gzip's format: DIB_GZIP_BIN changes nothing"
     usage = [name for name in ("DIB_SHOW_IMAGE_USAGE", "DIB_SHOW_IMAGE_USAGE_FULL") if _is_on(environment.get(name))]
@@ -41,7 +41,7 @@ def remarks(asked: Asked, environment: Mapping[str, str], types: Sequence[str]) 
         yield "what is changed at a break point is thrown away"
 
 
-def _said(name: str, asked: Asked, environment: Mapping[str, str]) -> str:
+def _option_or_variable(name: str, asked: Asked, environment: Mapping[str, str]) -> str:
     """The option or the variable of this name, whichever is there; "" for neither."""
     option = _OPTIONS.get(name, "")
     if option.removeprefix("--") in asked.values or (option == "--no-tmpfs" and asked.no_tmpfs):

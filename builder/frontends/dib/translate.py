@@ -66,19 +66,19 @@ def elements_of(asked: Asked, environment: Mapping[str, str], arch: str, *, ramd
     if not asked.skip_base and environment.get("SKIP_BASE") != "1":
         elements.insert(0, "base")
     if ramdisk:
-        elements[:0] = (_said(asked, "ramdisk-element", environment, "RAMDISK_ELEMENT") or "ramdisk").split()
+        elements[:0] = (_value_of(asked, "ramdisk-element", environment, "RAMDISK_ELEMENT") or "ramdisk").split()
     return tuple(dict.fromkeys(elements))
 
 
-def _said(asked: Asked, option: str, environment: Mapping[str, str], variable: str) -> str:
+def _value_of(asked: Asked, option: str, environment: Mapping[str, str], variable: str) -> str:
     """An option's value, an empty one too; without it the variable's."""
     return asked.values.get(option, environment.get(variable, ""))
 
 
 def checksums_of(asked: Asked, environment: Mapping[str, str]) -> tuple[str, ...]:
     """Which checksum files are wanted: DIB_CHECKSUM is 1 for both, or names them."""
-    wanted = "1" if asked.checksum else environment.get("DIB_CHECKSUM", "0")
-    return tuple(name for name in sorted(CHECKSUMS) if wanted == "1" or name in wanted)
+    setting = "1" if asked.checksum else environment.get("DIB_CHECKSUM", "0")
+    return tuple(name for name in sorted(CHECKSUMS) if setting == "1" or name in setting)
 
 
 def types_of(asked: Asked) -> tuple[str, ...]:
@@ -114,7 +114,7 @@ def _output(kind: str, file: Path, asked: Asked, environment: Mapping[str, str],
     if kind == "qcow2":
         words.append(f"compress={'none' if asked.uncompressed else 'zlib'}")
     if kind in DISKS and kind != "raw":
-        text = _said(asked, "qemu-img-options", environment, "QEMU_IMG_OPTIONS")
+        text = _value_of(asked, "qemu-img-options", environment, "QEMU_IMG_OPTIONS")
         words += [f"qemu.{word}" for word in text.split(",") if word]
     if kind in ("tar", "tgz"):
         words.append("prefix=.")  # users take single files out by these names
@@ -197,15 +197,15 @@ def break_options(environment: Mapping[str, str]) -> dict[str, Any]:
     """
     points = []
     for point in _break_points(environment):
-        wanted = "error" if point == "after-error" else point
-        if wanted.endswith("-block-device"):
+        breakpoint_ = "error" if point == "after-error" else point
+        if breakpoint_.endswith("-block-device"):
             continue  # no script of that phase exists
-        if ":" in wanted or point == "error" or not is_point(wanted):
+        if ":" in breakpoint_ or point == "error" or not is_point(breakpoint_):
             phases = ", ".join(phase.name for phase in PHASES)
             raise BuildError(
                 f"break={point}: there is no such point", hint=f"after-error, before-PHASE, after-PHASE: {phases}"
             )
-        points.append(wanted)
+        points.append(breakpoint_)
     if not points:
         return {}
     return {
@@ -216,13 +216,13 @@ def break_options(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _variables(asked: Asked, argv: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
-    found = {VALUES[name]: value for name, value in asked.values.items() if VALUES[name]}
-    found["DIB_ARGS"] = " ".join(argv)
+    variables = {VALUES[name]: value for name, value in asked.values.items() if VALUES[name]}
+    variables["DIB_ARGS"] = " ".join(argv)
     if asked.trace:
         started = environment.get("DIB_DEBUG_TRACE", "0")
-        found["DIB_DEBUG_TRACE"] = str(asked.trace + (int(started) if started.isdigit() else 0))
+        variables["DIB_DEBUG_TRACE"] = str(asked.trace + (int(started) if started.isdigit() else 0))
     if asked.checksum:
-        found["DIB_CHECKSUM"] = "1"
+        variables["DIB_CHECKSUM"] = "1"
     if environment.get("DIB_PYTHON_EXEC"):
-        found["DIB_PYTHON_EXEC"] = PYTHON  # scripts would not find this machine's
-    return found
+        variables["DIB_PYTHON_EXEC"] = PYTHON  # scripts would not find this machine's
+    return variables

@@ -29,18 +29,18 @@ def images_of(file: File, destination: Path, elements_path: str) -> list[ImageBu
 
     ``elements_path`` (folders, with ``:``) is searched after the file's own. UsageError for what cannot be.
     """
-    found: list[ImageBuild] = []
+    images: list[ImageBuild] = []
     for entry in inherited(file).values():
         for variant, axes in variants(entry):
             image = _image(variant, axes, file.path.parent, destination, elements_path)
-            for other in found:
+            for other in images:
                 if other.name == image.name:
                     entry.refuse(
                         f"two images have the name {image.name!r}: {other.key} and {image.key}",
                         hint="give each a name of its own: name: NAME-${{ release }}",
                     )
-            found.append(image)
-    return found
+            images.append(image)
+    return images
 
 
 def _name_of(entry: Entry, axes: Mapping[str, Text], words: Mapping[str, str]) -> str:
@@ -59,23 +59,23 @@ def _image(entry: Entry, axes: Mapping[str, Text], folder: Path, destination: Pa
     words = {"arch": "-".join(arches) or native(), "release": release.text, "image": entry.name, **words}
     name = _name_of(entry, axes, words)
     values = filled({key: value for key, value in entry.values.items() if key != "name"}, {**words, "name": name})
-    said = _Said(values, folder)
+    read_values = _ImageValues(values, folder)
     if not values.get("elements") and "from" not in values:
         entry.refuse(f"the image {entry.name} has no element", hint="elements: [debian-minimal]; or abstract: true")
     return ImageBuild(
         name=name,
         key=entry.name,
         where=entry.where,
-        options=_options(said, name, destination, elements_path),
+        options=_options(read_values, name, destination, elements_path),
         axes={axis: text.text for axis, text in axes.items()},
-        retries=_retries(said.map("retries")),
-        needs=_needs(said.map("needs")),
+        retries=_retries(read_values.map("retries")),
+        needs=_needs(read_values.map("needs")),
         places=_places(values),
-        inputs=tuple(said.inputs),
+        inputs=tuple(read_values.inputs),
     )
 
 
-class _Said:
+class _ImageValues:
     """The values of one image as plain texts, paths made absolute."""
 
     def __init__(self, values: Mapping[str, Any], folder: Path) -> None:
@@ -88,7 +88,7 @@ class _Said:
         return value.text if isinstance(value, Text) else ""
 
     def texts(self, key: str) -> tuple[str, ...]:
-        return tuple(one.text for one in self.values.get(key, ()))
+        return tuple(value.text for value in self.values.get(key, ()))
 
     def map(self, key: str) -> dict[str, Text]:
         return dict(self.values.get(key, {}))
@@ -102,41 +102,47 @@ class _Said:
         return str(path)
 
 
-def _options(said: _Said, name: str, destination: Path, elements_path: str) -> BuildOptions:
+def _options(read_values: _ImageValues, name: str, destination: Path, elements_path: str) -> BuildOptions:
     """The options that say what is built, and what else is done with it."""
-    values: dict[str, Any] = {"elements": said.texts("elements"), "destination": destination}
+    values: dict[str, Any] = {"elements": read_values.texts("elements"), "destination": destination}
     for option in OPTIONS:
-        if found := key_of(option):
-            key, about = found
-            values |= _value(option, key, about.reading, said, destination)
-        elif option.doors.images_file == InMap("disk") and option.long.removeprefix("--") in said.map("disk"):
-            values[option.name] = _of_disk(option.long.removeprefix("--"), said)
+        if key_and_about := key_of(option):
+            key, about = key_and_about
+            values |= _value(option, key, about.reading, read_values, destination)
+        elif option.doors.images_file == InMap("disk") and option.long.removeprefix("--") in read_values.map("disk"):
+            values[option.name] = _of_disk(option.long.removeprefix("--"), read_values)
     folders = filter(None, [values.get("elements_path", ""), elements_path])
     return options_of({**values, "name": name, "elements_path": ":".join(folders)})
 
 
-def _value(option: Option, key: str, reading: Reading, said: _Said, destination: Path) -> dict[str, Any]:
+def _value(option: Option, key: str, reading: Reading, read_values: _ImageValues, destination: Path) -> dict[str, Any]:
     """What a key says of its option, by the option's name; nothing where the image does not have the key."""
-    if key not in said.values:
+    if key not in read_values.values:
         return {}
     match reading:
         case Reading.OWN:
-            return _RULES[key](said)
+            return _RULES[key](read_values)
         case Reading.COMMAS:
-            value: Any = ",".join(said.texts(key))
+            value: Any = ",".join(read_values.texts(key))
         case Reading.FOLDERS:
-            value = ":".join(said.file(each, key) for each in said.values[key])
+            value = ":".join(read_values.file(each, key) for each in read_values.values[key])
         case Reading.BESIDE:
-            value = said.file(said.values[key], key)
+            value = read_values.file(read_values.values[key], key)
         case Reading.BELOW:
-            value = destination / said.text(key) if said.text(key) else None
+            value = destination / read_values.text(key) if read_values.text(key) else None
         case Reading.SETTINGS:
-            value = tuple(_setting(variable, text) for variable, text in said.map(key).items())
+            value = tuple(_setting(variable, text) for variable, text in read_values.map(key).items())
         case Reading.INVERTED:
-            value = said.text(key) == "false"
+            value = read_values.text(key) == "false"
         case Reading.PLAIN:
             is_flag = option.kind is Kind.FLAG
-            value = said.text(key) == "true" if is_flag else said.texts(key) if option.multiple else said.text(key)
+            value = (
+                read_values.text(key) == "true"
+                if is_flag
+                else read_values.texts(key)
+                if option.multiple
+                else read_values.text(key)
+            )
     return {option.name: value} if value is not None else {}
 
 
@@ -146,67 +152,67 @@ def _setting(variable: str, text: Text) -> str:
     return f"{variable}={text.text}"
 
 
-def _slim(said: _Said) -> dict[str, Any]:
+def _slim(read_values: _ImageValues) -> dict[str, Any]:
     """A policy, which may be a file; or none."""
-    word = said.text("slim")
+    word = read_values.text("slim")
     if word in (NO_SLIM, "false"):
         return {"no_slim": True}
     is_file = "/" in word or word.endswith((".yaml", ".yml"))
-    return {"slim": said.file(said.values["slim"], "slim") if is_file else word}
+    return {"slim": read_values.file(read_values.values["slim"], "slim") if is_file else word}
 
 
-def _boot_test(said: _Said) -> dict[str, Any]:
+def _boot_test(read_values: _ImageValues) -> dict[str, Any]:
     """Whether a machine is started, and with which firmware."""
-    firmware = said.text("boot-test")
+    firmware = read_values.text("boot-test")
     if firmware in ("", "false"):
         return {}
     return {"boot_test": True, "firmware": None if firmware == "true" else firmware}
 
 
-_RULES: Mapping[str, Callable[[_Said], dict[str, Any]]] = {"slim": _slim, "boot-test": _boot_test}
+_RULES: Mapping[str, Callable[[_ImageValues], dict[str, Any]]] = {"slim": _slim, "boot-test": _boot_test}
 
 
-def _of_disk(key: str, said: _Said) -> str | bool:
-    text = said.map("disk")[key]
+def _of_disk(key: str, read_values: _ImageValues) -> str | bool:
+    text = read_values.map("disk")[key]
     if key == "privileged":
         if text.text not in ("true", "false"):
             text.refuse(f"privileged is {text.text!r}, expected true or false")
         return text.text == "true"
-    return said.file(text, key) if key == "block-device" else text.text
+    return read_values.file(text, key) if key == "block-device" else text.text
 
 
-def _retries(said: Mapping[str, Text]) -> Retries:
+def _retries(values: Mapping[str, Text]) -> Retries:
     default = Retries()
-    times = int(said["times"].text) if "times" in said else 1 if said else 0
-    after = said["after"].text if "after" in said else default.after
-    return Retries(times, after, int(said["wait"].text) if "wait" in said else default.wait)
+    times = int(values["times"].text) if "times" in values else 1 if values else 0
+    after = values["after"].text if "after" in values else default.after
+    return Retries(times, after, int(values["wait"].text) if "wait" in values else default.wait)
 
 
-def _needs(said: Mapping[str, Text]) -> Needs:
-    cpus = int(said["cpus"].text) if "cpus" in said else 1
+def _needs(values: Mapping[str, Text]) -> Needs:
+    cpus = int(values["cpus"].text) if "cpus" in values else 1
     memory = DEFAULT_MEMORY
-    if "memory" in said:
-        number, unit = said["memory"].text[:-3].strip(), said["memory"].text[-3:]
+    if "memory" in values:
+        number, unit = values["memory"].text[:-3].strip(), values["memory"].text[-3:]
         memory = int(float(number) * _MIB[unit])
     return Needs(max(1, cpus), memory)
 
 
 def _places(values: Any) -> dict[str, str]:
     """The places of all texts by the texts; the first of equal ones counts."""
-    found: dict[str, str] = {}
+    places: dict[str, str] = {}
 
     def take(value: Any) -> None:
         if isinstance(value, Text):
-            found.setdefault(value.text, value.where)
+            places.setdefault(value.text, value.where)
         elif isinstance(value, Mapping):
-            for one in value.values():
-                take(one)
+            for inner in value.values():
+                take(inner)
         elif isinstance(value, tuple):
-            for one in value:
-                take(one)
+            for inner in value:
+                take(inner)
 
     take(values)
-    return found
+    return places
 
 
 def chosen(images: Sequence[ImageBuild], names: Sequence[str]) -> list[ImageBuild]:
@@ -219,7 +225,7 @@ def chosen(images: Sequence[ImageBuild], names: Sequence[str]) -> list[ImageBuil
 
     for name in names:
         if not any(fnmatchcase(image.name, name) or image.key == name for image in images):
-            known = {image.name for image in images} | {image.key for image in images}
-            hint = nearest(name, known) or f"there is: {', '.join(image.name for image in images)}"
+            all_names = {image.name for image in images} | {image.key for image in images}
+            hint = nearest(name, all_names) or f"there is: {', '.join(image.name for image in images)}"
             raise UsageError(f"there is no image {name!r}", hint=hint)
-    return [one for one in images if any(fnmatchcase(one.name, name) or one.key == name for name in names)]
+    return [each for each in images if any(fnmatchcase(each.name, name) or each.key == name for name in names)]

@@ -18,11 +18,11 @@ _TEMPLATE = re.compile(r"\$\{\{\s*(?:matrix\.)?([A-Za-z_][A-Za-z0-9_-]*)\s*\}\}"
 
 def inherited(file: File) -> dict[str, Entry]:
     """Every image with what it extends and with the defaults, abstract ones left out; UsageError for a cycle."""
-    found: dict[str, Mapping[str, Any]] = {}
+    resolved: dict[str, Mapping[str, Any]] = {}
     for name in file.images:
-        _resolve(file, name, (), found)
+        _resolve(file, name, (), resolved)
     return {
-        name: Entry(name, entry.where, merge([file.defaults.values, found[name]]))
+        name: Entry(name, entry.where, merge([file.defaults.values, resolved[name]]))
         for name, entry in file.images.items()
         if not _is_abstract(entry)
     }
@@ -32,9 +32,9 @@ def _is_abstract(entry: Entry) -> bool:
     return "abstract" in entry.values and entry.values["abstract"].text == "true"
 
 
-def _resolve(file: File, name: str, path: tuple[str, ...], found: dict[str, Mapping[str, Any]]) -> Mapping[str, Any]:
-    if name in found:
-        return found[name]
+def _resolve(file: File, name: str, path: tuple[str, ...], resolved: dict[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    if name in resolved:
+        return resolved[name]
     entry = file.images[name]
     below: list[Mapping[str, Any]] = []
     for base in entry.values.get("extends", ()):
@@ -44,10 +44,10 @@ def _resolve(file: File, name: str, path: tuple[str, ...], found: dict[str, Mapp
         if base.text in (*path, name):
             circle = [*(*path, name)[(*path, name).index(base.text) :], base.text]
             base.refuse(f"images extend each other: {' -> '.join(circle)}", hint="take one of these out")
-        below.append(_resolve(file, base.text, (*path, name), found))
+        below.append(_resolve(file, base.text, (*path, name), resolved))
     own = {key: value for key, value in entry.values.items() if key not in _OWN}
-    found[name] = merge([*below, own])
-    return found[name]
+    resolved[name] = merge([*below, own])
+    return resolved[name]
 
 
 def merge(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -59,8 +59,8 @@ def merge(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             if not IMAGE[key].joins or before is None:
                 merged[key] = value
             elif isinstance(value, tuple):
-                known = {one.text for one in before}
-                merged[key] = (*before, *(one for one in value if one.text not in known))
+                texts = {item.text for item in before}
+                merged[key] = (*before, *(item for item in value if item.text not in texts))
             else:
                 merged[key] = {**before, **value}
     return merged
@@ -76,15 +76,19 @@ def combinations(matrix: Matrix) -> list[dict[str, Text]]:
     own = (
         [dict(zip(names, values, strict=True)) for values in itertools.product(*matrix.axes.values())] if names else []
     )
-    own = [one for one in own if not any(_has(one, entry) for entry in matrix.exclude)]
-    found = [dict(one) for one in own]
+    own = [combination for combination in own if not any(_has(combination, entry) for entry in matrix.exclude)]
+    result = [dict(combination) for combination in own]
     for entry in matrix.include:
-        fits = [at for at, one in enumerate(own) if _has(one, {key: entry[key] for key in entry if key in one})]
+        fits = [
+            at
+            for at, combination in enumerate(own)
+            if _has(combination, {key: entry[key] for key in entry if key in combination})
+        ]
         for at in fits:
-            found[at].update(entry)
+            result[at].update(entry)
         if not fits:
-            found.append(dict(entry))
-    return found
+            result.append(dict(entry))
+    return result
 
 
 def _has(combination: Mapping[str, Text], values: Mapping[str, Text]) -> bool:
@@ -119,9 +123,9 @@ def variants(entry: Entry) -> Iterator[tuple[Entry, dict[str, Text]]]:
 def filled(value: Any, words: Mapping[str, str]) -> Any:
     """A value with its templates, ``${{ NAME }}``, replaced; UsageError at the text that names what is not there."""
     if isinstance(value, tuple):
-        return tuple(filled(one, words) for one in value)
+        return tuple(filled(inner, words) for inner in value)
     if isinstance(value, Mapping):
-        return {key: filled(one, words) for key, one in value.items()}
+        return {key: filled(inner, words) for key, inner in value.items()}
     if not isinstance(value, Text):
         return value
 

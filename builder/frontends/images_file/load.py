@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 def load(files: Sequence[Path], destination: Path, elements_path: str = "") -> list[ImageBuild]:
     """The images of all files; UsageError for what is wrong with the files themselves."""
     lists = [file for file in files if is_list(file)]
-    found = dib_images(lists) if lists else []
+    images = dib_images(lists) if lists else []
     for file in files:
         if file not in lists:
-            found += images_of(read(file), destination, elements_path)
+            images += images_of(read(file), destination, elements_path)
     names: dict[str, ImageBuild] = {}
-    for image in found:
+    for image in images:
         if image.name in names:
             what = f"two images have the name {image.name!r}, the other is at {names[image.name].where}"
             raise UsageError(what, where=image.where, hint="give each a name of its own")
         names[image.name] = image
-    return found
+    return images
 
 
 def dib_images(files: Sequence[Path]) -> list[ImageBuild]:
@@ -44,19 +44,19 @@ def dib_images(files: Sequence[Path]) -> list[ImageBuild]:
 
     return [
         ImageBuild(
-            name=one.name,
-            key=one.name,
-            where=one.where,
-            command=one.command,
-            words=one.arguments,
-            dib_arch=one.arch,
-            environment=one.environment,
+            name=entry.name,
+            key=entry.name,
+            where=entry.where,
+            command=entry.command,
+            words=entry.arguments,
+            dib_arch=entry.arch,
+            environment=entry.environment,
         )
-        for one in images.read(files)
+        for entry in images.read(files)
     ]
 
 
-def told(image: ImageBuild) -> str:
+def shown_command(image: ImageBuild) -> str:
     """The command line of an image of diskimage-builder's form as a person would type it."""
     settings = [f"{name}={shlex.quote(value)}" for name, value in sorted(image.environment.items())]
     return " ".join([*settings, image.command, shlex.join(image.words)]).strip()
@@ -67,16 +67,16 @@ def checked(images: Sequence[ImageBuild], environment: Mapping[str, str]) -> lis
 
     UsageError, at its place in the file, for the first that cannot be.
     """
-    found = [_located(image, environment) for image in images]
-    _check_targets(found)
-    return found
+    planned = [_located(image, environment) for image in images]
+    _check_targets(planned)
+    return planned
 
 
 def _located(image: ImageBuild, environment: Mapping[str, str]) -> PlannedBuild:
     try:
         return _planned(image, environment)
     except BuildError as error:
-        quoted = next((place for text, place in image.places.items() if text and repr(text) in error.what), "")
+        quoted = next((position for text, position in image.places.items() if text and repr(text) in error.what), "")
         where = quoted or image.where
         beside = f" ({error.where})" if error.where and error.where != where else ""
         raise UsageError(f"the image {image.name}: {error.what}{beside}", where=where, hint=error.hint) from error
@@ -146,10 +146,10 @@ def _requests(options: BuildOptions, environment: Mapping[str, str]) -> tuple[Pr
     return tuple(prepare("plan", replace(options, arch=arch), environment) for arch in arches)
 
 
-def _check_targets(found: Sequence[PlannedBuild]) -> None:
+def _check_targets(builds: Sequence[PlannedBuild]) -> None:
     """No two images may write to one place."""
     targets: dict[Path, ImageBuild] = {}
-    for planned in found:
+    for planned in builds:
         for target in planned.prepared.targets:
             for other, image in targets.items():
                 if target == other or target in other.parents or other in target.parents:

@@ -83,7 +83,7 @@ class _Node:
         raise UsageError(what, where=self.where, hint=hint)
 
     @property
-    def told(self) -> str:
+    def in_words(self) -> str:
         if isinstance(self.node, yaml.MappingNode):
             return "a map"
         if isinstance(self.node, yaml.SequenceNode):
@@ -97,8 +97,8 @@ class _Node:
     def pairs(self, what: str) -> dict[str, tuple[Text, _Node]]:
         """The keys of a map, each with its value; refused for anything else, and for a key that is there twice."""
         if not isinstance(self.node, yaml.MappingNode):
-            self.refuse(f"{what} is {self.told}, expected a map")
-        found: dict[str, tuple[Text, _Node]] = {}
+            self.refuse(f"{what} is {self.in_words}, expected a map")
+        own: dict[str, tuple[Text, _Node]] = {}
         merged: dict[str, tuple[Text, _Node]] = {}
         for key, value in self.node.value:
             if key.tag == MERGE:
@@ -106,10 +106,10 @@ class _Node:
                     merged = {**_Node(other, self.file).pairs(what), **merged}
                 continue
             name = _Node(key, self.file).text("a key")
-            if name.text in found:
+            if name.text in own:
                 name.refuse(f"{name.text!r} is there twice")
-            found[name.text] = (name, _Node(value, self.file))
-        return {**merged, **found}
+            own[name.text] = (name, _Node(value, self.file))
+        return {**merged, **own}
 
     def items(self) -> list[_Node]:
         """The items of a list; a text alone is a list of one."""
@@ -120,7 +120,7 @@ class _Node:
     def text(self, what: str) -> Text:
         """A text; refused for anything else."""
         if not isinstance(self.node, yaml.ScalarNode):
-            self.refuse(f"{what} is {self.told}, expected a text")
+            self.refuse(f"{what} is {self.in_words}, expected a text")
         return Text(str(self.node.value), self.where)
 
 
@@ -178,8 +178,8 @@ def read(path: Path) -> File:
     return File(path, defaults, images)
 
 
-def _meant(name: str, known: Sequence[str] | Mapping[str, object]) -> str:
-    return nearest(name, known) or f"keys: {', '.join(known)}"
+def _meant(name: str, names: Sequence[str] | Mapping[str, object]) -> str:
+    return nearest(name, names) or f"keys: {', '.join(names)}"
 
 
 def _entry(name: Text, node: _Node, allowed: Sequence[str]) -> Entry:
@@ -223,13 +223,13 @@ def _scalar(name: str, key: Key, node: _Node) -> Text:
 def _map(name: str, key: Key, node: _Node) -> dict[str, Text]:
     if name == "retries" and isinstance(node.node, yaml.ScalarNode):
         return {"times": _scalar(name, schema.RETRIES["times"], node)}
-    found = {}
+    texts = {}
     for inner, value in node.pairs(name).values():
         if key.keys and inner.text not in key.keys:
             inner.refuse(f"there is no key {inner.text!r} in {name}", hint=_meant(inner.text, key.keys))
-        known = schema.INNER.get(name, {}).get(inner.text, Key(Form.TEXT, ""))
-        found[inner.text] = _scalar(inner.text, known, value)
-    return found
+        inner_key = schema.INNER.get(name, {}).get(inner.text, Key(Form.TEXT, ""))
+        texts[inner.text] = _scalar(inner.text, inner_key, value)
+    return texts
 
 
 def _output(node: _Node) -> Text:
@@ -273,7 +273,7 @@ def _matrix(node: _Node) -> Matrix:
 
 
 def _combination(name: str, node: _Node) -> Mapping[str, Text]:
-    found = {key.text: value.text(key.text) for key, value in node.pairs(name).values()}
-    if not found:
+    values = {key.text: value.text(key.text) for key, value in node.pairs(name).values()}
+    if not values:
         node.refuse(f"{name} has an entry without a value")
-    return found
+    return values

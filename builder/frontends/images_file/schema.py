@@ -71,31 +71,35 @@ _WHOLE = r"^[0-9]+$"
 def _of_key(key: Key, inner: dict[str, Key] | None) -> dict[str, Any]:
     """The schema of one key's value. A text may look like a number or a truth: YAML would read it so."""
     if key.choices:
-        found: dict[str, Any] = {"enum": [*key.choices, *(_TRUTHS[text] for text in key.choices if text in _TRUTHS)]}
+        schema: dict[str, Any] = {"enum": [*key.choices, *(_TRUTHS[text] for text in key.choices if text in _TRUTHS)]}
     elif key.kind == Form.TEXTS:
-        found = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
+        schema = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
     elif key.kind == Form.FLAG:
-        found = {"enum": [True, False, "true", "false"]}
+        schema = {"enum": [True, False, "true", "false"]}
     elif key.kind == Form.NUMBER:
-        found = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _WHOLE}]}
+        schema = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _WHOLE}]}
     elif key.kind == Form.MAP:
-        found = {"type": "object", "additionalProperties": _TEXT}
+        schema = {"type": "object", "additionalProperties": _TEXT}
         if inner is not None:
-            properties = {name: _of_key(one, None) for name, one in inner.items()}
-            found = {"type": "object", "additionalProperties": False, "properties": properties}
+            properties = {name: _of_key(inner_key, None) for name, inner_key in inner.items()}
+            schema = {"type": "object", "additionalProperties": False, "properties": properties}
         elif key.keys:
-            found = {"type": "object", "additionalProperties": False, "properties": dict.fromkeys(key.keys, _TEXT)}
+            schema = {"type": "object", "additionalProperties": False, "properties": dict.fromkeys(key.keys, _TEXT)}
     elif key.kind == Form.OUTPUTS:
         kind = {"properties": {"type": {"type": "string"}}, "required": ["type"]}
         output = {"type": "object", **kind, "additionalProperties": _TEXT}
-        found = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"anyOf": [{"type": "string"}, output]}}]}
+        schema = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"anyOf": [{"type": "string"}, output]}}]}
     elif key.kind == Form.MATRIX:
         entries = {"type": "array", "items": {"type": "object", "minProperties": 1, "additionalProperties": _TEXT}}
         axis = {"anyOf": [_TEXT, {"type": "array", "minItems": 1, "items": _TEXT}]}
-        found = {"type": "object", "properties": {"include": entries, "exclude": entries}, "additionalProperties": axis}
+        schema = {
+            "type": "object",
+            "properties": {"include": entries, "exclude": entries},
+            "additionalProperties": axis,
+        }
     else:
-        found = {"type": "string", "pattern": f"^{key.pattern}$"} if key.pattern else dict(_TEXT)
-    return {"description": key.about, **found}
+        schema = {"type": "string", "pattern": f"^{key.pattern}$"} if key.pattern else dict(_TEXT)
+    return {"description": key.about, **schema}
 
 
 def json_schema() -> dict[str, Any]:

@@ -152,7 +152,7 @@ class Option:
     only_beside_file: bool = False
 
     @property
-    def place(self) -> str:
+    def field_name(self) -> str:
         """Where its value is in ``BuildOptions``."""
         return self.field or self.name
 

@@ -38,10 +38,10 @@ def judge(name: str, release: str, arch: str, today: date, *, own: bool = False)
     if distribution is None:
         return ()
     notes = []
-    found = distribution.find(release) if release else Release(name="")
-    if found is None and _is_newer(distribution, release):
+    match = distribution.find(release) if release else Release(name="")
+    if match is None and _is_newer(distribution, release):
         notes.append(f"{distribution.title} {release} is newer than any release that is known here")
-    elif found is None:
+    elif match is None:
         if not own:
             raise _unknown(distribution, release)
         meant = nearest(release, distribution.names)
@@ -49,9 +49,9 @@ def judge(name: str, release: str, arch: str, today: date, *, own: bool = False)
             f"{distribution.title} has no release {release!r} that is known here{_in_brackets(meant)}:"
             " it is taken for one of your own, since you name its source"
         )
-    fitting = (found.architectures if found else ()) or tuple(distribution.architectures)
+    fitting = (match.architectures if match else ()) or tuple(distribution.architectures)
     if arch not in fitting:
-        error = _unfitting(distribution, found or Release(name=release), fitting, arch, today)
+        error = _unfitting(distribution, match or Release(name=release), fitting, arch, today)
         if not own:
             raise error
         notes.append(f"{error.what}: your own source is asked for it")
@@ -61,12 +61,12 @@ def judge(name: str, release: str, arch: str, today: date, *, own: bool = False)
 def ended(name: str, release: str, today: date) -> tuple[str, ...]:
     """A sentence where a known release is past its end."""
     distribution = find(name)
-    found = distribution.find(release) if distribution else None
-    if distribution is None or found is None or not _is_over(found, today):
+    match = distribution.find(release) if distribution else None
+    if distribution is None or match is None or not _is_over(match, today):
         return ()
-    said = f"{distribution.title} {release} is at the end of its life: no security updates since {found.end}"
-    archive = merged(distribution, found).get("archive")
-    return (f"{said}; what mirrors no longer keep of it is at {archive}" if archive else said,)
+    sentence = f"{distribution.title} {release} is at the end of its life: no security updates since {match.end}"
+    archive = merged(distribution, match).get("archive")
+    return (f"{sentence}; what mirrors no longer keep of it is at {archive}" if archive else sentence,)
 
 
 def described(name: str) -> list[str]:
@@ -102,12 +102,12 @@ def _is_newer(distribution: Distribution, release: str) -> bool:
     full = distribution.full(release)
     if not distribution.newer or not re.fullmatch(distribution.newer, full):
         return False
-    return _numbers(full) > max(_numbers(known.name) for known in distribution.releases)
+    return _numbers(full) > max(_numbers(each.name) for each in distribution.releases)
 
 
 def _unknown(distribution: Distribution, release: str) -> UsageError:
-    named = next((known for known in distribution.releases if known.version == release), None)
-    meant = f"its name is {named.name!r}" if named else nearest(release, distribution.names)
+    by_version = next((each for each in distribution.releases if each.version == release), None)
+    meant = f"its name is {by_version.name!r}" if by_version else nearest(release, distribution.names)
     there = f"there is: {', '.join(distribution.names)}"
     own = "one of your own needs its mirror: --set DIB_DISTRIBUTION_MIRROR=ADDRESS"
     hint = "; ".join(filter(None, (meant, there, own)))

@@ -15,7 +15,7 @@ import pytest
 
 from blockdev.core.errors import BuildError, UsageError
 from builder import destination
-from builder.destination import Memory, bring_side_files, check_targets, fingerprint, partial, place, target_of
+from builder.destination import Memory, bring_side_files, check_targets, fingerprint, partial, place_output, target_of
 from builder.destination.place import _only_nodes
 from stages.protocol.request import Output
 
@@ -75,9 +75,9 @@ def test_an_outputs_name_follows_its_type() -> None:
 
 def test_a_folder_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
     target = tmp_path / "out" / "image.oci"
-    place(pieces(tar({**OCI, "artifact/blobs/old": b"old"})), "oci", target)
+    place_output(pieces(tar({**OCI, "artifact/blobs/old": b"old"})), "oci", target)
     assert names(target / "blobs") == ["a", "old"]
-    place(pieces(tar(OCI)), "oci", target)
+    place_output(pieces(tar(OCI)), "oci", target)
     assert names(target / "blobs") == ["a"]
     assert names(target.parent) == ["image.oci"]
 
@@ -85,7 +85,7 @@ def test_a_folder_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
 def test_a_file_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
     target = tmp_path / "image.tar"
     target.write_text("old")
-    place(pieces(tar({"artifact": b"new"})), "tar", target)
+    place_output(pieces(tar({"artifact": b"new"})), "tar", target)
     assert target.read_bytes() == b"new"
     assert names(tmp_path) == ["image.tar"]
 
@@ -96,7 +96,7 @@ def test_a_tree_with_closed_folders_is_unpacked_and_replaced(tmp_path: Path) -> 
     outside.mkdir(mode=0o755)
     tree = tar({"etc": None, "etc/a": b"1", "link": str(outside), "closed": None, "closed/b": b""}, mode=0o555)
     for _ in range(2):
-        place(pieces(tar({"artifact": tree})), "dir", target)
+        place_output(pieces(tar({"artifact": tree})), "dir", target)
     assert (target / "etc/a").read_bytes() == b"1"
     assert (target / "closed").stat().st_mode & 0o777 == 0o555
     assert outside.stat().st_mode & 0o777 == 0o755
@@ -111,17 +111,17 @@ def broken(data: bytes) -> Iterator[bytes]:
 
 def test_what_is_interrupted_leaves_what_was_there(tmp_path: Path) -> None:
     target = tmp_path / "image.oci"
-    place(pieces(tar(OCI)), "oci", target)
+    place_output(pieces(tar(OCI)), "oci", target)
     before = fingerprint(target)
     with pytest.raises(KeyboardInterrupt):
-        place(broken(tar({**OCI, "artifact/blobs/a": b"x" * 9999})), "oci", target)
+        place_output(broken(tar({**OCI, "artifact/blobs/a": b"x" * 9999})), "oci", target)
     assert fingerprint(target) == before
     assert names(tmp_path) == ["image.oci"]
 
 
 def test_a_stream_that_ends_early_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="cannot be written"):
-        place(pieces(tar({"artifact": b"x" * 9999})[:5000]), "tar", tmp_path / "image.tar")
+        place_output(pieces(tar({"artifact": b"x" * 9999})[:5000]), "tar", tmp_path / "image.tar")
     assert names(tmp_path) == []
 
 
@@ -129,7 +129,7 @@ def test_a_stream_that_ends_early_is_an_error_and_leaves_nothing(tmp_path: Path)
 def test_no_member_gets_out_of_the_folder(tmp_path: Path, name: str) -> None:
     (tmp_path / "inside").mkdir()
     with pytest.raises(BuildError):
-        place(pieces(tar({"artifact": None, name: b"bad"})), "oci", tmp_path / "inside" / "image.oci")
+        place_output(pieces(tar({"artifact": None, name: b"bad"})), "oci", tmp_path / "inside" / "image.oci")
     assert not list(tmp_path.rglob("escaped"))
     assert names(tmp_path / "inside") == []
 
@@ -139,14 +139,14 @@ def test_a_member_behind_a_link_stays_in_the_folder(tmp_path: Path) -> None:
     outside.mkdir()
     archive = tar({"artifact": None, "artifact/out": str(outside), "artifact/out/bad": b"bad"})
     with pytest.raises(BuildError):
-        place(pieces(archive), "oci", tmp_path / "image.oci")
+        place_output(pieces(archive), "oci", tmp_path / "image.oci")
     assert names(outside) == []
 
 
 def test_an_unwritable_place_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BuildError, match="cannot be written"):
-        place(pieces(tar({"artifact": b""})), "tar", tmp_path / "file" / "image.tar")
+        place_output(pieces(tar({"artifact": b""})), "tar", tmp_path / "file" / "image.tar")
 
 
 def test_nodes_that_may_not_be_made_are_left_out_of_a_tree(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_nodes_that_may_not_be_made_are_left_out_of_a_tree(tmp_path: Path) -> No
 def test_memory_holds_while_the_output_is_untouched(tmp_path: Path) -> None:
     memory = Memory(tmp_path / "notes" / "outputs.json")
     target = tmp_path / "image.oci"
-    place(pieces(tar(OCI)), "oci", target)
+    place_output(pieces(tar(OCI)), "oci", target)
     assert memory.recall(target) == ""
     memory.remember(target, "key")
     assert memory.recall(target) == "key"
@@ -233,7 +233,7 @@ def check(kind: str, target: Path) -> None:
 
 
 def test_earlier_outputs_and_empty_folders_may_be_replaced(tmp_path: Path) -> None:
-    place(pieces(tar(OCI)), "oci", tmp_path / "a.oci")
+    place_output(pieces(tar(OCI)), "oci", tmp_path / "a.oci")
     destination.memory().remember(tmp_path / "a.oci", "key")
     check("oci", tmp_path / "a.oci")
     (tmp_path / "empty").mkdir()
@@ -242,7 +242,7 @@ def test_earlier_outputs_and_empty_folders_may_be_replaced(tmp_path: Path) -> No
     check("tar", tmp_path / "a.tar")
     check("tar", tmp_path / "not/there/yet.tar")
     tree = tmp_path / "a.dir"
-    place(pieces(tar({"artifact": tar({"etc": None})})), "dir", tree)
+    place_output(pieces(tar({"artifact": tar({"etc": None})})), "dir", tree)
     destination.memory().remember(tree, "key")
     check("dir", tree)
 

@@ -137,11 +137,11 @@ def test_what_stops_writing_is_one_sentence(tmp_path: Path, number: int, said: s
 FULL = """
 import sys
 from pathlib import Path
-from builder.destination import place
+from builder.destination import place_output
 from blockdev.core.errors import BuildError
 from tests.unit.builder.destination.test_side_files import member, stream
 try:
-    place(stream(member("artifact", data=bytes(range(256)) * 16384)), "tar", Path(sys.argv[1]) / "a.tar")
+    place_output(stream(member("artifact", data=bytes(range(256)) * 16384)), "tar", Path(sys.argv[1]) / "a.tar")
 except BuildError as error:
     print(error)
 """

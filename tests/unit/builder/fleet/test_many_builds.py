@@ -74,7 +74,7 @@ def test_a_build_that_waits_for_another_ones_stage_leaves_its_place() -> None:
 def test_another_try_waits_for_its_time() -> None:
     schedule = Schedule(Limits(cpus=2, memory=1 << 20))
     schedule.add([image("other", cpus=2)])
-    schedule.again(image("again"), not_before=10.0)
+    schedule.put_back(image("again"), not_before=10.0)
     assert begun(schedule, now=4.0) == ["other"]
     schedule.end("other")
     assert schedule.pause(4.0) == 6.0
@@ -194,7 +194,7 @@ def test_the_junit_report_is_what_its_readers_read(tmp_path: Path) -> None:
 
 
 def test_a_failure_tells_what_kind_it_was() -> None:
-    assert is_network(OUTCOMES[2].said())
+    assert is_network(OUTCOMES[2].all_text())
     outcome = failed("again")
     outcome.begin()
     assert (outcome.attempts, outcome.failure, list(outcome.lines), outcome.misses) == (2, None, [], 0)

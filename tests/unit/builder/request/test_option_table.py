@@ -54,7 +54,9 @@ def test_no_name_flag_or_place_stands_twice() -> None:
     flags = [flag for option in OPTIONS for flag in option.flags]
     assert len(set(NAMES)) == len(NAMES)
     assert len(set(flags)) == len(flags)
-    twice = {option.place for option in OPTIONS if [each.place for each in OPTIONS].count(option.place) > 1}
+    twice = {
+        option.field_name for option in OPTIONS if [each.field_name for each in OPTIONS].count(option.field_name) > 1
+    }
     assert twice == {"slim", "shown.progress"}  # --slim, --no-slim; --progress, --quiet
 
 

@@ -17,7 +17,7 @@ from builder.commands.dib import set_aside
 from builder.fleet.schedule import at_a_time
 from builder.frontends.dib import image_lists
 from builder.frontends.dib.arguments import Asked, parse
-from builder.frontends.dib.environment import named
+from builder.frontends.dib.environment import variables_in
 from builder.frontends.dib.log_output import logged, stamped
 from builder.frontends.dib.translate import Translation, break_options, checksums_of, elements_of, translate
 
@@ -266,7 +266,7 @@ def test_what_was_there_gets_the_time_into_its_name(tmp_path: Path) -> None:
 def test_which_of_the_callers_variables_go_along() -> None:
     environment = {"YUM": "dnf5", "GENTOO_PROFILE": "x", "HOME": "/h", "ARCH": "a", "UNNAMED": "1", "DIB_A": "1"}
     texts = ["${YUM:-yum} $GENTOO_PROFILE $HOME $ARCH $DIB_A", "MISSING"]
-    assert named(texts, environment) == {"YUM": "dnf5", "GENTOO_PROFILE": "x"}
+    assert variables_in(texts, environment) == {"YUM": "dnf5", "GENTOO_PROFILE": "x"}
 
 
 def test_all_that_is_said_goes_to_the_log_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
