@@ -14,6 +14,8 @@ TAIL_LINES = 20
 LONGEST = 1 << 14  # bytes of a line; a longer one goes on in several
 KEPT_OF_LINE = 2000  # characters of each of the last lines
 MOST = 1 << 28  # bytes that are passed on of one stage
+NOTE = "dib-ctr note: "  # how a line begins that an element's script has for who builds
+MOST_NOTES = 20  # of one stage
 
 
 @dataclass
@@ -29,6 +31,7 @@ class Lines:
     said_full: str = ""  # the first line that tells of a full disk
     _begun: bytearray = field(default_factory=bytearray)
     _passed: int = 0
+    _notes: int = 0
 
     def add(self, data: bytes) -> None:
         """Take what came from the stage."""
@@ -77,6 +80,9 @@ class Lines:
         self.tail.append(text[:KEPT_OF_LINE])
         if not self.said_full and any(words in text for words in WORDS):
             self.said_full = text.strip()[-200:]
+        if text.startswith(NOTE) and self._notes < MOST_NOTES:
+            self._notes += 1
+            emit(events.Note(text=text.removeprefix(NOTE)[:KEPT_OF_LINE]))
         before = self._passed
         self._passed += len(line) + 1
         if self._passed <= MOST:

@@ -16,6 +16,7 @@ import pytest
 from tests.integration.command import Command, Outcome
 from tests.mirrors import rpm
 from tests.mirrors.debian import DebianTree
+from tests.mirrors.rpmproperties import Properties
 from tests.mirrors.serve import serve
 
 EXTRA = "extra-tool"  # a package of the mirrors that nothing needs
@@ -68,9 +69,11 @@ def mirrors_folder(open_folder: Path, name: str) -> Iterator[Path]:
     shutil.rmtree(made, ignore_errors=True)
 
 
-def synthetic(folder: Path, debian: DebianTree, distribution: str, release: str) -> Iterator[Synthetic]:
-    """The synthetic mirror of a distribution's release, served."""
-    mirror = rpm.make(folder / distribution, distribution, release, debian)
+def synthetic(
+    folder: Path, debian: DebianTree, distribution: str, release: str, properties: Properties | None = None
+) -> Iterator[Synthetic]:
+    """The synthetic mirror of a distribution's release, served; by default it has all properties of the real one."""
+    mirror = rpm.make(folder / distribution, distribution, release, debian, properties=properties)
     command = Command("host", folder / f"{distribution}-store", folder / f"{distribution}-out", ())
     with serve(mirror.folder) as address:
         yield Synthetic(command, mirror, address, release)

@@ -13,10 +13,12 @@ import pytest
 from builder.engines import select
 from tests.integration.command import has, kept_packages, write_planting_element
 from tests.integration.engine_cases import missing
+from tests.integration.rpm_observations import OBSERVATIONS, Finished
 from tests.integration.synthetic import EXTRA, Synthetic, check_rpm_tree, login, mirrors_folder, synthetic
-from tests.mirrors import rpm
+from tests.mirrors import rpm, rpmproperties
 from tests.mirrors.debian import DebianTree
 from tests.mirrors.keys import Key
+from tests.mirrors.rpmv6 import sign_as_v6
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +46,7 @@ def centos(folder: Path, small_tree: DebianTree) -> Iterator[Synthetic]:
 
 def test_a_container(fedora: Synthetic) -> None:
     """The tree's own dnf installs too, the image has the distribution's package sources, and times are the mirror's."""
-    fedora.build("--output", "dir,slim=no", "-p", EXTRA, "--name", "plain", "fedora-minimal")
+    done = fedora.build("--output", "dir,slim=no", "-p", EXTRA, "--name", "plain", "fedora-minimal")
     tree = fedora.command.destination / "plain.dir"
     assert os.access(tree / f"usr/bin/{EXTRA}", os.X_OK)
     assert [file.name for file in (tree / "etc/yum.repos.d").iterdir()] == ["fedora.repo"]
@@ -55,6 +57,9 @@ def test_a_container(fedora: Synthetic) -> None:
     packages = check_rpm_tree(tree, "fedora", "43")
     assert {EXTRA, "dnf", "fedora-release", "glibc"} <= packages.keys()
     assert set(packages.values()) == {str(rpm.EPOCH)}
+    built = Finished(tree, done.stdout + done.stderr, fedora.mirror.folder)
+    for name in sorted(rpmproperties.of("fedora", "43").names() & OBSERVATIONS.keys()):
+        OBSERVATIONS[name](built)
 
 
 @pytest.mark.thorough("two more images; `just test` has apt's cache")
@@ -93,6 +98,34 @@ def test_a_package_of_another_key_is_refused(fedora: Synthetic, tmp_path: Path) 
     assert "08-yum-minimal" in failed.stderr
     assert "GPG" in failed.stderr
     assert not (fedora.command.destination / "refused.dir").exists()
+
+
+@pytest.mark.thorough("another image; test_rpm_signatures.py has what becomes of one package")
+@pytest.mark.parametrize("owner", ["the mirror", "somebody else"])
+def test_packages_with_signatures_of_v6_alone(fedora: Synthetic, tmp_path: Path, owner: str) -> None:
+    """The build image's rpm takes them for unsigned ones; it is given the same signatures as it reads them."""
+    repository = fedora.mirror.folder / fedora.mirror.places[0]
+    package = fedora.mirror.package("bash")
+    before = package.read_bytes()
+    own = Key(fedora.mirror.folder.with_name("fedora.work") / "gnupg", "Synthetic Mirror")
+    try:
+        if owner != "the mirror":
+            rpm.sign([package], Key.make(tmp_path / "gnupg", "Somebody else"))
+        sign_as_v6(package)
+        rpm.index(repository, own)
+        ask = ("--output", "dir,slim=no", "--name", owner.split()[0], "fedora-minimal")
+        done = fedora.build(*ask, status=0 if owner == "the mirror" else 1)
+    finally:
+        package.unlink()
+        package.write_bytes(before)
+        rpm.index(repository, own)
+    assert f"1 packages ({package.name} ...) have signatures of RPM v6 alone" in done.stdout + done.stderr
+    tree = fedora.command.destination / f"{owner.split()[0]}.dir"
+    if owner == "the mirror":
+        check_rpm_tree(tree, "fedora", "43")
+    else:
+        assert "GPG" in done.stderr
+        assert not tree.exists()
 
 
 @pytest.mark.thorough("another mirror, another image; Fedora's shows the way")

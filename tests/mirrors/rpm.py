@@ -9,10 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.mirrors import rpmlists, rpmpitfalls, rpmproperties, rpmversions
 from tests.mirrors.debian import DebianTree, bootstrap
 from tests.mirrors.keys import Key
 from tests.mirrors.rpmnames import Distribution, known
-from tests.mirrors.rpmpack import EPOCH, Pack
+from tests.mirrors.rpmpack import EPOCH, EXTRA, Pack
+from tests.mirrors.rpmproperties import NONE, Properties
 
 __all__ = ["EPOCH", "Mirror", "index", "make", "packages", "sign"]
 _PACKAGES = (  # of Debian, with all that they need
@@ -23,6 +25,7 @@ _PACKAGES = (  # of Debian, with all that they need
     *("shim-signed", "shim-helpers-{}-signed", "selinux-policy-default"),
 )
 _BIOS = ("grub-pc-bin",)
+RELEASE_KEY = "RPM-GPG-KEY-synthetic-{}-primary"  # as Fedora's: a link for rawhide
 ENDED = ("2024-06-19", "20220620T000000")  # the end that a key had at first, and when it was made
 
 
@@ -56,12 +59,19 @@ class Mirror:
 
 
 def make(
-    folder: Path, distribution: str, release: str, tree: DebianTree | None = None, architecture: str = "amd64"
+    folder: Path,
+    distribution: str,
+    release: str,
+    tree: DebianTree | None = None,
+    architecture: str = "amd64",
+    properties: Properties | None = None,
 ) -> Mirror:
     """Make the mirror of a distribution's release in ``folder``; takes about half a minute.
 
-    ``tree`` has the :func:`packages`; it is bootstrapped where it is not given, beside ``folder``.
+    ``tree`` has the :func:`packages`; it is bootstrapped where it is not given, beside ``folder``. ``properties`` are
+    the distribution's own where they are not given.
     """
+    properties = properties or rpmproperties.of(distribution, release)
     made = known(distribution, release, architecture)
     tree = tree or bootstrap(folder.parent / f"debian-tree-{architecture}", packages(architecture), architecture)
     work = folder.with_name(f"{folder.name}.work")
@@ -69,27 +79,54 @@ def make(
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
     subprocess.run(["cp", "-al", str(tree.root), str(work / "root")], check=True)
-    pack = Pack(made, release, tree, work / "root")
+    pack = Pack(made, release, tree, work / "root", properties)
     pack.collect()
+    rpmpitfalls.add(pack)
     (work / "all.spec").write_text(pack.spec(work))
     for place in made.places:
         (folder / place).mkdir(parents=True)
-    mirror = Mirror(folder, folder / "RPM-GPG-KEY-synthetic", made.places, made.base)
-    _build(work, mirror.packages, made.machine.rpm)
-    key = _key(work / "gnupg", made, mirror.key)
-    sign(mirror.packages.glob("*.rpm"), key)
+    name = RELEASE_KEY.format("rawhide") if properties.next_key else "RPM-GPG-KEY-synthetic"
+    mirror = Mirror(folder, folder / name, made.places, made.base)
+    vendor = rpmversions.VENDORS[0] if properties.two_vendors else ""
+    _build(work, mirror.packages, made.machine.rpm, vendor)
+    modules = _versions(work, mirror, made, properties)
+    key = _key(work / "gnupg", mirror.key, properties)
+    sign(folder.glob("**/*.rpm"), key)
+    if properties.next_key:
+        following = Key.make(work / "gnupg-next", "Synthetic Mirror of the next release")
+        sign([mirror.package(EXTRA), mirror.package("bash")], following)
+        mirror.key.rename(folder / RELEASE_KEY.format(44))
+        (folder / RELEASE_KEY.format(45)).write_bytes(following.public())
+        mirror.key.symlink_to(RELEASE_KEY.format(44))
     shutil.rmtree(work / "root")
     for name in made.behind:
         package = mirror.package(name)
         package.rename(folder / made.places[-1] / package.name)
     for place in made.places:
-        index(folder / place, key)
+        index(folder / place, key, properties, modules if made.places[1:2] == (place,) else "")
     return mirror
 
 
-def _key(home: Path, distribution: Distribution, given: Path) -> Key:
-    """The mirror's key, and the copy of it that builds are given: openSUSE's has ended since, and was renewed."""
-    if not distribution.identity.startswith("opensuse"):
+def _versions(work: Path, mirror: Mirror, distribution: Distribution, properties: Properties) -> str:
+    """Build what there are two versions of; the description of modules of the second repository, if it has any."""
+    machine = distribution.machine.rpm
+    if len(mirror.places) == 1:
+        return ""
+    second = mirror.folder / mirror.places[1] / "Packages"
+    second.mkdir(parents=True, exist_ok=True)
+    if distribution.identity.startswith("opensuse"):
+        older, newer = rpmversions.vendors(properties.two_vendors)
+        older.build(work, mirror.packages, machine, EPOCH)
+        newer.build(work, second, machine, EPOCH)
+        return ""
+    for version in rpmversions.streams(properties.module_streams):
+        version.build(work, second, machine, EPOCH)
+    return rpmversions.modules(machine) if properties.module_streams else ""
+
+
+def _key(home: Path, given: Path, properties: Properties) -> Key:
+    """The mirror's key, and the copy of it that builds are given: it may have ended since, and been renewed."""
+    if not properties.renewed_key:
         key = Key.make(home, "Synthetic Mirror")
         given.write_bytes(key.public())
         return key
@@ -98,7 +135,7 @@ def _key(home: Path, distribution: Distribution, given: Path) -> Key:
     return key.renew()
 
 
-def _build(work: Path, target: Path, machine: str) -> None:
+def _build(work: Path, target: Path, machine: str, vendor: str) -> None:
     defines = {
         "_topdir": str(work / "top"),
         "_rpmdir": str(target),
@@ -106,6 +143,7 @@ def _build(work: Path, target: Path, machine: str) -> None:
         "_buildhost": "synthetic",
         "use_source_date_epoch_as_buildtime": "1",
         "clamp_mtime_to_source_date_epoch": "1",
+        **({"vendor": vendor} if vendor else {}),
     }
     command = ["rpmbuild", "-bb", "--noclean", "--nodeps", "--target", machine, "--buildroot", str(work / "root")]
     command += [word for name, value in defines.items() for word in ("--define", f"{name} {value}")]
@@ -128,9 +166,6 @@ def sign(packages: Iterable[Path], key: Key) -> None:
     _run(["rpmsign", *options, "--addsign", *map(str, packages)], GNUPGHOME=str(key.home))
 
 
-def index(repository: Path, key: Key) -> None:
-    """Write a repository's metadata, and sign it as openSUSE does (``repomd.xml.asc``, ``repomd.xml.key``)."""
-    _run(["createrepo_c", "--quiet", "--revision", str(EPOCH), "--set-timestamp-to-revision", str(repository)])
-    file = repository / "repodata/repomd.xml"
-    key.sign(file, file.with_name("repomd.xml.asc"))
-    file.with_name("repomd.xml.key").write_bytes(key.public())
+def index(repository: Path, key: Key, properties: Properties = NONE, modules: str = "") -> None:
+    """Write a repository's lists anew, as :func:`tests.mirrors.rpmlists.write` does."""
+    rpmlists.write(repository, EPOCH, key, properties, modules)

@@ -186,6 +186,8 @@ def known(distribution: str, release: str, architecture: str = "amd64") -> Distr
     number = int(release.partition("-")[0].partition(".")[0]) if release[0].isdigit() else 0
     if distribution == "fedora" and (not number or number >= 43):
         found = replace(found, loaders=replace(found.loaders, layout=USR))
+        if not number:
+            found = replace(found, places=("development/rawhide/Everything/@A@/os",))
     elif distribution == "opensuse" and not number:
         # Its GRUB has its tools in a package of their own, which `grub2` requires.
         names = {**SUSE, "grub-common": "grub2-common", "grub2-common": "grub2-common"}

@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.mirrors import uefi
 from tests.mirrors.debian import SSH_ENABLED, SSH_UNIT, DebianTree, cloud_config, cloud_units
 from tests.mirrors.rpmnames import KERNEL, LEFT_OUT, Distribution
+from tests.mirrors.rpmproperties import NONE, Properties
 from tests.mirrors.subscription import SUBSCRIPTION_MANAGER
 
 EPOCH = 1_760_000_000  # when all packages were built and all indices made, in seconds
@@ -37,7 +38,7 @@ All packages of a synthetic mirror.
 # None of these distributions has init scripts; Debian's systemctl would look after them by a tool that is not there.
 _SYSV = re.compile(r"etc/(init|rc[0-9S])\.d/|usr/lib/systemd/systemd-sysv-install$")
 _CLOUD = "etc/cloud/cloud.cfg"
-_EXTRA = "extra-tool"  # a package of no use, for tests that install one
+EXTRA = "extra-tool"  # a package of no use, for tests that install one
 
 
 @dataclass
@@ -48,7 +49,9 @@ class Group:
     description: str
     depends: set[str] = field(default_factory=set)
     paths: list[str] = field(default_factory=list)
-    lines: list[str] = field(default_factory=list)  # more of its spec: Provides, scriptlets
+    tags: list[str] = field(default_factory=list)  # more of its preamble: Provides, Recommends
+    lines: list[str] = field(default_factory=list)  # its scriptlets, as they are in a spec
+    owners: dict[str, str] = field(default_factory=dict)  # "USER,GROUP" of paths whose users the tree does not know
 
 
 @dataclass
@@ -59,6 +62,7 @@ class Pack:
     release: str
     tree: DebianTree
     root: Path
+    properties: Properties = NONE
     groups: dict[str, Group] = field(default_factory=dict)
 
     def name(self, debian: str) -> str:
@@ -107,7 +111,7 @@ class Pack:
             group.paths[group.paths.index(path)] = place
         group.depends = {"filesystem"}
         name = self.distribution.kernel
-        group.lines.append("Provides: installonlypkg(kernel)")
+        group.tags.append("Provides: installonlypkg(kernel)")
         command = f"kernel-install add {version} /usr/lib/modules/{version}/vmlinuz"
         group.lines += [f"%posttrans -n {name}", f"if command -v kernel-install > /dev/null; then {command}; fi"]
 
@@ -118,7 +122,7 @@ class Pack:
         (self.root / "usr/bin/sh").unlink()
         (self.root / "usr/bin/sh").symlink_to("bash")
         self.groups["bash"].paths.append("usr/bin/sh")
-        self.groups["bash"].lines.append("Provides: /bin/sh")
+        self.groups["bash"].tags.append("Provides: /bin/sh")
 
     def _rename_grub(self) -> None:
         """GRUB's programs are called grub2-*, and SUSE's modules have another place."""
@@ -151,7 +155,7 @@ class Pack:
         for package, files in packages.items():
             group = self.groups.setdefault(package, Group("1", package, {"filesystem"}))
             for path, content in files.items():
-                self._write(path, content)
+                self.write(path, content)
                 group.paths.append(path)
 
     def _add_policy(self) -> None:
@@ -163,24 +167,24 @@ class Pack:
         found = [str(file.relative_to(self.root)) for file in (self.root / place).rglob("*")]
         self.groups["selinux-policy-targeted"].paths += [place, *found]
         config = "SELINUX=enforcing\nSELINUXTYPE=targeted\n"
-        self._write("etc/selinux/config", config.encode())
+        self.write("etc/selinux/config", config.encode())
         self.groups["selinux-policy-targeted"].paths += ["etc/selinux", "etc/selinux/config"]
 
     def _add_own(self) -> None:
         own, release = self.distribution.identity, self.release.removesuffix("-stream")
         title = f'NAME="{own}"\nID="{own}"\nVERSION_ID="{release}"\nPRETTY_NAME="{own} {release} (synthetic mirror)"\n'
-        self._add(self.distribution.release, {"usr/lib/os-release": title, "etc/os-release": "->../usr/lib/os-release"})
+        self.add(self.distribution.release, {"usr/lib/os-release": title, "etc/os-release": "->../usr/lib/os-release"})
         folder = "etc/zypp/repos.d" if own.startswith("opensuse") else "etc/yum.repos.d"
         text = f"[{own}]\nname={own}\nbaseurl=http://mirror.invalid/{own}\nenabled=1\ngpgcheck=1\n"
-        self._add(self.distribution.repos, {f"{folder}/{'ubi' if own == 'rhel' else own}.repo": text})
+        self.add(self.distribution.repos, {f"{folder}/{'ubi' if own == 'rhel' else own}.repo": text})
         if own.startswith("opensuse"):
-            self.groups[self.distribution.repos].lines.append("Provides: openSUSE-repos")
+            self.groups[self.distribution.repos].tags.append("Provides: openSUSE-repos")
         elif own == "rhel":
-            self._add("subscription-manager", {"usr/sbin/subscription-manager": SUBSCRIPTION_MANAGER}, ("bash", "dnf"))
-            self._write("etc/rhsm/rhsm.conf", b"[rhsm]\nbaseurl =\n")
+            self.add("subscription-manager", {"usr/sbin/subscription-manager": SUBSCRIPTION_MANAGER}, ("bash", "dnf"))
+            self.write("etc/rhsm/rhsm.conf", b"[rhsm]\nbaseurl =\n")
             self.groups["subscription-manager"].paths += ["etc/rhsm", "etc/rhsm/rhsm.conf"]
             self.groups[self.distribution.release].depends.add(self.distribution.repos)
-        self._add(_EXTRA, {f"usr/bin/{_EXTRA}": "#!/bin/sh\necho extra\n"}, ("bash",))
+        self.add(EXTRA, {f"usr/bin/{EXTRA}": "#!/bin/sh\necho extra\n"}, ("bash",))
         self._add_database()
         if (self.root / _CLOUD).exists():
             config = (self.root / _CLOUD).read_text()
@@ -190,26 +194,32 @@ class Pack:
                 self._replace(path, text)
         for name, depends in self.distribution.empty.items():
             if name not in self.groups:
-                self._add(name, {}, depends)
+                self.add(name, {}, depends)
 
     def _add_database(self) -> None:
         """The place and the only format of rpm's database; its package makes an empty one where there is none."""
         place, backend = self.distribution.database, self.distribution.backend
         macros = f"%_dbpath {place}\n%_db_backend {backend}\n"
-        self._write("usr/lib/rpm/macros.d/macros.distribution", macros.encode())
+        self.write("usr/lib/rpm/macros.d/macros.distribution", macros.encode())
         group = self.groups["rpm"]
         group.paths.append("usr/lib/rpm/macros.d/macros.distribution")
-        if backend == "ndb":  # built without sqlite: a database in that format is none to it
+        if (
+            backend == "ndb" and self.properties.sole_database_format
+        ):  # built without sqlite: a database in that format is none to it
             (library,) = (file for file in self.root.glob("usr/lib/*/librpm.so.*") if not file.is_symlink())
             data = library.read_bytes()
             library.unlink()  # it is a link to the other mirrors' one
             library.write_bytes(data.replace(b"rpmdb.sqlite\0", b"rpmdb.absent\0"))
         first = {"ndb": "Packages.db", "sqlite": "rpmdb.sqlite"}[backend]
-        group.lines += ["%post -n rpm", f"test -e {place}/{first} || rpmdb --initdb"]
+        if self.properties.sole_database_format:
+            # While another rpm installs it, which holds the lock.
+            make = "rpmdb --define '_rpmlock_path /var/lib/made.lock' --initdb && rm -f /var/lib/made.lock"
+            group.lines += ["%post -n rpm", f"test -e {place}/{first} || {{ {make}; }}"]
 
-    def _add(self, name: str, files: Mapping[str, str], depends: Iterable[str] = ("filesystem",)) -> None:
+    def add(self, name: str, files: Mapping[str, str], depends: Iterable[str] = ("filesystem",)) -> None:
+        """Add a package of these files, by path."""
         for path, text in files.items():
-            self._write(path, text.encode())
+            self.write(path, text.encode())
         version = re.sub(r"[^0-9.]", "", self.release) or "1"
         self.groups[name] = Group(version, name, set(depends), list(files))
 
@@ -218,7 +228,8 @@ class Pack:
         (self.root / path).unlink()
         (self.root / path).write_text(text)
 
-    def _write(self, path: str, content: bytes) -> None:
+    def write(self, path: str, content: bytes) -> None:
+        """Write a file into the build root; no package has it yet. ``->PLACE`` is a link."""
         place = self.root / path
         place.parent.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(place):
@@ -240,9 +251,13 @@ class Pack:
         text = [_SPEC_HEAD]
         for name, group in sorted(self.groups.items()):
             listed = folder / f"{name}.files"
-            listed.write_text("".join(_listed(self.root, path, users, groups) for path in sorted(set(group.paths))))
-            needs = {"filesystem", *group.depends} - {name} if name != "filesystem" else set[str]()
-            scriptlets = next((number for number, line in enumerate(group.lines) if line[0] == "%"), len(group.lines))
+            listed.write_text(
+                "".join(
+                    _listed(self.root, path, group.owners.get(path) or _owner(self.root / path, users, groups))
+                    for path in sorted(set(group.paths))
+                )
+            )
+            needs = set[str]() if name in ("filesystem", "setup") else {"filesystem", *group.depends} - {name}
             text += [
                 f"%package -n {name}",
                 f"Version: {group.version}",
@@ -250,10 +265,10 @@ class Pack:
                 f"Summary: {_escaped(group.description)}",
                 "AutoReqProv: no",
                 *(f"Requires: {each}" for each in sorted(needs & self.groups.keys())),
-                *group.lines[:scriptlets],
+                *group.tags,
                 f"%description -n {name}",
                 _escaped(group.description),
-                *group.lines[scriptlets:],
+                *group.lines,
                 f"%files -n {name}" + (f" -f {listed}" if group.paths else ""),
             ]
         return "\n".join(text) + "\n"
@@ -267,8 +282,13 @@ def _escaped(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def _listed(root: Path, path: str, users: Mapping[int, str], groups: Mapping[int, str]) -> str:
-    """A line of a list of files: owner, mode and kind; configuration is marked as such."""
+def _owner(place: Path, users: Mapping[int, str], groups: Mapping[int, str]) -> str:
+    state = place.lstat()
+    return f"{users.get(state.st_uid, 'root')},{groups.get(state.st_gid, 'root')}"
+
+
+def _listed(root: Path, path: str, owner: str) -> str:
+    """A line of a list of files: owner (USER,GROUP), mode and kind; configuration is marked as such."""
     place = root / path
     state = place.lstat()
     is_link = place.is_symlink()
@@ -276,5 +296,4 @@ def _listed(root: Path, path: str, users: Mapping[int, str], groups: Mapping[int
     kind = "%dir " if place.is_dir() and not is_link else ""
     if path.startswith("etc/") and not kind and not is_link:
         kind = "%config(noreplace) "
-    owner, group = users.get(state.st_uid, "root"), groups.get(state.st_gid, "root")
-    return f'%attr({mode},{owner},{group}) {kind}"/{_escaped(path)}"\n'
+    return f'%attr({mode},{owner}) {kind}"/{_escaped(path)}"\n'

@@ -152,6 +152,7 @@ def test_kernel_of_the_family(release: str) -> None:
 def commands(folder: Path) -> Path:
     """install-packages beside commands that say how they were called; returns it."""
     install = Path(shutil.copy2(BUILTIN / "yum/bin/install-packages", folder))
+    shutil.copy2(BUILTIN / "rpm/bin/note-failed-scriptlets", folder)
     for name in ("dnf", "use-build-repositories"):
         (folder / name).write_text(f'#!/bin/sh\necho {name} "$@"\n', encoding="utf-8")
         (folder / name).chmod(0o755)

@@ -36,6 +36,19 @@ def test_lines_of_a_stage(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(lines.tail)[-2:] == ["r\u00e4st", "no end"]
 
 
+def test_a_note_of_a_script_is_told_beside_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines(1)
+    lines.add(b"dib-ctr note: it ended well, but\nnote: of a compiler\n")
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(event["type"], event["text"]) for event in found] == [
+        ("note", "it ended well, but"),
+        ("log", "dib-ctr note: it ended well, but"),
+        ("log", "note: of a compiler"),
+    ]
+    lines.add(b"dib-ctr note: again\n" * 100)
+    assert sum('"note"' in line for line in capsys.readouterr().out.splitlines()) == stage_output.MOST_NOTES - 1
+
+
 def test_a_stage_without_a_line_end_takes_no_longer_and_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """(Quadratic it would take an hour.)"""
     passed: list[int] = []
