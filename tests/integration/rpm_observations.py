@@ -113,9 +113,8 @@ def _zstd_lists(built: Finished) -> None:
 
 
 def _product(built: Finished) -> None:
-    assert "openSUSE" in in_tree(
-        built.tree, "zypper", "--non-interactive", "--no-refresh", "products", "--installed-only"
-    )
+    listed = "zypper --non-interactive --no-refresh products --installed-only || true"  # its mirror cannot be had
+    assert re.search(r"@System +\| openSUSE +\|", in_tree(built.tree, "bash", "-c", listed))
 
 
 def _renewed_key(built: Finished) -> None:

@@ -43,10 +43,11 @@ class Synthetic:
         ``more_keys`` are files of the build image, blank-separated, before it. Fails where it ends with another status.
         """
         command = replace(self.command, engine=engine) if engine else self.command
+        following = f" {self.mirror.following}" if self.mirror.following.exists() else ""
         settings = {
             "DIB_RELEASE": self.release,
             "DIB_DISTRIBUTION_MIRROR": f"{self.address}/{self.mirror.base}",
-            "DIB_RPM_KEYS": f"{more_keys} {key or self.mirror.key}".strip(),
+            "DIB_RPM_KEYS": f"{more_keys} {key or self.mirror.key}{following}".strip(),
         }
         options = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
         outcome = command("build", *options, *arguments)
@@ -84,6 +85,32 @@ def in_tree(tree: Path, *command: str) -> str:
     done = subprocess.run(["chroot", str(tree), *command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.args}: {done.stdout}{done.stderr}"
     return done.stdout
+
+
+def install_one_more(tree: Path, mirror: Synthetic, package: str) -> None:
+    """Install a package by the finished tree's own package manager, from the mirror, as its user would: with its key.
+
+    Fails where it is not installed. The mirror is a package source of the tree from then on.
+    """
+    suse = mirror.mirror.distribution == "opensuse"
+    folder = tree / ("etc/zypp/repos.d" if suse else "etc/yum.repos.d")
+    shutil.copy(mirror.mirror.trusted, tree / "etc/mirror.key")
+    for number, place in enumerate(mirror.mirror.places):
+        (folder / f"mirror-{number}.repo").write_text(
+            f"[mirror-{number}]\nname=mirror-{number}\nbaseurl={mirror.address}/{place}\nenabled=1\ngpgcheck=1\n"
+            "gpgkey=file:///etc/mirror.key\n"
+        )
+    own = next(file.stem for file in folder.glob("*.repo") if not file.stem.startswith("mirror-"))
+    install = f"dnf --assumeyes --disablerepo='*' --enablerepo='mirror-*' install {package}"
+    if suse:
+        install = (
+            f"zypper modifyrepo --disable {own}; zypper --non-interactive --gpg-auto-import-keys install {package}"
+        )
+    mounts = 'mount --rbind /dev "$0/dev" && mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'
+    command = ["unshare", "--mount", "sh", "-c", mounts, str(tree), "bash", "-c", install]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert in_tree(tree, "rpm", "-q", package)
 
 
 def check_rpm_tree(tree: Path, system: str, release: str) -> dict[str, str]:

@@ -14,7 +14,15 @@ from builder.engines import select
 from tests.integration.command import has, kept_packages, write_planting_element
 from tests.integration.engine_cases import missing
 from tests.integration.rpm_observations import OBSERVATIONS, Finished
-from tests.integration.synthetic import EXTRA, Synthetic, check_rpm_tree, login, mirrors_folder, synthetic
+from tests.integration.synthetic import (
+    EXTRA,
+    Synthetic,
+    check_rpm_tree,
+    install_one_more,
+    login,
+    mirrors_folder,
+    synthetic,
+)
 from tests.mirrors import rpm, rpmproperties
 from tests.mirrors.debian import DebianTree
 from tests.mirrors.keys import Key
@@ -60,6 +68,7 @@ def test_a_container(fedora: Synthetic) -> None:
     built = Finished(tree, done.stdout + done.stderr, fedora.mirror.folder)
     for name in sorted(rpmproperties.of("fedora", "43").names() & OBSERVATIONS.keys()):
         OBSERVATIONS[name](built)
+    install_one_more(tree, fedora, "recommended-late")
 
 
 @pytest.mark.thorough("two more images; `just test` has apt's cache")

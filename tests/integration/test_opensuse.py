@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from tests.integration.command import kept_packages, write_planting_element
-from tests.integration.synthetic import EXTRA, Synthetic, boot, check_rpm_tree, mirrors_folder, synthetic
+from tests.integration.synthetic import (
+    EXTRA,
+    Synthetic,
+    boot,
+    check_rpm_tree,
+    install_one_more,
+    mirrors_folder,
+    synthetic,
+)
 from tests.mirrors import rpm
 from tests.mirrors.debian import DebianTree
 from tests.mirrors.keys import Key
@@ -46,6 +54,7 @@ def test_a_container(leap: Synthetic) -> None:
     assert not [*(tree / "etc").glob("pki/rpm-gpg/dib-*"), *(tree / "etc").glob("*/*dib-ctr*")]
     assert not [*(tree / "var/cache/zypp").iterdir(), *(tree / "var/log/zypp").glob("*")]
     assert {EXTRA, "zypper", "openSUSE-release", "glibc"} <= check_rpm_tree(tree, "opensuse-leap", "15.6").keys()
+    install_one_more(tree, leap, "recommended-late")
 
 
 def test_a_changed_package_in_the_cache_is_for_no_other_build(leap: Synthetic, tmp_path: Path) -> None:

@@ -25,7 +25,6 @@ _PACKAGES = (  # of Debian, with all that they need
     *("shim-signed", "shim-helpers-{}-signed", "selinux-policy-default"),
 )
 _BIOS = ("grub-pc-bin",)
-RELEASE_KEY = "RPM-GPG-KEY-synthetic-{}-primary"  # as Fedora's: a link for rawhide
 ENDED = ("2024-06-19", "20220620T000000")  # the end that a key had at first, and when it was made
 
 
@@ -39,13 +38,24 @@ def packages(architecture: str = "amd64") -> tuple[str, ...]:
 class Mirror:
     """A synthetic mirror in ``folder``: the packages' public ``key``, the folders of its repositories (relative).
 
-    ``base`` is the relative folder that builds take for the mirror.
+    ``base`` is the relative folder that builds take for the mirror; ``trusted`` is the key as its owner has it now.
     """
 
+    distribution: str
     folder: Path
     key: Path
     places: tuple[str, ...]
     base: str = ""
+
+    @property
+    def following(self) -> Path:
+        """The next release's key, where some packages have it."""
+        return self.key.with_name(f"{self.key.name}-next")
+
+    @property
+    def trusted(self) -> Path:
+        """The key that its lists are signed with today."""
+        return self.folder / self.places[0] / "repodata/repomd.xml.key"
 
     @property
     def packages(self) -> Path:
@@ -85,8 +95,7 @@ def make(
     (work / "all.spec").write_text(pack.spec(work))
     for place in made.places:
         (folder / place).mkdir(parents=True)
-    name = RELEASE_KEY.format("rawhide") if properties.next_key else "RPM-GPG-KEY-synthetic"
-    mirror = Mirror(folder, folder / name, made.places, made.base)
+    mirror = Mirror(distribution, folder, folder / "RPM-GPG-KEY-synthetic", made.places, made.base)
     vendor = rpmversions.VENDORS[0] if properties.two_vendors else ""
     _build(work, mirror.packages, made.machine.rpm, vendor)
     modules = _versions(work, mirror, made, properties)
@@ -95,9 +104,7 @@ def make(
     if properties.next_key:
         following = Key.make(work / "gnupg-next", "Synthetic Mirror of the next release")
         sign([mirror.package(EXTRA), mirror.package("bash")], following)
-        mirror.key.rename(folder / RELEASE_KEY.format(44))
-        (folder / RELEASE_KEY.format(45)).write_bytes(following.public())
-        mirror.key.symlink_to(RELEASE_KEY.format(44))
+        mirror.following.write_bytes(following.public())
     shutil.rmtree(work / "root")
     for name in made.behind:
         package = mirror.package(name)

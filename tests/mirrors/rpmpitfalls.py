@@ -63,9 +63,8 @@ def add(pack: Pack) -> None:
     if properties.file_dependencies:
         pack.add("by-file", {"usr/bin/by-file": "#!/bin/sh\n", "usr/share/by-file/data": "data\n"})
         second.tags.append("Requires: /usr/bin/by-file")
-        if not pack.distribution.identity.startswith("opensuse"):
-            # No file of those in the list of packages: the list of all files has it, which zypper does not read.
-            second.tags.append("Requires: /usr/share/by-file/data")
+        if properties.module_streams:  # releases 9, whose own dnf reads the list of all files, too
+            first.tags.append("Requires: /usr/share/by-file/data")
     if properties.module_streams:
         second.tags.append("Requires: stream-tool")
     if properties.product:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from tests.mirrors.keys import Key
+from tests.mirrors.rpm import ENDED
 
 BIN = Path(__file__).parents[4] / "stages/elements/rpm/bin"
 
@@ -98,3 +102,18 @@ def test_a_tree_of_another_release_is_told(tmp_path: Path, asked: str, tree: str
     status, printed = run("check-release", str(tmp_path), DISTRO_NAME=name, DIB_RELEASE=release)
     assert status == 0
     assert bool(printed) == is_other, printed
+
+
+def test_a_key_that_has_ended_is_told_until_it_is_renewed(tmp_path: Path) -> None:
+    if shutil.which("gpg") is None:
+        pytest.skip("gpg is not installed")
+    key = Key.make(tmp_path / "gnupg", "Synthetic Mirror", *ENDED)
+    file = tmp_path / "RPM-GPG-KEY-synthetic"
+    file.write_bytes(key.public())
+    status, printed = run("note-ended-keys", str(file))
+    assert status == 0
+    assert printed.startswith("dib-ctr note: the key RPM-GPG-KEY-synthetic ended on 2024-06-19: ")
+    file.write_bytes(key.renew().public())
+    assert run("note-ended-keys", str(file)) == (0, "")
+    file.write_text("no key")
+    assert run("note-ended-keys", str(file), str(tmp_path / "none")) == (0, "")
