@@ -12,7 +12,7 @@ from pathlib import Path
 
 from stages.sandbox.user_namespace import IDS, subordinate
 
-RANGES = "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535"
+_FIRST_RANGE, _RANGE = 100000, 65536  # where useradd begins to give ids away, and how many it gives (SUB_UID_MIN)
 FIRST_WITH_OWN_BINFMT = (6, 7)
 
 
@@ -24,6 +24,7 @@ class HostFacts:
     uid: int = 1000
     kernel: tuple[int, int] = (6, 8)
     ranges: bool = True  # the user has subordinate ids
+    free: int = _FIRST_RANGE  # the first id of a range of them that is nobody's
     newuidmap: bool = True
     apparmor_restricts: bool = False  # kernel.apparmor_restrict_unprivileged_userns (Ubuntu 23.10 and later)
     namespaces_off: bool = False  # user.max_user_namespaces or kernel.unprivileged_userns_clone is 0
@@ -37,6 +38,32 @@ class Diagnosis:
 
     explanation: str
     command: str = ""
+
+
+def free_range(*texts: str) -> int:
+    """The first id from which on there are 65536 that no line of these files (/etc/subuid, /etc/subgid) gives away."""
+    fields = (line.split(":") for text in texts for line in text.splitlines())
+    given = sorted(
+        (int(each[1]), int(each[2])) for each in fields if len(each) == 3 and (each[1] + each[2]).isdecimal()
+    )
+    start = _FIRST_RANGE
+    for first, count in given:
+        if first < start + _RANGE and first + count > start:
+            start = first + count
+    return start
+
+
+def add_ranges(facts: HostFacts) -> str:
+    """The command that gives the user subordinate ids that nobody else has."""
+    ids = f"{facts.free}-{facts.free + _RANGE - 1}"
+    return f"sudo usermod --add-subuids {ids} --add-subgids {ids} {facts.user}"
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def _number(path: str, default: int) -> int:
@@ -59,6 +86,7 @@ def gather() -> HostFacts:
         uid=os.getuid(),
         kernel=(major, minor),
         ranges=all(subordinate(f"/etc/sub{kind}", names)[1] >= IDS - 1 for kind in ("uid", "gid")),
+        free=free_range(_text("/etc/subuid"), _text("/etc/subgid")),
         newuidmap=shutil.which("newuidmap") is not None,
         apparmor_restricts=_number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", 0) == 1,
         namespaces_off=0
@@ -87,7 +115,7 @@ def _by_facts(text: str, facts: HostFacts) -> Diagnosis | None:
     if not facts.newuidmap:
         return Diagnosis("newuidmap and newgidmap are missing", "sudo apt-get install uidmap")
     if not facts.ranges:
-        return Diagnosis(f"{facts.user} has no range of {IDS} subordinate ids", f"{RANGES} {facts.user}")
+        return Diagnosis(f"{facts.user} has no range of {IDS} subordinate ids", add_ranges(facts))
     if facts.apparmor_restricts:
         return Diagnosis(
             "AppArmor lets only programs with a profile open user namespaces; podman has one, this engine has not",
@@ -126,7 +154,7 @@ KNOWN: tuple[tuple[str, Callable[[HostFacts], Diagnosis]], ...] = (
     ),
     (
         r"no range of|no subuid ranges|cannot find.*mappings for user|insufficient uids or gids|not enough ids",
-        lambda facts: Diagnosis(f"{facts.user} has no range of {IDS} subordinate ids", f"{RANGES} {facts.user}"),
+        lambda facts: Diagnosis(f"{facts.user} has no range of {IDS} subordinate ids", add_ranges(facts)),
     ),
     (
         r"cgroups? in hybrid mode|crun.*cgroup",
