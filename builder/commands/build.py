@@ -55,6 +55,7 @@ def build(**values: Any) -> None:
     """
     options = options_of(values)
     from_file = images_file.asked(options)
+    _check_reports(options)
     if not from_file:
         _check_disk_options(options, options.outputs or ("oci",))
     if options.dry_run:
@@ -116,6 +117,14 @@ def _speaker(progress: str) -> Callable[[str], None]:
 
 def _say_nothing(_sentence: str) -> None:
     """For a quiet build."""
+
+
+def _check_reports(options: BuildOptions) -> None:
+    """UsageError for a report that could not be written when all is done."""
+    from builder.destination import check_folder_of
+
+    for file in filter(None, (options.shown.report, options.shown.junit)):
+        check_folder_of(file, "name a file in a folder of yours")
 
 
 def _check_disk_options(options: BuildOptions, outputs: Sequence[str]) -> None:

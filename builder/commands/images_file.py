@@ -156,11 +156,15 @@ def write_reports(outcomes: Sequence[Outcome], seconds: float, shown: ReportOpti
 
 
 def put(file: Path, data: bytes) -> None:
-    """Write a file whole."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file whole; raises BuildError where it cannot be."""
     partial = file.with_name(f".{file.name}.{os.getpid()}")
-    partial.write_bytes(data)
-    partial.rename(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(data)
+        partial.rename(file)
+    except OSError as error:
+        what = f"{file} cannot be written: {error.strerror}"
+        raise BuildError(what, hint="name a file in a folder of yours, on a disk that is not full") from error
 
 
 def _check_pushes(planned: Sequence[PlannedBuild], push: PushOptions) -> None:

@@ -64,12 +64,15 @@ def check_targets(outputs: Sequence[Output], targets: Sequence[Path], *, replace
             if target == other or target in other.parents or other in target.parents:
                 what = f"two outputs would be written to {target}" if target == other else f"{target} and {other} clash"
                 raise UsageError(what, hint="give one of them a dest=PATH of its own")
-        folder = next((parent for parent in target.parents if parent.exists()), Path("/"))
-        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-            raise UsageError(
-                f"{target} cannot be written: {folder} is not a folder you may write to", hint="--dest DIR"
-            )
+        check_folder_of(target, hint="--dest DIR")
         _check_target(output, target, replace=replace)
+
+
+def check_folder_of(file: Path, hint: str) -> None:
+    """UsageError where nothing can be made at this place: the last of its folders that is there is none of yours."""
+    folder = next((parent for parent in file.absolute().parents if parent.exists()), Path("/"))
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"{file} cannot be written: {folder} is not a folder you may write to", hint=hint)
 
 
 def _check_target(output: Output, target: Path, *, replace: bool) -> None:

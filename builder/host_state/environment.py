@@ -7,7 +7,9 @@ setting of an engine or of the way to the network stays: PATH, HOME, XDG_*, TMPD
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pwd
 import re
 from collections.abc import Mapping, MutableMapping
 
@@ -18,6 +20,7 @@ _TAKEN_OUT = re.compile(
     | GIT_.* | SSH_ASKPASS | TAR_OPTIONS | TAPE | GZIP | BZIP2? | XZ_.* | ZSTD_.* | GREP_OPTIONS | LESS.* | DPKG_.*""",
     re.VERBOSE,
 )
+_FOLDERS = [f"XDG_{kind}" for kind in ("CACHE_HOME", "CONFIG_HOME", "DATA_HOME", "STATE_HOME", "RUNTIME_DIR")]
 _taken_out: dict[str, str] = {}
 
 
@@ -32,9 +35,19 @@ def of_caller() -> MutableMapping[str, str]:
 
 
 def clean(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Take out of this process's environment what no program that it starts is to see."""
+    """Take out of this process's environment what no program that it starts is to see, and folders that are none.
+
+    A folder of XDG_* that is relative does not count (XDG Base Directory Specification, "Environment variables"), and
+    a HOME that is none is the user's own: nothing of ours lands in whatever folder we were called in.
+    """
     for name in [name for name in environment if is_taken_out(name)]:
         _taken_out[name] = environment.pop(name)
+    for name in _FOLDERS:
+        if name in environment and not environment[name].startswith("/"):
+            del environment[name]
+    if not environment.get("HOME", "").startswith("/"):
+        with contextlib.suppress(KeyError):  # a user id without a name has no home
+            environment["HOME"] = pwd.getpwuid(os.getuid()).pw_dir
 
 
 def for_ourselves() -> Mapping[str, str]:

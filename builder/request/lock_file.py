@@ -258,9 +258,7 @@ def _content(folder: Path, path: str) -> bytes:
 def _check_target(target: Path) -> None:
     if target.is_dir():
         raise UsageError(f"{target} is a folder: no lock can be written there", hint="--lock FILE, or --vendor DIR")
-    folder = next(parent for parent in target.absolute().parents if parent.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"{target} cannot be written: {folder} is not a folder you may write to")
+    destination.check_folder_of(target, "--lock FILE, or --vendor DIR")
 
 
 def _vendor(stream: Iterable[bytes], folder: Path, paths: Collection[str]) -> None:

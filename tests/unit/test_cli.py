@@ -46,6 +46,12 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         (("help", "bild"), "build"),
         (("build", "--nmae", "x", "debian-minimal"), "--name"),
         (("build", "-o", "type=oic", "debian-minimal"), "did you mean 'oci'?"),
+        (
+            ("build", "--report", "/dev/null/x", "debian-minimal"),
+            "/dev/null is not a folder you may write to",
+        ),
+        (("build", "--junit", "/etc", "debian-minimal"), "is a directory"),
+        (("build", "--lock", "/dev/null/x", "debian-minimal"), "/dev/null is not a folder you may write to"),
         (("build", "-o", "iso", "debian-minimal"), "there is: dir, docker-archive"),
         (("build", "--image-size", "5", "debian-minimal"), "--image-size is about a disk"),
         (("build", "--block-device", "x.yaml", "-o", "tar", "debian-minimal"), "--block-device is about a disk"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import stat
 import subprocess
@@ -46,9 +47,23 @@ KEPT = (
 
 
 def test_what_goes_and_what_stays() -> None:
-    given = dict.fromkeys((*HOSTILE, *KEPT, "DIB_RELEASE", "ELEMENTS_PATH", "GITHUB_ACTIONS", "SSH_AUTH_SOCK"), "x")
+    given = dict.fromkeys((*HOSTILE, *KEPT, "DIB_RELEASE", "ELEMENTS_PATH", "GITHUB_ACTIONS", "SSH_AUTH_SOCK"), "/x")
     environment.clean(given)
     assert set(given) == {*KEPT, "DIB_RELEASE", "ELEMENTS_PATH", "GITHUB_ACTIONS", "SSH_AUTH_SOCK"}
+
+
+@pytest.mark.parametrize("folder", ["", "relative", "./relative", "~/relative"])
+def test_folders_that_are_none_do_not_count(folder: str) -> None:
+    given = {"HOME": folder, "XDG_CACHE_HOME": folder, "XDG_DATA_HOME": folder, "XDG_RUNTIME_DIR": "/run/user/1"}
+    environment.clean(given)
+    assert given == {"HOME": pwd.getpwuid(os.getuid()).pw_dir, "XDG_RUNTIME_DIR": "/run/user/1"}
+
+
+def test_a_user_without_a_name_has_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 4_200_000_000)
+    given = {"TERM": "xterm"}
+    environment.clean(given)
+    assert given == {"TERM": "xterm"}
 
 
 @pytest.fixture
