@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from tests.integration.synthetic import (
 )
 from tests.mirrors import rpm, rpmproperties
 from tests.mirrors.debian import DebianTree
+from tests.mirrors.farm import Copy, Farm, serving
 from tests.mirrors.keys import Key
 from tests.mirrors.rpmv6 import sign_as_v6
 
@@ -69,6 +72,40 @@ def test_a_container(fedora: Synthetic) -> None:
     for name in sorted(rpmproperties.of("fedora", "43").names() & OBSERVATIONS.keys()):
         OBSERVATIONS[name](built)
     install_one_more(tree, fedora, "recommended-late")
+
+
+@pytest.mark.thorough("two more images; test_one_mirror.py has dnf's part of it")
+def test_from_metalinks_over_copies_that_are_out_of_step(fedora: Synthetic, folder: Path) -> None:
+    """The same image as from a mirror that was named, though one copy is behind, and one goes away on the way."""
+    ask = ("--output", "tar", "--output", "dir,slim=no", "-p", EXTRA, "--name", "copies", "fedora-minimal")
+    named = fedora.build(*ask).digest("tar")
+    farms: dict[str, Farm] = {}
+    with ExitStack() as served:
+        for name, place in zip(("fedora-43", "updates-released-f43"), fedora.mirror.places, strict=True):
+            behind = folder / f"behind-{name}"
+            shutil.copytree(fedora.mirror.folder / place / "repodata", behind / "repodata")
+            with (behind / "repodata/repomd.xml").open("a", encoding="utf-8") as index:
+                index.write("<!-- as it was before -->\n")
+            states = {"behind": behind, "here": fedora.mirror.folder / place}
+            copies = {"late": Copy("behind"), "first": Copy("here", gone_after=9), "second": Copy("here")}
+            farm = Farm(states, copies, "here", ("behind",), date=rpm.EPOCH - 1)
+            farms[name] = served.enter_context(serving(farm))
+        front = farms["fedora-43"]
+        front.more = farms
+        settings = {
+            "DIB_RELEASE": fedora.release,
+            "DIB_FEDORA_METALINK": f"{front.address}/metalink",
+            "DIB_RPM_KEYS": str(fedora.mirror.key),
+        }
+        words = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+        outcome = fedora.command("build", *words, "--no-cache", *ask)
+    assert outcome.status == 0, f"{outcome.stdout[-5000:]}\n{outcome.stderr}"
+    packages = [path for path in front.asked if path.endswith(".rpm")]
+    assert {path.split("/")[1] for path in packages} <= {"first", "second"}
+    assert front.copies["first"].answers == 9, "it was used, and is gone"
+    assert outcome.digest("tar") == named
+    sources = fedora.command.destination / "copies.dir/etc/yum.repos.d"
+    assert [file.name for file in sources.iterdir()] == ["fedora.repo"]
 
 
 @pytest.mark.thorough("two more images; `just test` has apt's cache")

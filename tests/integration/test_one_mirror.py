@@ -157,6 +157,15 @@ def test_without_pinning_a_redirector_does_not_get_through(build: Builds, caches
     assert len([note for note in notes(failed) if "moved during the build" in note]) == 2
 
 
+def test_without_pinning_dnf_takes_an_earlier_state_than_the_plan(build: Builds) -> None:
+    """Told the metalink itself, it takes what the metalink names for a while: not kept either, though nothing moves."""
+    failed = build(source=build.farm.metalink, status=1)
+    assert "the repositories keep moving" in failed.stderr
+    build.farm.alternates = ()
+    build(source=build.farm.metalink, store="in-step")
+    assert build.state("in-step") == "new"
+
+
 def test_updates_move_during_the_build(build: Builds) -> None:
     """The copies go on after the plan: the build begins again from their new state, and says so."""
     build.farm.moves_after, build.farm.moves_to = 3, "newer"
@@ -180,6 +189,8 @@ def test_a_mirror_that_dies_gives_way_to_the_next_one_in_its_state(build: Builds
     build()
     assert build.state() == "new"
     assert [path for path in build.farm.asked if path.startswith("/d/") and path.endswith(".rpm")]
+    failed = build(source=f"baseurl={build.farm.address}/c/", store="unpinned", status=1)
+    assert "does not answer, is too slow, or breaks off" in failed.stderr, "without pinning there is no other one"
 
 
 def test_a_mirror_that_moves_gives_way_as_one_that_dies(build: Builds) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import configparser
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.integration.synthetic import Synthetic, login, mirrors_folder, synthetic
+from tests.integration.synthetic import EXTRA, Synthetic, check_rpm_tree, login, mirrors_folder, synthetic
 from tests.mirrors.debian import DebianTree
 from tests.mirrors.subscription import KEY, registration
 
@@ -32,6 +33,27 @@ def _build(rhel: Synthetic, folder: Path, *arguments: str, status: int = 0) -> s
     settings = registration(folder / "activation-key", rhel.address)
     options = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
     return rhel.build(*options, *arguments, status=status).stderr
+
+
+def test_the_universal_base_image_needs_no_subscription(rhel: Synthetic) -> None:
+    """From UBI's layout alone, and the image has its package sources, by their names, and Red Hat's address."""
+    rhel.build("--output", "dir,slim=no", "-p", EXTRA, "--name", "ubi", "rhel")
+    tree = rhel.command.destination / "ubi.dir"
+    assert {EXTRA, "redhat-release", "subscription-manager"} <= check_rpm_tree(tree, "rhel", "9").keys()
+    assert [file.name for file in (tree / "etc/yum.repos.d").iterdir()] == ["ubi.repo"]
+    settings = configparser.ConfigParser()
+    settings.read(tree / "etc/yum.repos.d/ubi.repo")
+    base = "https://cdn-ubi.redhat.com/content/public/ubi/dist/ubi9/9/$basearch"
+    assert {name: dict(section) for name, section in settings.items() if section} == {
+        f"ubi-9-{part.lower()}-rpms": {
+            "name": f"Red Hat Universal Base Image 9 (RPMs) - {part}",
+            "baseurl": f"{base}/{part.lower()}/os",
+            "enabled": "1",
+            "gpgkey": "file:///etc/pki/rpm-gpg/RPM-GPG-KEY-redhat-release",
+            "gpgcheck": "1",
+        }
+        for part in ("BaseOS", "AppStream")
+    }
 
 
 def test_what_needs_a_registration_is_refused_without_one(rhel: Synthetic) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 REPOMD = "repodata/repomd.xml"
 
@@ -34,9 +34,10 @@ class Copy:
 class Farm:
     """Copies by name, and the folders of the repository's states by theirs.
 
-    The metalink (``metalink``) names ``newest`` and ``alternates``, and the copies in their order. The address
-    ``redirect`` is every copy in turn. After ``moves_after`` answers of the copies all are in the state ``moves_to``
-    (-1: never), and with ``metalink_follows`` the metalink says so.
+    The metalink (``metalink``) names ``newest`` and ``alternates``, and the copies in their order; the dates of states
+    are seconds from ``date`` on, by their names. The address ``redirect`` is every copy in turn. After ``moves_after``
+    answers of the copies all are in the state ``moves_to`` (-1: never), and with ``metalink_follows`` the metalink says
+    so. ``more`` are farms of other repositories, by the names that the metalink is asked for.
     """
 
     states: Mapping[str, Path]
@@ -47,6 +48,8 @@ class Farm:
     moves_after: int = -1
     moves_to: str = ""
     metalink_follows: bool = True
+    more: Mapping[str, Farm] = field(default_factory=dict)
+    date: int = 1_770_000_000
     address: str = ""
     asked: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -83,16 +86,18 @@ class Farm:
     def _details(self, state: str) -> str:
         size = (self.states[state] / REPOMD).stat().st_size
         return (
-            f"<mm0:timestamp>{1_770_000_000 + sorted(self.states).index(state)}</mm0:timestamp><size>{size}</size>"
+            f"<mm0:timestamp>{self.date + sorted(self.states).index(state)}</mm0:timestamp><size>{size}</size>"
             f'<verification><hash type="md5">00</hash><hash type="sha256">{self.digest(state)}</hash></verification>'
         )
 
-    def answer(self, path: str) -> tuple[int, bytes | str]:
+    def answer(self, address: str) -> tuple[int, bytes | str]:
         """The status and what goes with it: content, or where to go."""
+        path, _, query = unquote(address).partition("?")
         with self.lock:
             self.asked.append(path)
             if path == "/metalink":
-                return 200, self.metalink_text().encode()
+                named = dict(word.partition("=")[::2] for word in query.split("&")).get("repo", "")
+                return 200, self.more.get(named, self).metalink_text().encode()
             name, _, rest = path.lstrip("/").partition("/")
             if name == "redirect" and self.redirects:
                 names = list(self.copies)
@@ -115,7 +120,7 @@ def serving(farm: Farm) -> Iterator[Farm]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            status, what = farm.answer(unquote(urlsplit(self.path).path))
+            status, what = farm.answer(self.path)
             self.send_response(status)
             body = b"" if isinstance(what, str) else what
             if isinstance(what, str):

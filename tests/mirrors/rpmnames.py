@@ -154,7 +154,7 @@ DISTRIBUTIONS = {
         _redhat(
             "rhel",
             "redhat-release",
-            "redhat-release-ubi",
+            "",  # images of it have a file of package sources that no package brings
             "redhat",
             (
                 *(f"content/public/ubi/dist/ubi@R@/@R@/@A@/{part}/os" for part in ("baseos", "appstream")),

@@ -176,14 +176,14 @@ class Pack:
         self.add(self.distribution.release, {"usr/lib/os-release": title, "etc/os-release": "->../usr/lib/os-release"})
         folder = "etc/zypp/repos.d" if own.startswith("opensuse") else "etc/yum.repos.d"
         text = f"[{own}]\nname={own}\nbaseurl=http://mirror.invalid/{own}\nenabled=1\ngpgcheck=1\n"
-        self.add(self.distribution.repos, {f"{folder}/{'ubi' if own == 'rhel' else own}.repo": text})
+        if self.distribution.repos:
+            self.add(self.distribution.repos, {f"{folder}/{own}.repo": text})
         if own.startswith("opensuse"):
             self.groups[self.distribution.repos].tags.append("Provides: openSUSE-repos")
         elif own == "rhel":
             self.add("subscription-manager", {"usr/sbin/subscription-manager": SUBSCRIPTION_MANAGER}, ("bash", "dnf"))
             self.write("etc/rhsm/rhsm.conf", b"[rhsm]\nbaseurl =\n")
             self.groups["subscription-manager"].paths += ["etc/rhsm", "etc/rhsm/rhsm.conf"]
-            self.groups[self.distribution.release].depends.add(self.distribution.repos)
         self.add(EXTRA, {f"usr/bin/{EXTRA}": "#!/bin/sh\necho extra\n"}, ("bash",))
         self._add_database()
         if (self.root / _CLOUD).exists():

@@ -11,6 +11,12 @@ export DIB_RPM_PLATFORM="$DIB_FACT_RPM_PLATFORM"
 export DIB_RPM_DBPATH="$DIB_FACT_RPM_PATH"
 export DIB_RPM_OWN_REPOSITORIES="$DIB_FACT_OWN_REPOSITORIES"
 export DIB_RPM_DEFAULT_KEYS="$DIB_FACT_KEY_FILES"
-export DIB_RPM_DEFAULT_MIRROR="" # there is none for everybody
+export DIB_RPM_DEFAULT_MIRROR=""
 export DIB_RPM_RELEASE_PACKAGES="$DIB_FACT_PACKAGES_RELEASE util-linux"
 export DIB_RPM_LAYOUT="$DIB_FACT_LAYOUT"
+# What Red Hat gives to everybody: the universal base image's repositories, by the names that they have in its own ubi.repo.
+DIB_RPM_MIRROR_LISTS=""
+while read -r dib_rhel_name dib_rhel_path; do
+    DIB_RPM_MIRROR_LISTS+="$dib_rhel_name $DIB_FACT_UBI_MIRROR/$dib_rhel_path/repodata/repomd.xml"$'\n'
+done <<< "$DIB_FACT_LAYOUT"
+export DIB_RPM_MIRROR_LISTS DIB_RHEL_UBI_MIRROR="$DIB_FACT_UBI_MIRROR"

@@ -18,16 +18,17 @@ MIRROR = "http://mirror.invalid/pub"
 
 def environment_of(system: str, variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """What the snippets of an operating system and of its bootstrap export, sourced as a build does."""
+    element = "rhel" if system == "rhel" else f"{system}-minimal"
     snippets = " ".join(
         f"source {BUILTIN / name};"
         for name in (
-            f"{system}-minimal/environment.d/10-{system}-minimal.bash",
+            f"{element}/environment.d/10-{element}.bash",
             "yum-minimal/environment.d/12-yum-minimal.bash",
         )
     )
     return subprocess.run(
         ["/bin/bash", "-c", f"set -ue -o pipefail; {snippets} env -0"],
-        env={"PATH": os.environ["PATH"], "ARCH": "amd64", **known([f"{system}-minimal"], variables), **variables},
+        env={"PATH": os.environ["PATH"], "ARCH": "amd64", **known([element], variables), **variables},
         capture_output=True,
         text=True,
         check=False,
@@ -112,6 +113,18 @@ def test_without_a_mirror_the_lists_of_mirrors_count() -> None:
     assert indices(exported("rocky", DIB_RELEASE="9"))[0] == f"baseos {rocky}=BaseOS-9 repodata/repomd.xml"
     alma = "mirrorlist=https://mirrors.almalinux.org/mirrorlist/10/appstream repodata/repomd.xml basearch=x86_64"
     assert indices(exported("almalinux", DIB_RELEASE="10"))[1] == f"appstream {alma}"
+
+
+@pytest.mark.parametrize(("release", "major"), [("9", "9"), ("9.6", "9"), ("10", "10")])
+def test_rhel_without_a_subscription_is_the_universal_base_image(release: str, major: str) -> None:
+    """By the names and places of its own ubi.repo."""
+    base = f"https://cdn-ubi.redhat.com/content/public/ubi/dist/ubi{major}/{major}/aarch64"
+    parts = {part: f"ubi-{major}-{part}-rpms" for part in ("baseos", "appstream")}
+    assert indices(exported("rhel", DIB_RELEASE=release, ARCH="arm64")) == [
+        f"{name} {base}/{part}/os/repodata/repomd.xml" for part, name in parts.items()
+    ]
+    own = exported("rhel", DIB_RELEASE=release, DIB_DISTRIBUTION_MIRROR=MIRROR)
+    assert indices(own) == [f"{name} x86_64/{part}/os/repodata/repomd.xml" for part, name in parts.items()]
 
 
 def test_a_machines_own_mirror_goes_before_the_lists() -> None:
