@@ -387,6 +387,6 @@ class Builder:
         from stages.layers.session import StageNeeds, open_at_stage
 
         late = self._late(stage) if stage.late else None
-        repositories = self.met.metalinks() if stage.packages else {}
+        repositories = self.met.texts(stage)
         needs = StageNeeds(self._environment(stage), late, repositories)
         return open_at_stage(self.store, self.request, stage, chain, place, needs, command)

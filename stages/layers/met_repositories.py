@@ -27,9 +27,32 @@ from stages.protocol.request import Request
 from stages.repositories import metalink, package_index
 from stages.repositories.download import Patience, download
 from stages.repositories.package_index import APT, PACMAN, RPM
-from stages.repositories.state import METALINK, MirrorMovedError, State
+from stages.repositories.state import METALINK, MIRRORLIST, MirrorMovedError, State, mirror_list
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+@-]{0,200}\Z")
+
+
+def metalinks(states: Sequence[State], patience: Patience, offline: bool) -> dict[str, str]:
+    """What package tools are told of repositories of RPMs in these states: metalinks by the names of their files."""
+    return {
+        f"{state.name}.metalink": metalink.write(state.digest, _mirrors(state, patience, offline))
+        for state in states
+        if package_index.kind_of(state.index) == RPM and SAFE_NAME.match(state.name)
+    }
+
+
+def _mirrors(state: State, patience: Patience, offline: bool) -> Sequence[str]:
+    if state.mirrors or offline:
+        return state.mirrors
+    if state.source.endswith(f"/{metalink.REPOMD}") and not state.source.startswith("mirrorlist="):
+        return (state.source.removesuffix(f"/{metalink.REPOMD}"),)
+    with contextlib.suppress(OSError):  # a lock's state: its mirrors are those of today
+        if state.source.startswith(METALINK):
+            address = state.source.removeprefix(METALINK)
+            return metalink.parse(download(address, patience, metalink.LARGEST).data, address).mirrors
+        places = mirror_list(state.source.removeprefix(MIRRORLIST), patience)
+        return [place.removesuffix(f"/{metalink.REPOMD}") for place in places]
+    return ()
 
 
 @dataclass
@@ -61,28 +84,14 @@ class MetRepositories:
             return None
         if not self._shown:
             self.place.mkdir(exist_ok=True)  # (an earlier plan's)
-            for name, text in self.metalinks().items():
+            for name, text in metalinks(self.states, self.patience, self.offline).items():
                 (self.place / name).write_text(text, encoding="utf-8")
             self._shown = True
         return self.place
 
-    def metalinks(self) -> dict[str, str]:
-        """The metalinks' texts by the names of their files."""
-        found = {}
-        for state in self.states:
-            if package_index.kind_of(state.index) == RPM and SAFE_NAME.match(state.name):
-                found[f"{state.name}.metalink"] = metalink.write(state.digest, self._mirrors(state))
-        return found
-
-    def _mirrors(self, state: State) -> Sequence[str]:
-        if state.mirrors or self.offline:
-            return state.mirrors
-        if state.source.endswith(f"/{metalink.REPOMD}") and not state.source.startswith("mirrorlist="):
-            return (state.source.removesuffix(f"/{metalink.REPOMD}"),)
-        with contextlib.suppress(OSError):  # a lock's state: its mirrors are those of today
-            address = state.source.removeprefix(METALINK)
-            return metalink.parse(download(address, self.patience, metalink.LARGEST).data, address).mirrors
-        return ()
+    def texts(self, stage: Stage) -> dict[str, str]:
+        """The same for a stage as texts, by the names of the files."""
+        return metalinks(self.states, self.patience, self.offline) if stage.packages else {}
 
     # -- which state it was ----------------------------------------------------------------------------------------
 

@@ -117,8 +117,9 @@ class DiskOutput(Struct):
 class DiskJob(Struct):
     """What the block-device stage needs to make disk images: the tree's layers, its date, what is known of it.
 
-    A privileged one gets ``tree`` (a tar in the store), the scripts' ``environment``, and the bytes that the tree has
-    and that a file system for it must have. ``lent`` names what keeps all that in the store.
+    A privileged one gets ``tree`` (a tar in the store), the scripts' ``environment`` and what their package tools are
+    told of ``repositories`` (texts by the names of files), and the bytes that the tree has and that a file system for
+    it must have. ``lent`` names what keeps all that in the store.
     """
 
     chain: Annotated[Sequence[str], many(text(10, r"[0-9a-f]{10}"), MOST_STAGES)]
@@ -129,6 +130,9 @@ class DiskJob(Struct):
     environment: Annotated[
         Mapping[str, str] | None, mapping(text(4096, r"[^\0=]+"), text(1 << 17, r"[^\0]*"), 10_000)
     ] = None
+    repositories: Annotated[
+        Mapping[str, str], mapping(text(255, r"[A-Za-z0-9][A-Za-z0-9._:+@-]*"), text(1 << 20, r"[^\0]*"), 1000)
+    ] = {}
     used: Count = -1
     least: Count = -1
     lent: Annotated[str, text(255, r"[A-Za-z0-9_-]*")] = ""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.synthetic import EXTRA, Synthetic, check_rpm_tree, login, mirrors_folder, synthetic
+from tests.integration.synthetic import EXTRA, Synthetic, in_tree, login, mirrors_folder, synthetic
 from tests.mirrors.debian import DebianTree
 from tests.mirrors.subscription import KEY, registration
 
@@ -39,7 +39,8 @@ def test_the_universal_base_image_needs_no_subscription(rhel: Synthetic) -> None
     """From UBI's layout alone, and the image has its package sources, by their names, and Red Hat's address."""
     rhel.build("--output", "dir,slim=no", "-p", EXTRA, "--name", "ubi", "rhel")
     tree = rhel.command.destination / "ubi.dir"
-    assert {EXTRA, "redhat-release", "subscription-manager"} <= check_rpm_tree(tree, "rhel", "9").keys()
+    packages = in_tree(tree, "rpm", "-qa", "--queryformat", "%{NAME}\n").split()
+    assert {EXTRA, "redhat-release", "subscription-manager"} <= set(packages)
     assert [file.name for file in (tree / "etc/yum.repos.d").iterdir()] == ["ubi.repo"]
     settings = configparser.ConfigParser()
     settings.read(tree / "etc/yum.repos.d/ubi.repo")

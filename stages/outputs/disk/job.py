@@ -66,7 +66,7 @@ def job(
 
             policy = _policy(request, described, outputs[0].slim)
             changed = finish(merged / "tree", policy, {MANIFEST: manifest(described)})
-            more = export_tree(store, tree, merged / "tree", changed)
+            more = export_tree(request, store, tree, merged / "tree", changed)
             more["used"], more["least"] = measured(request, merged / "tree")
     lent = store.lend(*needed(tree.chain, more.get("tree", "")))
     return DiskJob(chain=list(tree.chain), epoch=tree.epoch, described=described, outputs=outputs, lent=lent, **more)

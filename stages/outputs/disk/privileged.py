@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from stages.element import dib_runtime
 from stages.element.environment import as_functions
 from stages.element.hooks import HookFile, merge
 from stages.layers.hooks_folder import write_hooks
+from stages.layers.met_repositories import metalinks
 from stages.layers.store import Store
 from stages.outputs.finished_tree import FinishedTree
 from stages.outputs.formats.archives import write_tar
@@ -27,6 +29,7 @@ from stages.protocol import events
 from stages.protocol.emit import emit
 from stages.protocol.events import DiskJob
 from stages.protocol.request import Request
+from stages.repositories.download import Patience
 
 if TYPE_CHECKING:
     from blockdev.layout.model import Layout
@@ -37,7 +40,7 @@ _TREE = "tree.tar"
 _LAST = "cleanup.d/99999-seal-tree"  # after all of cleanup.d
 
 
-def export_tree(store: Store, tree: FinishedTree, source: Path, changed: Finish) -> dict[str, Any]:
+def export_tree(request: Request, store: Store, tree: FinishedTree, source: Path, changed: Finish) -> dict[str, Any]:
     """Write the mounted tree ``source`` as a tar into the store; returns what goes into the job."""
     folder = store.root / "outputs" / f"tree-{tree.plan.tree_key[:32]}"
     store.pin(f"outputs/{folder.name}")
@@ -45,7 +48,13 @@ def export_tree(store: Store, tree: FinishedTree, source: Path, changed: Finish)
         remove_tree(folder)
     folder.mkdir()
     write_tar(source, folder / _TREE, epoch=tree.epoch, compress="none", finish=changed)
-    return {"tree": str(folder / _TREE), "environment": {**tree.plan.environment, **as_functions(tree.plan.functions)}}
+    environment = tree.plan.environment
+    told = metalinks(tree.plan.repositories, Patience.of(environment), request.offline)
+    return {
+        "tree": str(folder / _TREE),
+        "environment": {**environment, **as_functions(tree.plan.functions)},
+        "repositories": told,
+    }
 
 
 def hooks_of(
@@ -102,7 +111,7 @@ def assemble(
         seed=request.disk["options"]["seed"],
         hidden=store.root,
         own=place,
-        scripts=run_on_disk,
+        scripts=partial(run_on_disk, repositories=given.repositories),
     )
     return run(job, lambda text: emit(events.Note(text=text)))
 

@@ -26,7 +26,7 @@ from stages.element import dib_runtime
 from stages.element.environment import as_functions
 from stages.element.hooks import PHASES, SCRIPT_NAME, Phase, script_order
 from stages.sandbox.mounts import DEVICES
-from stages.sandbox.paths import HOOKS_INSIDE
+from stages.sandbox.paths import HOOKS_INSIDE, REPOSITORIES
 
 PRE_FINALISE, FINALISE, CLEANUP = (
     next(phase for phase in PHASES if phase.name == name) for name in ("pre-finalise", "finalise", "cleanup")
@@ -333,10 +333,17 @@ def _children(root: Path, name: str) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
 
 
-def run_on_disk(job: Job, disk: Mounted) -> None:
-    """Run a job's scripts on its mounted disk, phase by phase; all is on the disk before each of them."""
+def run_on_disk(job: Job, disk: Mounted, repositories: Mapping[str, str] | None = None) -> None:
+    """Run a job's scripts on its mounted disk, phase by phase; all is on the disk before each of them.
+
+    ``repositories`` is what package tools are told, by the names of files in the tree's own /dev.
+    """
     runner = Scripts(disk.root, job.hooks, job.beside, job.environment, job.element_of, disk.show, job.hidden, job.own)
     with kernel_folders(disk.root, disk.devices.values()):
+        for name, text in (repositories or {}).items():
+            file = disk.root / REPOSITORIES.lstrip("/") / name
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text, encoding="utf-8")
         disk.flush()
         runner.run(PRE_FINALISE, disk.variables)
         disk.flush()

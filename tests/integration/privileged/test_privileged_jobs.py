@@ -36,6 +36,13 @@ def test_which_scripts_run_and_in_which_order(place: Path) -> None:
     assert (job.beside / "bash").read_text() == "2\n"
 
 
+def test_package_tools_of_the_last_phases_are_told_of_their_repositories(place: Path) -> None:
+    job = make_job(place / "job", SMALL)
+    job.script("finalise.d", "50-take", "cp /dev/dib-ctr-repositories/updates.metalink /etc/told")
+    job.run()
+    assert job.cat("image0", "/etc/told") == "told\n"
+
+
 @pytest.mark.parametrize("phase", ["pre-finalise", "finalise", "cleanup"])
 def test_a_failing_script_is_named(place: Path, phase: str) -> None:
     job = make_job(place / "job", SMALL)

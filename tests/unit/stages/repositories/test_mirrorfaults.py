@@ -33,6 +33,25 @@ TOLD = {
         "Error message: Recv failure: Connection reset by peer",
         "does not answer, is too slow, or breaks off",
     ),
+    "dnf, no mirror has the state": (
+        "Errors during downloading metadata for repository 'updates':",
+        "  - Downloading successful, but checksum doesn't match. Calculated: 46c8(sha256)  Expected: 0ff2(sha256) ",
+        f"  - Curl error (7): Couldn't connect to server for {M}/b/repodata/repomd.xml [Failed to connect]",
+        (
+            "Error: Failed to download metadata for repo 'updates': Cannot download repomd.xml: Cannot download"
+            " repodata/repomd.xml: All mirrors were tried"
+        ),
+        "neither it nor another one has the state any more",
+    ),
+    "dnf, no mirror answers": (
+        "Errors during downloading metadata for repository 'updates':",
+        f"  - Curl error (7): Couldn't connect to server for {M}/b/repodata/repomd.xml [Failed to connect]",
+        (
+            "Error: Failed to download metadata for repo 'updates': Cannot download repomd.xml: Cannot download"
+            " repodata/repomd.xml: All mirrors were tried"
+        ),
+        "does not answer, is too slow, or breaks off",
+    ),
     "dnf, a list was changed": (
         "Errors during downloading metadata for repository 'fedora':",
         "  - Downloading successful, but checksum doesn't match. Calculated: 0ba4(sha256)  Expected: 9abd(sha256)",
