@@ -15,7 +15,7 @@ from blockdev.core.errors import UsageError
 from builder import destination
 from builder.build.run import keep_lock, produce
 from builder.describe import documents
-from builder.destination import FILES, is_files
+from builder.destination import FILES, is_files, place_locks
 from builder.request.choices import parse_arch
 from builder.request.options import BuildOptions
 from builder.request.outputs import parse_output
@@ -101,15 +101,28 @@ def build(
     open_session: Callable[[PreparedBuild], BuildSession],
     *,
     say: Callable[[str], None],
+    on_note: Callable[[str], None],
 ) -> list[Path]:
     """Build for each architecture in turn and put one image over all at each output's place; returns these places.
 
     Outputs that cannot hold several are written for each, with the architecture in their names. Nothing appears before
-    the last build has succeeded.
+    the last build has succeeded. ``on_note`` hears at once what is waited for.
     """
     first = check(options, arches, environment)
-    name = first.request.name
     destination.sweep(options.destination.absolute())
+    with place_locks.held(first.targets, on_note):
+        return _build_all(first, options, arches, environment, open_session, say)
+
+
+def _build_all(
+    first: PreparedBuild,
+    options: BuildOptions,
+    arches: Sequence[str],
+    environment: Mapping[str, str],
+    open_session: Callable[[PreparedBuild], BuildSession],
+    say: Callable[[str], None],
+) -> list[Path]:
+    name = first.request.name
     with destination.partial(options.destination.absolute() / name) as folder:
         parts = [_part(options, environment, parse_arch(arch), name, folder) for arch in arches]
         done = []

@@ -18,7 +18,7 @@ from builder.build.load import load_folder, load_image, loaded_name
 from builder.build.request_archive import request_archive
 from builder.build.source_paths import paths_for_user
 from builder.describe import documents
-from builder.destination import FILES
+from builder.destination import FILES, place_locks
 from builder.elements.check.image import remarks
 from builder.progress.report import Log, Reporter, closing, failure
 from builder.request.prepared_build import PreparedBuild
@@ -176,8 +176,9 @@ def build(
     prepared: PreparedBuild, session: BuildSession, *, load: bool, folder: Path, say: Callable[[str], None]
 ) -> None:
     """Build, bring the outputs to their places, keep the lock that is wanted, and say where all is."""
-    produce(prepared, session, load=load, folder=folder, say=say)
-    keep_lock([(prepared, session)], say)
+    with place_locks.held(prepared.targets, session.container.note):
+        produce(prepared, session, load=load, folder=folder, say=say)
+        keep_lock([(prepared, session)], say)
 
 
 def produce(

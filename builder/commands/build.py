@@ -159,7 +159,7 @@ def _build_several(options: BuildOptions, say: Callable[[str], None]) -> list[Pa
     def open_for(prepared: PreparedBuild) -> BuildSession:
         return open_session(prepared, replace(options, arch=prepared.request.arch))
 
-    return run(options, options.arches, of_caller(), open_for, say=say)
+    return run(options, options.arches, of_caller(), open_for, say=say, on_note=note)
 
 
 @click.command(cls=Command)
