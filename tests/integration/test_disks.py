@@ -314,14 +314,20 @@ def test_verity(host: Command, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_same_bytes_in_every_format(host: Command, open_folder: Path) -> None:
+FORMS = ("raw", "qcow2", "vmdk", "vmdk-sparse,dest={}/sparse.vmdk", "vdi", "vhd", "vhdx", "raw.gz")
+ALL = pytest.param(
+    FORMS, id="all", marks=pytest.mark.thorough("`just test` has all of one raw image (test_convert.py)")
+)
+
+
+@pytest.mark.parametrize("kinds", [pytest.param(("raw", "qcow2", "raw.gz"), id="some"), ALL])
+def test_the_same_bytes_in_every_format(host: Command, place: Path, kinds: tuple[str, ...]) -> None:
     """Built twice, in two stores and under another name of the folder: the same."""
-    kinds = ("raw", "qcow2", "vmdk", "vmdk-sparse,dest={}/sparse.vmdk", "vdi", "vhd", "vhdx", "raw.gz")
     digests = []
     for number in (1, 2):
-        folder = open_folder / f"again-{number}"
+        folder = place / f"again-{number}"
         folder.mkdir()
-        command = Command("host", folder / "store", folder / "out", host.elements)
+        command = Command("host", place / f"store-{number}", folder / "out", host.elements)
         outputs = [word for kind in kinds for word in ("-o", kind.format(folder))]
         outcome = command.build(
             *outputs, "--name", "same", "tiny-os", "data", variables={"DIB_BLOCK_DEVICE_CONFIG": GPT}
@@ -352,6 +358,7 @@ def test_nothing_changed_and_nothing_is_written(host: Command) -> None:
     assert not any(event["type"] == "assemble" for event in again.events)
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_another_option_of_the_disk_runs_no_stage(host: Command) -> None:
     host.build("-o", "raw", "--name", "size", "tiny-os", "data")
     outcome = host.build("-o", "raw", "--name", "size", "--image-size", "1", "tiny-os", "data")

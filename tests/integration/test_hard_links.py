@@ -135,6 +135,7 @@ echo v1 > tool; chmod 4755 tool; ln tool tool-1.0; ln tool more/tool
 """
 
 
+@pytest.mark.thorough("a build in every form; `just test` has links in layers, and those of test_export.py")
 def test_in_every_output_of_a_build(place: Path) -> None:
     """Made in one stage, changed in a later one: a tar; an OCI image whose layers are stages; both from the cache."""
     write_element(

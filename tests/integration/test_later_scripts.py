@@ -64,14 +64,19 @@ def test_a_script_for_a_later_phase_runs_there_and_is_cached_by_its_content(comm
     assert "60-made" not in without.titles("start")
 
 
+MORE = pytest.mark.thorough("two more builds; `just test` has one that goes and one that changes")
+
+
 @pytest.mark.parametrize(
     ("does", "left"),
     [
         ('rm "$TMP_HOOKS_PATH/install.d/50-one"', ["60-two"]),
-        ("rm ${TMP_HOOKS_PATH}/install.d/*", []),
-        ('cd "$TMP_HOOKS_PATH"; chmod -x install.d/60-two', ["50-one"]),
+        pytest.param("rm ${TMP_HOOKS_PATH}/install.d/*", [], marks=MORE),
+        pytest.param('cd "$TMP_HOOKS_PATH"; chmod -x install.d/60-two', ["50-one"], marks=MORE),
         ('sed -i "s/two/three/" $TMP_HOOKS_PATH/install.d/60-two', ["50-one", "60-three"]),
-        ('mv $TMP_HOOKS_PATH/install.d/50-one "$TMP_HOOKS_PATH/install.d/70-one"', ["60-two", "70-one"]),
+        pytest.param(
+            'mv $TMP_HOOKS_PATH/install.d/50-one "$TMP_HOOKS_PATH/install.d/70-one"', ["60-two", "70-one"], marks=MORE
+        ),
     ],
 )
 def test_a_script_of_a_later_phase_may_be_changed_or_taken_away(command: Command, does: str, left: list[str]) -> None:
@@ -91,6 +96,7 @@ def test_a_script_of_a_later_phase_may_be_changed_or_taken_away(command: Command
     assert outcome.titles("start") == []
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_snippet_for_later_phases_is_remarked_on(command: Command) -> None:
     hooks = {
         "extra-data.d/50-make": script('mkdir -p "$TMP_HOOKS_PATH/environment.d"', put("environment.d/90-x", "X=1"))

@@ -78,6 +78,7 @@ def test_a_changed_variable_misses_only_where_a_script_can_read_it(command: Comm
     assert read_tree(read, command)["etc/greeting"] == "good day\n"
 
 
+@pytest.mark.thorough("tests/unit/stages/plan has the reasons")
 def test_the_plan_says_why_a_stage_missed(command: Command, own: Path) -> None:
     command.build("tiny-os", "greeting")
     outcome = command("plan", "--json", "--set", "DIB_GREETING=x", "tiny-os", "greeting")

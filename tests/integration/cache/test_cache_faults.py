@@ -57,10 +57,10 @@ class Fault:
 READING = [
     Fault("500", "GET", "/v2/"),
     Fault("429", "GET", "/blobs/", 1, said=False, lost=False),
-    Fault("other", "GET", "/blobs/", 1, lost=False),  # not the image then, but its layers
-    Fault("404", "GET", "/blobs/"),
 ]
 MORE_READING = [
+    Fault("other", "GET", "/blobs/", 1, lost=False),  # not the image then, but its layers
+    Fault("404", "GET", "/blobs/"),
     Fault("closed", "GET", "/manifests/"),
     Fault("other", "GET", "/manifests/"),
     Fault("half", "GET", "/manifests/", 1, said=False, lost=False),

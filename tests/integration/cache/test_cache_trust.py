@@ -106,6 +106,7 @@ def test_only_what_the_right_ones_signed_counts(running: Running, machines: Mach
     assert machines().build("--cache-from", spec + key + ",writers=nightly", *FIRST).titles("start") == STAGES
 
 
+@pytest.mark.thorough("more builds; tests/unit/builder/remote_cache/test_layercache.py knows forks")
 def test_a_pull_request_from_a_fork_reads_and_does_not_write(machines: Machines, place: Path) -> None:
     folder = f"type=dir,path={place / 'shared'}"
     machines().build("--cache-to", folder, "tiny-os")
