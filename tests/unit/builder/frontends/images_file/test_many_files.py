@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 
@@ -239,6 +238,8 @@ def test_the_schema_in_the_documentation_is_that_of_the_reader() -> None:
 
 
 def _validator() -> Any:
+    import jsonschema  # seconds, and every process of a test run collects this file
+
     jsonschema.Draft202012Validator.check_schema(schema.json_schema())
     return jsonschema.Draft202012Validator(schema.json_schema())
 
