@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.tree import package_database
 from tests.integration.command import Command, Outcome
 from tests.mirrors import rpm
 from tests.mirrors.debian import DebianTree
@@ -130,6 +131,33 @@ def check_rpm_tree(tree: Path, system: str, release: str) -> dict[str, str]:
     changed = in_tree(tree, "bash", "-c", "rpm -Va --noconfig --nomtime --nocaps || true").splitlines()
     unexpected = [line for line in changed if not MAY_CHANGE.match(line.split()[-1])]
     assert not unexpected, "\n".join(unexpected)
+    return packages
+
+
+def check_dpkg_tree(tree: Path, system: str, codename: str) -> set[str]:
+    """The same of a tree of dpkg's: no file of its packages is changed, none is half installed. Returns their names."""
+    wanted = "${db:Status-Abbrev} ${Package}\\n"
+    listed = in_tree(tree, "dpkg-query", "--show", "--showformat", wanted).splitlines()
+    packages = {line.rpartition(" ")[2] for line in listed if line.startswith("ii ")}
+    assert len(packages) == len(listed)
+    assert packages == {package.name for package in package_database.read(tree)}
+    assert in_tree(tree, "dpkg", "--audit") == ""
+    assert in_tree(tree, "dpkg", "--verify") == ""
+    named = in_tree(tree, "cat", "/etc/os-release").splitlines()
+    assert {f"ID={system}", f"VERSION_CODENAME={codename}"} <= set(named)
+    return packages
+
+
+def check_pacman_tree(tree: Path, unlike: re.Pattern[str]) -> set[str]:
+    """The same of a tree of pacman's, whose own pacman looks at each file; ``unlike`` may differ. Returns the names."""
+    packages = set(in_tree(tree, "pacman", "-Qq").split())
+    assert packages == {package.name for package in package_database.read(tree)}
+    done = subprocess.run(["chroot", str(tree), "pacman", "-Qkk"], capture_output=True, text=True, check=False)
+    looked_at = re.findall(r"(?m)^(\S+): \d+ total files?, ", done.stdout)
+    assert set(looked_at) == packages, "packages without a list of files say nothing of them"
+    differs = [line for line in done.stderr.splitlines() if not unlike.search(line)]
+    assert not differs, "\n".join(differs)
+    assert "ID=arch" in in_tree(tree, "cat", "/etc/os-release").splitlines()
     return packages
 
 

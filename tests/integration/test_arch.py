@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from stages.tree import package_database
 from tests.integration.command import Command, Outcome, kept_packages, write_planting_element
-from tests.integration.synthetic import login, mirrors_folder
+from tests.integration.synthetic import check_pacman_tree, login, mirrors_folder
 from tests.mirrors import pacman
 from tests.mirrors.debian import DebianTree, bootstrap
 from tests.mirrors.keys import Key
@@ -21,6 +22,10 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.thorough("each distribution's family takes minutes; `just test` has Fedora's"),
 ]
+
+# Of what packages brought: the linker's cache, which Debian's slices have and each installation writes anew, and the
+# list of mirrors, which the element gives the image's own.
+MAY_CHANGE = re.compile(r" /etc/(ld\.so\.cache|pacman\.d/mirrorlist) ")
 
 
 @dataclass(frozen=True)
@@ -72,9 +77,11 @@ def test_a_container(arch: Arch) -> None:
     tree = arch.command.destination / "plain.dir"
     assert os.access(tree / f"usr/bin/{pacman.EXTRA}", os.X_OK)
     assert [(tree / name).is_file() for name in (pacman.LETTERS, pacman.MORE_LETTERS)] == [True, True]
+    assert (tree / pacman.HOOKED).is_file(), "a package's own hook has not run"
     assert sorted(file.name for file in (tree / "etc/pacman.d").iterdir()) == ["mirrorlist"]
     assert f"Server = {arch.address}/$repo/os/$arch" in (tree / "etc/pacman.d/mirrorlist").read_text()
     assert not [*(tree / "var/lib/pacman/sync").iterdir(), *(tree / "var/cache/pacman/pkg").iterdir()]
+    check_pacman_tree(tree, MAY_CHANGE)
     found = {package.name: package.version for package in package_database.read(tree)}
     assert found[pacman.EXTRA] == "1-1"
     assert {"base", "glibc", "pacman"} <= found.keys()

@@ -18,6 +18,7 @@ from builder.engines import select
 from builder.engines.podman import Podman
 from stages.repositories.apt_sources import settings
 from tests.integration.command import Command, has
+from tests.integration.synthetic import check_dpkg_tree
 
 pytestmark = pytest.mark.slow
 
@@ -94,6 +95,11 @@ def test_the_squashed_image_and_the_one_with_a_layer_per_stage_are_the_same_tree
     assert set(stages) == set(squashed)
     manifest = json.loads(subprocess.check_output(["skopeo", "inspect", "--raw", f"oci:{host.destination}/stages.oci"]))
     assert len(manifest["layers"]) > 3
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a tree's own programs in it")
+def test_the_tree_s_own_dpkg_finds_its_packages_as_they_were_installed(host: Command) -> None:
+    assert "hello" in check_dpkg_tree(host.destination / "debian-minimal.dir", "debian", "trixie")
 
 
 def test_skopeo_reads_the_image(host: Command) -> None:

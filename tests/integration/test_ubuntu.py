@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.tree import package_database
 from tests.integration.command import Command, Outcome
-from tests.integration.synthetic import boot, mirrors_folder
+from tests.integration.synthetic import boot, check_dpkg_tree, mirrors_folder
 from tests.mirrors import ubuntu
 from tests.mirrors.keys import Key
 from tests.mirrors.serve import serve
@@ -92,7 +91,7 @@ def test_a_container(noble: Ubuntu) -> None:
     assert not (tree / "etc/apt/sources.list").exists()
     assert (tree / ubuntu.KEYRING).read_bytes() == noble.mirror.keyring.read_bytes()
     assert "UBUNTU_CODENAME=noble" in (tree / "etc/os-release").read_text()
-    names = {package.name for package in package_database.read(tree)}
+    names = check_dpkg_tree(tree, "ubuntu", "noble")
     assert {"apt", "base-files", "ubuntu-keyring", ubuntu.EXTRA} <= names
     assert not names & {"debian-archive-keyring", "systemd", "python3"}
     asked = subprocess.check_output(["chroot", str(tree), "apt-get", "update", "--print-uris"], text=True)

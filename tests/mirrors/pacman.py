@@ -5,6 +5,8 @@ The kernel's ram disk is made by dracut, which a pacman hook runs: Debian has no
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import io
 import re
 import shutil
@@ -27,6 +29,7 @@ PACKAGES = (  # of Debian, with all that they need
 LINK = "->"  # begins the text of a file that is a link
 LETTERS, MORE_LETTERS = "usr/share/größe", "usr/share/länge"  # files of the bootstrap's packages, and of EXTRA
 EXTRA = "extra-tool"  # a package of no use, for tests that install one
+HOOKED = "var/lib/extra-hook"  # what the hook of EXTRA makes
 OF_DEBIAN = ("etc/init.d", "etc/rc", "etc/localtime", "usr/bin/sh")  # paths that Arch's packages have not
 LEFT_OUT = frozenset(("apt", "dpkg", "debconf", "ucf", "sqv", "libapt-pkg7.0", "linux-image-cloud-amd64"))
 NAMES = {
@@ -103,6 +106,17 @@ for kernel in /usr/lib/modules/*/vmlinuz; do
     dracut --force --no-hostonly --reproducible /boot/initramfs-linux.img "$version"
 done
 """
+_EXTRA_HOOK = f"""\
+[Trigger]
+Type = Package
+Operation = Install
+Target = {EXTRA}
+
+[Action]
+Description = Noting the installation...
+When = PostTransaction
+Exec = /usr/bin/touch /{HOOKED}
+"""
 
 
 @dataclass(frozen=True)
@@ -111,6 +125,7 @@ class Mirror:
 
     folder: Path
     keyring: Path
+    key: Key
 
     def package(self, name: str) -> Path:
         """The file of a package."""
@@ -119,7 +134,9 @@ class Mirror:
 
 
 @dataclass
-class _Package:
+class Package:
+    """What a package is made of: ``paths`` of the tree, and ``files`` by their text."""
+
     version: str
     description: str
     depends: set[str] = field(default_factory=set)
@@ -140,19 +157,19 @@ def make(folder: Path, tree: DebianTree) -> Mirror:
         index(repository)
     keyring = folder / "synthetic.gpg"
     keyring.write_bytes(key.public(armor=False))
-    return Mirror(folder, keyring)
+    return Mirror(folder, keyring, key)
 
 
-def _packages(tree: DebianTree) -> dict[str, _Package]:
+def _packages(tree: DebianTree) -> dict[str, Package]:
     def name_of(debian: str) -> str:
         return "linux" if debian.startswith("linux-image-") else NAMES.get(debian, debian)
 
-    found: dict[str, _Package] = {}
+    found: dict[str, Package] = {}
     for name, part in tree.slices.items():
         if name in LEFT_OUT:
             continue
         version = re.sub(r"[^A-Za-z0-9.+_]", "_", part.version.rpartition(":")[2])
-        package = found.setdefault(name_of(name), _Package(version, part.description))
+        package = found.setdefault(name_of(name), Package(version, part.description))
         package.depends |= {name_of(other) for other in part.depends if other not in LEFT_OUT}
         package.paths += [path for path in part.paths if not path.startswith(OF_DEBIAN) and not SSH_ENABLED.match(path)]
     if kernel := found.get("linux"):
@@ -175,16 +192,19 @@ def _packages(tree: DebianTree) -> dict[str, _Package]:
         cloud_init.files |= cloud_units(tree.root)
         cloud_init.depends.add("hostname")
     for name, depends in {"base": BASE, "mkinitcpio": ("dracut",), "efibootmgr": ()}.items():
-        found.setdefault(name, _Package("1", name, set(depends)))
-    found[EXTRA] = _Package("1", EXTRA, {"bash"}, files={f"usr/bin/{EXTRA}": "#!/bin/sh\necho extra\n"})
-    found[EXTRA].files[MORE_LETTERS] = ""
+        found.setdefault(name, Package("1", name, set(depends)))
+    found[EXTRA] = Package("1", EXTRA, {"bash"}, files={f"usr/bin/{EXTRA}": "#!/bin/sh\necho extra\n"})
+    found[EXTRA].files |= {MORE_LETTERS: "", "usr/share/libalpm/hooks/extra.hook": _EXTRA_HOOK}
     for package in found.values():
         package.depends &= found.keys()
     return found
 
 
-def write(repository: Path, root: Path, name: str, package: _Package, key: Key) -> None:
-    """Write a package (PKGBUILD(5), BUILDINFO left out) and its signature into a repository's folder."""
+def write(repository: Path, root: Path, name: str, package: Package, key: Key, *, mtree: bool = True) -> None:
+    """Write a package (PKGBUILD(5), BUILDINFO left out) and its signature into a repository's folder.
+
+    Without ``mtree`` the tree's pacman cannot say what has become of its files.
+    """
     target = repository / f"{name}-{package.version}-1-x86_64.pkg.tar.zst"
     told = {
         "pkgname": name,
@@ -199,49 +219,78 @@ def write(repository: Path, root: Path, name: str, package: _Package, key: Key) 
     }
     lines = [f"{field} = {text}\n" for field, text in told.items()]
     lines += [f"depend = {other}\n" for other in sorted(package.depends - {name})]
-    packer = subprocess.Popen(["zstd", "-1", "-q", "-o", str(target)], stdin=subprocess.PIPE)
+    members = [_text(path, text) for path, text in package.files.items()]
+    members += [_of_tree(root, path) for path in sorted({*package.paths} - package.files.keys()) if _is_packed(path)]
+    members.sort(key=lambda pair: pair[0].name)
+    about = [_text(".PKGINFO", "".join(lines)), *([_mtree(members)] if mtree else [])]
+    packer = subprocess.Popen(["zstd", "-1", "-q", "-f", "-o", str(target)], stdin=subprocess.PIPE)
     assert packer.stdin is not None
     with tarfile.open(fileobj=packer.stdin, mode="w|", format=tarfile.PAX_FORMAT) as archive:
-        _add_text(archive, ".PKGINFO", "".join(lines))
-        for path, text in sorted(package.files.items()):
-            _add_text(archive, path, text)
-        for path in sorted({*package.paths} - package.files.keys()):
-            _add(archive, root, path)
+        for member, content in [*about, *members]:
+            archive.addfile(member, io.BytesIO(content))
     packer.stdin.close()
     assert packer.wait() == 0
     key.sign(target, target.with_name(f"{target.name}.sig"), armor=False)
 
 
-def _add_text(archive: tarfile.TarFile, name: str, text: str) -> None:
+Member = tuple[tarfile.TarInfo, bytes]
+
+
+def _text(name: str, text: str) -> Member:
     member = tarfile.TarInfo(name)
     member.mtime = EPOCH
     if text.startswith(LINK):
-        member.type, member.linkname = tarfile.SYMTYPE, text.removeprefix(LINK)
-        archive.addfile(member)
-        return
+        member.type, member.linkname, member.mode = tarfile.SYMTYPE, text.removeprefix(LINK), 0o777
+        return member, b""
     member.size = len(text.encode())
     member.mode = 0o755 if text.startswith("#!") else 0o644
-    archive.addfile(member, io.BytesIO(text.encode()))
+    return member, text.encode()
 
 
-def _add(archive: tarfile.TarFile, root: Path, path: str) -> None:
+def _is_packed(path: str) -> bool:
+    return path.startswith("boot/vmlinuz-") or not path.startswith("boot/")
+
+
+def _of_tree(root: Path, path: str) -> Member:
     place = root / path
     if path.startswith("boot/vmlinuz-"):  # Arch's kernel lies with its modules; a hook puts it into /boot
         path = f"usr/lib/modules/{Path(path).name.partition('-')[2]}/vmlinuz"
-    elif path.startswith("boot/"):
-        return
     elif path == SSH_UNIT:
         path = path.replace("/ssh.", "/sshd.")
-    member = archive.gettarinfo(str(place), path)
-    member.type = tarfile.REGTYPE if member.islnk() else member.type
-    member.size = place.stat().st_size if member.isreg() else 0
-    member.uname = member.gname = ""
-    member.mtime = min(int(member.mtime), EPOCH)
-    if member.isreg():
-        with place.open("rb") as file:
-            archive.addfile(member, file)
+    status = place.lstat()
+    member = tarfile.TarInfo(path)
+    member.mode, member.uid, member.gid = status.st_mode & 0o7777, status.st_uid, status.st_gid
+    member.mtime = min(int(status.st_mtime), EPOCH)
+    if place.is_symlink():
+        member.type, member.linkname = tarfile.SYMTYPE, str(place.readlink())
+    elif place.is_dir():
+        member.type = tarfile.DIRTYPE
+        member.mode = 0o555 if path in ("proc", "sys") else member.mode  # as Arch's package `filesystem` has them
     else:
-        archive.addfile(member)
+        member.size = status.st_size
+        return member, place.read_bytes()
+    return member, b""
+
+
+def _mtree(members: Iterable[Member]) -> Member:
+    """The list of a package's files by which ``pacman -Qkk`` looks at them (mtree(5), as makepkg has it)."""
+    lines = ["#mtree"]
+    for member, content in members:
+        name = "".join(
+            chr(byte) if 33 <= byte < 127 and byte != 92 else f"\\{byte:03o}" for byte in member.name.encode()
+        )
+        fields = f"time={member.mtime}.0 mode={member.mode:o} uid={member.uid} gid={member.gid}"
+        if member.isdir():
+            fields += " type=dir"
+        elif member.issym():
+            fields += f" type=link link={member.linkname}"
+        else:
+            fields += f" type=file size={member.size} sha256digest={hashlib.sha256(content).hexdigest()}"
+        lines.append(f"./{name} {fields}")
+    data = gzip.compress("\n".join([*lines, ""]).encode(), mtime=0)
+    member, _ = _text(".MTREE", "")
+    member.size = len(data)
+    return member, data
 
 
 def index(repository: Path) -> None:
