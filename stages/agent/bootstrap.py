@@ -125,8 +125,8 @@ def compile_all(code: bytes, target: Path) -> Iterator[tuple[str, bytes]]:
     for path, _, data in files_of(code):
         if path.endswith(".py"):
             # (Without docstrings and assertions: every request has it along.)
-            made = compile(data, f"{target}/{path}", "exec", dont_inherit=True, optimize=2)
-            yield f"{path}c", importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(made)
+            compiled = compile(data, f"{target}/{path}", "exec", dont_inherit=True, optimize=2)
+            yield f"{path}c", importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(compiled)
 
 
 class Modules:

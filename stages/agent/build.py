@@ -60,11 +60,11 @@ def rows(builder: Builder) -> list[events.PlannedStage]:
     ]
 
 
-def builder_of(work: Work, plan: Plan, again: Callable[[Mapping[str, HooksTree]], Plan]) -> Builder:
+def builder_of(work: Work, plan: Plan, plan_anew: Callable[[Mapping[str, HooksTree]], Plan]) -> Builder:
     builder = Builder(
-        work.request, plan, work.store, work.scratch, work.control, read_cache_rules(work.elements), work.given
+        work.request, plan, work.store, work.scratch, work.control, read_cache_rules(work.elements), work.host_files
     )
-    builder.later = LaterScripts(again)
+    builder.later = LaterScripts(plan_anew)
     builder.on_planned = lambda: emit(events.Plan(stages=rows(builder)))
     builder.digests = work.digests_with(work.redaction(plan.environment))
     return builder
@@ -190,8 +190,8 @@ def build(work: Work) -> None:
         return
     from stages.remote_cache.exporter import Packer
 
-    with work.store.workplace() as place:
-        packer = Packer(work.store, place)
+    with work.store.workplace() as workplace:
+        packer = Packer(work.store, workplace)
         try:
             built = _build(work, packer)
         finally:

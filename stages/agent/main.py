@@ -40,11 +40,11 @@ def shell(work: Work) -> None:
     from stages.agent.shell_session import finished_session, set_command
 
     built = build_tree(work)
-    made, builder, chain = built.plan, built.builder, built.chain
+    plan, builder, chain = built.plan, built.builder, built.chain
     if work.request.stop_at:
-        session = builder.open_session(made.find(work.request.stop_at), chain)
+        session = builder.open_session(plan.find(work.request.stop_at), chain)
     else:
-        session = finished_session(work.store, chain, made.tree_key, work.request.arch)
+        session = finished_session(work.store, chain, plan.tree_key, work.request.arch)
     command = read(tuple[str, ...], json.loads(work.request.arguments.get("command", "[]")))
     if command:
         set_command(work.store, session, command)
@@ -106,9 +106,10 @@ def main(folder: Path, store_path: Path, control: int | None) -> int:
     except BuildError as error:
         return _report(_full(watch, error.what) or error)
     except OSError as error:
-        told = explained(store_path, error) or _full(watch, str(error))
+        explained_error = explained(store_path, error) or _full(watch, str(error))
         return _report(
-            told or BuildError(f"the build container could not go on: {error}", hint="run again with --debug")
+            explained_error
+            or BuildError(f"the build container could not go on: {error}", hint="run again with --debug")
         )
     except Exception as error:  # noqa: BLE001 - the host prints one sentence; the trace is for --debug
         full = _full(watch, f"{type(error).__name__}: {error}")

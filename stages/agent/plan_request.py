@@ -36,8 +36,8 @@ def own_mirror() -> dict[str, str]:
         mirror = apt_sources.debian_mirror()
     except BuildError:
         return {}
-    found = {"DIB_CTR_DEBIAN_MIRROR": mirror.archive, "DIB_CTR_DEBIAN_SECURITY_MIRROR": mirror.security}
-    return {name: address for name, address in found.items() if address}
+    mirrors = {"DIB_CTR_DEBIAN_MIRROR": mirror.archive, "DIB_CTR_DEBIAN_SECURITY_MIRROR": mirror.security}
+    return {name: address for name, address in mirrors.items() if address}
 
 
 def capture_environment(work: Work, merged: HooksTree) -> tuple[dict[str, str], Sourcing, HooksTree]:
@@ -48,17 +48,17 @@ def capture_environment(work: Work, merged: HooksTree) -> tuple[dict[str, str], 
     """
     functions = as_functions(dib_runtime.functions(work.elements, HOOKS_OUTSIDE))
     release = built_release(work.elements, work.request.variables, work.request.arch)
-    known = release.facts()
-    found = _sourcing(work, merged, {**known, **_before(work), **functions})
-    captured, left = _source(work, merged, found)
+    before = release.facts()
+    sourcing = _sourcing(work, merged, {**before, **_before(work), **functions})
+    captured, left = _source(work, merged, sourcing)
     after = release.after(captured).facts()
-    if after != known:
-        found = _sourcing(work, merged, {**after, **_before(work), **functions})
-        captured, left = _source(work, merged, found)
+    if after != before:
+        sourcing = _sourcing(work, merged, {**after, **_before(work), **functions})
+        captured, left = _source(work, merged, sourcing)
     _tell_of_release(work.request.variables.get(RELEASE, ""), captured.get(RELEASE, ""))
     # Each stage is told its places anew: they are in no key.
     captured = {name: value for name, value in captured.items() if PLACES.get(name) != value}
-    return {name: value for name, value in captured.items() if name not in functions}, found, left
+    return {name: value for name, value in captured.items() if name not in functions}, sourcing, left
 
 
 def _before(work: Work) -> dict[str, str]:
@@ -82,9 +82,9 @@ def _sourcing(work: Work, merged: HooksTree, variables: Mapping[str, str]) -> So
     return sourcing(snippets(merged), variables, merged, work.request.builtin)
 
 
-def _source(work: Work, merged: HooksTree, found: Sourcing) -> tuple[dict[str, str], HooksTree]:
+def _source(work: Work, merged: HooksTree, sourcing: Sourcing) -> tuple[dict[str, str], HooksTree]:
     """Source the snippets once: what they export, and the files that they have left in /tmp. Raises BuildError."""
-    variables = {**found.initial, "DIB_CTR_CAPTURE": f"{BUILD_DIR}/cwd/capture"}
+    variables = {**sourcing.initial, "DIB_CTR_CAPTURE": f"{BUILD_DIR}/cwd/capture"}
     scratch = work.scratch / "environment"
     for name in ("tree", "cwd", "stage"):
         (scratch / name).mkdir(parents=True)
@@ -92,14 +92,16 @@ def _source(work: Work, merged: HooksTree, found: Sourcing) -> tuple[dict[str, s
         (scratch / "outside" / name).mkdir(parents=True)
         (scratch / "outside" / name).chmod(mode)
     hooks = write_hooks(merged, scratch / "hooks")
-    given = {path: work.given / digest for path, digest in work.request.given.items()}
-    given = {path: file for path, file in given.items() if file.is_file()}  # the others come when a stage needs them
+    host_files = {path: work.host_files / digest for path, digest in work.request.given.items()}
+    host_files = {
+        path: file for path, file in host_files.items() if file.is_file()
+    }  # the others come when a stage needs them
     tree, cwd, stage = (scratch / name for name in ("tree", "cwd", "stage"))
     outside = scratch / "outside"
-    view = View(False, tree, cwd, hooks, stage, masked=(work.store.root,), given=given, outside=outside)
+    view = View(False, tree, cwd, hooks, stage, masked=(work.store.root,), given=host_files, outside=outside)
     output = bytearray()
     argv = capture_argv([f"{HOOKS_OUTSIDE}/{hook.path}" for hook in snippets(merged)])
-    with removed_afterwards(outside, given):
+    with removed_afterwards(outside, host_files):
         status = sandbox.run(view, argv, variables, output.extend, stopped=work.control.gone)
     if fault := sandbox.engine_fault(status, output.decode("utf-8", "replace")):
         raise fault
@@ -111,7 +113,7 @@ def _source(work: Work, merged: HooksTree, found: Sourcing) -> tuple[dict[str, s
             hint="correct the snippet, or set the variable it asks for with --set",
         )
     captured = parse_capture((scratch / "cwd" / "capture").read_bytes())
-    left = left_files(outside, (place for place in KEPT_OUTSIDE if place.endswith("tmp")))
+    left = left_files(outside, (folder for folder in KEPT_OUTSIDE if folder.endswith("tmp")))
     shutil.rmtree(scratch)
     return captured, left
 
@@ -141,30 +143,30 @@ def plan_request(work: Work) -> tuple[Plan, Callable[[Mapping[str, HooksTree]], 
         question = source_query(work, environment)
         asked = pool.submit(locked.sources, work.request, source_repositories.read(files, environment), question)
         asking = asks_repositories(work.request, work.elements, merged, environment)
-        found = locked.states(work.request, environment, work.store.root / "repositories", asking=asking)
+        states = locked.states(work.request, environment, work.store.root / "repositories", asking=asking)
         digests = work.digests_with(redaction)
         plan_at = partial(make_plan, work.request, work.elements, merged, environment)
         rest = (asked.result(), digests, late)
 
-    def again(left: Mapping[str, HooksTree] | None = None) -> Plan:
-        nonlocal found
+    def plan_anew(left: Mapping[str, HooksTree] | None = None) -> Plan:
+        nonlocal states
         # Scripts that others have left may be the first that ask. (The script that fetches lists is over by then.)
         if (
             not asking
-            and not found
+            and not states
             and left
             and asks_repositories(work.request, work.elements, merged, environment, left)
         ):
-            found = locked.states(work.request, environment, work.store.root / "repositories")
-        return plan_at(found, *rest, left, asking=asking)
+            states = locked.states(work.request, environment, work.store.root / "repositories")
+        return plan_at(states, *rest, left, asking=asking)
 
-    plan = again()
+    plan = plan_anew()
     for sentence in plan.remarks:
         emit(events.Note(text=sentence))
-    return plan, again
+    return plan, plan_anew
 
 
 def source_query(work: Work, environment: Mapping[str, str]) -> SourceQuery:
     folder = work.store.root / "repositories"
-    given = work.digests.of_all_given(work.request.given)
-    return SourceQuery(dict(environment), folder, given, work.request.offline, system.hidden())
+    host_files = work.digests.of_all_given(work.request.given)
+    return SourceQuery(dict(environment), folder, host_files, work.request.offline, system.hidden())

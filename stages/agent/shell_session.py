@@ -107,8 +107,8 @@ def enter(name: str, store_path: Path, scratch: Path) -> int:
     with (
         store.in_use(),
         _taken_over(store, name, session),
-        store.workplace() as place,
-        mounted(store, chain, scratch / "merged", place.upper, place.path / "work") as merged,
+        store.workplace() as workplace,
+        mounted(store, chain, scratch / "merged", workplace.upper, workplace.path / "work") as merged,
         resolving(merged / "tree", resolv_conf() if session.network else b"", also_missing=True),
     ):
         view = View(

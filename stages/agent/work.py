@@ -27,12 +27,12 @@ class Work:
 
     def redaction(self, variables: Mapping[str, str]) -> Redaction:
         """What is secret, these being the build's variables."""
-        said = self.request.secrets
-        files = {path: self._content(path) for path in said.get("files", ()) if path in self.request.given}
-        return Redaction.of(variables, said.get("names", ()), self.request.given, files)
+        secrets = self.request.secrets
+        files = {path: self._content(path) for path in secrets.get("files", ()) if path in self.request.given}
+        return Redaction.of(variables, secrets.get("names", ()), self.request.given, files)
 
     def _content(self, path: str) -> bytes:
-        file = self.given / self.request.given[path]
+        file = self.host_files / self.request.given[path]
         return file.read_bytes() if file.is_file() else b""
 
     def digests_with(self, redaction: Redaction) -> KeyDigests:
@@ -50,7 +50,7 @@ class Work:
         return self.folder / SCRATCH
 
     @property
-    def given(self) -> Path:
+    def host_files(self) -> Path:
         """The files of the user's machine, by digest."""
         return self.folder / "given"
 

@@ -39,18 +39,18 @@ def merged(distribution: Distribution, release: Release | None) -> dict[str, Any
 
 
 def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    found = dict(below)
+    merged = dict(below)
     for name, value in above.items():
-        lower = found.get(name)
-        found[name] = value
+        lower = merged.get(name)
+        merged[name] = value
         if (
             isinstance(lower, Mapping)
             and isinstance(value, Mapping)
             and name != KEYS
             and OTHERS not in (*lower, *value)
         ):
-            found[name] = _over(lower, value)
-    return found
+            merged[name] = _over(lower, value)
+    return merged
 
 
 def of_architecture(value: Any, arch: str) -> Any:
@@ -71,48 +71,48 @@ def words(distribution: Distribution, release: str, arch: str) -> dict[str, str]
     called = distribution.architectures.get(arch, "")
     called = dict(called) if isinstance(called, Mapping) else {"name": called}
     own = called.pop("name", "") or arch
-    found = {"RELEASE": full, "NUMBER": number, "MAJOR": number.partition(".")[0], "ARCH": own}
-    return {**found, **{name.upper(): str(value) for name, value in called.items()}}
+    result = {"RELEASE": full, "NUMBER": number, "MAJOR": number.partition(".")[0], "ARCH": own}
+    return {**result, **{name.upper(): str(value) for name, value in called.items()}}
 
 
-def filled(value: Any, said: Mapping[str, str]) -> Any:
+def filled(value: Any, words: Mapping[str, str]) -> Any:
     """A fact with its words in their places; of a word that is not known nothing is left."""
     if isinstance(value, str):
-        return re.sub(r"@([A-Z0-9]+)@", lambda match: said.get(match[1], ""), value)
+        return re.sub(r"@([A-Z0-9]+)@", lambda match: words.get(match[1], ""), value)
     if isinstance(value, Mapping):
-        return {name: filled(each, said) for name, each in value.items()}
+        return {name: filled(each, words) for name, each in value.items()}
     if isinstance(value, Sequence):
-        return [filled(each, said) for each in value]
+        return [filled(each, words) for each in value]
     return value
 
 
 def of_release(distribution: Distribution, release: str, arch: str) -> dict[str, Any]:
     """The facts of a release (DIB_RELEASE, a name that need not be known) for an architecture, filled in."""
-    found = of_architecture(merged(distribution, distribution.find(release)), arch)
-    return {name: filled(value, words(distribution, release, arch)) for name, value in found.items()}
+    facts = of_architecture(merged(distribution, distribution.find(release)), arch)
+    return {name: filled(value, words(distribution, release, arch)) for name, value in facts.items()}
 
 
 def variables(distribution: Distribution, release: str, arch: str) -> dict[str, str]:
     """The variables of a release for an architecture (Debian's name)."""
-    said = words(distribution, release, arch)
-    found = {
-        f"{PREFIX}NUMBER": said["NUMBER"],
-        f"{PREFIX}ARCHITECTURE": said.pop("ARCH") if arch in distribution.architectures else "",
-        **{f"{PREFIX}ARCHITECTURE_{name}": value for name, value in said.items() if name not in _OF_RELEASE},
+    by_name = words(distribution, release, arch)
+    result = {
+        f"{PREFIX}NUMBER": by_name["NUMBER"],
+        f"{PREFIX}ARCHITECTURE": by_name.pop("ARCH") if arch in distribution.architectures else "",
+        **{f"{PREFIX}ARCHITECTURE_{name}": value for name, value in by_name.items() if name not in _OF_RELEASE},
     }
     for name, value in of_release(distribution, release, arch).items():
         if name == "repositories":
             names = " ".join(each["name"] for each in value)
-            found |= {
+            result |= {
                 f"{PREFIX}REPOSITORIES": names,
                 f"{PREFIX}LAYOUT": _layout(value),
                 f"{PREFIX}LISTS": _lists(value),
             }
         elif name == KEY_FILES:
-            found[f"{PREFIX}KEY_FILES"] = " ".join(str(KEYS_FOLDER / each) for each in value)
+            result[f"{PREFIX}KEY_FILES"] = " ".join(str(KEYS_FOLDER / each) for each in value)
         elif name not in _FOR_CHECKS:
-            found |= dict(_named(PREFIX + _upper(name), value))
-    return found
+            result |= dict(_flattened(PREFIX + _upper(name), value))
+    return result
 
 
 _OF_RELEASE = ("RELEASE", "NUMBER", "MAJOR")
@@ -122,10 +122,10 @@ def _upper(name: str) -> str:
     return name.upper().replace("-", "_")
 
 
-def _named(name: str, value: Any) -> Iterator[tuple[str, str]]:
+def _flattened(name: str, value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping):
         for inner, each in value.items():
-            yield from _named(f"{name}_{_upper(inner)}", each)
+            yield from _flattened(f"{name}_{_upper(inner)}", each)
     elif isinstance(value, str):
         yield name, value
     else:

@@ -73,22 +73,22 @@ class Distribution(Struct):
     def find(self, release: str) -> Release | None:
         """The release of a name, None where it is not known; a day of an archive is one that nothing is known of."""
         names = (release, self.full(release))
-        for known in self.rolling:
-            if known.name == release:
-                return known
+        for each in self.rolling:
+            if each.name == release:
+                return each
         if self.days and re.fullmatch(self.days, release):
             return Release(name=release)
-        for known in self.releases:
-            minor = re.compile(rf"{re.escape(known.name)}\.\d+") if self.minor else None
-            if known.name in names or (minor and any(map(minor.fullmatch, names))):
-                return known
+        for each in self.releases:
+            minor = re.compile(rf"{re.escape(each.name)}\.\d+") if self.minor else None
+            if each.name in names or (minor and any(map(minor.fullmatch, names))):
+                return each
         return None
 
 
 @functools.cache
 def _table() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(TABLE.read_text(encoding="utf-8"))
-    return found
+    table: dict[str, Any] = json.loads(TABLE.read_text(encoding="utf-8"))
+    return table
 
 
 def names() -> tuple[str, ...]:
@@ -98,10 +98,10 @@ def names() -> tuple[str, ...]:
 
 def of(name: str, values: Mapping[str, Any]) -> Distribution:
     """A distribution from its values in a file of facts; raises ValueError for values of another form."""
-    found: dict[str, Any] = {**values, "name": name}
+    fields: dict[str, Any] = {**values, "name": name}
     for kind in ("releases", "rolling"):
-        found[kind] = [{**(about or {}), "name": release} for release, about in found.get(kind, {}).items()]
-    return read(Distribution, found)
+        fields[kind] = [{**(about or {}), "name": release} for release, about in fields.get(kind, {}).items()]
+    return read(Distribution, fields)
 
 
 @functools.cache

@@ -131,9 +131,9 @@ def declared(variables: Mapping[str, str]) -> str:
 
 def snippets(tree: HooksTree) -> list[HookFile]:
     """The ``environment.d`` snippets in the order in which DIB sources them: bytewise by path."""
-    found = [hook for path, hook in tree.items() if path.startswith("environment.d/") and path.count("/") == 1]
+    hooks = [hook for path, hook in tree.items() if path.startswith("environment.d/") and path.count("/") == 1]
     return sorted(
-        (hook for hook in found if SNIPPET_NAME.match(hook.path.partition("/")[2])), key=lambda hook: hook.path.encode()
+        (hook for hook in hooks if SNIPPET_NAME.match(hook.path.partition("/")[2])), key=lambda hook: hook.path.encode()
     )
 
 

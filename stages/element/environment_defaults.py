@@ -19,25 +19,25 @@ _DEFAULT = re.compile(r"""=(?P<quote>"?)\$\{(?P<name>\w+):?-(?P<word>[^\s"'$`\\{
 _ASSIGNED = re.compile(r""":=(?P<word>[^\s"'$`\\{}]*)\}"?\Z""")
 
 
-def declared(elements: Iterable[Element], variables: Mapping[str, str], wanted: Iterable[str]) -> dict[str, str]:
-    """The ``wanted`` variables after all snippets, beginning with the user's; those not known are absent."""
-    names = set(wanted)
-    found = {name: variables[name] for name in names if name in variables}
+def declared(elements: Iterable[Element], variables: Mapping[str, str], asked: Iterable[str]) -> dict[str, str]:
+    """The ``asked`` variables after all snippets, beginning with the user's; those not known are absent."""
+    names = set(asked)
+    values = {name: variables[name] for name in names if name in variables}
     snippets = {path.name: path for element in elements for path in sorted((element.path / "environment.d").glob("*"))}
     for name, path in sorted(snippets.items(), key=lambda pair: pair[0].encode()):
         if SNIPPET_NAME.match(name) and path.is_file():
             for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-                _take(line, names, found)
-    return found
+                _take(line, names, values)
+    return values
 
 
-def _take(line: str, names: set[str], found: dict[str, str]) -> None:
+def _take(line: str, names: set[str], values: dict[str, str]) -> None:
     """What one line does to the variables."""
     match = _LINE.match(line)
     if match is None or match["name"] not in names:
         return
     name, rest = match["name"], match["rest"]
     if word := _WORD.match(rest):
-        found[name] = word["word"]
+        values[name] = word["word"]
     elif ((default := _DEFAULT.match(rest)) and default["name"] == name) or (default := _ASSIGNED.match(rest)):
-        found[name] = found.get(name) or default["word"]
+        values[name] = values.get(name) or default["word"]

@@ -103,8 +103,8 @@ def _walk(folder: Path) -> Iterable[Path]:
         links = [name for name in folders if Path(directory, name).is_symlink()]
         folders[:] = sorted(name for name in folders if name not in skipped)
         files += links
-        found = (Path(directory, name) for name in sorted(files) if not name.endswith(suffixes))
-        yield from (file for file in found if folder.name == "static" or not is_dangling(file))
+        paths = (Path(directory, name) for name in sorted(files) if not name.endswith(suffixes))
+        yield from (file for file in paths if folder.name == "static" or not is_dangling(file))
 
 
 def _read(element: str, root: Path, file: Path) -> HookFile:
@@ -126,7 +126,7 @@ def _read(element: str, root: Path, file: Path) -> HookFile:
 
 def read_folder(element: str, folder: Path) -> dict[str, HookFile]:
     """All files of an element's folder by their path in it, the top-level ones too; without its tests."""
-    found = {}
+    hooks = {}
     for directory, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if name not in SKIPPED and not name.startswith("."))
         image = Path(directory).relative_to(folder).parts[:1] == ("static",)
@@ -134,8 +134,8 @@ def read_folder(element: str, folder: Path) -> dict[str, HookFile]:
             file = Path(directory, name)
             if not name.startswith(".") and not name.endswith(".pyc") and (image or not is_dangling(file)):
                 hook = _read(element, folder, file)
-                found[hook.path] = hook
-    return found
+                hooks[hook.path] = hook
+    return hooks
 
 
 def merge(elements: Iterable[tuple[str, Path]]) -> dict[str, HookFile]:
@@ -170,5 +170,5 @@ def script_order(name: str) -> tuple[int, bytes]:
 
 def scripts(tree: HooksTree, phase: Phase) -> list[HookFile]:
     """The scripts of one phase in the order in which they run."""
-    found = [hook for hook in tree.values() if hook.is_script and hook.path.startswith(phase.folder + "/")]
-    return sorted(found, key=lambda hook: script_order(hook.path.partition("/")[2]))
+    hooks = [hook for hook in tree.values() if hook.is_script and hook.path.startswith(phase.folder + "/")]
+    return sorted(hooks, key=lambda hook: script_order(hook.path.partition("/")[2]))

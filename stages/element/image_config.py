@@ -93,8 +93,8 @@ def _user(value: Any, document: Document, key: str) -> str:
 
 def _signal(value: Any, document: Document, key: str) -> str:
     text = _text(value, document, key)
-    known = {each.name for each in signal.Signals}
-    if not (text in known or re.match(r"SIGRTM(?:IN\+|AX-)[0-9]{1,2}\Z", text) or re.match(r"[1-9][0-9]?\Z", text)):
+    names = {each.name for each in signal.Signals}
+    if not (text in names or re.match(r"SIGRTM(?:IN\+|AX-)[0-9]{1,2}\Z", text) or re.match(r"[1-9][0-9]?\Z", text)):
         document.refuse(f"{text!r} is no signal", key, hint="SIGTERM, SIGQUIT, SIGRTMIN+3 ...")
     return text
 
@@ -132,16 +132,16 @@ class _Merging:
     data: dict[str, Any] = field(default_factory=dict)
     source: dict[tuple[str, ...], str] = field(default_factory=dict)
 
-    def agree(self, place: tuple[str, ...], old: Any, new: Any, file: str) -> None:
+    def agree(self, path: tuple[str, ...], old: Any, new: Any, file: str) -> None:
         """Refuse a part that another file has otherwise."""
-        if place in self.source and old != new:
+        if path in self.source and old != new:
             raise UsageError(
-                f"two elements disagree on the image's {' '.join(place)}: {old!r} in {self.source[place]}, "
+                f"two elements disagree on the image's {' '.join(path)}: {old!r} in {self.source[path]}, "
                 f"{new!r} in {file}",
                 where=file,
                 hint="leave it to one of the two",
             )
-        self.source.setdefault(place, file)
+        self.source.setdefault(path, file)
 
     def add(self, config: Mapping[str, Any], file: str) -> None:
         """Merge one element's configuration."""
@@ -168,10 +168,10 @@ def merge(configs: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
 
 def read(folders: Iterable[Path]) -> dict[str, Any]:
     """The merged configuration of elements' folders that have one, in their order."""
-    found = []
+    configs = []
     for file in (folder / FILE for folder in folders):
         try:
-            found.append((str(file), parse(file.read_text(encoding="utf-8"), str(file))))
+            configs.append((str(file), parse(file.read_text(encoding="utf-8"), str(file))))
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"an image's configuration cannot be read: {error}", where=str(file)) from error
-    return merge(found)
+    return merge(configs)

@@ -24,10 +24,10 @@ def left_files(outside: Path, places: Iterable[str]) -> dict[str, HookFile]:
 
     Names that are no text, and long ones, are left out.
     """
-    found: dict[str, HookFile] = {}
+    hooks: dict[str, HookFile] = {}
     length = 0
-    for place in places:
-        for directory, folders, names in os.walk(outside / place):
+    for top in places:
+        for directory, folders, names in os.walk(outside / top):
             folders[:] = [folder for folder in folders if folder != _FOLDER_ITSELF]
             own = (f"{folder}/{_FOLDER_ITSELF}" for folder in folders)
             for name in (*own, *(name for name in names if name != _FOLDER_ITSELF)):
@@ -42,8 +42,8 @@ def left_files(outside: Path, places: Iterable[str]) -> dict[str, HookFile]:
                         continue
                     data, mode = file.read_bytes(), stat.S_IMODE(status.st_mode)
                 length += len(data)
-                found[path] = HookFile(path, GENERATED, mode, data)
-    return found if len(found) <= _MOST else {}
+                hooks[path] = HookFile(path, GENERATED, mode, data)
+    return hooks if len(hooks) <= _MOST else {}
 
 
 def _can_be_shown(path: str) -> bool:
@@ -53,18 +53,18 @@ def _can_be_shown(path: str) -> bool:
         return False
 
 
-def named(tree: HooksTree, variables: Mapping[str, str]) -> dict[str, HookFile]:
+def named_by(tree: HooksTree, variables: Mapping[str, str]) -> dict[str, HookFile]:
     """Those that a stage's variables name, themselves or a folder above them."""
     values = {value.rstrip("/") for value in variables.values() if value.startswith("/")}
     files = {path: hook for path, hook in tree.items() if path.startswith(f"{FOLDER}/")} if values else {}
     return {
         path: hook
         for path, hook in files.items()
-        if any(_place(path) == value or _place(path).startswith(f"{value}/") for value in values)
+        if any(_original_path(path) == value or _original_path(path).startswith(f"{value}/") for value in values)
     }
 
 
-def _place(path: str) -> str:
+def _original_path(path: str) -> str:
     return "/" + path.removeprefix(f"{FOLDER}/").removesuffix(f"/{_FOLDER_ITSELF}")
 
 
@@ -73,7 +73,7 @@ def put(files: Mapping[str, HookFile], outside: Path) -> None:
     for path, hook in sorted(files.items()):
         if not path.startswith(f"{FOLDER}/"):
             continue
-        *folders, name = _place(path)[1:].split("/")
+        *folders, name = _original_path(path)[1:].split("/")
         handle = os.open(outside, os.O_RDONLY | os.O_DIRECTORY)
         try:
             for folder in (*folders, *([name] if path.endswith(f"/{_FOLDER_ITSELF}") else [])):

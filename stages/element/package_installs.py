@@ -75,8 +75,8 @@ def read_document(file: Path, twice: list[str] | None = None) -> Document:
     if document.data is None:
         return Document({}, document.lines, document.file)
     if not isinstance(document.data, dict):
-        found = type(document.data).__name__
-        document.refuse(f"expected a mapping, found {found}", hint="see docs/elements.md")
+        type_name = type(document.data).__name__
+        document.refuse(f"expected a mapping, found {type_name}", hint="see docs/elements.md")
     return document
 
 
@@ -106,9 +106,9 @@ def rules(document: Document) -> Iterator[Rule]:
 
     A package with nothing behind it, however that is written (``[]``, ``''``, ``false``, ``0``), has one rule.
     """
-    for package, given in document.data.items():
-        several = isinstance(given, list) and bool(given)
-        for index, keys in enumerate(given if several else [given or {}]):
+    for package, value in document.data.items():
+        several = isinstance(value, list) and bool(value)
+        for index, keys in enumerate(value if several else [value or {}]):
             path = (package, index) if several else (package,)
             if keys is not None and not isinstance(keys, dict):
                 document.refuse(f"expected a mapping, found {keys!r}", *path)
@@ -129,12 +129,12 @@ def check_rule(rule: Rule) -> None:
 
 def conditions(rule: Rule) -> list[str]:
     """The ``when`` of a rule as a list of conditions, all of which must hold."""
-    given = rule.keys.get("when", [])
-    if isinstance(given, str):
-        return [given]
-    if not isinstance(given, list):
-        raise UsageError(f"the condition {given!r} is neither a text nor a list of texts", where=rule.where("when"))
-    return [str(condition) for condition in given]
+    value = rule.keys.get("when", [])
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list):
+        raise UsageError(f"the condition {value!r} is neither a text nor a list of texts", where=rule.where("when"))
+    return [str(condition) for condition in value]
 
 
 def _words(value: object) -> list[str]:
@@ -143,12 +143,12 @@ def _words(value: object) -> list[str]:
 
 def _parsed(text: str, rule: Rule, index: int) -> tuple[str, bool, str]:
     """One ``when`` condition, ``VAR = value`` or ``VAR != value``: the name, whether it is negated, the value."""
-    found = _CONDITION.match(text)
-    if found is None:
+    match = _CONDITION.match(text)
+    if match is None:
         raise UsageError(
             f"the condition {text!r} is neither 'VAR = value' nor 'VAR != value'", where=rule.where("when", index)
         )
-    return found[1], found[2] == "!=", found[3].strip()
+    return match[1], match[2] == "!=", match[3].strip()
 
 
 def _holds(text: str, environment: Mapping[str, str], rule: Rule, index: int) -> bool:
@@ -162,7 +162,7 @@ def _holds(text: str, environment: Mapping[str, str], rule: Rule, index: int) ->
     return (environment[name] == value) != negated
 
 
-def _wanted(rule: Rule, element: str, environment: Mapping[str, str]) -> bool:
+def _applies(rule: Rule, element: str, environment: Mapping[str, str]) -> bool:
     keys, arch = rule.keys, environment.get("ARCH", "")
     if "arch" in keys and arch not in _words(keys["arch"]):
         return False
@@ -217,15 +217,15 @@ def check_pkg_map(document: Document) -> None:
 
 def _name_maps(document: Document, section: str, content: Any) -> list[tuple[tuple[Hashable, ...], Any]]:
     """Where in a section mappings from package to package are, by its depth: 0, 1 or (release) 2 keys below."""
-    found: list[tuple[tuple[Hashable, ...], Any]] = [((section,), content)]
+    maps: list[tuple[tuple[Hashable, ...], Any]] = [((section,), content)]
     for _ in range({"default": 0, "family": 1, "distro": 1, "release": 2}[section]):
         deeper: list[tuple[tuple[Hashable, ...], Any]] = []
-        for path, mapping in found:
+        for path, mapping in maps:
             if not isinstance(mapping, dict):
                 document.refuse(f"expected a mapping, found {mapping!r}", *path)
             deeper += [((*path, key), value) for key, value in mapping.items()]
-        found = deeper
-    return found
+        maps = deeper
+    return maps
 
 
 def read_pkg_maps(elements: Sequence[tuple[str, Path]]) -> dict[str, dict[str, Any]]:
@@ -302,7 +302,7 @@ class _Asked:
                 lists.append(self.uninstall)
         else:
             self.uninstall = [each for each in self.uninstall if each[0] != name]
-        if lists and _wanted(rule, element, environment):
+        if lists and _applies(rule, element, environment):
             for each in lists:
                 each.append((name, element))
 
@@ -317,22 +317,22 @@ def package_installs(elements: Sequence[tuple[str, Path]], environment: Mapping[
     With the lists of the old form (:class:`OldList`).
     Raises UsageError naming the file for what cannot be understood.
     """
-    found = {phase: _Asked() for phase in PHASES}
+    by_phase = {phase: _Asked() for phase in PHASES}
     for element, rule in _all_rules(elements):
         check_rule(rule)
         phase = str(rule.keys.get("phase", "install.d"))
         if phase in PHASES:
-            found[phase].add(element, rule, environment)
+            by_phase[phase].add(element, rule, environment)
     maps = read_pkg_maps(elements)
     listed = [each for _, folder in elements for each in old_lists(folder)]
     for each in listed:
-        found[each.phase].install += [(package, each.name) for package in each.install]
-        found[each.phase].uninstall += [(package, each.name) for package in each.uninstall]
+        by_phase[each.phase].install += [(package, each.name) for package in each.install]
+        by_phase[each.phase].uninstall += [(package, each.name) for package in each.uninstall]
     return {
         phase: PhasePackages(
             _resolve_names(asked.install, maps, environment), _resolve_names(asked.uninstall, maps, environment)
         )
-        for phase, asked in found.items()
+        for phase, asked in by_phase.items()
     }
 
 

@@ -50,43 +50,45 @@ SETTINGS = {"pip": "PIP_", "pip2": "PIP_", "pip3": "PIP_"}
 
 def words(text: str) -> frozenset[str]:
     """The words of a text, as file and command names are written."""
-    found = set(WORD.findall(text))
-    found.update(word.rstrip(".") for word in list(found))
-    return frozenset(found)
+    result = set(WORD.findall(text))
+    result.update(word.rstrip(".") for word in list(result))
+    return frozenset(result)
 
 
-def _named(hook: HookFile, tree: HooksTree) -> set[str]:
+def _paths_named(hook: HookFile, tree: HooksTree) -> set[str]:
     """The paths that one visible file makes visible: commands in ``bin`` by name, folders and what lies below by path.
 
     ``static`` names all below it, ``package-installs.d/install.d`` only that part of ``package-installs.d``. Scripts of
     phases are named together with the folder of hooks (``$TMP_HOOKS_PATH/install.d/50-x``): who changes them, or takes
     them away, must see them.
     """
-    named = words(hook.text)
+    words_of_hook = words(hook.text)
     folders: dict[str, list[tuple[str, ...]]] = {}
     for written in set(PATH.findall(hook.text)):
         segments = [segment for segment in written.split("/") if segment not in ("", ".", "..")]
-        for place, segment in enumerate(segments):
-            folders.setdefault(segment.rstrip("."), []).append(tuple(segments[place + 1 :]))
+        for index, segment in enumerate(segments):
+            folders.setdefault(segment.rstrip("."), []).append(tuple(segments[index + 1 :]))
     own = hook.path.partition("/")[0]
     for beside in BESIDE.findall(hook.text):
         folders.setdefault(own, []).append(tuple(segment for segment in beside.split("/") if segment))
-    paths = _named_scripts(hook.text, tree) if HOOKS_FOLDER in named else set()
+    paths = _named_scripts(hook.text, tree) if HOOKS_FOLDER in words_of_hook else set()
     all_commands = ALL_COMMANDS.search(hook.text) is not None
-    lists_elements = not named.isdisjoint(dib_runtime.LISTS)
+    lists_elements = not words_of_hook.isdisjoint(dib_runtime.LISTS)
     for path, other in tree.items():
         folder, *rest = path.split("/")
         if not rest:
-            if path in named or (path.startswith(dib_runtime.REPOSITORIES) and dib_runtime.REPOSITORIES in named):
+            if path in words_of_hook or (
+                path.startswith(dib_runtime.REPOSITORIES) and dib_runtime.REPOSITORIES in words_of_hook
+            ):
                 paths.add(path)
         elif folder in PROVIDED:
-            if PROVIDED[folder] in named or (rest[0] in named and folder == dib_runtime.COMMANDS):
+            if PROVIDED[folder] in words_of_hook or (rest[0] in words_of_hook and folder == dib_runtime.COMMANDS):
                 paths.add(path)
         elif folder == dib_runtime.ELEMENTS:
-            if lists_elements and _names_part(rest[1:], named):
+            if lists_elements and _names_part(rest[1:], words_of_hook):
                 paths.add(path)
         elif folder == "bin":
-            if all_commands or rest[0] in named:
+            if all_commands or rest[0] in words_of_hook:
                 paths.add(path)
         elif not other.is_script and any(tuple(rest[: len(below)]) == below for below in folders.get(folder, ())):
             paths.add(path)
@@ -95,28 +97,28 @@ def _named(hook: HookFile, tree: HooksTree) -> set[str]:
 
 def _named_scripts(text: str, tree: HooksTree) -> set[str]:
     """The scripts of phases that a text which speaks of the folder of hooks names, each or all of a phase."""
-    found = set[tuple[str, str]]()
+    pairs = set[tuple[str, str]]()
     for written in PATH.findall(text):
         first, *segments = written.split("/")
         if first not in ("", HOOKS_FOLDER):  # relative to the folder: one script at least
             segments = [first, *segments] if len(segments) == 1 and segments[0] else []
         if segments and segments[0] in PHASE_FOLDERS:
-            found.add((segments[0], segments[1] if len(segments) > 1 else ""))
-    scripts = [path for path, hook in tree.items() if hook.is_script] if found else []
+            pairs.add((segments[0], segments[1] if len(segments) > 1 else ""))
+    scripts = [path for path, hook in tree.items() if hook.is_script] if pairs else []
     return {
-        path for path in scripts for folder, _, name in (path.partition("/"),) if found & {(folder, ""), (folder, name)}
+        path for path in scripts for folder, _, name in (path.partition("/"),) if pairs & {(folder, ""), (folder, name)}
     }
 
 
-def _names_part(parts: list[str], named: frozenset[str]) -> bool:
+def _names_part(parts: list[str], words_of_hook: frozenset[str]) -> bool:
     """Is a file of an element's folder, whose path has these parts, what a script that goes through all looks at?
 
     That is each top-level file but for what people read, and what is below a folder that is named, or begun
     (``package-installs.``).
     """
     first = parts[0]
-    begun = any(word[-1:] in ("-", "_", ".") and first.startswith(word) for word in named)
-    return first in named or begun or (len(parts) == 1 and not first.upper().startswith("README"))
+    begun = any(word[-1:] in ("-", "_", ".") and first.startswith(word) for word in words_of_hook)
+    return first in words_of_hook or begun or (len(parts) == 1 and not first.upper().startswith("README"))
 
 
 def visible_files(script: HookFile, tree: HooksTree) -> dict[str, HookFile]:
@@ -136,7 +138,7 @@ def visible_files(script: HookFile, tree: HooksTree) -> dict[str, HookFile]:
             if hook.element == script.element and not hook.is_script and not path.startswith(("bin/", "environment.d/"))
         )
     while pending:
-        for path in _named(pending.pop(), tree):
+        for path in _paths_named(pending.pop(), tree):
             if path not in seen:
                 seen[path] = tree[path]
                 if path.startswith("bin/"):
@@ -151,10 +153,10 @@ def visible_variables(texts: Iterable[str], environment: Mapping[str, str], alwa
 
     Asking for all does not give ``DIB_CTR_*``: these say how this machine builds; another one must come to the same.
     """
-    named: set[str] = set(always)
+    names: set[str] = set(always)
     prefixes: set[str] = set()
     for text in texts:
-        named.update(VARIABLE.findall(text))
+        names.update(VARIABLE.findall(text))
         prefixes.update(PREFIX.findall(text))
         prefixes.update(SETTINGS[word] for word in words(text) & SETTINGS.keys())
         if WHOLE_ENVIRONMENT.search(text):
@@ -162,21 +164,21 @@ def visible_variables(texts: Iterable[str], environment: Mapping[str, str], alwa
     return {
         name: value
         for name, value in sorted(environment.items())
-        if name in named
+        if name in names
         or any(name.startswith(prefix) and (prefix != "DIB_" or not name.startswith("DIB_CTR_")) for prefix in prefixes)
     }
 
 
 def visible_functions(texts: Iterable[str], functions: Mapping[str, str]) -> dict[str, str]:
     """The bodies of those functions, by name, that these texts name, or that those name."""
-    found: dict[str, str] = {}
-    pending = named(texts, functions)
+    visible: dict[str, str] = {}
+    pending = names_in(texts, functions)
     while pending:
         name = pending.pop()
-        if name not in found:
-            found[name] = functions[name]
-            pending += named([functions[name]], functions)
-    return dict(sorted(found.items()))
+        if name not in visible:
+            visible[name] = functions[name]
+            pending += names_in([functions[name]], functions)
+    return dict(sorted(visible.items()))
 
 
 def ask_for_all(texts: Iterable[str]) -> bool:
@@ -190,16 +192,16 @@ def built_proxies(texts: Iterable[str], names: Iterable[str]) -> set[str]:
     return {name for name in names if name.endswith(tuple(ends))}
 
 
-def named(texts: Iterable[str], names: Iterable[str]) -> list[str]:
+def names_in(texts: Iterable[str], names: Iterable[str]) -> list[str]:
     """Which of these names the texts name."""
-    found: set[str] = set()
+    words_of_texts: set[str] = set()
     for text in texts:
-        found.update(VARIABLE.findall(text))
-        found.update(WORD.findall(text))  # (a function's name may have a - in it)
-    return [name for name in names if name in found]
+        words_of_texts.update(VARIABLE.findall(text))
+        words_of_texts.update(WORD.findall(text))  # (a function's name may have a - in it)
+    return [name for name in names if name in words_of_texts]
 
 
-def visible_given(texts: Iterable[str], variables: Mapping[str, str], given: Iterable[str]) -> tuple[str, ...]:
+def visible_given(texts: Iterable[str], variables: Mapping[str, str], host_files: Iterable[str]) -> tuple[str, ...]:
     """The given files (``builder.request.host_files``) that a script sees: its variables', and SSH keys if named."""
     plain = [value.removeprefix("file://") for name, value in variables.items() if not name.startswith("BASH_FUNC_")]
     words = set(re.split(r"[\s,:]+", " ".join(plain))) | {value for value in plain if value.startswith("/")}
@@ -207,14 +209,14 @@ def visible_given(texts: Iterable[str], variables: Mapping[str, str], given: Ite
     keys = any(".ssh" in text for text in texts)
     return tuple(
         path
-        for path in sorted(given)
+        for path in sorted(host_files)
         if path in words or path.startswith(folders) or (keys and path.startswith("/root/.ssh/"))
     )
 
 
-def visible_secrets(variables: Mapping[str, str], given: Collection[str]) -> tuple[str, ...]:
+def visible_secrets(variables: Mapping[str, str], host_files: Collection[str]) -> tuple[str, ...]:
     """The given files that a stage inside the tree sees while it installs packages: those of its registration."""
-    return tuple(sorted({variables.get(name, "") for name in SECRET_FILES} & {*given}))
+    return tuple(sorted({variables.get(name, "") for name in SECRET_FILES} & {*host_files}))
 
 
 def uses_packages(texts: Iterable[str]) -> bool:

@@ -36,8 +36,8 @@ class BuiltRelease:
 
     def after(self, captured: Mapping[str, str]) -> BuiltRelease:
         """The same by what the snippets have said."""
-        said = captured.get(DISTRIBUTION) or self.distribution
-        return BuiltRelease(said, captured.get(RELEASE) or self.release, self.arch)
+        distribution = captured.get(DISTRIBUTION) or self.distribution
+        return BuiltRelease(distribution, captured.get(RELEASE) or self.release, self.arch)
 
 
 def distribution_of(folder: Path) -> str:
@@ -48,6 +48,6 @@ def distribution_of(folder: Path) -> str:
 
 def built_release(elements: Sequence[tuple[str, Path]], variables: Mapping[str, str], arch: str) -> BuiltRelease:
     """The release that elements (name and folder) build, as far as it can be read before their snippets run."""
-    said = declared([Element(*each) for each in elements], variables, [DISTRIBUTION, RELEASE])
+    settings = declared([Element(*each) for each in elements], variables, [DISTRIBUTION, RELEASE])
     own = next(filter(None, (distribution_of(folder) for _, folder in elements)), "")
-    return BuiltRelease(said.get(DISTRIBUTION) or own, said.get(RELEASE, ""), arch)
+    return BuiltRelease(settings.get(DISTRIBUTION) or own, settings.get(RELEASE, ""), arch)

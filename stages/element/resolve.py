@@ -59,11 +59,13 @@ class Resolution:
     @property
     def build_image(self) -> str:
         """The build image that the elements want ("": any); raises UsageError where they want different ones."""
-        wanted = {element.build_image: element for element in self.elements if element.build_image}
-        if len(wanted) > 1:
-            told = " and ".join(f"{element.name} ({image})" for image, element in sorted(wanted.items()))
-            raise UsageError(f"these elements want different build images: {told}", hint="leave one of them out")
-        return next(iter(wanted), "")
+        images = {element.build_image: element for element in self.elements if element.build_image}
+        if len(images) > 1:
+            elements_and_images = " and ".join(f"{element.name} ({image})" for image, element in sorted(images.items()))
+            raise UsageError(
+                f"these elements want different build images: {elements_and_images}", hint="leave one of them out"
+            )
+        return next(iter(images), "")
 
 
 class _Names:
@@ -89,21 +91,21 @@ class _Names:
         except OSError as error:
             self._refuse(f"this file cannot be read: {error.strerror}", str(file), "it holds names, one a line")
             return ()
-        found = []
+        names = []
         for number, line in enumerate(lines, 1):
             if is_bad_name(line.strip()):
                 hint = "write one name a line; this file has no comments"
                 self._refuse(f"{line.strip()!r} is not an element's name", f"{file}:{number}", hint)
             elif line.strip():
-                found.append(line.strip())
-        return tuple(found)
+                names.append(line.strip())
+        return tuple(names)
 
     def read_one(self, name: str) -> str:
         """The only name in the file, or ""."""
-        found = self.read(name)
-        if len(found) > 1:
+        names = self.read(name)
+        if len(names) > 1:
             self._refuse("an element has one build image at most", f"{self.folder / name}:2", "leave one out")
-        return next(iter(found), "")
+        return next(iter(names), "")
 
 
 def is_bad_name(name: str) -> bool:
@@ -121,7 +123,7 @@ def read_element(folder: Path) -> Element:
 
 def find_elements(paths: Sequence[Path]) -> dict[str, Element]:
     """All elements on the path, by name; raises UsageError where an entry of the path is not a folder."""
-    found: dict[str, Element] = {}
+    elements: dict[str, Element] = {}
     within = tuple(path.resolve() for path in paths)
     for path in paths:
         if not path.is_dir():
@@ -133,12 +135,12 @@ def find_elements(paths: Sequence[Path]) -> dict[str, Element]:
             if folder.name.startswith((".", "__")) or not folder.is_dir():
                 continue
             element = dataclasses.replace(read_element(folder), within=within)
-            first = found.get(element.name)
+            first = elements.get(element.name)
             if first is None:
-                found[element.name] = element
+                elements[element.name] = element
             elif first.path != element.path and element.path not in first.shadows:
-                found[element.name] = dataclasses.replace(first, shadows=(*first.shadows, element.path))
-    return found
+                elements[element.name] = dataclasses.replace(first, shadows=(*first.shadows, element.path))
+    return elements
 
 
 def _unknown(name: str, needed_by: str, universe: Mapping[str, Element]) -> UsageError:
@@ -162,8 +164,8 @@ def _check_one_operating_system(chosen: Mapping[str, Element], universe: Mapping
     if len(systems) > 1:
         raise UsageError(f"two operating systems in one image: {' and '.join(systems)}", hint="name just one of them")
     if not systems:
-        known = sorted(name for name, element in universe.items() if OPERATING_SYSTEM in element.provides)
-        raise UsageError("no element here is an operating system", hint=f"add one of: {', '.join(known)}")
+        offered = sorted(name for name, element in universe.items() if OPERATING_SYSTEM in element.provides)
+        raise UsageError("no element here is an operating system", hint=f"add one of: {', '.join(offered)}")
     return chosen[systems[0]]
 
 
@@ -219,8 +221,8 @@ def expand(asked: Iterable[str], universe: Mapping[str, Element]) -> Expansion:
 def _in_turn(needs: Iterable[str], universe: Mapping[str, Element]) -> list[str]:
     """The names of one ``element-deps``, sorted; those that another one of them provides come last."""
     names = sorted(set(needs))
-    known = [universe[name] for name in names if name in universe]
-    by_others = {virtual for element in known for virtual in element.provides if virtual != element.name}
+    elements = [universe[name] for name in names if name in universe]
+    by_others = {virtual for element in elements for virtual in element.provides if virtual != element.name}
     return sorted(names, key=lambda name: name in by_others)
 
 

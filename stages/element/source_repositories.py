@@ -88,7 +88,7 @@ def read(files: Mapping[str, HookFile], environment: Mapping[str, str]) -> tuple
     """
     if environment.get(EVERYTHING_OFF):
         return ()
-    found = []
+    sources = []
     for path, hook in sorted(files.items()):
         if path.endswith("~"):  # an editor's copy
             continue
@@ -96,8 +96,8 @@ def read(files: Mapping[str, HookFile], environment: Mapping[str, str]) -> tuple
             where = f"element {hook.element}, {path}:{number}"
             fields = expand(line, environment, where).split()
             if fields and not fields[0].startswith("#"):
-                found += _wanted(fields, environment, path, where)
-    return tuple(found)
+                sources += _sources_of(fields, environment, path, where)
+    return tuple(sources)
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -119,22 +119,22 @@ def expand(line: str, environment: Mapping[str, str], where: str) -> str:
 
     Knows ``$NAME``, ``${NAME}``, ``${NAME:-DEFAULT}`` and comments; raises UsageError for more, and unset variables.
     """
-    made = ""
-    place = 0
-    while place < len(line):
-        match = _TOKEN.match(line, place)
+    expanded = ""
+    at = 0
+    while at < len(line):
+        match = _TOKEN.match(line, at)
         if match is None:
             raise UsageError(
-                f"{line[place : place + 2]!r} cannot be used in a line of a source repository",
+                f"{line[at : at + 2]!r} cannot be used in a line of a source repository",
                 where=where,
                 hint="quote it, or set a variable in environment.d and name that",
             )
-        comment = re.search(r"\s#", (made[-1:] or " ") + (match["text"] or ""))
+        comment = re.search(r"\s#", (expanded[-1:] or " ") + (match["text"] or ""))
         if comment:
-            return made + match["text"][: comment.start()]
-        made += _value(match, environment, where)
-        place = match.end()
-    return made
+            return expanded + match["text"][: comment.start()]
+        expanded += _value(match, environment, where)
+        at = match.end()
+    return expanded
 
 
 def _value(match: re.Match[str], environment: Mapping[str, str], where: str) -> str:
@@ -154,7 +154,7 @@ def _value(match: re.Match[str], environment: Mapping[str, str], where: str) -> 
     return value
 
 
-def _wanted(fields: list[str], environment: Mapping[str, str], file: str, where: str) -> list[Source]:
+def _sources_of(fields: list[str], environment: Mapping[str, str], file: str, where: str) -> list[Source]:
     """The source repository of one line's fields, or none."""
     if len(fields) < 2 or fields[1] not in KINDS:
         raise UsageError(f"{' '.join(fields)!r} names no source repository", where=where, hint=_GRAMMAR)
@@ -192,9 +192,11 @@ def rebased(location: str, base: str) -> str:
     return base + match[1] if match else location
 
 
-def given_below(path: str, given: Mapping[str, str]) -> dict[str, str]:
+def given_below(path: str, host_files: Mapping[str, str]) -> dict[str, str]:
     """Those of the given files (path to SHA-256) that are this one or lie below it."""
-    return {name: given[name] for name in sorted(given) if path and (name == path or name.startswith(f"{path}/"))}
+    return {
+        name: host_files[name] for name in sorted(host_files) if path and (name == path or name.startswith(f"{path}/"))
+    }
 
 
 def local_path(location: str) -> str:

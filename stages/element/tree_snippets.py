@@ -27,7 +27,7 @@ _TOOLS = re.compile(
 )
 # A line that only names a path, as a value: NAME=..., export NAME=..., : ${NAME:=...}; no command is run for it.
 _PLAIN = re.compile(r"""\s*(?:(?:export|readonly)\s+|:\s+)?["']?(?:\$\{)?\w+(?::?[-=]|\+=)[^`]*\Z""")
-_SAID = re.compile(r"\s*(?:echo|printf|die)\b[^<|`]*\Z")
+_PRINTED = re.compile(r"\s*(?:echo|printf|die)\b[^<|`]*\Z")
 _OF_VARIABLE = re.compile(  # reads the file that a variable names
     r"""(?:^|[\s;&|(])(?:(?:\.|source|cat|grep|awk|sed|head|ls)\s[^#\n]*\$|(?:\[\[?|test)\s+(?:!\s+)?-[a-zA-Z]\s+["']?\$)"""
     r"""|<\s*["']?\$""",
@@ -94,7 +94,9 @@ def looks(text: str) -> bool:
     code = _code(text)
     if _TOOLS.search(code):
         return True
-    lines = [line for line in code.splitlines() if _PATH.search(line) and not (_SAID.match(line) and "$(" not in line)]
+    lines = [
+        line for line in code.splitlines() if _PATH.search(line) and not (_PRINTED.match(line) and "$(" not in line)
+    ]
     if any(not _PLAIN.match(line) or "$(" in line for line in lines):
         return True
     return bool(lines) and _OF_VARIABLE.search(code) is not None
@@ -107,11 +109,11 @@ def _code(text: str) -> str:
 
 def _sets(code: str) -> set[str]:
     """The names that a snippet assigns to, or exports."""
-    found = {name for pair in _ASSIGNED.findall(code) for name in pair if name}
-    return found.union(*(words.split() for _, words in _LISTED.findall(code)))
+    names = {name for pair in _ASSIGNED.findall(code) for name in pair if name}
+    return names.union(*(words.split() for _, words in _LISTED.findall(code)))
 
 
-def named(texts: Iterable[str], names: frozenset[str]) -> frozenset[str]:
+def names_in(texts: Iterable[str], names: frozenset[str]) -> frozenset[str]:
     """Which of these names the texts name."""
     return frozenset().union(*(names.intersection(_WORD.findall(text)) for text in texts)) if names else frozenset()
 

@@ -78,7 +78,7 @@ class Builder:
     on_planned: Callable[[], None] = lambda: None  # told where the plan has changed while it is built
     hits: int = 0
     misses: int = 0
-    _place: int = 0
+    _run_number: int = 0
 
     # -- looking ---------------------------------------------------------------------------------------------------
 
@@ -93,11 +93,11 @@ class Builder:
 
     def record(self, stage: Stage) -> Record | None:
         """What the store has of the stage: of several records the one that gets the plan furthest."""
-        known = self._known.get(stage.key)
-        return known[1] if known else self.store.find(stage.key)
+        named_record = self._best_records.get(stage.key)
+        return named_record[1] if named_record else self.store.find(stage.key)
 
     @cached_property
-    def _known(self) -> Mapping[str, variants.Named]:
+    def _best_records(self) -> Mapping[str, variants.NamedRecord]:
         return variants.longest(self.store, [stage.key for stage in self.plan.stages])
 
     def look(self) -> Iterator[tuple[Stage, bool, str]]:
@@ -125,7 +125,7 @@ class Builder:
         """Have the plan with all that its stages, whose layers are here, have left; whether that changes it."""
         before = self.plan
         while self.later and not self.request.no_cache:
-            if not any("hooks" in record.parts for _, record in self._known.values()):
+            if not any("hooks" in record.parts for _, record in self._best_records.values()):
                 break
             if not self._take(self.later.foreseen(self.plan, self.find, self.store.root)):
                 break
@@ -187,8 +187,8 @@ class Builder:
             return self._run(stage, chain)
 
     def _hit(self, stage: Stage, record: Record) -> Record:
-        known = self._known.get(stage.key)
-        name = known[0] if known and known[1] == record else stage.key
+        named_record = self._best_records.get(stage.key)
+        name = named_record[0] if named_record and named_record[1] == record else stage.key
         with suppress(FileNotFoundError):  # it has another name by now
             os.utime(self.store.root / "keys" / f"{name}.json")
         self.kept.append(name)
@@ -214,23 +214,23 @@ class Builder:
         make_room(self.store, self.request.arguments)
         started = time.monotonic()
         self.store.watch.mark()
-        with self.store.workplace() as place:
+        with self.store.workplace() as workplace:
             lines = Lines(stage.number)
             status = run_and_join(
-                self.store, chain, place, lambda: self._execute(stage, chain, place, lines), lines.remark
+                self.store, chain, workplace, lambda: self._execute(stage, chain, workplace, lines), lines.remark
             )
             if self.control.gone():
                 raise StoppedError
             if status != 0:
                 self.met.look_after_failure(stage)
-                self._failed(stage, chain, place, status, list(lines.tail))
+                self._failed(stage, chain, workplace, status, list(lines.tail))
             lines.refuse_full(stage.title, self.store.watch)
             seconds = time.monotonic() - started
             record = Record(
                 stage.key, "", chain, (), dict(stage.inputs), stage.title, time.time(), round(seconds, 3), 0, ""
             )
             try:
-                record = self.store.keep(place, record, self.place_of(stage))
+                record = self.store.keep(workplace, record, self.place_of(stage))
             except OSError as error:
                 raise self.store.watch.full() or error from error
         self.kept.append(stage.key)
@@ -247,12 +247,12 @@ class Builder:
 
         return LateVariables.of(self.plan, stage)
 
-    def _execute(self, stage: Stage, chain: tuple[str, ...], place: Workplace, lines: Lines) -> int:
-        with self._stage_caches.fetching(stage), self._stage_view(stage, chain, place) as (view, cached):
+    def _execute(self, stage: Stage, chain: tuple[str, ...], workplace: Workplace, lines: Lines) -> int:
+        with self._stage_caches.fetching(stage), self._stage_view(stage, chain, workplace) as (view, cached):
             argv = [f"{HOOKS_INSIDE if stage.phase.inside else HOOKS_OUTSIDE}/{stage.script.path}"]
             environment = self._environment(stage)
             if stage.late:
-                scratch = self.scratch / str(self._place) / "late"
+                scratch = self.scratch / str(self._run_number) / "late"
                 status, late = self._late(stage).source(view, scratch, lines.add, self.control.gone)
                 lines.end()
                 if status != 0:
@@ -276,13 +276,13 @@ class Builder:
                 remove_stand_ins(view.tree / "dev")
             if status == 0:
                 if not stage.phase.inside:
-                    keep_written(view.hooks, stage.files, view.tree.parent / "hooks", place.upper / "hooks")
-                    self._stage_caches.keep_mounts(stage, view, b"".join(mountinfo), place.upper, lines)
-                self.met.look(stage, view.tree, place.upper / "tree", cached)
+                    keep_written(view.hooks, stage.files, view.tree.parent / "hooks", workplace.upper / "hooks")
+                    self._stage_caches.keep_mounts(stage, view, b"".join(mountinfo), workplace.upper, lines)
+                self.met.look(stage, view.tree, workplace.upper / "tree", cached)
                 self._stage_caches.keep(stage, cached, view.tree)
         return status
 
-    def _failed(self, stage: Stage, chain: tuple[str, ...], place: Workplace, status: int, tail: list[str]) -> None:
+    def _failed(self, stage: Stage, chain: tuple[str, ...], workplace: Workplace, status: int, tail: list[str]) -> None:
         from stages.layers.failure import failed
 
         full = self.store.watch.full()
@@ -291,7 +291,7 @@ class Builder:
             raise no_sandbox
         emit(event)
         if breakpoints.ERROR in self.request.breaks:
-            self._shell("error", stage, chain, place)
+            self._shell("error", stage, chain, workplace)
         if full:
             raise full
         raise StageFailedError
@@ -300,13 +300,13 @@ class Builder:
 
     @contextmanager
     def _stage_view(
-        self, stage: Stage, chain: Sequence[str], place: Workplace
+        self, stage: Stage, chain: Sequence[str], workplace: Workplace
     ) -> Iterator[tuple[View, tuple[CacheView, ...]]]:
-        self._place += 1
-        scratch = self.scratch / str(self._place)
+        self._run_number += 1
+        scratch = self.scratch / str(self._run_number)
         (scratch / "root-of-stage").mkdir(parents=True)
         try:
-            with mounted(self.store, chain, scratch / "merged", place.upper, place.path / "work") as merged:
+            with mounted(self.store, chain, scratch / "merged", workplace.upper, workplace.path / "work") as merged:
                 left_files.put(stage.files, merged / "outside")
                 hooks = write_hooks(stage.files, scratch / "hooks")
                 if (merged / "hooks").is_dir():
@@ -314,7 +314,7 @@ class Builder:
                 network = stage.network and not self.request.offline
                 with (
                     resolving(merged / "tree", resolv_conf() if network else b""),
-                    self._stage_caches.views(stage, merged, place, scratch) as cached,
+                    self._stage_caches.views(stage, merged, workplace, scratch) as cached,
                     removed_afterwards(merged / "outside", stage.given if not stage.phase.inside else ()),
                 ):
                     view = View(
@@ -331,7 +331,7 @@ class Builder:
                         short_places=foreign.short_places(self.request.arch),
                         furnished=stage.phase.name != "root",
                         image_cache=self._stage_caches.image_cache() if stage.image_cache else None,
-                        given={path: self._given(self.request.given[path]) for path in stage.given},
+                        given={path: self._host_file(self.request.given[path]) for path in stage.given},
                         native=self._programs.ready(merged / "tree") if self._programs else None,
                         settings=prepare_settings(self.scratch) if not stage.phase.inside else None,
                         outside=merged / "outside",
@@ -346,7 +346,7 @@ class Builder:
     def _programs(self) -> Programs | None:
         return foreign.programs(self.request.arch, self.scratch / "native")
 
-    def _given(self, digest: str) -> Path:
+    def _host_file(self, digest: str) -> Path:
         """A given file: it came with the request, or the host sends it now."""
         file = self.given / digest
         return file if file.is_file() else bring(digest, self.store, self.control)
@@ -370,23 +370,23 @@ class Builder:
         if breakpoints.stops(self.plan, self.request.breaks, point, stage):
             self._shell(point, stage, chain, None)
 
-    def _shell(self, point: str, stage: Stage, chain: tuple[str, ...], place: Workplace | None) -> None:
-        if place is not None and self.request.break_outside:
+    def _shell(self, point: str, stage: Stage, chain: tuple[str, ...], workplace: Workplace | None) -> None:
+        if workplace is not None and self.request.break_outside:
             stage = dataclasses.replace(stage, phase=dataclasses.replace(stage.phase, inside=False))
-        session = self.open_session(stage, chain, place, self.request.break_command)
+        session = self.open_session(stage, chain, workplace, self.request.break_command)
         emit(events.Break(session=session, number=stage.number, point=point))
         self.control.wait_for_continue()
 
     def open_session(
-        self, stage: Stage, chain: Sequence[str], place: Workplace | None = None, command: str = ""
+        self, stage: Stage, chain: Sequence[str], workplace: Workplace | None = None, command: str = ""
     ) -> str:
         """Write down what a shell at this stage needs (``stages.agent.shell_session``); return the session's name.
 
-        ``place`` is where the stage failed: what it left there is shown too. ``command`` runs in place of a shell.
+        ``workplace`` is where the stage failed: what it left there is shown too. ``command`` runs in place of a shell.
         """
         from stages.layers.session import StageNeeds, open_at_stage
 
         late = self._late(stage) if stage.late else None
         repositories = self.met.texts(stage)
         needs = StageNeeds(self._environment(stage), late, repositories)
-        return open_at_stage(self.store, self.request, stage, chain, place, needs, command)
+        return open_at_stage(self.store, self.request, stage, chain, workplace, needs, command)

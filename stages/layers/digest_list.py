@@ -55,10 +55,10 @@ class DigestList:
         first, _, text = data.partition(b"\n")
         try:
             digest, entries, length = first.decode("ascii").split(" ")
-            found = cls(text, int(entries), int(length))
+            decoded = cls(text, int(entries), int(length))
         except ValueError:
             return None
-        return found if found.digest == digest else None
+        return decoded if decoded.digest == digest else None
 
 
 def list_folder(root: str) -> DigestList:
@@ -88,7 +88,7 @@ def list_folder(root: str) -> DigestList:
 
 def _walk(root: bytes) -> Iterator[tuple[bytes, str, os.stat_result]]:
     """Path, name below the root ("." for the root itself) and status of everything, in bytewise order of the names."""
-    found = [(b".", root, os.lstat(root))]
+    entries = [(b".", root, os.lstat(root))]
     folders = [(root, b"")]
     while folders:
         folder, prefix = folders.pop()
@@ -96,12 +96,12 @@ def _walk(root: bytes) -> Iterator[tuple[bytes, str, os.stat_result]]:
             with os.scandir(folder) as inside:
                 for entry in inside:
                     status = entry.stat(follow_symlinks=False)
-                    found.append((prefix + entry.name, entry.path, status))
+                    entries.append((prefix + entry.name, entry.path, status))
                     if stat.S_ISDIR(status.st_mode):
                         folders.append((entry.path, prefix + entry.name + b"/"))
         except OSError:  # a damaged folder: that differs from what was kept
-            found.append((prefix + b"!", folder, os.stat_result((0,) * 10)))
-    for name, path, status in sorted(found, key=lambda each: each[0]):
+            entries.append((prefix + b"!", folder, os.stat_result((0,) * 10)))
+    for name, path, status in sorted(entries, key=lambda each: each[0]):
         yield path, os.fsdecode(name), status
 
 
@@ -130,11 +130,11 @@ def file_digest(path: bytes | str) -> str:
 
 def _attributes(path: bytes) -> dict[str, str]:
     """The extended attributes that a layer keeps wherever it goes, in hexadecimal digits."""
-    found = {}
+    attributes = {}
     for name in sorted(os.listxattr(path, follow_symlinks=False)):
         if name != ORIGIN and (name.startswith("user.") or name == CAPABILITY or name in ACCESS_LISTS):
-            found[name] = _plain(name, os.getxattr(path, name, follow_symlinks=False)).hex()
-    return found
+            attributes[name] = _plain(name, os.getxattr(path, name, follow_symlinks=False)).hex()
+    return attributes
 
 
 def _plain(name: str, value: bytes) -> bytes:
@@ -144,9 +144,9 @@ def _plain(name: str, value: bytes) -> bytes:
     return value
 
 
-def differing(kept: DigestList, found: DigestList) -> list[str]:
+def differing(kept: DigestList, now: DigestList) -> list[str]:
     """The paths of the entries that differ, sorted."""
-    before, after = (set(each.text.splitlines()) for each in (kept, found))
+    before, after = (set(each.text.splitlines()) for each in (kept, now))
     return sorted({str(json.loads(line)[0]) for line in before ^ after})
 
 
@@ -157,10 +157,10 @@ def check_folder(folder: str, kept_list: str) -> list[str]:
             kept = DigestList.decode(file.read())
         if kept is None:
             return [NO_LIST]
-        found = list_folder(folder)
+        now = list_folder(folder)
     except OSError:
         return [NO_LIST]
-    return differing(kept, found)[:_MOST] if found.text != kept.text else []
+    return differing(kept, now)[:_MOST] if now.text != kept.text else []
 
 
 def check_layers(root: str, layers: Sequence[str]) -> list[list[str]]:

@@ -19,7 +19,7 @@ def failed(
     ``repositories`` are those whose mirrors may have failed it, None where it was something else; ``base`` is the name
     of the image that it all began with.
     """
-    known = _cause(stage, status, tail, repositories, base)
+    cause = _cause(stage, status, tail, repositories, base)
     return events.Failed(
         number=stage.number,
         status=status,
@@ -27,7 +27,7 @@ def failed(
         phase=stage.phase.name,
         element=stage.script.element,
         script=stage.name,
-        **(dict(zip(("why", "hint"), known, strict=True)) if known else {}),
+        **(dict(zip(("why", "hint"), cause, strict=True)) if cause else {}),
     )
 
 

@@ -37,15 +37,15 @@ class FetchedPlaces:
         for address in self._addresses(state):
             yield from self._fetched(address, "")
 
-    def lists(self, state: State, wanted: PackageList) -> Iterator[Path]:
+    def lists(self, state: State, listed: PackageList) -> Iterator[Path]:
         """See ``listedpackages.Places``."""
-        if not wanted.path:
+        if not listed.path:
             yield from self.signed(state)
             return
         suffixes = READERS if package_index.kind_of(state.index) == APT else ("",)
         for address in self._addresses(state):
             for suffix in suffixes:
-                yield from self._fetched(f"{folder_of(address)}/{wanted.path}", suffix)
+                yield from self._fetched(f"{folder_of(address)}/{listed.path}", suffix)
 
     def _addresses(self, state: State) -> list[str]:
         """Where the signed index may be."""

@@ -78,7 +78,7 @@ def _digest(path: str) -> str:
     return file_digest(path)
 
 
-def write_done(folder: Path, digests: Mapping[str, str], **known: Any) -> FinishedOutput:
+def write_done(folder: Path, digests: Mapping[str, str], **facts: Any) -> FinishedOutput:
     """Write down what is known of the output in ``folder``, its other fields; returns all of it.
 
     ``digests`` are those (``sha256:...``) that are known by file already. Raises OSError.
@@ -87,7 +87,7 @@ def write_done(folder: Path, digests: Mapping[str, str], **known: Any) -> Finish
     for path in sorted(_files(folder)):
         digest = path.removeprefix(_BLOBS) if path.startswith(_BLOBS) else digests.get(path, "").removeprefix("sha256:")
         files[path] = digest or _digest(f"{folder}/{path}")
-    finished = FinishedOutput(**known, boot=boot_id(), files=files)
+    finished = FinishedOutput(**facts, boot=boot_id(), files=files)
     _write(folder, finished)
     return finished
 

@@ -32,25 +32,25 @@ _ABSENT, _HIDDEN, _THERE = range(3)
 
 
 def run_and_join(
-    store: Store, chain: Sequence[str], place: Workplace, run: Callable[[], int], tell: Callable[[str], None]
+    store: Store, chain: Sequence[str], workplace: Workplace, run: Callable[[], int], tell: Callable[[str], None]
 ) -> int:
-    """Run a stage on a chain of layers into ``place`` and join what it changed; the exit status, which ``run`` returns.
+    """Run a stage on a chain of layers into ``workplace`` and join what it changed; ``run`` gives the exit status.
 
     ``tell`` gets a sentence for the stage's log where it runs again. Raises BuildError, OSError, and what ``run`` does.
     """
     layers = fold(store, chain)
-    groups = [store.links.of(layer, place.path) for layer in layers]
+    groups = [store.links.of(layer, workplace.path) for layer in layers]
     lower = [f"{store.root}/layers/{layer}" for layer in layers]
     held: list[LinkGroup] = []
     for _ in range(_RUNS):
         status = run()
-        differing = () if status else join(lower, groups, str(place.upper))
+        differing = () if status else join(lower, groups, str(workplace.upper))
         if not differing:
             return status
         held += differing
         tell(f"it wrote to one file by two of its names ({_shown(differing)}): it runs again, with these as one")
-        place.clear()
-        hold_together(lower, held, str(place.upper))
+        workplace.clear()
+        hold_together(lower, held, str(workplace.upper))
     raise BuildError(
         f"each time it runs this script writes to other files by two of their names, lastly {_shown(held[-1:])}",
         hint="have it write to each file by one of its names",
@@ -121,11 +121,11 @@ class _Changes:
 
     @cached_property
     def _by_name(self) -> dict[str, list[LinkGroup]]:
-        found = defaultdict(list)
+        groups = defaultdict(list)
         for group in self._groups:
             for name in group.names:
-                found[name].append(group)
-        return found
+                groups[name].append(group)
+        return groups
 
     @property
     def _groups(self) -> list[LinkGroup]:
@@ -152,8 +152,8 @@ class _Changes:
     def touched(self) -> list[str]:
         """The names of groups over which the stage's layer has something, or that it hides."""
         folders = [pair for layer in self.layers for pair in layer.folders.items()]
-        known = (name for folder, names in folders if self._folder_state(folder) != _ABSENT for name in names)
-        return [name for name in dict.fromkeys(known) if self._is_covered(name)]
+        names_of_groups = (name for folder, names in folders if self._folder_state(folder) != _ABSENT for name in names)
+        return [name for name in dict.fromkeys(names_of_groups) if self._is_covered(name)]
 
     def _is_covered(self, name: str) -> bool:
         state = self._folder_state(name.rpartition("/")[0])
@@ -182,10 +182,10 @@ class _Changes:
         replaced = False
         for name in self.touched:
             group = self.below(name)
-            found = self._copied_at(name, group)
-            if found:
-                copies[found][os.lstat(f"{self.upper}/{name}").st_ino] = name
-            replaced = replaced or (found is not group)
+            origin = self._copied_at(name, group)
+            if origin:
+                copies[origin][os.lstat(f"{self.upper}/{name}").st_ino] = name
+            replaced = replaced or (origin is not group)
         if replaced:  # what a name stood for may have another one now
             for name, group, inode in self._copies_elsewhere():
                 copies[group].setdefault(inode, name)
@@ -248,12 +248,12 @@ class _Changes:
     @cached_property
     def _by_inode(self) -> dict[int, list[str]]:
         """The names in the stage's layer, walked once for all groups; one may be another file's name by now."""
-        found: dict[int, list[str]] = defaultdict(list)
+        by_inode: dict[int, list[str]] = defaultdict(list)
         for directory, _, names in os.walk(self.upper):
             for name in names:
                 path = f"{directory}/{name}"
-                found[os.lstat(path).st_ino].append(path[len(self.upper) + 1 :])
-        return found
+                by_inode[os.lstat(path).st_ino].append(path[len(self.upper) + 1 :])
+        return by_inode
 
     def _names_of(self, inode: int) -> list[str]:
         names = dict.fromkeys(self._by_inode.get(inode, ()))
@@ -314,22 +314,22 @@ def _attributes(path: str) -> dict[str, bytes]:
     }
 
 
-def _same(one: str, other: str) -> bool:
+def _same(path: str, other: str) -> bool:
     """Would nobody notice if these two were one file."""
-    statuses = os.lstat(one), os.lstat(other)
+    statuses = os.lstat(path), os.lstat(other)
     if len({(s.st_mode, s.st_uid, s.st_gid, s.st_size, s.st_mtime_ns) for s in statuses}) > 1:
         return False
-    if _attributes(one) != _attributes(other):
+    if _attributes(path) != _attributes(other):
         return False
     if stat.S_ISLNK(statuses[0].st_mode):
-        return os.readlink(one) == os.readlink(other)  # noqa: PTH115 (text)
-    return _same_content(one, other)
+        return os.readlink(path) == os.readlink(other)  # noqa: PTH115 (text)
+    return _same_content(path, other)
 
 
-def _same_content(one: str, other: str) -> bool:
-    if not stat.S_ISREG(os.lstat(one).st_mode):
+def _same_content(path: str, other: str) -> bool:
+    if not stat.S_ISREG(os.lstat(path).st_mode):
         return True
-    with open(one, "rb") as first, open(other, "rb") as second:  # noqa: PTH123 (text)
+    with open(path, "rb") as first, open(other, "rb") as second:  # noqa: PTH123 (text)
         while True:
             pieces = first.read(_CHUNK), second.read(_CHUNK)
             if pieces[0] != pieces[1]:

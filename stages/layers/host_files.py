@@ -38,14 +38,14 @@ def bring(digest: str, store: Store, control: Control) -> Path:
     store.pin(f"cache/{FOLDER}/{digest}")
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with store.workplace() as place:
-            file = place.path / "given"
-            found = hashlib.sha256()
+        with store.workplace() as workplace:
+            file = workplace.path / "given"
+            computed = hashlib.sha256()
             with file.open("wb") as out:
                 for data in pieces(control, f"{OFFERED}{digest}"):
-                    found.update(data)
+                    computed.update(data)
                     out.write(data)
-            if found.hexdigest() != digest:
+            if computed.hexdigest() != digest:
                 raise BuildError("a file of this machine has changed while it was read", hint="build again")
             file.rename(kept)
     return kept

@@ -75,8 +75,8 @@ class LateVariables:
         output = bytearray()
         command = argv([f"{HOOKS_INSIDE}/{path}" for path in self.snippets])
         status = sandbox.run(inside, command, self.initial, output.extend, stopped=stopped)
-        said, _, exported = bytes(output).partition(MARK)
-        say(said)
+        printed, _, exported = bytes(output).partition(MARK)
+        say(printed)
         captured = parse_capture(exported)
         return status, {name: captured[name] for name in self.names if name in captured}
 

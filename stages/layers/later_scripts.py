@@ -56,11 +56,11 @@ class LaterScripts:
             return None
         hooks = root / "layers" / record.layer / "hooks"
         self._remark_on_snippets(stage, hooks)
-        known = {stage.script.path: stage.script for stage in plan.stages}
+        present = {stage.script.path: stage.script for stage in plan.stages}
         for files in self.left.values():
-            known.update({path: hook for path, hook in files.items() if path not in known})
-        found = _left(hooks, stage, known)
-        new = {path: hook for path, hook in found.items() if not _same(known.get(path), hook)}
+            present.update({path: hook for path, hook in files.items() if path not in present})
+        left_behind = _left(hooks, stage, present)
+        new = {path: hook for path, hook in left_behind.items() if not _same(present.get(path), hook)}
         if not new:
             return None
         left = {**self.left, stage.title: {**self.left.get(stage.title, {}), **new}}
@@ -87,41 +87,41 @@ class LaterScripts:
             emit(events.Note(text=f"{stage.title} has left {shown}, which is not read: {own}"))
 
 
-def _same(known: HookFile | None, hook: HookFile) -> bool:
-    if known is None or not known.is_script:
+def _same(before: HookFile | None, hook: HookFile) -> bool:
+    if before is None or not before.is_script:
         return not hook.is_script
-    return hook.is_script and known.data == hook.data
+    return hook.is_script and before.data == hook.data
 
 
-def _left(hooks: Path, stage: Stage, known: Mapping[str, HookFile]) -> dict[str, HookFile]:
-    found = {}
+def _left(hooks: Path, stage: Stage, present: Mapping[str, HookFile]) -> dict[str, HookFile]:
+    left = {}
     for folder in PHASE_FOLDERS:
         if _ORDER[folder] < _ORDER[stage.phase.folder] or not rooted_path.is_folder(hooks / folder):
             continue
         for entry in os.scandir(hooks / folder):
             path = f"{folder}/{entry.name}"
-            if folder == stage.phase.folder and not (path in known and _is_later(entry.name, stage)):
+            if folder == stage.phase.folder and not (path in present and _is_later(entry.name, stage)):
                 continue  # the phase's own list was made before
-            hook = _read(hooks, path, known, stage)
+            hook = _read(hooks, path, present, stage)
             if hook is not None:
-                found[path] = hook
-    return found
+                left[path] = hook
+    return left
 
 
 def _is_later(name: str, stage: Stage) -> bool:
     return script_order(name) > script_order(stage.name)
 
 
-def _read(hooks: Path, path: str, known: Mapping[str, HookFile], stage: Stage) -> HookFile | None:
+def _read(hooks: Path, path: str, present: Mapping[str, HookFile], stage: Stage) -> HookFile | None:
     """What a stage has at this path; for a link, the file of its hooks that it leads to. None where that is no file."""
     file = hooks / path
-    element = known[path].element if path in known else stage.script.element
+    element = present[path].element if path in present else stage.script.element
     if file.is_symlink():
         target = posixpath.normpath(posixpath.join(HOOKS_OUTSIDE, posixpath.dirname(path), str(file.readlink())))
-        place = target.removeprefix(f"{HOOKS_OUTSIDE}/")
-        other = stage.files.get(place) or known.get(place)
-        if place != target and other is None and place != path and (hooks / place).exists():
-            other = _read(hooks, place, known, stage)
+        hooks_path = target.removeprefix(f"{HOOKS_OUTSIDE}/")
+        other = stage.files.get(hooks_path) or present.get(hooks_path)
+        if hooks_path != target and other is None and hooks_path != path and (hooks / hooks_path).exists():
+            other = _read(hooks, hooks_path, present, stage)
         return HookFile(path, element, other.mode, other.data) if other else None
     if not file.is_file():
         return None

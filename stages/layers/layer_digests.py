@@ -42,9 +42,9 @@ class Damage:
     def __str__(self) -> str:
         if self.paths == (NO_LIST,):
             return "its list of digests cannot be read"
-        named = ", ".join(shown(path) for path in self.paths[:3])
+        names = ", ".join(shown(path) for path in self.paths[:3])
         more = " and more" if len(self.paths) > 3 else ""
-        return f"{'1 file differs' if len(self.paths) == 1 else 'files differ'}: {named}{more}"
+        return f"{'1 file differs' if len(self.paths) == 1 else 'files differ'}: {names}{more}"
 
 
 def shown(path: str) -> str:
@@ -189,10 +189,10 @@ class LayerDigests:
     def require(self, layers: Iterable[str]) -> None:
         """Wait for the comparison of these layers; raises DamagedError where one is not what was kept."""
         folded = [layer for layer in self._checks if layer.startswith(FOLDED)]
-        wanted = list(dict.fromkeys([*layers, *folded]))
-        self.check(wanted)
-        checks = dict.fromkeys(self._checks[layer] for layer in wanted)
-        damages = [damage for check in checks for damage in check.result() if damage.layer in wanted]
+        required = list(dict.fromkeys([*layers, *folded]))
+        self.check(required)
+        checks = dict.fromkeys(self._checks[layer] for layer in required)
+        damages = [damage for check in checks for damage in check.result() if damage.layer in required]
         if damages:
             raise DamagedError(damages)
 

@@ -56,11 +56,11 @@ class LayerGroups:
     @cached_property
     def folders(self) -> dict[str, list[str]]:
         """Their names by the folder that they lie in: a stage touches few folders, and a tree may have many names."""
-        found: dict[str, list[str]] = defaultdict(list)
+        names: dict[str, list[str]] = defaultdict(list)
         for group in self.groups:
             for name in group.names:
-                found[name.rpartition("/")[0]].append(name)
-        return found
+                names[name.rpartition("/")[0]].append(name)
+        return names
 
 
 class LayerLinks:
@@ -68,18 +68,18 @@ class LayerLinks:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._known: dict[str, LayerGroups] = {}
+        self._read_groups: dict[str, LayerGroups] = {}
 
     def keep(self, layer: str, folder: Path, names: Iterable[tuple[str, ...]], scratch: Path) -> None:
         """Mark and write down the groups (``names``) of a layer that is still in ``folder``. Raises OSError."""
         groups = LayerGroups(tuple(_mark(layer, str(folder), group) for group in names))
         rows = [[group.mark, group.flagged, *group.names] for group in groups.groups]
         put(scratch, self._root / FOLDER / layer, json.dumps(rows).encode())
-        self._known[layer] = groups
+        self._read_groups[layer] = groups
 
     def of(self, layer: str, scratch: Path) -> LayerGroups:
         """The groups of a layer in its place; found and marked now where no list of them is there. Raises OSError."""
-        if layer not in self._known:
+        if layer not in self._read_groups:
             try:
                 rows = json.loads((self._root / FOLDER / layer).read_bytes())
                 groups = LayerGroups(tuple(LinkGroup(layer, row[0], row[1], tuple(row[2:])) for row in rows))
@@ -87,8 +87,8 @@ class LayerLinks:
                 folder = self._root / "layers" / layer
                 self.keep(layer, folder, linked_names(folder), scratch)
             else:
-                self._known[layer] = groups
-        return self._known[layer]
+                self._read_groups[layer] = groups
+        return self._read_groups[layer]
 
 
 def _mark(layer: str, folder: str, names: tuple[str, ...]) -> LinkGroup:
@@ -134,9 +134,9 @@ def set_flag(path: str, *, on: bool) -> bool:
         return False
     try:
         flags = _flags(handle)
-        wanted = flags | _NO_ATIME if on else flags & ~_NO_ATIME
-        if wanted != flags:
-            fcntl.ioctl(handle, _SET_FLAGS, array.array("L", [wanted]))
+        new_flags = flags | _NO_ATIME if on else flags & ~_NO_ATIME
+        if new_flags != flags:
+            fcntl.ioctl(handle, _SET_FLAGS, array.array("L", [new_flags]))
     except OSError:
         return False
     finally:

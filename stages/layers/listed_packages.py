@@ -45,7 +45,7 @@ class Places(Protocol):
     def signed(self, state: State) -> Iterable[Path]:
         """Files that may be the signed index of this state."""
 
-    def lists(self, state: State, wanted: PackageList) -> Iterable[Path]:
+    def lists(self, state: State, listed: PackageList) -> Iterable[Path]:
         """Files that may be this list of it."""
 
 
@@ -69,15 +69,15 @@ class StagePlaces:
             for folder in self.folders:
                 yield from folder.rglob(pattern)
 
-    def lists(self, state: State, wanted: PackageList) -> Iterator[Path]:
+    def lists(self, state: State, listed: PackageList) -> Iterator[Path]:
         """See Places."""
         kind = package_index.kind_of(state.index)
         if kind == APT:
             for address in {state.source, state.index}:
-                yield from self._apt(address, wanted.path)
+                yield from self._apt(address, listed.path)
         elif kind == RPM:
             for folder in self.folders:
-                yield from (file for file in folder.rglob("*primary.xml*") if file.name == wanted.path)
+                yield from (file for file in folder.rglob("*primary.xml*") if file.name == listed.path)
         else:
             yield from self.signed(state)
 
@@ -96,9 +96,9 @@ class SavedPlaces:
         """See Places."""
         yield self.saved.file(state.digest, INDEX)
 
-    def lists(self, state: State, wanted: PackageList) -> Iterator[Path]:
+    def lists(self, state: State, listed: PackageList) -> Iterator[Path]:
         """See Places."""
-        yield self.saved.file(state.digest, wanted.path)
+        yield self.saved.file(state.digest, listed.path)
 
 
 @dataclass
@@ -109,13 +109,13 @@ class ListedPackages:
     states: Sequence[State]
     more: frozenset[bytes] = frozenset()
     _tables: dict[Path, Table] | None = field(default=None, init=False)
-    _known: dict[bytes, bool] = field(default_factory=dict, init=False)
+    _contained: dict[bytes, bool] = field(default_factory=dict, init=False)
 
     def has(self, entry: bytes) -> bool:
         """Does a list have this entry."""
-        if entry not in self._known:
-            self._known[entry] = entry in self.more or any(entry in table for table in self._loaded().values())
-        return self._known[entry]
+        if entry not in self._contained:
+            self._contained[entry] = entry in self.more or any(entry in table for table in self._loaded().values())
+        return self._contained[entry]
 
     def entry_of_file(self, name: str, file: Path) -> tuple[bytes, str] | None:
         """The entry by which this file is listed, and its SHA-256; None where it is in no list."""
@@ -139,9 +139,9 @@ class ListedPackages:
             kind = package_index.kind_of(state.index)
             if not kind:
                 continue
-            for wanted in self._named(state, kind, places):
-                table = self._table_file(wanted)
-                if not table.exists() and (file := _right(places.lists(state, wanted), wanted)):
+            for listed in self._lists_of(state, kind, places):
+                table = self._table_file(listed)
+                if not table.exists() and (file := _right(places.lists(state, listed), listed)):
                     learned |= _write_table(table, kind, file)
         if learned:
             self._forget()
@@ -159,54 +159,56 @@ class ListedPackages:
         """Make tables of those lists of which an earlier state was used, for the states that ``moved`` tells of."""
         for state in self.moved():
             kind, used = package_index.kind_of(state.index), self._used_before(state.index)
-            for wanted in self._named(state, kind, places):
-                table = self._table_file(wanted)
+            for listed in self._lists_of(state, kind, places):
+                table = self._table_file(listed)
                 if (
-                    _role(wanted) in used
+                    _role(listed) in used
                     and not table.exists()
-                    and (file := _right(places.lists(state, wanted), wanted))
+                    and (file := _right(places.lists(state, listed), listed))
                 ):
                     _write_table(table, kind, file)
         self._forget()
 
     def _used_before(self, index: str) -> set[str]:
         """Which lists of a repository have tables, whatever its state was then."""
-        found = set()
+        roles = set()
         for file in (self.store.root / "cache" / FOLDER).glob("*.lists"):
             with suppress(OSError, ValueError):
-                known, named = _read_named(file)
-                if known == index:
-                    found |= {_role(wanted) for wanted in named if self._table_file(wanted).exists()}
-        return found
+                of_index, lists = _read_named(file)
+                if of_index == index:
+                    roles |= {_role(listed) for listed in lists if self._table_file(listed).exists()}
+        return roles
 
     def _forget(self) -> None:
         self._tables = None
-        self._known.clear()
+        self._contained.clear()
 
-    def _named(self, state: State, kind: str, places: Places | None) -> list[PackageList]:
+    def _lists_of(self, state: State, kind: str, places: Places | None) -> list[PackageList]:
         """The lists of packages that a state's signed index names; none where that was not seen."""
         file = self.store.root / "cache" / FOLDER / f"{state.digest}.lists"
         with suppress(OSError, ValueError):
             return _read_named(file)[1]
         index = PackageList("", "sha256", state.digest)
-        found = _right(places.signed(state), index, LARGEST_INDEX) if places else None
-        if found is None:
+        signed = _right(places.signed(state), index, LARGEST_INDEX) if places else None
+        if signed is None:
             return []
-        named = package_index.lists_of(kind, state.digest, found.read_bytes() if kind in (APT, RPM) else b"")
+        package_lists = package_index.lists_of(kind, state.digest, signed.read_bytes() if kind in (APT, RPM) else b"")
         file.parent.mkdir(parents=True, exist_ok=True)
-        lists = _Lists(index=state.index, lists=tuple((each.path, each.algorithm, each.digest) for each in named))
+        lists = _Lists(
+            index=state.index, lists=tuple((each.path, each.algorithm, each.digest) for each in package_lists)
+        )
         write_file(file, json.dumps(vars(lists)))
-        return named
+        return package_lists
 
-    def _table_file(self, wanted: PackageList) -> Path:
-        return self.store.root / "cache" / FOLDER / f"{wanted.algorithm}-{wanted.digest}"
+    def _table_file(self, listed: PackageList) -> Path:
+        return self.store.root / "cache" / FOLDER / f"{listed.algorithm}-{listed.digest}"
 
     def _loaded(self) -> Mapping[Path, Table]:
         if self._tables is None:
             self._tables = {}
             for state in self.states:
-                for wanted in self._named(state, package_index.kind_of(state.index), None):
-                    file = self._table_file(wanted)
+                for listed in self._lists_of(state, package_index.kind_of(state.index), None):
+                    file = self._table_file(listed)
                     with suppress(OSError):
                         self._tables[file] = Table.read(file)
                         os.utime(file)  # the last use, for prune
@@ -221,13 +223,13 @@ class _Lists(Struct):
 
 
 def _read_named(file: Path) -> tuple[str, list[PackageList]]:
-    named = read(_Lists, json.loads(file.read_text(encoding="utf-8")))
-    return named.index, [PackageList(*fields) for fields in named.lists]
+    content = read(_Lists, json.loads(file.read_text(encoding="utf-8")))
+    return content.index, [PackageList(*fields) for fields in content.lists]
 
 
-def _role(wanted: PackageList) -> str:
+def _role(listed: PackageList) -> str:
     """What stays the same of a list's path while its repository moves: RPM's have their checksum in it."""
-    return wanted.path if wanted.path.endswith("/Packages") else ""
+    return listed.path if listed.path.endswith("/Packages") else ""
 
 
 @dataclass(frozen=True)
@@ -247,10 +249,10 @@ class Table:
         low, high = 0, len(self.entries) // WIDTH
         while low < high:
             middle = (low + high) // 2
-            found = self.entries[middle * WIDTH : (middle + 1) * WIDTH]
-            if found == entry:
+            candidate = self.entries[middle * WIDTH : (middle + 1) * WIDTH]
+            if candidate == entry:
                 return True
-            low, high = (middle + 1, high) if found < entry else (low, middle)
+            low, high = (middle + 1, high) if candidate < entry else (low, middle)
         return False
 
 
@@ -274,7 +276,7 @@ def _write_table(table: Path, kind: str, file: Path) -> bool:
     return True
 
 
-def _right(files: Iterable[Path], wanted: PackageList, largest: int = 1 << 40) -> Path | None:
+def _right(files: Iterable[Path], listed: PackageList, largest: int = 1 << 40) -> Path | None:
     """The first of these that is a plain file with the wanted checksum."""
     for file in files:
         try:
@@ -285,6 +287,6 @@ def _right(files: Iterable[Path], wanted: PackageList, largest: int = 1 << 40) -
             state = os.fstat(handle)
             if not stat.S_ISREG(state.st_mode) or state.st_size > largest:
                 continue
-            if package_index.file_digest(data, wanted.algorithm) == wanted.digest:
+            if package_index.file_digest(data, listed.algorithm) == listed.digest:
                 return file
     return None

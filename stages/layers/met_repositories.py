@@ -57,13 +57,13 @@ def _mirrors(state: State, patience: Patience, offline: bool) -> Sequence[str]:
 
 @dataclass
 class MetRepositories:
-    """The repositories of one plan. ``place`` is a folder to make; ``now`` asks for their present digests by address.
+    """The repositories of one plan. ``metalink_folder`` is one to make; ``now`` asks for present digests by address.
 
     ``proven``: every stage that installed has left signed indices of the plan's state, of all of them.
     """
 
     states: Sequence[State]
-    place: Path
+    metalink_folder: Path
     patience: Patience
     offline: bool = False
     locked: bool = False
@@ -71,10 +71,12 @@ class MetRepositories:
     proven: bool = True
 
     @classmethod
-    def of(cls, plan: Plan, place: Path, request: Request, now: Callable[[], Mapping[str, str]]) -> MetRepositories:
+    def of(
+        cls, plan: Plan, metalink_folder: Path, request: Request, now: Callable[[], Mapping[str, str]]
+    ) -> MetRepositories:
         """Those of a plan; see the class. Raises UsageError where how long to wait is no number."""
         locked = bool(request.locking.locked)
-        return cls(plan.repositories, place, Patience.of(plan.environment), request.offline, locked, now)
+        return cls(plan.repositories, metalink_folder, Patience.of(plan.environment), request.offline, locked, now)
 
     _shown: bool = field(default=False, init=False)
 
@@ -83,11 +85,11 @@ class MetRepositories:
         if not stage.packages or not any(package_index.kind_of(state.index) == RPM for state in self.states):
             return None
         if not self._shown:
-            self.place.mkdir(exist_ok=True)  # (an earlier plan's)
+            self.metalink_folder.mkdir(exist_ok=True)  # (an earlier plan's)
             for name, text in metalinks(self.states, self.patience, self.offline).items():
-                (self.place / name).write_text(text, encoding="utf-8")
+                (self.metalink_folder / name).write_text(text, encoding="utf-8")
             self._shown = True
-        return self.place
+        return self.metalink_folder
 
     def texts(self, stage: Stage) -> dict[str, str]:
         """The same for a stage as texts, by the names of the files."""
@@ -105,7 +107,7 @@ class MetRepositories:
         everywhere = StagePlaces(tree, [folder for view in views for folder in (view.upper, view.lower)])
         new = StagePlaces(upper, [view.upper for view in views])
         for state in self.states:
-            if any(found == state.digest for found in _digests(everywhere, state)):
+            if any(index_digest == state.digest for index_digest in _digests(everywhere, state)):
                 continue
             if any(_digests(new, state, own=True)):
                 raise MirrorMovedError

@@ -49,16 +49,16 @@ def fold(store: Store, chain: Sequence[str]) -> tuple[str, ...]:
         folder = store.root / "layers" / name
         store.pin(f"layers/{name}")
         if not folder.is_dir():
-            with store.workplace() as place:
-                merged = place.path / "merged"
+            with store.workplace() as workplace:
+                merged = workplace.path / "merged"
                 merged.mkdir()
                 _overlay(store, lowest, merged, "")
                 try:
-                    copy_tree(merged, place.upper)
+                    copy_tree(merged, workplace.upper)
                 finally:
                     syscalls.unmount(merged)
-                store.digests.write(name, list_folder(str(place.upper)), place.path)
-                place.upper.rename(folder)
+                store.digests.write(name, list_folder(str(workplace.upper)), workplace.path)
+                workplace.upper.rename(folder)
         store.digests.check([name])
     return fold(store, (name, *rest))
 

@@ -54,8 +54,8 @@ class ListsState:
     @classmethod
     def of(cls, states: Sequence[State], *more: str) -> ListsState:
         """The state of these repositories; ``more`` is what else the lists hang on (the keys that vouch for them)."""
-        found = frozenset(state.digest for state in states)
-        return cls(digest(" ".join([*sorted(found), *sorted(more)]))[:24], found)
+        digests = frozenset(state.digest for state in states)
+        return cls(digest(" ".join([*sorted(digests), *sorted(more)]))[:24], digests)
 
 
 APT_RULE = CacheRule("apt", f"/{APT_ARCHIVES}", "*.deb")
@@ -96,12 +96,12 @@ class PackageCaches:
     # -- giving ----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def views(self, rules: Sequence[CacheRule], place: Workplace, scratch: Path) -> Iterator[tuple[CacheView, ...]]:
-        """Views of these caches for the stage that runs in ``place``, mounted below ``scratch`` while this lasts."""
+    def views(self, rules: Sequence[CacheRule], workplace: Workplace, scratch: Path) -> Iterator[tuple[CacheView, ...]]:
+        """Views of these caches for the stage that runs in ``workplace``, mounted below ``scratch`` for as long."""
         with ExitStack() as mounts:
             opened = []
             for rule in rules:
-                own, at = place.path / "caches" / rule.name, scratch / "caches" / rule.name
+                own, at = workplace.path / "caches" / rule.name, scratch / "caches" / rule.name
                 for name in ("lower", "upper", "work"):
                     (own / name).mkdir(parents=True)
                 self._fill(rule, own / "lower")
@@ -121,9 +121,9 @@ class PackageCaches:
         """Those packages that this build's repositories list; of two for one place neither is."""
         chosen: dict[str, Path | None] = {}
         for file in _files(kept):
-            found = _Kept.package(file.name)
-            if found and self.listed.has(found.entry):
-                path = str(file.parent.relative_to(kept) / found.name)
+            package = _Kept.package(file.name)
+            if package and self.listed.has(package.entry):
+                path = str(file.parent.relative_to(kept) / package.name)
                 chosen[path] = None if path in chosen else file
         for path, chosen_file in chosen.items():
             if chosen_file:
@@ -157,23 +157,23 @@ class PackageCaches:
         rule, path = view.rule, file.relative_to(view.upper)
         matches = fnmatch.fnmatchcase(file.name, rule.files)
         if matches and holds_packages(rule):
-            if found := self.listed.entry_of_file(file.name, file):
-                entry, sha256 = found
+            if listed_entry := self.listed.entry_of_file(file.name, file):
+                entry, sha256 = listed_entry
                 kept = f"{sha256}-{entry.hex()}-{file.name}"
                 _take(file, shared(self.store, rule.name, self.arch) / path.with_name(kept))
         elif matches:
             _take(file, self._private(rule) / path, plain=False)
         elif rule.lists and lists:
-            wanted = lists.get(path.parent, {}).get(file.name)
-            if wanted is not None:
-                if _sum(file, wanted.algorithm) == wanted.digest:
+            list_of_file = lists.get(path.parent, {}).get(file.name)
+            if list_of_file is not None:
+                if _sum(file, list_of_file.algorithm) == list_of_file.digest:
                     _take(file, self._lists(rule) / path.with_name(f"{_sum(file, 'sha256')}-{file.name}"))
             elif _belongs_to_lists(path, lists):
                 _take(file, self._private(rule) / path, plain=False)
 
     def _right_lists(self, view: CacheView) -> dict[Path, dict[str, PackageList]]:
         """The folders whose index is of the plan's state, not of a mirror that moved since, and what it names."""
-        found = {}
+        lists = {}
         for top in (view.lower, view.upper):
             for file in _files(top):
                 if file.name != view.rule.lists or file.stat().st_size > LARGEST_INDEX:
@@ -181,10 +181,10 @@ class PackageCaches:
                 data = file.read_bytes()
                 sha256 = digest(data)
                 if sha256 in self.state.indices:
-                    named = {part.path: part for part in package_index.repomd_parts(data).values()}
-                    named[file.name] = PackageList(file.name, "sha256", sha256)
-                    found[file.parent.relative_to(top)] = named
-        return found
+                    parts = {part.path: part for part in package_index.repomd_parts(data).values()}
+                    parts[file.name] = PackageList(file.name, "sha256", sha256)
+                    lists[file.parent.relative_to(top)] = parts
+        return lists
 
 
 def _belongs_to_lists(path: Path, lists: Mapping[Path, object]) -> bool:
@@ -286,8 +286,8 @@ def verify_cache_files(store: Store) -> list[str]:
     wrong = []
     for folder in sorted(path for path in (store.root / "cache").iterdir() if path.is_dir()):
         for file in _files(folder):
-            told = re.match(r"([0-9a-f]{64})-.", file.name)
-            if told and not folder.name.endswith(PRIVATE) and _sum(file, "sha256") != told[1]:
+            match = re.match(r"([0-9a-f]{64})-.", file.name)
+            if match and not folder.name.endswith(PRIVATE) and _sum(file, "sha256") != match[1]:
                 file.unlink(missing_ok=True)
                 name = file.name.rpartition("-")[2] if folder.name.endswith(LISTS) else file.name[98:]
                 wrong.append(f"{name} in the cache {folder.name} is not what was kept: it is removed, and comes anew")

@@ -72,15 +72,15 @@ class SavedLists:
             index.unlink(missing_ok=True)
             return {}
         os.utime(folder)
-        known = hashes(index.read_bytes())
-        found = {INDEX: index}
+        sums = hashes(index.read_bytes())
+        result = {INDEX: index}
         for path in repository.lists:
             file = folder / saved_name(path)
-            if file_digest(file) == known.get(path, ("", 0))[0] != "":
-                found[path] = file
+            if file_digest(file) == sums.get(path, ("", 0))[0] != "":
+                result[path] = file
             else:
                 file.unlink(missing_ok=True)
-        return found
+        return result
 
     def missing(self, repository: UsedRepository) -> list[str]:
         """The paths of the repository's files that are not here."""
@@ -91,12 +91,12 @@ class SavedLists:
         """Keep a file that comes from elsewhere, if it is the right one; tells whether it was."""
         folder = self.folder(repository)
         folder.mkdir(parents=True, exist_ok=True)
-        wanted = repository.digest
+        expected = repository.digest
         if path != INDEX:
-            wanted = hashes((folder / INDEX).read_bytes()).get(path, ("", 0))[0]
-        with self.store.workplace() as place:
-            file = place.path / "list"
-            if write_checked(file, data) != wanted:
+            expected = hashes((folder / INDEX).read_bytes()).get(path, ("", 0))[0]
+        with self.store.workplace() as workplace:
+            file = workplace.path / "list"
+            if write_checked(file, data) != expected:
                 return False
             file.rename(folder / saved_name(path))
         return True
@@ -115,12 +115,12 @@ class SavedLists:
 
 def write_checked(file: Path, data: Iterable[bytes]) -> str:
     """Write pieces into a new file and return their SHA-256."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     with file.open("wb") as out:
         for piece in data:
-            found.update(piece)
+            digest.update(piece)
             out.write(piece)
-    return found.hexdigest()
+    return digest.hexdigest()
 
 
 def _plain(answer: BinaryIO) -> Iterator[bytes]:
@@ -146,11 +146,11 @@ def delivered(repository: UsedRepository, files: Mapping[str, Path]) -> dict[str
     ``apt/NAME`` is what goes to ``var/lib/apt/lists``; below ``archive/``, the address without its scheme leads to the
     files as a mirror has them, for apt to check their signatures.
     """
-    found = {}
+    result = {}
     folder = folder_of(repository.index)
     names = [folder] if "/dists/" in folder else [folder, f"{folder}/."]  # apt's address of a flat suite "./"
     for path, file in files.items():
         for name in names:
-            found[f"apt/{list_name(f'{name}/{path}')}"] = file
-        found[f"archive/{folder.partition('://')[2]}/{path}"] = file
-    return found
+            result[f"apt/{list_name(f'{name}/{path}')}"] = file
+        result[f"archive/{folder.partition('://')[2]}/{path}"] = file
+    return result

@@ -92,7 +92,7 @@ def take_over(root: Path, name: str) -> None:
 
 def pinned(root: Path, mine: Pins | None = None) -> set[str]:
     """All names that builds need (but for those of ``mine``); within the gate. Files of dead builds go."""
-    found: set[str] = set()
+    names: set[str] = set()
     for path in (root / FOLDER).iterdir():
         if path.name == GATE or (mine is not None and path == mine._path):  # noqa: SLF001 - this module's own
             continue
@@ -102,10 +102,10 @@ def pinned(root: Path, mine: Pins | None = None) -> set[str]:
                 if _has_lapsed(lines):
                     path.unlink(missing_ok=True)
                 else:
-                    found.update(lines[2:])
+                    names.update(lines[2:])
             elif not locks.sweep(path):
-                found.update(lines)
-    return found
+                names.update(lines)
+    return names
 
 
 def _has_lapsed(lines: list[str]) -> bool:

@@ -50,9 +50,9 @@ def prune(store: Store, *, older_than: float | None, max_bytes: int | None, ever
         if everything and not needed:
             _take_rest(store, trash)
     freed = sum(item.bytes for item in taken if not item.is_stage)
-    known = {record.layer: record.bytes for _, record in records.values() if record}
+    lengths = {record.layer: record.bytes for _, record in records.values() if record}
     freed += sum(
-        known.get(path.name) or (occupied(trash.folders[path]) if path in trash.folders else 0) for path in layers
+        lengths.get(path.name) or (occupied(trash.folders[path]) if path in trash.folders else 0) for path in layers
     )
     trash.remove()
     left = sum(item.bytes for item in items) - sum(item.bytes for item in taken)

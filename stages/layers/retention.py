@@ -77,13 +77,13 @@ class Item:
 
 def list_records(store: Store, seen: Records | None = None) -> dict[str, tuple[int, Record | None]]:
     """All records with their files' inodes, by key (None: unusable); those ``seen`` earlier are not read again."""
-    found: dict[str, tuple[int, Record | None]] = {}
+    records: dict[str, tuple[int, Record | None]] = {}
     with os.scandir(store.root / "keys") as entries:
         for entry in entries:
             key = entry.name.removesuffix(".json")
-            known = (seen or {}).get(key)
-            found[key] = known if known and known[0] == entry.inode() else (entry.inode(), store.look(key))
-    return found
+            before = (seen or {}).get(key)
+            records[key] = before if before and before[0] == entry.inode() else (entry.inode(), store.look(key))
+    return records
 
 
 def layers_of(records: Records) -> set[str]:
@@ -111,14 +111,14 @@ def _stages(store: Store, records: Records) -> Iterator[Item]:
         times[key] = _time(store.root / "keys" / f"{key}.json")
         for layer in record.chain():
             last[layer] = max(last.get(layer, 0.0), times[key])
-    for key, (_, found) in records.items():
+    for key, (_, kept) in records.items():
         paths = (store.root / "keys" / f"{key}.json", store.root / "synced" / key)
-        if found is None:
+        if kept is None:
             yield Item(f"keys/{key}", paths, 0, 0.0, 0.0, until=-math.inf)
             continue
-        below = tuple(owner[layer] for layer in found.below if layer in owner)
-        used = max(times[key], last.get(found.layer, 0.0))
-        yield Item(f"keys/{key}", paths, found.bytes, used, found.seconds, below, found.layer)
+        below = tuple(owner[layer] for layer in kept.below if layer in owner)
+        used = max(times[key], last.get(kept.layer, 0.0))
+        yield Item(f"keys/{key}", paths, kept.bytes, used, kept.seconds, below, kept.layer)
 
 
 def _outputs(store: Store) -> Iterator[Item]:

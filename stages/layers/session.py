@@ -76,22 +76,22 @@ def open_at_stage(
     request: Request,
     stage: Stage,
     chain: Sequence[str],
-    place: Workplace | None,
+    workplace: Workplace | None,
     needs: StageNeeds,
     command: str,
 ) -> str:
     """Write down a session at a stage on a chain of layers (``stages.agent.shell_session``); return its name.
 
-    ``place`` is where the stage failed: what it left there is shown too. ``command`` runs in place of a shell.
+    ``workplace`` is where the stage failed: what it left there is shown too. ``command`` runs in place of a shell.
     """
     name = f"{os.getpid()}-{stage.number}-{digest(stage.key + str(time.time()))[:8]}"
     folder = store.root / "sessions" / name
     lent = store.lend(f"sessions/{name}", *(f"layers/{layer}" for layer in chain))
     folder.mkdir()
     write_hooks(stage.files, folder / "hooks")
-    if place is not None:
-        place.upper.rename(folder / "layer")
-        place.upper.mkdir()
+    if workplace is not None:
+        workplace.upper.rename(folder / "layer")
+        workplace.upper.mkdir()
     session = ShellSession(
         chain=tuple(chain),
         lent=lent,

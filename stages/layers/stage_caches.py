@@ -53,7 +53,7 @@ class StageCaches:
     # -- packages --------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def views(self, stage: Stage, merged: Path, place: Workplace, scratch: Path) -> Iterator[tuple[CacheView, ...]]:
+    def views(self, stage: Stage, merged: Path, workplace: Workplace, scratch: Path) -> Iterator[tuple[CacheView, ...]]:
         """The package caches that a stage sees, mounted below ``scratch`` while this lasts."""
         rules = self.rules if stage.packages else ()
         places = {rule.path.strip("/") for rule in rules}
@@ -63,19 +63,19 @@ class StageCaches:
             yield ()
             return
         if stage.network and not self.request.offline:
-            self._catch_up(rules, place)
-        with self._packages.views(rules, place, scratch) as views:
+            self._catch_up(rules, workplace)
+        with self._packages.views(rules, workplace, scratch) as views:
             package_cache.add_lists(views, self.lists)
             yield views
 
-    def _catch_up(self, rules: Sequence[CacheRule], place: Workplace) -> None:
+    def _catch_up(self, rules: Sequence[CacheRule], workplace: Workplace) -> None:
         """Where a mirror has moved since the packages in these caches came: learn which of them it still lists."""
         kept = (
             package_cache.shared(self.store, rule.name, self.request.arch) for rule in rules if holds_packages(rule)
         )
         listed = self._packages.listed
         if not self._caught_up and listed.moved() and any(folder.is_dir() for folder in kept):
-            folder = place.path / "lists"
+            folder = workplace.path / "lists"
             folder.mkdir()
             listed.learn_moved(FetchedPlaces(folder, Patience.of(self.plan.environment)))
         self._caught_up = True
@@ -91,8 +91,8 @@ class StageCaches:
     def _packages(self) -> PackageCaches:
         """Lists hang on the repositories' state, and on the keys that stages which install are given."""
         paths = {path for stage in self.plan.stages if stage.packages for path in stage.given}
-        given = {self.digests.of_given(path, self.request.given[path]) for path in paths}
-        state = ListsState.of(self.plan.repositories, self.request.image, *given)
+        digests_of_keys = {self.digests.of_given(path, self.request.given[path]) for path in paths}
+        state = ListsState.of(self.plan.repositories, self.request.image, *digests_of_keys)
         listed = ListedPackages(self.store, self.plan.repositories, self.locked)
         if self.lists:
             listed.learn(SavedPlaces(SavedLists(self.store)))
@@ -109,8 +109,8 @@ class StageCaches:
         """
         for mount in mounts_of(stage, merged):
             if mount.source.startswith(persistent_mounts.OF_LAYER):
-                if place := persistent_mounts.in_layers(merged, mount.source):
-                    yield Cache("", place, mount.place, loose=True)
+                if kept_folder := persistent_mounts.in_layers(merged, mount.source):
+                    yield Cache("", kept_folder, mount.place, loose=True)
             elif mount.place != package_cache.APT_ARCHIVES:
                 folder = self.image_cache() if stage.phase.name in LATE else self._early_mounts()
                 source = mount.source.lstrip("/")
@@ -127,8 +127,10 @@ class StageCaches:
         shown = mounts_of(stage, view.tree.parent)
         left = persistent_mounts.left_mounts(mountinfo, {cache.path.strip("/") for cache in view.caches})
         persistent_mounts.write(left, shown, layer, mounts_folder(stage))
-        for place, kind in sorted(left.other.items()):
-            lines.remark(f"{kind} is mounted on /{place} of the tree: that ends with this script, no later one sees it")
+        for mount_point, kind in sorted(left.other.items()):
+            lines.remark(
+                f"{kind} is mounted on /{mount_point} of the tree: that ends with this script, no later one sees it"
+            )
 
     def _early_mounts(self) -> Path:
         return self._folder(f"{OF_SCRIPTS}-mounts", lambda stage: stage.phase.name not in LATE)

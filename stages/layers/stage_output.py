@@ -66,13 +66,13 @@ class Lines:
             )
 
     def _extend(self, part: bytes) -> None:
-        place = 0
-        while len(self._begun) + len(part) - place > LONGEST:
+        at = 0
+        while len(self._begun) + len(part) - at > LONGEST:
             room = LONGEST - len(self._begun)
-            self._begun += part[place : place + room]
-            place += room
+            self._begun += part[at : at + room]
+            at += room
             self._line()
-        self._begun += part[place:]
+        self._begun += part[at:]
 
     def _line(self) -> None:
         line, self._begun = self._begun.removesuffix(b"\r"), bytearray()

@@ -202,69 +202,72 @@ class Store:
                 here.add(layer)
         return record
 
-    def last_inputs(self, place: str) -> Mapping[str, str] | None:
+    def last_inputs(self, plan_place: str) -> Mapping[str, str] | None:
         """The inputs that this place in a plan had when a stage was last kept for it."""
         try:
-            return read(Inputs, json.loads((self.root / "last" / f"{place}.json").read_text(encoding="utf-8")))
+            return read(Inputs, json.loads((self.root / "last" / f"{plan_place}.json").read_text(encoding="utf-8")))
         except (OSError, ValueError):
             return None
 
-    def keep(self, place: Workplace, record: Record, plan_place: str) -> Record:
+    def keep(self, workplace: Workplace, record: Record, plan_place: str) -> Record:
         """Make the work folder's content the layer of ``record.key``; an empty one becomes no layer."""
-        parts = [part for part in PARTS if (place.upper / part).is_dir()]
+        parts = [part for part in PARTS if (workplace.upper / part).is_dir()]
         layer = ""
         if parts:
             layer = secrets.token_hex(_ID_BYTES)
-            extent = measure(place.upper)
-            self.links.keep(layer, place.upper, extent.links, place.path)
-            digests = list_folder(str(place.upper)) if extent.is_small else None
+            extent = measure(workplace.upper)
+            self.links.keep(layer, workplace.upper, extent.links, workplace.path)
+            digests = list_folder(str(workplace.upper)) if extent.is_small else None
             record = dataclasses.replace(record, bytes=extent.bytes, fingerprint=extent.fingerprint)
         record = dataclasses.replace(record, layer=layer, parts=tuple(parts), boot=self._boot)
         with pins.gate(self.root):  # a layer without a record would be rubbish to a cleaner
             if layer:
                 if digests is not None:
-                    self.digests.write(layer, digests, place.path)
-                place.upper.rename(self.root / "layers" / layer)
+                    self.digests.write(layer, digests, workplace.path)
+                workplace.upper.rename(self.root / "layers" / layer)
                 if digests is None:
                     self.digests.begin(layer)
-            self._note(record, plan_place, place)
+            self._note(record, plan_place, workplace)
         return record
 
-    def adopt(self, place: Workplace, record: Record, plan_place: str, content: str) -> Record:
+    def adopt(self, workplace: Workplace, record: Record, plan_place: str, content: str) -> Record:
         """Keep a layer that was made in another store, under the id it has there.
 
         It is what it was (``content`` is the digest of what was kept there), or BuildError.
         """
-        found, parts = list_folder(str(place.upper)), tuple(part for part in PARTS if (place.upper / part).is_dir())
+        digests, parts = (
+            list_folder(str(workplace.upper)),
+            tuple(part for part in PARTS if (workplace.upper / part).is_dir()),
+        )
         right = parts == record.parts and bool(record.layer) == bool(parts)
-        if not right or (record.layer and found.digest != content):
+        if not right or (record.layer and digests.digest != content):
             raise BuildError("its files are not those that were kept")
         kept = dataclasses.replace(record, bytes=0, fingerprint="", boot=self._boot)
         folder = self.root / "layers" / record.layer
         if record.layer:
-            extent = measure(place.upper)
+            extent = measure(workplace.upper)
             kept = dataclasses.replace(kept, bytes=extent.bytes, fingerprint=extent.fingerprint)
             self.pin(f"layers/{record.layer}")
             if folder.exists() and list_folder(str(folder)).digest != content:
-                folder.rename(place.path / "replaced")  # the same one, left over from earlier, has been damaged
+                folder.rename(workplace.path / "replaced")  # the same one, left over from earlier, has been damaged
         with pins.gate(self.root):
             if record.layer:
                 if not folder.exists():
-                    self.links.keep(record.layer, place.upper, extent.links, place.path)
-                    place.upper.rename(folder)
-                self.digests.write(record.layer, found, place.path)
-            self._note(kept, plan_place, place)
+                    self.links.keep(record.layer, workplace.upper, extent.links, workplace.path)
+                    workplace.upper.rename(folder)
+                self.digests.write(record.layer, digests, workplace.path)
+            self._note(kept, plan_place, workplace)
         return kept
 
-    def _note(self, record: Record, plan_place: str, place: Workplace) -> None:
+    def _note(self, record: Record, plan_place: str, workplace: Workplace) -> None:
         if self.pins is not None:
             self.pins.add((f"keys/{record.key}", *(f"layers/{layer}" for layer in record.chain())))
         self._keep_other(record)
         (self.root / "synced" / record.key).unlink(missing_ok=True)
         data = dataclasses.asdict(record)
         text = json.dumps({**data, "sum": record_sum(data)})
-        put(place.path, self.root / "keys" / f"{record.key}.json", text.encode())
-        put(place.path, self.root / "last" / f"{plan_place}.json", json.dumps(dict(record.inputs)).encode())
+        put(workplace.path, self.root / "keys" / f"{record.key}.json", text.encode())
+        put(workplace.path, self.root / "last" / f"{plan_place}.json", json.dumps(dict(record.inputs)).encode())
 
     def _keep_other(self, record: Record) -> None:
         """The key's earlier record stays, under another name, for those that stand on its layers."""
@@ -361,21 +364,21 @@ class Store:
         path = self.root / "work" / secrets.token_hex(6)
         handle = locks.take(path.with_name(path.name + LOCK))
         assert handle is not None  # it waits
-        place = Workplace(path, handle)
+        fresh = Workplace(path, handle)
         try:
             path.mkdir()
             (path / "layer").mkdir()
             (path / "work").mkdir()
-            yield place
+            yield fresh
         finally:
-            place.close()
+            fresh.close()
 
     # -- looking --------------------------------------------------------------------------------------
 
     def records(self) -> list[Record]:
         """Every usable record, oldest first."""
-        found = (self.look(file.stem) for file in (self.root / "keys").glob("*.json"))
-        return sorted((record for record in found if record is not None), key=lambda record: record.created)
+        looked_up = (self.look(file.stem) for file in (self.root / "keys").glob("*.json"))
+        return sorted((record for record in looked_up if record is not None), key=lambda record: record.created)
 
     def usage(self) -> dict[str, int]:
         """Bytes on the disk by what they are for."""

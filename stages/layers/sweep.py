@@ -23,8 +23,8 @@ def sweep(store: Store) -> None:
     for name in os.listdir(store.root / "locks"):  # noqa: PTH208 - asked in each build: names are enough
         locks.sweep(store.root / "locks" / name)
     sessions = os.listdir(store.root / "sessions")  # noqa: PTH208
-    known = len({pins.GATE}) + (store.pins is not None)
-    if not sessions and len(os.listdir(store.root / pins.FOLDER)) <= known:  # noqa: PTH208
+    own_files = len({pins.GATE}) + (store.pins is not None)
+    if not sessions and len(os.listdir(store.root / pins.FOLDER)) <= own_files:  # noqa: PTH208
         return
     with pins.gate(store.root, cleaning=True):
         needed = pins.pinned(store.root)
@@ -44,10 +44,10 @@ def _work(store: Store) -> None:
             if f"{name}{LOCK}" not in names and not locks.is_held(folder / f"{name}{LOCK}"):
                 remove_tree(path)
         else:
-            _place(store, name.removesuffix(LOCK))
+            _sweep_workplace(store, name.removesuffix(LOCK))
 
 
-def _place(store: Store, name: str) -> None:
+def _sweep_workplace(store: Store, name: str) -> None:
     path = store.root / "work" / name
     handle = locks.take(path.with_name(name + LOCK), wait=False)
     if handle is not None:

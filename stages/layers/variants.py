@@ -12,19 +12,19 @@ from collections.abc import Iterable
 
 from stages.layers.store import Record, Store
 
-Named = tuple[str, Record]  # a record with its name in the store
+NamedRecord = tuple[str, Record]  # a record with its name in the store
 
 
-def longest(store: Store, keys: Iterable[str]) -> dict[str, Named]:
+def longest(store: Store, keys: Iterable[str]) -> dict[str, NamedRecord]:
     """The records of the first of these keys, each on top of the one before, as far as there are any."""
     keys, here = list(keys), set[str]()
     newest = _newest(store, keys, here)
     if len(newest) == len(keys):  # as nearly always: none of the earlier ones gets further, or is newer
         return newest
     others = _others(store)
-    ways: dict[tuple[str, ...], tuple[Named, ...]] = {(): ()}
+    ways: dict[tuple[str, ...], tuple[NamedRecord, ...]] = {(): ()}
     for key in keys:
-        following: dict[tuple[str, ...], tuple[Named, ...]] = {}
+        following: dict[tuple[str, ...], tuple[NamedRecord, ...]] = {}
         for name in (key, *others.get(key, ())):
             record = store.find(name, here)
             if record and record.below in ways:
@@ -39,27 +39,27 @@ def longest(store: Store, keys: Iterable[str]) -> dict[str, Named]:
     return {record.key: (name, record) for name, record in best}
 
 
-def _newest(store: Store, keys: list[str], here: set[str]) -> dict[str, Named]:
+def _newest(store: Store, keys: list[str], here: set[str]) -> dict[str, NamedRecord]:
     """The newest records of the first of these keys, as far as each stands on the one before."""
-    found: dict[str, Named] = {}
+    newest: dict[str, NamedRecord] = {}
     chain: tuple[str, ...] = ()
     for key in keys:
         record = store.find(key, here)
         if record is None or record.below != chain:
             break
-        found[key], chain = (key, record), record.chain()
-    return found
+        newest[key], chain = (key, record), record.chain()
+    return newest
 
 
-def _age(way: tuple[Named, ...]) -> float:
+def _age(way: tuple[NamedRecord, ...]) -> float:
     return way[-1][1].created if way else 0.0
 
 
 def _others(store: Store) -> dict[str, list[str]]:
-    found = defaultdict(list)
+    names = defaultdict(list)
     for file in os.listdir(store.root / "keys"):  # noqa: PTH208 - asked in each build: names are enough
         name = file.removesuffix(".json")
         key, dot, _ = name.partition(".")
         if dot:
-            found[key].append(name)
-    return found
+            names[key].append(name)
+    return names

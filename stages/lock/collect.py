@@ -51,7 +51,7 @@ class LockCollector:
         }
         repositories |= {index.repository.index: index.repository for index in indices}
         snapshot = self.request.locking.locked.get("snapshot", self.request.locking.snapshot)
-        found = Used(
+        result = Used(
             epoch=int(self.plan.environment["SOURCE_DATE_EPOCH"]),
             build_image=self.request.image,
             mirrors=_mirrors(self.plan.environment, repositories),
@@ -61,7 +61,7 @@ class LockCollector:
             sources=_sources(self.plan.sources),
             base_images=(self.request.base,) if self.request.base else (),
         )
-        return found.without_credentials()
+        return result.without_credentials()
 
     def vendored(self, used: Used) -> Path:
         """A folder in the store with the lists and packages of the build that the host does not hold yet.
@@ -77,13 +77,13 @@ class LockCollector:
         self.store.lend(f"outputs/{folder.name}")
         if folder.is_dir():
             return folder
-        with self.store.workplace() as place:
-            made = place.path / "vendor" / "artifact"
-            made.mkdir(parents=True)
-            self._vendor_packages(used.packages, made / "packages", held)
+        with self.store.workplace() as workplace:
+            artifact = workplace.path / "vendor" / "artifact"
+            artifact.mkdir(parents=True)
+            self._vendor_packages(used.packages, artifact / "packages", held)
             for repository in used.repositories:
-                self._vendor_lists(repository, made / "lists" / repository.digest, held)
-            made.parent.rename(folder)
+                self._vendor_lists(repository, artifact / "lists" / repository.digest, held)
+            artifact.parent.rename(folder)
         return folder
 
     def _vendor_packages(self, packages: Iterable[UsedPackage], folder: Path, held: Mapping[str, str]) -> None:
@@ -137,9 +137,9 @@ def _sources(states: Iterable[SourceState]) -> tuple[Mapping[str, str], ...]:
 
 def _mirrors(environment: Mapping[str, str], indices: Iterable[str]) -> dict[str, str]:
     """The machine's own mirrors that the image's package sources name."""
-    found = {name: environment[name] for name in MIRRORS if environment.get(name)}
+    mirrors = {name: environment[name] for name in MIRRORS if environment.get(name)}
     return {
         name: address
-        for name, address in found.items()
+        for name, address in mirrors.items()
         if any(index.startswith(f"{address.rstrip('/')}/") for index in indices)
     }

@@ -48,26 +48,26 @@ AT_ONCE = 8  # downloads
 
 def states(repositories: Iterable[Repository], used: Used) -> tuple[State, ...]:
     """The states that the lock has of these repositories; UsageError naming one that it does not know."""
-    known = {repository.index: repository for repository in used.repositories}
-    found = []
+    by_index = {repository.index: repository for repository in used.repositories}
+    result = []
     for repository in repositories:
-        if repository.shown not in known:
+        if repository.shown not in by_index:
             raise UsageError(
                 f"the lock does not know the repository {repository.name!r}",
                 where=repository.shown,
                 hint="build with the package sources that the lock was made with, or make a new one: --lock FILE",
             )
-        locked = known[repository.shown]
-        found.append(State(repository.index, locked.digest, locked.date, name=repository.name))
-    return tuple(found)
+        locked = by_index[repository.shown]
+        result.append(State(repository.index, locked.digest, locked.date, name=repository.name))
+    return tuple(result)
 
 
 def check(used: Used, installed: Iterable[UsedPackage]) -> None:
     """Raise BuildError naming the packages that a locked build installed otherwise than its lock says."""
-    found = used.differences(installed)
-    if found:
+    differences = used.differences(installed)
+    if differences:
         raise BuildError(
-            "the build installed other packages than the lock says:\n" + _listed(found),
+            "the build installed other packages than the lock says:\n" + _listed(differences),
             hint="an element has changed what it installs: make a new lock with --lock FILE",
         )
 
@@ -119,11 +119,11 @@ class Replay:
         records = [builder.record(stage) for stage, hit, _ in looked if hit]
         trees = [self.store.root / "layers" / record.layer / "tree" for record in records if record and record.layer]
         there = {identity for tree in trees for identity in identities(tree)}
-        wanted = [package for package in self.used.packages if package.sha256 and package.identity not in there]
+        missing = [package for package in self.used.packages if package.sha256 and package.identity not in there]
         first = next(stage for stage in builder.plan.stages if stage.packages)
         servers = self._servers()
         lists = self._lists_gone(servers) if first in missed else []
-        packages = self._packages_gone(wanted, servers)
+        packages = self._packages_gone(missing, servers)
         if lists or packages:
             raise self._gone(lists, packages)
         return {
@@ -166,10 +166,10 @@ class Replay:
 
     # -- packages --------------------------------------------------------------------------------------------------
 
-    def _packages_gone(self, wanted: Iterable[UsedPackage], servers: Mapping[str, Sequence[str]]) -> list[UsedPackage]:
+    def _packages_gone(self, asked: Iterable[UsedPackage], servers: Mapping[str, Sequence[str]]) -> list[UsedPackage]:
         shared(self.store, "apt", self.arch).mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            packages = list(wanted)
+            packages = list(asked)
             right = pool.map(lambda package: file_digest(self._kept(package)) == package.sha256, packages)
             missing = [package for package, is_right in zip(packages, right, strict=True) if not is_right]
             offered = [package for package in missing if f"packages/{package.cached}" in self.locking.offered]
@@ -182,8 +182,8 @@ class Replay:
 
     def _keep(self, package: UsedPackage, data: Iterable[bytes]) -> bool:
         """Put a package into the cache, if it is the right one."""
-        with self.store.workplace() as place:
-            file = place.path / "package"
+        with self.store.workplace() as workplace:
+            file = workplace.path / "package"
             if write_checked(file, data) != package.sha256:
                 return False
             file.rename(self._kept(package))

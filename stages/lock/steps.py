@@ -95,41 +95,41 @@ def states(request: Request, environment: dict[str, str], folder: Path, *, askin
     """
     if not asking:
         environment.setdefault("SOURCE_DATE_EPOCH", environment.get(BASE_DATE) or str(repositories.newest_date(())))
-    known = repositories.from_environment(environment) if asking else []
+    asked = repositories.from_environment(environment) if asking else []
     locking = request.locking
     used = _used(request)
     if used is not None:
         from stages.lock import replay
 
-        found = replay.states(known, used)
+        result = replay.states(asked, used)
         environment["SOURCE_DATE_EPOCH"] = str(used.epoch)
-        return found
+        return result
     if locking.snapshot:
         from stages.repositories import snapshot
 
-        known = snapshot.at(known, locking.snapshot, locking.scheme, offline=request.offline)
-        environment[ADDRESSES] = snapshot.replacements(known)
-    found = repositories.states(known, folder, offline=request.offline, patience=Patience.of(environment))
-    environment.setdefault("SOURCE_DATE_EPOCH", str(repositories.newest_date(found)))
-    return found
+        asked = snapshot.at(asked, locking.snapshot, locking.scheme, offline=request.offline)
+        environment[ADDRESSES] = snapshot.replacements(asked)
+    result = repositories.states(asked, folder, offline=request.offline, patience=Patience.of(environment))
+    environment.setdefault("SOURCE_DATE_EPOCH", str(repositories.newest_date(result)))
+    return result
 
 
-def sources(request: Request, wanted: Sequence[Source], question: SourceQuery) -> tuple[SourceState, ...]:
+def sources(request: Request, asked: Sequence[Source], question: SourceQuery) -> tuple[SourceState, ...]:
     """The state of each source repository: the present one, or a lock's. Raises BuildError or UsageError."""
     used = _used(request)
     if used is not None:
-        return source_state.locked(wanted, used.sources)
-    return source_state.states(wanted, question)
+        return source_state.locked(asked, used.sources)
+    return source_state.states(asked, question)
 
 
 def moved(request: Request, seen: Iterable[SourceState], question: SourceQuery) -> bool:
     """Has any of these source repositories moved; BuildError where that is not what the request's lock says."""
-    found = source_state.moved(seen, question)
-    if found and request.locking.locked:
-        state = min(found, key=lambda state: state.source.where)
+    moved_states = source_state.moved(seen, question)
+    if moved_states and request.locking.locked:
+        state = min(moved_states, key=lambda state: state.source.where)
         raise BuildError(
             f"the source repository {state.source} is not what the lock says",
             where=state.source.where,
             hint="restore what lies there, or make a new lock: --lock FILE",
         )
-    return bool(found)
+    return bool(moved_states)

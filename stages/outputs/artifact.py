@@ -85,10 +85,10 @@ class Writer:
         return _measure(artifact)
 
     def _policy(self, output: Output, os_release: Mapping[str, str]) -> Policy:
-        wanted = output.options.get("slim", "auto" if output.type in CONTAINER_TYPES else "no")
-        if wanted == "no":
+        name = output.options.get("slim", "auto" if output.type in CONTAINER_TYPES else "no")
+        if name == "no":
             return Policy("no")
-        return find(os_release) if wanted == "auto" else parse(self.request.slim[wanted], wanted, wanted)
+        return find(os_release) if name == "auto" else parse(self.request.slim[name], name, name)
 
     def described(self, tree: Path, output: Output) -> dict[str, Any]:
         """What is in the tree and what it came from."""
@@ -144,24 +144,24 @@ class Writer:
 
     def _config(self, tree: Path, output: Output) -> ImageConfig:
         architecture, variant = platform(self.request.arch)
-        wanted = self.request.config
+        config = self.request.config
         shells = [f"/{shell}" for shell in SHELLS if os.path.lexists(tree / shell)]
-        own = "entrypoint" in wanted or "cmd" in wanted
+        own = "entrypoint" in config or "cmd" in config
         return ImageConfig(
             architecture=architecture,
             variant=variant,
             epoch=self.tree.epoch,
-            entrypoint=tuple(wanted.get("entrypoint", ())),
-            cmd=tuple(wanted.get("cmd", ())) if own else tuple(shells[:1]),
-            user=wanted.get("user", ""),
-            workdir=wanted.get("workdir", ""),
-            stop_signal=wanted.get("stop-signal", ""),
-            volumes=tuple(wanted.get("volumes", ())),
-            ports=tuple(wanted.get("ports", ())),
-            env={"PATH": PATH, **wanted.get("env", {})},
+            entrypoint=tuple(config.get("entrypoint", ())),
+            cmd=tuple(config.get("cmd", ())) if own else tuple(shells[:1]),
+            user=config.get("user", ""),
+            workdir=config.get("workdir", ""),
+            stop_signal=config.get("stop-signal", ""),
+            volumes=tuple(config.get("volumes", ())),
+            ports=tuple(config.get("ports", ())),
+            env={"PATH": PATH, **config.get("env", {})},
             title=self.request.name,
             version=self.tree.release,
-            labels=wanted.get("labels", {}),
+            labels=config.get("labels", {}),
             compression=_compression(output),
             blocks=self.store.root / "blocks",
         )

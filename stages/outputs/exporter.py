@@ -190,15 +190,15 @@ class Exporter:
 
     def _write(self, key: str, output: Output) -> FinishedOutput:
         self.outputs.clear(key)
-        with self.store.workplace() as place:
-            artifact = place.path / "artifact"
+        with self.store.workplace() as workplace:
+            artifact = workplace.path / "artifact"
             started = time.monotonic()
             digest, length, image = self._artifact(artifact, output)
             seconds = round(time.monotonic() - started, 3)
             for name in ("layer", "work"):
-                (place.path / name).rmdir()
+                (workplace.path / name).rmdir()
             finished = write_done(
-                place.path,
+                workplace.path,
                 {"artifact": digest} if artifact.is_file() else {},
                 type=output.type,
                 name=self.request.name,
@@ -208,6 +208,6 @@ class Exporter:
                 seconds=seconds,
             )
             self.store.digests.require(self.tree.chain)
-            self.outputs.put(key, place.path)
-            place.path.mkdir()
+            self.outputs.put(key, workplace.path)
+            workplace.path.mkdir()
         return finished

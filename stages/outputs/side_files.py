@@ -32,8 +32,8 @@ def side_files(store: Store, scratch: Path, chain: Sequence[str], tree_key: str)
 def _write(outputs: OutputStore, key: str, scratch: Path, chain: Sequence[str]) -> None:
     store = outputs.store
     store.digests.check(chain)
-    with store.workplace() as place:
-        files = place.path / "files"
+    with store.workplace() as workplace:
+        files = workplace.path / "files"
         (files / "artifact").mkdir(parents=True)
         with mounted(store, chain, scratch / "files") as merged:
             copy_tree(merged / "cwd", files / "artifact")

@@ -26,10 +26,10 @@ def let_go_of_damaged(store: Store, damages: Sequence[Damage]) -> list[str]:
     sentences = []
     bad = {damage.layer: damage for damage in damages}
     records = store.records()
-    for layer, found in bad.items():
+    for layer, files in bad.items():
         title = next((record.title for record in records if record.layer == layer), "")
         name = f"the layer of {title}" if title else "a layer copied from many"
-        sentences.append(f"{name}: {found}")
+        sentences.append(f"{name}: {files}")
     for record in records:
         if bad.keys() & set(record.chain()):
             store.forget(record.key)
@@ -65,8 +65,8 @@ def verify(store: Store) -> tuple[list[str], int]:
     wrong += _outputs(store)
     wrong += _blocks(store)
     wrong += verify_cache_files(store)
-    named = {layer for record in store.records() for layer in record.chain()} | {BASE}
-    return wrong, len({name for name in there if not name.startswith(FOLDED)} - named)
+    in_records = {layer for record in store.records() for layer in record.chain()} | {BASE}
+    return wrong, len({name for name in there if not name.startswith(FOLDED)} - in_records)
 
 
 def _unusable(store: Store, file: Path) -> str:

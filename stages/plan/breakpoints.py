@@ -43,9 +43,9 @@ def check(plan: Plan, points: Sequence[str]) -> list[str]:
 def stops(plan: Plan, points: Sequence[str], when: str, stage: Stage) -> bool:
     """Whether the build stops before or after (``when``) this stage."""
     for point in points:
-        wanted, colon, name = point.partition(":")
+        moment, colon, name = point.partition(":")
         if colon:
-            if wanted == when and plan.find(name).number == stage.number:
+            if moment == when and plan.find(name).number == stage.number:
                 return True
         elif point != ERROR and point.startswith(f"{when}-"):
             stages = _of_phase(plan, point)

@@ -24,7 +24,7 @@ def of_stage(sourcing: Sourcing, phase: Phase, texts: Iterable[str], visible: Co
     if phase.name == "root":
         return ()
     names = sourcing.names if phase.inside else sourcing.of_release
-    return tuple(sorted(tree_snippets.named(texts, names) | names.intersection(visible)))
+    return tuple(sorted(tree_snippets.names_in(texts, names) | names.intersection(visible)))
 
 
 def inputs(
@@ -34,12 +34,12 @@ def inputs(
     if not late:
         return {}
     texts = [hook.text for hook in (*sourcing.hanging.values(), *sourcing.files.values())]
-    named = references.visible_variables(texts, variables, frozenset())
+    visible = references.visible_variables(texts, variables, frozenset())
     return {
         **{f"sourced in the tree {path}": hook.digest for path, hook in {**sourcing.files, **sourcing.hanging}.items()},
         **{
             f"there with {name}": digests.of_variable(name, value)
-            for name, value in named.items()
+            for name, value in visible.items()
             if name not in sourcing.names
         },
     }
@@ -56,7 +56,7 @@ def remarks_on_disk(sourcing: Sourcing, scripts: Iterable[HookFile]) -> tuple[st
 
 
 def _of_build_image(sourcing: Sourcing, script: HookFile, texts: Iterable[str], late: Collection[str]) -> str:
-    names = tree_snippets.named(texts, sourcing.names) - set(late)
+    names = tree_snippets.names_in(texts, sourcing.names) - set(late)
     if not names:
         return ""
     return (

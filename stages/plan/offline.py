@@ -18,10 +18,10 @@ CUT = "cut"  # in the place of "yes"
 def offline_plan(plan: Plan, hits: Sequence[bool]) -> Plan:
     """The plan as an offline build runs it; ``hits`` tells of each stage whether its layer is there already."""
     stages = list(plan.stages)
-    first = next((place for place, stage in enumerate(stages) if stage.network and not hits[place]), len(stages))
-    for place in range(first, len(stages)):
-        stage = stages[place]
+    first = next((index for index, stage in enumerate(stages) if stage.network and not hits[index]), len(stages))
+    for index in range(first, len(stages)):
+        stage = stages[index]
         network = CUT if stage.network else stage.inputs["network"]
-        inputs = {**stage.inputs, "network": network, "below": stages[place - 1].key if place else ""}
-        stages[place] = dataclasses.replace(stage, inputs=inputs, key=key_of(inputs))
+        inputs = {**stage.inputs, "network": network, "below": stages[index - 1].key if index else ""}
+        stages[index] = dataclasses.replace(stage, inputs=inputs, key=key_of(inputs))
     return dataclasses.replace(plan, stages=tuple(stages))

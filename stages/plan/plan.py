@@ -89,23 +89,19 @@ class Plan:
         """The key of the finished tree."""
         return self.stages[-1].key
 
-    def find(self, wanted: str) -> Stage:
+    def find(self, text: str) -> Stage:
         """The stage of a number, a script's name, ``phase/script`` or ``phase/element/script``.
 
         Raises UsageError where none or several match.
         """
-        matches = [stage for stage in self.stages if wanted in _names(stage)]
+        matches = [stage for stage in self.stages if text in _names(stage)]
         if len(matches) == 1:
             return matches[0]
         if matches:
             numbers = ", ".join(f"{stage.number} ({stage.title})" for stage in matches)
-            raise UsageError(
-                f"{wanted!r} is the name of several stages: {numbers}", hint="give the number or the title"
-            )
-        known = [name for stage in self.stages for name in _names(stage)]
-        raise UsageError(
-            f"no stage is called {wanted!r}", hint=nearest(wanted, known) or "`dib-ctr plan` lists them all"
-        )
+            raise UsageError(f"{text!r} is the name of several stages: {numbers}", hint="give the number or the title")
+        names = [name for stage in self.stages for name in _names(stage)]
+        raise UsageError(f"no stage is called {text!r}", hint=nearest(text, names) or "`dib-ctr plan` lists them all")
 
 
 def _names(stage: Stage) -> set[str]:
@@ -121,16 +117,16 @@ def generated(
     builtin: Sequence[str],
 ) -> dict[str, HookFile]:
     """The hooks that the plan itself makes: package lists, name tables, scripts of the chosen install types."""
-    made: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for phase, listed in package_installs(elements, environment).items():
-        made[f"{PACKAGE_LISTS}/{phase}/install"] = "".join(f"{name}\n" for name in listed.install)
-        made[f"{PACKAGE_LISTS}/{phase}/uninstall"] = "".join(f"{name}\n" for name in listed.uninstall)
+        texts[f"{PACKAGE_LISTS}/{phase}/install"] = "".join(f"{name}\n" for name in listed.install)
+        texts[f"{PACKAGE_LISTS}/{phase}/uninstall"] = "".join(f"{name}\n" for name in listed.uninstall)
     for element, data in read_pkg_maps(elements).items():
-        made[f"pkg-map.d/{element}"] = render_pkg_map(data)
-    made["svc-map.d/services"] = render_svc_map(elements, environment.get("DISTRO_NAME", ""))
+        texts[f"pkg-map.d/{element}"] = render_pkg_map(data)
+    texts["svc-map.d/services"] = render_svc_map(elements, environment.get("DISTRO_NAME", ""))
     if packages:
-        made[f"{OWN_FOLDER}/named-packages.list"] = "".join(f"{name}\n" for name in packages)
-    hooks = {path: HookFile(path, GENERATED, 0o644, text.encode()) for path, text in made.items()}
+        texts[f"{OWN_FOLDER}/named-packages.list"] = "".join(f"{name}\n" for name in packages)
+    hooks = {path: HookFile(path, GENERATED, 0o644, text.encode()) for path, text in texts.items()}
     hooks.update(dib_runtime.files(elements, merged))
     hooks.update(commands_for_the_image(merged, builtin))
     if any(name == INSTALL_TYPES for name, _ in elements):
@@ -163,15 +159,15 @@ def install_type_scripts(merged: HooksTree, environment: Mapping[str, str]) -> d
         if len(parts) != 3 or parts[0] != "install.d" or not parts[1].endswith("-install"):
             continue
         name, _, kind = parts[1].removesuffix("-install").rpartition("-")
-        wanted = environment.get("DIB_INSTALLTYPE_" + name.replace("-", "_"), default)
-        if not name or kind != wanted or not hook.mode & 0o111 or not SCRIPT_NAME.match(parts[2]):
+        install_type = environment.get("DIB_INSTALLTYPE_" + name.replace("-", "_"), default)
+        if not name or kind != install_type or not hook.mode & 0o111 or not SCRIPT_NAME.match(parts[2]):
             continue
-        place = f"install.d/{parts[2]}"
-        if place in merged or place in chosen:
+        target = f"install.d/{parts[2]}"
+        if target in merged or target in chosen:
             raise UsageError(
-                f"the script {path} would be {place}, which is there already", where=f"element {hook.element}"
+                f"the script {path} would be {target}, which is there already", where=f"element {hook.element}"
             )
-        chosen[place] = dataclasses.replace(hook, path=place)
+        chosen[target] = dataclasses.replace(hook, path=target)
     return chosen
 
 
@@ -205,7 +201,7 @@ def _in_order(tree: HooksTree, named_packages: bool, disk: bool, on_disk: bool) 
 
 def _on_disk(tree: HooksTree) -> list[HookFile]:
     """The scripts of the last phases, which run on a finished disk."""
-    first = next(place for place, phase in enumerate(PHASES) if phase.name == "pre-finalise")
+    first = next(index for index, phase in enumerate(PHASES) if phase.name == "pre-finalise")
     return [script for phase in PHASES[first:] for script in scripts(tree, phase)]
 
 
@@ -299,7 +295,7 @@ def make_plan(
         texts = [*texts, *bodies.values()]
         variables = references.visible_variables(texts, keyed, ALWAYS)
         if not phase.inside:  # on its way into the tree the environment loses all functions, in diskimage-builder too
-            variables.update(as_functions({name: functions[name] for name in references.named(texts, functions)}))
+            variables.update(as_functions({name: functions[name] for name in references.names_in(texts, functions)}))
         variables.update(as_functions(bodies))
         if traced:
             variables.update(tracing.variables(HOOKS_INSIDE if phase.inside else HOOKS_OUTSIDE))
@@ -313,7 +309,7 @@ def make_plan(
         remarks.append(late_variables.remark(sourcing, phase, script, texts, late))
         variables = {name: value for name, value in variables.items() if name not in late}
         if not phase.inside:
-            files.update(left_files.named(tree, variables))
+            files.update(left_files.named_by(tree, variables))
         inputs = {
             "below": below,
             "phase": phase.folder,
@@ -329,26 +325,38 @@ def make_plan(
             inputs.update({f"repository {state.shown}": state.digest for state in repositories})
         inputs.update({f"source {state.source}": state.state for state in fetched})
         if phase.inside:  # a secret's content is part of no key, and not even its digest is written down
-            given = references.visible_secrets(variables, request.given) if packages else ()
+            host_files = references.visible_secrets(variables, request.given) if packages else ()
         else:
-            given = references.visible_given(texts, variables, request.given)
-            inputs.update({f"given {path}": digests.of_given(path, request.given[path]) for path in given})
+            host_files = references.visible_given(texts, variables, request.given)
+            inputs.update({f"given {path}": digests.of_given(path, request.given[path]) for path in host_files})
         seen = seen or any(value.startswith(KEYED) for value in inputs.values())
         if seen:  # so do all that lie upon it: their keys tell of its key
             inputs[SEEN] = digests.whose
         below = key_of(inputs)
-        cache = not phase.inside and bool(references.named(code, ("DIB_IMAGE_CACHE", "DIB_LOCKFILES")))
+        cache = not phase.inside and bool(references.names_in(code, ("DIB_IMAGE_CACHE", "DIB_LOCKFILES")))
         number = len(stages) + 1
         stages.append(
             Stage(
-                number, phase, script, files, variables, network, packages, inputs, below, cache, given, fetched, late
+                number,
+                phase,
+                script,
+                files,
+                variables,
+                network,
+                packages,
+                inputs,
+                below,
+                cache,
+                host_files,
+                fetched,
+                late,
             )
         )
         tree.update(left.get(stages[-1].title, {}))
     if on_disk:
         remarks += late_variables.remarks_on_disk(sourcing, _on_disk(tree))
-    said = tuple(filter(None, remarks))
-    return Plan(tuple(stages), environment, tuple(repositories), tuple(sources), exported, sourcing, said)
+    plan_remarks = tuple(filter(None, remarks))
+    return Plan(tuple(stages), environment, tuple(repositories), tuple(sources), exported, sourcing, plan_remarks)
 
 
 def _named_services(
@@ -364,14 +372,14 @@ def _named_services(
     services = {name: environment[name] for name in SERVICES if name in environment}
     offline = {"DIB_OFFLINE": services.pop("DIB_OFFLINE", "")}
     texts = [hook.text for hook in hooks if _element_of(hook) not in {*request.builtin, GENERATED, OWN}]
-    named = references.visible_variables(texts, services, frozenset())
-    named |= {name: services[name] for name in references.built_proxies(texts, services)}
+    visible = references.visible_variables(texts, services, frozenset())
+    visible |= {name: services[name] for name in references.built_proxies(texts, services)}
     if references.ask_for_all(texts):
-        named = services
+        visible = services
     if offline["DIB_OFFLINE"] != ("1" if request.offline and network else ""):
         asking = [hook.text for hook in hooks] if network else texts
-        named = {**named, **references.visible_variables(asking, offline, frozenset())}
-    return named
+        visible = {**visible, **references.visible_variables(asking, offline, frozenset())}
+    return visible
 
 
 def _element_of(hook: HookFile) -> str:

@@ -165,16 +165,16 @@ class Used:
         """What packages a build installed otherwise than this says, one phrase each, sorted."""
         ours = {package.identity: package.sha256 for package in self.packages}
         theirs = {package.identity: package.sha256 for package in installed}
-        found = []
+        phrases = []
         for identity in sorted({*ours, *theirs}):
             name = str(UsedPackage(*identity))
             if identity not in ours:
-                found.append(f"{name} is not in the lock")
+                phrases.append(f"{name} is not in the lock")
             elif identity not in theirs:
-                found.append(f"{name} was not installed")
+                phrases.append(f"{name} was not installed")
             elif ours[identity] != theirs[identity]:
-                found.append(f"{name} is another file than the lock's")
-        return found
+                phrases.append(f"{name} is another file than the lock's")
+        return phrases
 
 
 def _quoted(text: str, more: str) -> str:

@@ -47,9 +47,9 @@ class KeyDigests:
         """The digest that stands for a given file of this SHA-256."""
         return self._keyed(f"given {sha256}") if path in self.redaction.files else sha256
 
-    def of_all_given(self, given: Mapping[str, str]) -> dict[str, str]:
+    def of_all_given(self, host_files: Mapping[str, str]) -> dict[str, str]:
         """The same for several files, by path."""
-        return {path: self.of_given(path, sha256) for path, sha256 in given.items()}
+        return {path: self.of_given(path, sha256) for path, sha256 in host_files.items()}
 
     @cached_property
     def whose(self) -> str:
@@ -78,8 +78,8 @@ def _key_of(store: Path) -> bytes:
     """The store's own key; made where there is none, whole or not at all. Only its owner can read it."""
     file = store / KEY_FILE
     try:
-        if (found := _read(file)) is not None:
-            return found
+        if (key := _read(file)) is not None:
+            return key
         partial = file.with_name(f".{KEY_FILE}.{secrets.token_hex(4)}")
         handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "wb") as data:
@@ -94,12 +94,12 @@ def _key_of(store: Path) -> bytes:
             pass  # another build was first
         finally:
             partial.unlink()
-        found = _read(file)
+        key = _read(file)
     except OSError as error:
         raise BuildError(f"the store's key for secrets cannot be kept: {error.strerror}", where=str(file)) from error
-    if found is None:
+    if key is None:
         raise BuildError("the store's key for secrets is not whole", where=str(file), hint=f"remove {file}")
-    return found
+    return key
 
 
 def _read(file: Path) -> bytes | None:

@@ -29,7 +29,7 @@ def is_name(text: str) -> bool:
 
 def names_of(elements: Iterable[Path]) -> tuple[str, ...]:
     """What the elements in these folders call secret, sorted; raises UsageError with file and line."""
-    found = set()
+    names = set()
     for folder in elements:
         for number, name in lines_of(folder / FILE):
             if not is_name(name):
@@ -38,5 +38,5 @@ def names_of(elements: Iterable[Path]) -> tuple[str, ...]:
                     where=f"{folder / FILE}:{number}",
                     hint="write one name a line; * stands for any letters",
                 )
-            found.add(name)
-    return tuple(sorted(found))
+            names.add(name)
+    return tuple(sorted(names))

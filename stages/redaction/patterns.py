@@ -62,12 +62,12 @@ def is_secret_name(name: str, value: str, more: Iterable[str] = ()) -> bool:
 def parts(text: str) -> Iterator[str]:
     """The secrets that stand within a text; of an address its user and password, and the password alone."""
     for pattern in _WITHIN:
-        yield from (found["secret"] for found in pattern.finditer(text) if found["secret"] != WITHHELD)
+        yield from (match["secret"] for match in pattern.finditer(text) if match["secret"] != WITHHELD)
     for pattern in (_IN_ADDRESS, _BEFORE_HOST):
-        for found in pattern.finditer(text):
-            user, separator, password = found["secret"].partition(":")
-            if found["secret"] != WITHHELD and (separator or pattern is _IN_ADDRESS):
-                yield found["secret"]
+        for match in pattern.finditer(text):
+            user, separator, password = match["secret"].partition(":")
+            if match["secret"] != WITHHELD and (separator or pattern is _IN_ADDRESS):
+                yield match["secret"]
                 yield password if separator else user
 
 
@@ -84,7 +84,7 @@ def without_credentials(address: str) -> str:
     return without_parts(address) if "://" in address else address
 
 
-def _withheld(found: re.Match[str]) -> str:
-    begin, end = found.span("secret")
-    whole = found[0]
-    return whole[: begin - found.start()] + WITHHELD + whole[end - found.start() :]
+def _withheld(match: re.Match[str]) -> str:
+    begin, end = match.span("secret")
+    whole = match[0]
+    return whole[: begin - match.start()] + WITHHELD + whole[end - match.start() :]

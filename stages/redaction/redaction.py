@@ -43,16 +43,16 @@ class Redaction:
         cls,
         variables: Mapping[str, str],
         names: Iterable[str] = (),
-        given: Collection[str] = (),
+        host_files: Collection[str] = (),
         files: Mapping[str, bytes] | None = None,
         more: Iterable[str] = (),
     ) -> Redaction:
         """The redaction for these variables.
 
-        ``given`` are the paths of files that go along: a variable that names one is no secret itself, but the file may
+        ``host_files`` are the paths of files that go along: a variable that names one is no secret, but the file may
         be one. ``files`` are the secret ones among them with their content, ``more`` further secrets (passphrases).
         """
-        names, paths = tuple(names), frozenset(given)
+        names, paths = tuple(names), frozenset(host_files)
         secret = frozenset(
             name
             for name, value in variables.items()
@@ -120,12 +120,12 @@ class Redaction:
     @cached_property
     def _masked(self) -> frozenset[str]:
         """The secrets that are long and odd enough to be looked for in any text; of several lines each one, too."""
-        found = set()
+        texts = set()
         for literal in self.literals:
             for text in (literal, *(literal.splitlines() if "\n" in literal else ())):
                 if len(text.strip()) >= SHORTEST and text.lower() not in PLAIN and not text.startswith("-----"):
-                    found.add(text)
-        return frozenset(found)
+                    texts.add(text)
+        return frozenset(texts)
 
     @cached_property
     def _pattern(self) -> re.Pattern[str] | None:
@@ -135,9 +135,11 @@ class Redaction:
         return re.compile("|".join(re.escape(each) for each in sorted(written, key=lambda each: (-len(each), each))))
 
 
-def _names_a_file(value: str, given: Collection[str]) -> bool:
+def _names_a_file(value: str, host_files: Collection[str]) -> bool:
     path = value.removeprefix("file://")
-    return path in given or (path.startswith("/") and any(each.startswith(f"{path.rstrip('/')}/") for each in given))
+    return path in host_files or (
+        path.startswith("/") and any(each.startswith(f"{path.rstrip('/')}/") for each in host_files)
+    )
 
 
 def _spellings(text: str) -> Iterator[str]:

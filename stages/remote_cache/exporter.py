@@ -67,7 +67,7 @@ class Packer:
     """Packs layers of a store into a place in it, one after the other, in a thread of its own."""
 
     store: Store
-    place: Workplace
+    workplace: Workplace
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     _packed: dict[tuple[str, str], Future[CacheEntry | None]] = field(default_factory=dict)
     _outputs: list[tuple[str, str]] = field(default_factory=list)
@@ -95,20 +95,20 @@ class Packer:
 
     def finish(self, records: Iterable[Record]) -> Path | None:
         """The folder, with the layers of these records and no others; None where there are none. Raises OSError."""
-        wanted = list(records)
-        for record in wanted:
+        listed = list(records)
+        for record in listed:
             self.add(record)
-        names_of = [*((record.key, record.layer) for record in wanted), *self._outputs]
-        found = [self._packed[name].result() for name in names_of]
-        entries = [entry for entry in found if entry is not None]
+        names_of = [*((record.key, record.layer) for record in listed), *self._outputs]
+        results = [self._packed[name].result() for name in names_of]
+        entries = [entry for entry in results if entry is not None]
         names = {entry.blob.removeprefix("sha256:") for entry in entries}
-        for file in self.place.upper.iterdir():  # of a plan that was given up: a mirror moved
+        for file in self.workplace.upper.iterdir():  # of a plan that was given up: a mirror moved
             if file.name not in names:
                 file.unlink()
         if not entries:
             return None
-        (self.place.upper / ENTRIES).write_text(json.dumps(entries, default=vars), encoding="utf-8")
-        return self.place.upper
+        (self.workplace.upper / ENTRIES).write_text(json.dumps(entries, default=vars), encoding="utf-8")
+        return self.workplace.upper
 
     def close(self) -> None:
         """Pack no more."""
@@ -126,7 +126,7 @@ class Packer:
     def _write(self, folder: Path | None, packed: PackedRecord, length: int) -> CacheEntry | None:
         """Pack one folder of about ``length`` bytes; its entry, or None where it cannot travel."""
         is_large = length > SMALL
-        partial = self.place.path / "partial"
+        partial = self.workplace.path / "partial"
         environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
         zstd_argv = ["nice", "-n", "10", "zstd", "-q", "-c", "-T0" if is_large else "--single-thread", LEVEL]
         with (
@@ -161,9 +161,9 @@ class Packer:
             unpacked=unpacked,
         )
         if size <= SMALL:
-            partial.rename(self.place.upper / blob)
+            partial.rename(self.workplace.upper / blob)
             return entry
-        own = self.place.path / f"blob-{blob}"
+        own = self.workplace.path / f"blob-{blob}"
         own.mkdir(exist_ok=True)
         partial.rename(own / blob)
         emit(events.Packed(path=str(own), entry=entry))

@@ -70,8 +70,8 @@ class RemoteCacheImporter:
         """Ask what there is of all stages, and decide what of it is of use; ``read`` False: nothing."""
         offers = self.ask([stage.key for stage in stages])
         if offers and read:
-            known = {stage.key: self.builder.record(stage) for stage in stages}
-            self.steps = longest([stage.key for stage in stages], known.get, offers)
+            local = {stage.key: self.builder.record(stage) for stage in stages}
+            self.steps = longest([stage.key for stage in stages], local.get, offers)
         self.builder.sources = {offer.key: offer.source for offer in self.offered}
 
     @property
@@ -91,24 +91,24 @@ class RemoteCacheImporter:
         """Bring finished outputs of these keys into the store; tells whether all are there now."""
         offers = self.ask(keys)
         below = chain_digest(self.chain)
-        found = [next((each for each in offers.get(key, ()) if each.below == below), None) for key in keys]
-        wanted = [offer for offer in found if offer]
-        if len(wanted) < len(keys):
+        fitting = [next((each for each in offers.get(key, ()) if each.below == below), None) for key in keys]
+        chosen = [offer for offer in fitting if offer]
+        if len(chosen) < len(keys):
             return False
-        emit(events.Fetch(blobs=[offer.blob for offer in wanted]))
-        return all(self._fetch_output(offer) for offer in wanted)
+        emit(events.Fetch(blobs=[offer.blob for offer in chosen]))
+        return all(self._fetch_output(offer) for offer in chosen)
 
     def _fetch_output(self, offer: Offer) -> bool:
         outputs = OutputStore(self.store)
-        with outputs.lock(offer.key), self.store.workplace() as place:
+        with outputs.lock(offer.key), self.store.workplace() as workplace:
             self.store.pin(f"outputs/{offer.key}")
             try:
-                file = self._bring(offer, place)
-                _unpack(file, offer, place)
-                if list_folder(str(place.upper)).digest != offer.content:
+                file = self._bring(offer, workplace)
+                _unpack(file, offer, workplace)
+                if list_folder(str(workplace.upper)).digest != offer.content:
                     raise BadLayerError("its files are not those that were kept")
-                adopt_done(place.upper)
-                outputs.put(offer.key, place.upper)
+                adopt_done(workplace.upper)
+                outputs.put(offer.key, workplace.upper)
             except GoneError:
                 return False
             except OSError as error:
@@ -134,10 +134,10 @@ class RemoteCacheImporter:
             coming: list[_Coming] = []
             for stage, step in work:
                 if isinstance(step, Offer):
-                    found = self._begin(stage, step, chain, held, pool)
-                    if found is None:
+                    begun = self._begin(stage, step, chain, held, pool)
+                    if begun is None:
                         break
-                    coming += [found] if isinstance(found, _Coming) else []
+                    coming += [begun] if isinstance(begun, _Coming) else []
                 chain = step.chain(chain) if isinstance(step, Offer) else step.chain()
             for each in coming:
                 if not self._keep(each):
@@ -153,19 +153,19 @@ class RemoteCacheImporter:
         record = self.store.find(stage.key)
         if record and record.below == chain and record.layer == offer.layer:
             return record
-        place = held.enter_context(self.store.workplace())
+        workplace = held.enter_context(self.store.workplace())
         try:
-            file = self._bring(offer, place)
+            file = self._bring(offer, workplace)
         except GoneError:
             return None
         except OSError as error:
             emit(events.Bad(blob=offer.blob, why=f"there is no room for it here ({error.strerror})"))
             return None
-        return _Coming(stage, offer, chain, place, pool.submit(_unpack, file, offer, place))
+        return _Coming(stage, offer, chain, workplace, pool.submit(_unpack, file, offer, workplace))
 
-    def _bring(self, offer: Offer, place: Workplace) -> Path:
+    def _bring(self, offer: Offer, workplace: Workplace) -> Path:
         """The blob as a file in a place; raises GoneError, OSError."""
-        file = place.path / "blob"
+        file = workplace.path / "blob"
         with file.open("wb") as out:
             out.writelines(self._pieces(offer))
         return file
@@ -188,7 +188,7 @@ class RemoteCacheImporter:
         """Make what was unpacked a layer of the store; tells, after saying why not, whether it is one."""
         try:
             record = _record(coming, coming.unpacked.result())
-            self.store.adopt(coming.place, record, self.builder.place_of(coming.stage), coming.offer.content)
+            self.store.adopt(coming.workplace, record, self.builder.place_of(coming.stage), coming.offer.content)
         except OSError as error:
             emit(events.Bad(blob=coming.offer.blob, why=f"there is no room for it here ({error.strerror})"))
         except BuildError as error:
@@ -208,7 +208,7 @@ class _Coming:
     stage: Stage
     offer: Offer
     below: tuple[str, ...]
-    place: Workplace
+    workplace: Workplace
     unpacked: Future[PackedRecord]
 
 
@@ -227,12 +227,12 @@ class _Bounded:
         return data
 
 
-def _unpack(file: Path, offer: Offer, place: Workplace) -> PackedRecord:
+def _unpack(file: Path, offer: Offer, workplace: Workplace) -> PackedRecord:
     """Unpack a blob into the place's future layer; the blob goes."""
     with subprocess.Popen(["zstd", "-dcq", str(file)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as zstd:
         assert zstd.stdout is not None
         try:
-            record = unpack(_Bounded(zstd.stdout, offer.unpacked), place.upper)  # type: ignore[arg-type]
+            record = unpack(_Bounded(zstd.stdout, offer.unpacked), workplace.upper)  # type: ignore[arg-type]
         finally:
             zstd.stdout.close()
             zstd.kill()

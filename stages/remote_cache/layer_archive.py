@@ -144,15 +144,15 @@ def _time(nanoseconds: int) -> bytes:
 
 
 def _attributes(path: bytes) -> dict[str, bytes]:
-    found = {}
+    attributes = {}
     for name in os.listxattr(path, follow_symlinks=False):
         if name == ORIGIN or not (name.startswith("user.") or name == CAPABILITY or name in ACCESS_LISTS):
             continue
         if "=" in name:
             raise NotPortableError("an attribute whose name no archive can hold", where=f"{os.fsdecode(path)}: {name}")
         value = os.getxattr(path, name, follow_symlinks=False)
-        found[name] = plain_capability(value) if name == CAPABILITY else value
-    return found
+        attributes[name] = plain_capability(value) if name == CAPABILITY else value
+    return attributes
 
 
 # -- unpacking -----------------------------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ class _Writing:
     def write(self, members: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         """Write one member; raises BadLayerError for one that leads elsewhere or is no part of a layer."""
         name = member.name
-        path = self._place(name, folder=member.isdir())
+        path = self._target_of(name, folder=member.isdir())
         try:
             if member.islnk():
                 if member.linkname not in self.files:
@@ -224,7 +224,7 @@ class _Writing:
     def _path(self, name: str) -> str:
         return f"{self.target}{name[len(FOLDER) :]}"
 
-    def _place(self, name: str, *, folder: bool) -> str:
+    def _target_of(self, name: str, *, folder: bool) -> str:
         """Where a member goes; BadLayerError where that is not in a folder that the archive has made."""
         above, _, last = name.rpartition("/")
         if not self.folders:
@@ -264,11 +264,11 @@ class _Writing:
 
 
 def _nanoseconds(member: tarfile.TarInfo) -> int:
-    found = _TIME.match(member.pax_headers.get("mtime", ""))
-    if found is None:
+    match = _TIME.match(member.pax_headers.get("mtime", ""))
+    if match is None:
         raise BadLayerError("a time that cannot be read", member.name)
-    time = int(found[2]) * 1_000_000_000 + int((found[3] or "").ljust(9, "0"))
-    return -time if found[1] else time
+    time = int(match[2]) * 1_000_000_000 + int((match[3] or "").ljust(9, "0"))
+    return -time if match[1] else time
 
 
 def _copy(members: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> None:

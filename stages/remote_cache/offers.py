@@ -81,13 +81,13 @@ def longest(
     for key in keys:
         following: dict[tuple[str, ...], tuple[int, list[Step]]] = {}
         record = local(key)
-        named = {chain_digest(chain): chain for chain in ways} if offers.get(key) else {}
+        by_digest = {chain_digest(chain): chain for chain in ways} if offers.get(key) else {}
         steps: list[tuple[tuple[str, ...], tuple[str, ...], int, Step]] = []
         if record is not None and record.below in ways:
             steps.append((record.below, record.chain(), 0, record))
         for offer in offers.get(key, ()):
-            if offer.below in named:
-                chain = named[offer.below]
+            if offer.below in by_digest:
+                chain = by_digest[offer.below]
                 steps.append((chain, offer.chain(chain), offer.size + 1, offer))
         for below, chain, cost, step in steps:
             total = ways[below][0] + cost

@@ -83,9 +83,9 @@ def share(
     records = [store.find(key) for key in keys]
     if request.caches["write"] == "max":
         records += store.records()
-    wanted = {(record.key, record.layer): record for record in records if record and digests.may_travel(record.inputs)}
-    wanted = {name: record for name, record in wanted.items() if name not in elsewhere.held}
-    store.digests.require(record.layer for record in wanted.values() if record.layer)
+    to_send = {(record.key, record.layer): record for record in records if record and digests.may_travel(record.inputs)}
+    to_send = {name: record for name, record in to_send.items() if name not in elsewhere.held}
+    store.digests.require(record.layer for record in to_send.values() if record.layer)
     outputs = {exporter.key(output): output for output in request.outputs if output.type not in DISK_TYPES}
     staying = [stage for stage in exporter.tree.plan.stages if not digests.may_travel(stage.inputs)]
     if staying:
@@ -98,7 +98,7 @@ def share(
             exporter.sent.helpers.add(key)
             packer.add_output(key, output.type, exporter.tree.chain)
     try:
-        folder = packer.finish(wanted.values())
+        folder = packer.finish(to_send.values())
     except OSError as error:
         emit(events.Note(text=f"no layer goes to a cache: they cannot be packed ({error.strerror or error})"))
         return

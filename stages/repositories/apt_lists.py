@@ -31,29 +31,29 @@ def folder_of(index: str) -> str:
 
 def archive_of(index: str) -> str:
     """What the file names in a repository's package lists are relative to (sources.list(5): flat or with ``dists``)."""
-    found = re.match(r"(.+)/dists/.+/[^/]+\Z", index)
-    return found[1] if found else folder_of(index)
+    match = re.match(r"(.+)/dists/.+/[^/]+\Z", index)
+    return match[1] if match else folder_of(index)
 
 
 def hashes(signed_index: bytes) -> dict[str, tuple[str, int]]:
     """The SHA-256 and length of every file that a signed index lists, by path below the index's folder."""
-    found = {}
+    sums = {}
     section = HASHES.search(signed_index)
     for line in section[1].splitlines() if section else ():
         words = line.decode("utf-8", "replace").split()
         if len(words) == 3 and words[1].isdecimal():
-            found[words[2]] = (words[0], int(words[1]))
-    return found
+            sums[words[2]] = (words[0], int(words[1]))
+    return sums
 
 
-def look_up(file: Path, wanted: Iterable[Identity]) -> dict[Identity, Mapping[str, str]]:
+def look_up(file: Path, asked: Iterable[Identity]) -> dict[Identity, Mapping[str, str]]:
     """The fields of the wanted packages in a list; a list of 60 MB takes about a tenth of a second."""
     by_name: dict[bytes, set[Identity]] = {}
-    for identity in wanted:
+    for identity in asked:
         by_name.setdefault(identity[0].encode(), set()).add(identity)
-    found: dict[Identity, Mapping[str, str]] = {}
+    packages: dict[Identity, Mapping[str, str]] = {}
     if not by_name or file.stat().st_size == 0:
-        return found
+        return packages
     with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
         for at, name in _names(data):
             identities = by_name.get(name)
@@ -61,8 +61,8 @@ def look_up(file: Path, wanted: Iterable[Identity]) -> dict[Identity, Mapping[st
                 fields = _fields(data, at)
                 identity = (fields.get("Package", ""), fields.get("Version", ""), fields.get("Architecture", ""))
                 if identity in identities:
-                    found.setdefault(identity, fields)
-    return found
+                    packages.setdefault(identity, fields)
+    return packages
 
 
 def _names(data: mmap.mmap) -> Iterator[tuple[int, bytes]]:

@@ -39,9 +39,9 @@ class Mirror:
 def one_line(text: str) -> Iterator[tuple[str, str]]:
     """(URI, suite) of the entries of a sources.list."""
     for line in text.splitlines():
-        found = re.match(r"\s*deb\s+(?:\[[^]]*\]\s+)?(\S+)\s+(\S+)", line)
-        if found:
-            yield found[1], found[2]
+        match = re.match(r"\s*deb\s+(?:\[[^]]*\]\s+)?(\S+)\s+(\S+)", line)
+        if match:
+            yield match[1], match[2]
 
 
 def deb822(text: str) -> Iterator[tuple[str, str]]:
@@ -90,9 +90,9 @@ def debian_mirror(etc: Path = ETC) -> Mirror:
 
     Raises BuildError where there is none, as on Ubuntu.
     """
-    given = os.environ.get("DIB_CTR_DEBIAN_MIRROR", "").split()
-    if given:
-        return Mirror(*given[:2])
+    addresses = os.environ.get("DIB_CTR_DEBIAN_MIRROR", "").split()
+    if addresses:
+        return Mirror(*addresses[:2])
     archive = security = ""
     for uri, suite in _entries(etc):
         name, _, rest = suite.replace("/updates", "-security").partition("-")

@@ -36,14 +36,14 @@ class Patience:
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Patience:
         """That of ``DIB_MIRROR_TIMEOUT`` and ``DIB_MIRROR_MIN_RATE``; raises UsageError where one is no number."""
-        found = {}
+        values = {}
         for name, default in (("DIB_MIRROR_TIMEOUT", TIMEOUT), ("DIB_MIRROR_MIN_RATE", MIN_RATE)):
             text = environment.get(name) or f"{default:.0f}"
             if not re.fullmatch("[1-9][0-9]{0,8}", text):
                 unit = "seconds" if name.endswith("TIMEOUT") else "bytes a second"
                 raise UsageError(f"{name} is {text!r}", hint=f"give a whole number of {unit} above 0")
-            found[name] = float(text)
-        return cls(*found.values())
+            values[name] = float(text)
+        return cls(*values.values())
 
 
 @dataclass(frozen=True)
@@ -111,11 +111,11 @@ def download(address: str, patience: Patience, largest: int = LARGEST, **headers
                 waited = time.monotonic() - started
                 if waited > patience.timeout and len(data) < waited * patience.rate:
                     raise OSError(f"it sends less than {patience.rate:.0f} bytes a second")
-            found = Answer(bytes(data), answer.headers.get("ETag", ""), answer.geturl())
+            result = Answer(bytes(data), answer.headers.get("ETag", ""), answer.geturl())
     except http.client.HTTPException as error:
         raise OSError(f"its answer is no whole one ({type(error).__name__})") from error
     if expected is not None and len(data) < int(expected):
         raise OSError(f"its answer ends after {len(data)} of {expected} bytes")
     if data.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
         raise OSError("it answers with a web page")
-    return found
+    return result

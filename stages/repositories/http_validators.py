@@ -25,45 +25,45 @@ def seen(location: str, environment: Mapping[str, str]) -> str:
         for method in ("HEAD", "GET"):
             try:
                 with opener.open(_request(location, method), timeout=TIMEOUT) as answer:
-                    said = _validators(answer.headers)
+                    validators = _validators(answer.headers)
             except urllib.error.HTTPError as error:
                 if method == "GET" or error.code in (404, 410):
                     raise
                 continue
-            if said:
-                return said
+            if validators:
+                return validators
     address = f"file://{location}" if location.startswith("/") else location
     with opener.open(_request(address, "GET"), timeout=TIMEOUT) as answer:
         return _content(answer)
 
 
 def _validators(headers: Any) -> str:
-    found = {name: headers[name] for name in ("ETag", "Last-Modified") if headers.get(name)}
-    if not found:
+    values = {name: headers[name] for name in ("ETag", "Last-Modified") if headers.get(name)}
+    if not values:
         return ""
     return "; ".join(
-        f"{name}: {value}" for name, value in {**found, "Length": headers.get("Content-Length", "?")}.items()
+        f"{name}: {value}" for name, value in {**values, "Length": headers.get("Content-Length", "?")}.items()
     )
 
 
 def _content(answer: Any) -> str:
-    made = hashlib.sha256()
+    digest = hashlib.sha256()
     while piece := answer.read(1 << 20):
-        made.update(piece)
-    return f"sha256:{made.hexdigest()}"
+        digest.update(piece)
+    return f"sha256:{digest.hexdigest()}"
 
 
 def _proxies(location: str, environment: Mapping[str, str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    proxies: dict[str, str] = {}
     exempt = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
     host = urlsplit(location).hostname or ""
     if any(name == "*" or f".{host}".endswith(f".{name.lstrip('.')}") for name in re.split(r"[\s,]+", exempt) if name):
-        return found
+        return proxies
     for scheme in ("http", "https", "ftp"):
         value = environment.get(f"{scheme}_proxy") or environment.get(f"{scheme.upper()}_PROXY")
         if value:
-            found[scheme] = value
-    return found
+            proxies[scheme] = value
+    return proxies
 
 
 def _request(location: str, method: str) -> urllib.request.Request:

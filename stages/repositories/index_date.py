@@ -44,12 +44,12 @@ def index_date(address: str, data: bytes) -> int:
     return _mail_date(re.search(rb"^Date: (.+)$", data, re.MULTILINE))
 
 
-def _mail_date(found: re.Match[bytes] | None) -> int:
+def _mail_date(match: re.Match[bytes] | None) -> int:
     """A date as RFC 5322 writes it."""
-    if found is None:
+    if match is None:
         return 0
     try:
-        return int(email.utils.parsedate_to_datetime(found[1].decode("ascii", "replace").strip()).timestamp())
+        return int(email.utils.parsedate_to_datetime(match[1].decode("ascii", "replace").strip()).timestamp())
     except ValueError:
         return 0
 
@@ -69,10 +69,10 @@ def _repomd(data: bytes) -> int:
 def _newest_package(name: str, data: bytes) -> int:
     suffix, field = _BUILT[".db" if name.endswith(".db") else ".gz"]
     try:
-        found = [int(time) for content in _members(data, suffix) for time in field.findall(content)]
+        times = [int(time) for content in _members(data, suffix) for time in field.findall(content)]
     except (tarfile.TarError, lzma.LZMAError, gzip.BadGzipFile, EOFError, zlib.error):
         return 0
-    return max(found, default=0)
+    return max(times, default=0)
 
 
 def _members(data: bytes, suffix: bytes) -> Iterator[bytes]:

@@ -66,8 +66,8 @@ def parse(data: bytes, address: str) -> Metalink:
     states = [_state(each) for each in (file, *earlier)]
     if states[0] is None:
         raise OSError("the metalink has no SHA-256 of the repository's index")
-    found = tuple(dict.fromkeys(state for state in states if state))
-    return Metalink(found, tuple(_mirrors(file, is_private(address))))
+    unique = tuple(dict.fromkeys(state for state in states if state))
+    return Metalink(unique, tuple(_mirrors(file, is_private(address))))
 
 
 def _state(element: Element) -> NamedState | None:
@@ -87,11 +87,11 @@ def _mirrors(file: Element, private: bool) -> list[str]:
         rank = int(preference) if re.fullmatch("[0-9]{1,4}", preference) else 0
         offered.append((-rank, (each.text or "").strip()))
     offered.sort(key=lambda pair: (pair[0], not pair[1].startswith("https:")))
-    found: dict[str, str] = {}
+    folders: dict[str, str] = {}
     for _, address in offered:
         if folder := folder_of(address, private=private):
-            found.setdefault(folder.partition("://")[2], folder)
-    return list(found.values())[:MOST]
+            folders.setdefault(folder.partition("://")[2], folder)
+    return list(folders.values())[:MOST]
 
 
 def folder_of(index: str, *, private: bool) -> str:

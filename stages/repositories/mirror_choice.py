@@ -33,27 +33,27 @@ def by_metalink(data: bytes, address: str, last: str, patience: Patience) -> Cho
     Else the newest of the earlier ones that the metalink still names. ``last`` is the digest of the state that was
     built from last: where that is the newest one, no mirror is asked. Raises OSError where none has a state to take.
     """
-    told = metalink.parse(data, address)
-    newest = told.states[0]
-    if not told.mirrors:
+    parsed = metalink.parse(data, address)
+    newest = parsed.states[0]
+    if not parsed.mirrors:
         raise NoMirrorError("the metalink names no mirror that can be asked")
     if newest.digest == last:
-        return Choice(newest, told.mirrors)
+        return Choice(newest, parsed.mirrors)
     quick = replace(patience, timeout=min(PROBE_TIMEOUT, patience.timeout))
     having: dict[str, list[str]] = {}
-    said = ""
-    unasked = list(told.mirrors)
-    while unasked and len(told.mirrors) - len(unasked) < PROBES and newest.digest not in having:
+    first_error = ""
+    unasked = list(parsed.mirrors)
+    while unasked and len(parsed.mirrors) - len(unasked) < PROBES and newest.digest not in having:
         mirror = unasked.pop(0)
         try:
             having.setdefault(_digest_at(mirror, quick), []).append(mirror)
         except OSError as error:
-            said = said or f"; {mirror}: {getattr(error, 'reason', error)}"
-    for state in told.states:
+            first_error = first_error or f"; {mirror}: {getattr(error, 'reason', error)}"
+    for state in parsed.states:
         if state.digest in having:
             return Choice(state, (*having[state.digest], *unasked))
-    asked = len(told.mirrors) - len(unasked)
-    raise NoMirrorError(f"none of the {asked} mirrors that were asked has a state that the metalink names{said}")
+    asked = len(parsed.mirrors) - len(unasked)
+    raise NoMirrorError(f"none of the {asked} mirrors that were asked has a state that the metalink names{first_error}")
 
 
 def _digest_at(mirror: str, patience: Patience) -> str:
@@ -73,10 +73,10 @@ def by_list(text: str, address: str, path: str) -> tuple[str, ...]:
     suffix = suffix.lstrip("/")
     for name, _, value in (word.partition("=") for word in variables):
         bases = [base.replace(f"${name}", value) for base in bases]
-    found = [f"{base}/{suffix}" for base in bases if metalink.folder_of(f"{base}/{REPOMD}", private=private)]
-    if not found:
+    folders = [f"{base}/{suffix}" for base in bases if metalink.folder_of(f"{base}/{REPOMD}", private=private)]
+    if not folders:
         raise NoMirrorError(f"the mirror list has no mirror: {' '.join(lines)[:200]}")
-    return tuple(dict.fromkeys(found))[: metalink.MOST]
+    return tuple(dict.fromkeys(folders))[: metalink.MOST]
 
 
 def after_redirect(asked: str, came_from: str) -> Sequence[str]:

@@ -142,24 +142,24 @@ def explain(tail: Sequence[str], mirrors: Sequence[str] = ()) -> MirrorFault | N
     """
     text = "\n".join(tail)
     for kind in _KINDS:
-        told = [number for number, line in enumerate(tail) if kind.pattern.search(line)]
+        lines = [number for number, line in enumerate(tail) if kind.pattern.search(line)]
         if kind.beside and not re.search(kind.beside, text, re.IGNORECASE):
             continue
-        if told and kind.innocent:
+        if lines and kind.innocent:
             return MirrorFault(kind.what, kind.hint)
-        if told:
-            address = _address(tail, told) or _first(_ADDRESS.findall(text)) or _first(mirrors)
-            named = f"the mirror {host(address)}" if address else "the mirror"
-            return MirrorFault(f"{named}: {kind.what}", kind.hint)
+        if lines:
+            address = _address(tail, lines) or _first(_ADDRESS.findall(text)) or _first(mirrors)
+            mirror = f"the mirror {host(address)}" if address else "the mirror"
+            return MirrorFault(f"{mirror}: {kind.what}", kind.hint)
     return None
 
 
-def _address(tail: Sequence[str], told: Sequence[int]) -> str:
+def _address(tail: Sequence[str], numbers: Sequence[int]) -> str:
     """An address in a telling line, or in the nearest line before it."""
-    for number in told:
+    for number in numbers:
         for line in reversed(tail[: number + 1]):
-            if found := _ADDRESS.findall(line):
-                return str(found[-1])
+            if addresses := _ADDRESS.findall(line):
+                return str(addresses[-1])
     return ""
 
 

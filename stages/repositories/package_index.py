@@ -59,8 +59,8 @@ def kind_of(address: str) -> str:
 def lists_of(kind: str, digest: str, signed: bytes) -> list[PackageList]:
     """The lists of packages that a signed index names; ``digest`` is the index's own SHA-256."""
     if kind == APT:
-        found = hashes(signed).items()
-        return [PackageList(path, "sha256", sha256) for path, (sha256, _) in found if path.split("/")[-1] == "Packages"]
+        sums = hashes(signed).items()
+        return [PackageList(path, "sha256", sha256) for path, (sha256, _) in sums if path.split("/")[-1] == "Packages"]
     if kind == RPM:
         return [part for name, part in repomd_parts(signed).items() if name == "primary"]
     return [PackageList("", "sha256", digest)]
@@ -68,14 +68,14 @@ def lists_of(kind: str, digest: str, signed: bytes) -> list[PackageList]:
 
 def repomd_parts(signed: bytes) -> dict[str, PackageList]:
     """The lists that a ``repomd.xml`` names, by type; those with a checksum that nothing here knows are left out."""
-    found = {}
+    parts = {}
     for kind, body in re.findall(rb"<data\s+type=[\"']([\w.-]+)[\"']\s*>(.*?)</data>", signed, re.DOTALL):
         sum_ = re.search(rb"<checksum\s+type=[\"'](\w+)[\"']\s*>\s*([0-9a-f]+)\s*</checksum>", body)
-        place = re.search(rb"<location\b[^>]*?\bhref=[\"']([^\"']+)[\"']", body)
-        if sum_ and place and sum_[1].decode() in ALGORITHMS:
-            path = place[1].decode("utf-8", "replace").rpartition("/")[2]
-            found[kind.decode()] = PackageList(path, sum_[1].decode(), sum_[2].decode())
-    return found
+        location = re.search(rb"<location\b[^>]*?\bhref=[\"']([^\"']+)[\"']", body)
+        if sum_ and location and sum_[1].decode() in ALGORITHMS:
+            path = location[1].decode("utf-8", "replace").rpartition("/")[2]
+            parts[kind.decode()] = PackageList(path, sum_[1].decode(), sum_[2].decode())
+    return parts
 
 
 def listed_files(kind: str, file: Path) -> Iterator[ListedFile]:
@@ -131,9 +131,9 @@ def _rpm(file: Path) -> Iterator[ListedFile]:
     with unpacked(file) as pieces:
         for package in _pieces(pieces, b"</package>"):
             sum_ = re.search(rb"<checksum\s+type=[\"'](\w+)[\"'][^>]*>\s*([0-9a-f]+)\s*</checksum>", package)
-            place = re.search(rb"<location\b[^>]*?\bhref=[\"']([^\"']+)[\"']", package)
-            if sum_ and place and sum_[1].decode() in ALGORITHMS:
-                name = place[1].decode("utf-8", "replace").rpartition("/")[2]
+            location = re.search(rb"<location\b[^>]*?\bhref=[\"']([^\"']+)[\"']", package)
+            if sum_ and location and sum_[1].decode() in ALGORITHMS:
+                name = location[1].decode("utf-8", "replace").rpartition("/")[2]
                 yield ListedFile(_unescaped(name), sum_[1].decode(), sum_[2].decode())
 
 
@@ -163,13 +163,13 @@ def _pacman(file: Path) -> Iterator[ListedFile]:
             yield ListedFile(name[1].decode("utf-8", "replace"), "sha256", sum_[1].decode())
 
 
-def _members(file: Path, wanted: str) -> Iterator[bytes]:
+def _members(file: Path, name: str) -> Iterator[bytes]:
     """The content of an archive's members of that file name; apk puts several archives one after another."""
     with unpacked(file) as pieces:
         try:
             with tarfile.open(fileobj=_Stream(pieces), mode="r|", ignore_zeros=True) as archive:
                 for member in archive:
-                    if member.name.rpartition("/")[2] == wanted:
+                    if member.name.rpartition("/")[2] == name:
                         data = archive.extractfile(member)
                         if data is not None:
                             yield data.read()
@@ -186,16 +186,16 @@ class _Stream(io.RawIOBase):
         self._rest = b""
 
     def read(self, size: int = -1) -> bytes:
-        parts, wanted = [], size
-        while wanted != 0:
+        parts, left = [], size
+        while left != 0:
             if not self._rest:
                 self._rest = next(self._pieces, b"")
                 if not self._rest:
                     break
-            part = self._rest if wanted < 0 else self._rest[:wanted]
+            part = self._rest if left < 0 else self._rest[:left]
             self._rest = self._rest[len(part) :]
             parts.append(part)
-            wanted -= len(part) if wanted > 0 else 0
+            left -= len(part) if left > 0 else 0
         return b"".join(parts)
 
 
@@ -231,12 +231,12 @@ def apk_digest(file: BufferedReader) -> str:
             if name.startswith(".SIGN."):
                 start = end
                 continue
-            told = re.search(rb"^datahash = ([0-9a-f]{64})$", content, re.MULTILINE)
+            datahash = re.search(rb"^datahash = ([0-9a-f]{64})$", content, re.MULTILINE)
             file.seek(end)
             if (
                 name != ".PKGINFO"
-                or told is None
-                or hashlib.file_digest(file, "sha256").hexdigest() != told[1].decode()
+                or datahash is None
+                or hashlib.file_digest(file, "sha256").hexdigest() != datahash[1].decode()
             ):
                 return ""
             file.seek(start)

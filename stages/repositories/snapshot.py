@@ -61,8 +61,8 @@ def _scheme_of(repository: Repository) -> str:
             text = answer.read().decode("utf-8", "replace")
     except OSError:
         return ""
-    found = FIELD.search(text)
-    return found[1].replace("@SNAPSHOTID@", "{timestamp}") if found and "@SNAPSHOTID@" in found[1] else ""
+    field = FIELD.search(text)
+    return field[1].replace("@SNAPSHOTID@", "{timestamp}") if field and "@SNAPSHOTID@" in field[1] else ""
 
 
 def at(repositories: Sequence[Repository], time: str, scheme: str, *, offline: bool = False) -> tuple[Repository, ...]:
@@ -70,11 +70,11 @@ def at(repositories: Sequence[Repository], time: str, scheme: str, *, offline: b
 
     Without a ``scheme`` each repository's own is taken; raises UsageError where one names none.
     """
-    found = []
+    result = []
     for repository in repositories:
         archive = archive_of(repository.index)
         if repository.index.startswith(f"{archive}/InRelease"):  # flat: no archive that a service has
-            found.append(repository)
+            result.append(repository)
             continue
         own = check_scheme(scheme) if scheme else "" if offline else _scheme_of(repository)
         if not own:
@@ -84,8 +84,8 @@ def at(repositories: Sequence[Repository], time: str, scheme: str, *, offline: b
                 hint=f"{VARIABLE}=https://SERVER/archive/{{archive}}/{{timestamp}} (the braces stay as they are)",
             )
         elsewhere = snapshot_of(archive, own, time) + repository.index.removeprefix(archive)
-        found.append(dataclasses.replace(repository, elsewhere=elsewhere))
-    return tuple(found)
+        result.append(dataclasses.replace(repository, elsewhere=elsewhere))
+    return tuple(result)
 
 
 def replacements(repositories: Iterable[Repository]) -> str:

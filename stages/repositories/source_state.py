@@ -82,10 +82,10 @@ def states(sources: Sequence[Source], question: SourceQuery) -> tuple[SourceStat
         return without_conflicts(tuple(pool.map(lambda source: _state(source, question), sources)))
 
 
-def locked(sources: Iterable[Source], known: Iterable[Mapping[str, str]]) -> tuple[SourceState, ...]:
+def locked(sources: Iterable[Source], locked_sources: Iterable[Mapping[str, str]]) -> tuple[SourceState, ...]:
     """The states that a lock has of these; UsageError naming one that it does not know."""
-    entries = {tuple(each[part] for part in ("name", "type", "location", "ref")): each for each in known}
-    found = []
+    entries = {tuple(each[part] for part in ("name", "type", "location", "ref")): each for each in locked_sources}
+    result = []
     for source in sources:
         entry = entries.get((source.name, source.kind, source.shown, source.ref))
         if entry is None:
@@ -95,8 +95,8 @@ def locked(sources: Iterable[Source], known: Iterable[Mapping[str, str]]) -> tup
                 hint="build from the sources that the lock was made with, or make a new one: --lock FILE",
             )
         commit = entry.get("commit", "")
-        found.append(SourceState(source, commit or entry["state"], commit))
-    return tuple(found)
+        result.append(SourceState(source, commit or entry["state"], commit))
+    return tuple(result)
 
 
 def moved(seen: Iterable[SourceState], question: SourceQuery) -> tuple[SourceState, ...]:
@@ -111,7 +111,11 @@ def pins(seen: Iterable[SourceState]) -> dict[str, str]:
     commits: dict[str, set[str]] = {}
     for state in seen:
         commits.setdefault(state.source.ref_variable, set()).add(state.commit)
-    return {name: next(iter(found)) for name, found in commits.items() if len(found) == 1 and "" not in found}
+    return {
+        name: next(iter(seen_commits))
+        for name, seen_commits in commits.items()
+        if len(seen_commits) == 1 and "" not in seen_commits
+    }
 
 
 def without_conflicts(seen: Sequence[SourceState]) -> tuple[SourceState, ...]:
@@ -132,9 +136,9 @@ def _state(source: Source, question: SourceQuery) -> SourceState:
     record = question.folder / f"{digest(f'{source.kind} {source.shown} {source.ref}')[:24]}.json"
     if question.offline:
         return _recorded(source, record)
-    found = _asked(source, question.environment)
-    write_file(record, json.dumps(vars(_Seen(state=found.state, commit=found.commit, location=source.shown))))
-    return found
+    state = _asked(source, question.environment)
+    write_file(record, json.dumps(vars(_Seen(state=state.state, commit=state.commit, location=source.shown))))
+    return state
 
 
 def _out_of_sight(source: Source) -> BuildError:
@@ -206,8 +210,8 @@ class GitError(OSError):
 
 
 def _git(source: Source, environment: Mapping[str, str]) -> SourceState:
-    wanted = ["HEAD", "refs/heads/*", "refs/tags/*"] if source.ref == ALL_REFS else [source.ref, f"{source.ref}^{{}}"]
-    refs = _ls_remote(source.location, wanted, environment)
+    patterns = ["HEAD", "refs/heads/*", "refs/tags/*"] if source.ref == ALL_REFS else [source.ref, f"{source.ref}^{{}}"]
+    refs = _ls_remote(source.location, patterns, environment)
     if source.ref == ALL_REFS:
         return SourceState(source, digest(json.dumps(refs, sort_keys=True)))
     names = [rule.format(source.ref) for rule in RULES]
@@ -251,8 +255,8 @@ def _ls_remote(location: str, patterns: Sequence[str], environment: Mapping[str,
         fatal = [line.removeprefix("fatal: ") for line in complaints if line.startswith("fatal: ")]
         raise GitError((fatal or complaints)[0])
     lines = (line.split("\t") for line in done.text.splitlines())
-    found = {}
-    for named, name in (fields for fields in lines if len(fields) == 2):
-        branch = named.removeprefix("ref: ")
-        found[name if branch == named else f"{name} is"] = branch
-    return found
+    refs = {}
+    for value, name in (fields for fields in lines if len(fields) == 2):
+        branch = value.removeprefix("ref: ")
+        refs[name if branch == value else f"{name} is"] = branch
+    return refs

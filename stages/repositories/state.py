@@ -98,28 +98,28 @@ def from_environment(environment: Mapping[str, str]) -> tuple[Repository, ...]:
     ``DIB_DISTRIBUTION_MIRROR`` and ``DIB_RELEASE`` of Debian and Ubuntu counts. All others are in
     ``DIB_CTR_REPOSITORIES``, a line ``NAME INDEX`` each (see :class:`Repository`); raises UsageError for another line.
     """
-    found: dict[str, Repository] = {}
+    repositories: dict[str, Repository] = {}
     for line in environment.get("DIB_APT_SOURCES_CONF", "").splitlines():
         name, _, rest = line.strip().partition(":")
         match = re.match(r"deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+(\S+)", rest)
         if match:
             index = index_of(match[1], match[2])
-            found.setdefault(index, Repository(name, index))
+            repositories.setdefault(index, Repository(name, index))
     mirror, release = environment.get("DIB_DISTRIBUTION_MIRROR", ""), environment.get("DIB_RELEASE", "")
-    if not found and mirror and release and environment.get("DISTRO_NAME") in ("debian", "ubuntu"):
+    if not repositories and mirror and release and environment.get("DISTRO_NAME") in ("debian", "ubuntu"):
         index = index_of(mirror, release)
-        found[index] = Repository("default", index)
+        repositories[index] = Repository("default", index)
     for line in environment.get("DIB_CTR_REPOSITORIES", "").splitlines():
         name, _, index = line.strip().partition(" ")
         if "://" in index:
-            found.setdefault(index.strip(), Repository(name, index.strip()))
+            repositories.setdefault(index.strip(), Repository(name, index.strip()))
         elif name:
             raise UsageError(
                 f"{line.strip()!r} names no package repository",
                 where="DIB_CTR_REPOSITORIES",
                 hint="NAME ADDRESS, a line each",
             )
-    return tuple(found.values())
+    return tuple(repositories.values())
 
 
 def index_of(uri: str, suite: str) -> str:
@@ -145,9 +145,9 @@ def remember(states: Sequence[State], folder: Path) -> None:
     """Record states that a build has installed from: its package tool found them signed, and the lists with them."""
     for state in states:
         last = recorded(folder, state.source)
-        told = replace(state, index=state.shown, elsewhere=without_credentials(state.elsewhere), mirrors=())
-        if last is None or asdict(last) != asdict(told):
-            write_file(_record_file(folder, state.source), json.dumps(asdict(told)))
+        shown = replace(state, index=state.shown, elsewhere=without_credentials(state.elsewhere), mirrors=())
+        if last is None or asdict(last) != asdict(shown):
+            write_file(_record_file(folder, state.source), json.dumps(asdict(shown)))
 
 
 def _fetch(repository: Repository, last: State | None, patience: Patience) -> State:
@@ -182,9 +182,9 @@ def _by_metalink(repository: Repository, last: State | None, patience: Patience)
 def _first_answer(places: Sequence[str], patience: Patience, headers: Mapping[str, str]) -> tuple[str, Answer]:
     """The first of several places that has the index, and the index; raises the last one's OSError."""
     places = places[:ASKED]
-    for place in places[:-1]:
+    for address in places[:-1]:
         with contextlib.suppress(OSError):
-            return place, download(place, patience, LARGEST, **headers)
+            return address, download(address, patience, LARGEST, **headers)
     return places[-1], download(places[-1], patience, LARGEST, **headers)
 
 
@@ -194,7 +194,7 @@ def _folders(places: Sequence[str], asked: str, came_from: str) -> tuple[str, ..
         return ()
     from stages.repositories import mirror_choice
 
-    behind = [place.removesuffix(f"/{metalink.REPOMD}") for place in places]
+    behind = [address.removesuffix(f"/{metalink.REPOMD}") for address in places]
     return tuple(dict.fromkeys((*mirror_choice.after_redirect(asked, came_from), *behind)))
 
 
@@ -219,12 +219,12 @@ def _current(repository: Repository, folder: Path, patience: Patience) -> State:
     raise AssertionError("the loop returns or raises")
 
 
-def _unreachable(repository: Repository, error: OSError, known: bool) -> BuildError:
+def _unreachable(repository: Repository, error: OSError, has_record: bool) -> BuildError:
     reason = getattr(error, "reason", error)
     if isinstance(error, urllib.error.HTTPError):
         reason = f"{error.code} {error.reason}"
     hint = "check the mirror (DIB_DISTRIBUTION_MIRROR) and the release (--release)"
-    if known:
+    if has_record:
         hint += "; --offline builds from what was seen last"
     if isinstance(error, ProxyError):
         return BuildError(
@@ -275,6 +275,6 @@ def _offline(repository: Repository, folder: Path) -> State:
     return replace(last, index=repository.index, elsewhere=repository.elsewhere, name=repository.name)
 
 
-def newest_date(found: Sequence[State]) -> int:
+def newest_date(states: Sequence[State]) -> int:
     """The newest date among repositories in seconds since 1970; for none 1980-01-01, which all formats can hold."""
-    return max((state.date for state in found if state.date), default=315532800)
+    return max((state.date for state in states if state.date), default=315532800)

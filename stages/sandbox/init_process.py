@@ -41,7 +41,7 @@ def stop_the_rest(proc: int) -> tuple[str, ...]:
     return names
 
 
-def told(names: Sequence[str]) -> str:
+def sentence(names: Sequence[str]) -> str:
     """A line for the log."""
     return f"dib-ctr: stopped what the script left running, which no layer can keep: {', '.join(names)}\n"
 

@@ -51,10 +51,10 @@ def parse_memory(text: str, total: int) -> int:
         return 0
     if share := SHARE_OF.fullmatch(text):
         return total * int(share[1]) // 100
-    found = SIZE.fullmatch(text)
-    if not found or not int(found[1]):
+    match = SIZE.fullmatch(text)
+    if not match or not int(match[1]):
         raise ValueError
-    return int(found[1]) << UNITS[found[2].upper()]
+    return int(match[1]) << UNITS[match[2].upper()]
 
 
 def of(environment: Mapping[str, str]) -> Limits:
@@ -72,11 +72,11 @@ def _meminfo(name: str) -> int:
 
 def total_memory() -> int:
     """Bytes of memory that there are: the machine's, or what the container's control group has of it."""
-    found = _meminfo("MemTotal")
+    total = _meminfo("MemTotal")
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         with contextlib.suppress(OSError, ValueError):
-            found = min(found, int(Path(file).read_text(encoding="ascii")))
-    return found
+            total = min(total, int(Path(file).read_text(encoding="ascii")))
+    return total
 
 
 def hold(limits: Limits) -> None:
@@ -116,7 +116,7 @@ class Watch:
         use = look()
         memory = use.memory + max(0, _meminfo("Shmem") - self._before)
         bounds = ((use.processes, self.limits.processes), (memory, self.limits.memory))
-        much = any(limit and found > limit // 4 for found, limit in bounds)
+        much = any(limit and used > limit // 4 for used, limit in bounds)
         self.pause = OFTEN if much else SELDOM
         self._next = now + self.pause
         if self.limits.processes and use.processes >= self.limits.processes:
@@ -161,19 +161,19 @@ def exactly(pids: tuple[str, ...]) -> int:
         with contextlib.suppress(OSError, ValueError):
             rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
             total += sum(int(line.split()[1]) << 10 for line in rollup.splitlines() if line.startswith("Pss_Anon:"))
-            for place in _tmpfs(pid):
+            for mount_point in _tmpfs(pid):
                 with contextlib.suppress(OSError):
-                    state = os.statvfs(place)
-                    sizes[Path(place).stat().st_dev] = (state.f_blocks - state.f_bfree) * state.f_frsize
+                    state = os.statvfs(mount_point)
+                    sizes[Path(mount_point).stat().st_dev] = (state.f_blocks - state.f_bfree) * state.f_frsize
     return total + sum(sizes.values())
 
 
 def _tmpfs(pid: str) -> list[str]:
     """Where a process sees a tmpfs, as this one can reach it."""
-    found = []
+    paths = []
     for line in Path(f"/proc/{pid}/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
         before, _, after = line.partition(" - ")
         if after.startswith("tmpfs "):
             path = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), before.split()[4])
-            found.append(f"/proc/{pid}/root{path}")
-    return found
+            paths.append(f"/proc/{pid}/root{path}")
+    return paths

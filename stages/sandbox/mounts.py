@@ -47,14 +47,14 @@ class Collected:
         """Do this with the new root as root."""
         self.steps.append(partial(action, *arguments))
 
-    def show(self, source: Path | str, place: Path | str, *, recursive: bool = False, read_only: bool = False) -> None:
-        """Have ``source``, a file or folder of the build container, at ``place`` of the new root."""
+    def show(self, source: Path | str, target: Path | str, *, recursive: bool = False, read_only: bool = False) -> None:
+        """Have ``source``, a file or folder of the build container, at ``target`` of the new root."""
         tree = copy_mount(source, recursive=recursive, read_only=read_only)
-        self.then(_attach, tree, Path(place), stat.S_ISDIR(os.fstat(tree).st_mode))
+        self.then(_attach, tree, Path(target), stat.S_ISDIR(os.fstat(tree).st_mode))
 
-    def show_if_there(self, source: Path | str, place: Path | str) -> None:
+    def show_if_there(self, source: Path | str, target: Path | str) -> None:
         """The same for a folder of the tree that may lack: where there is no such folder, nothing is shown."""
-        self.then(_attach_if, copy_mount(source), Path(place), _is_folder)
+        self.then(_attach_if, copy_mount(source), Path(target), _is_folder)
 
 
 def _is_folder(path: Path) -> bool:
@@ -68,20 +68,20 @@ def _is(path: Path, kind: Callable[[int], bool]) -> bool:
         return False
 
 
-def _attach_if(tree: int, place: Path, there: Callable[[Path], bool]) -> None:
-    if there(place):
-        attach_mount(tree, place)
+def _attach_if(tree: int, target: Path, there: Callable[[Path], bool]) -> None:
+    if there(target):
+        attach_mount(tree, target)
     else:
         os.close(tree)
 
 
-def _attach(tree: int, place: Path, folder: bool) -> None:
+def _attach(tree: int, target: Path, folder: bool) -> None:
     if folder:
-        place.mkdir(parents=True, exist_ok=True)
-    elif not os.path.lexists(place):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.touch()
-    attach_mount(tree, place)
+        target.mkdir(parents=True, exist_ok=True)
+    elif not os.path.lexists(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+    attach_mount(tree, target)
 
 
 def place_for(path: Path, *, folder: bool) -> bool:
@@ -104,68 +104,68 @@ def place_for(path: Path, *, folder: bool) -> bool:
 
 def collect(view: View) -> Collected:
     """Copies of all that the new root shows, and the root itself mounted in ``view.scratch`` (inside: the tree)."""
-    found = Collected()
-    found.then(_attach_kernel, syscalls.new_mount("proc", _KERNEL), Path("/proc"))
-    found.then(_attach_kernel, copy_mount("/sys", recursive=True, read_only=True), Path("/sys"))
-    found.then(_devices, Path("/dev"), {name: copy_mount(f"/dev/{name}") for name in DEVICES})
+    collected = Collected()
+    collected.then(_attach_kernel, syscalls.new_mount("proc", _KERNEL), Path("/proc"))
+    collected.then(_attach_kernel, copy_mount("/sys", recursive=True, read_only=True), Path("/sys"))
+    collected.then(_devices, Path("/dev"), {name: copy_mount(f"/dev/{name}") for name in DEVICES})
     if view.repositories:  # below the stage's own /dev, as what it is given: no layer gets a trace of them
-        found.show(view.repositories, REPOSITORIES, read_only=True)
+        collected.show(view.repositories, REPOSITORIES, read_only=True)
     if view.native:
-        place = Path(native_tools.PLACE)
-        found.show(view.native[0], place / "own", read_only=True)
-        found.then(native_tools.link, place, view.native[1])
-    (_collect_inside if view.inside else _collect_outside)(view, found)
-    return found
+        native = Path(native_tools.PLACE)
+        collected.show(view.native[0], native / "own", read_only=True)
+        collected.then(native_tools.link, native, view.native[1])
+    (_collect_inside if view.inside else _collect_outside)(view, collected)
+    return collected
 
 
-def _attach_kernel(tree: int, place: Path) -> None:
-    if not place_for(place, folder=True):
-        raise NotADirectoryError(f"{place} of the tree is no folder")
-    attach_mount(tree, place)
+def _attach_kernel(tree: int, target: Path) -> None:
+    if not place_for(target, folder=True):
+        raise NotADirectoryError(f"{target} of the tree is no folder")
+    attach_mount(tree, target)
 
 
-def _collect_inside(view: View, found: Collected) -> None:
+def _collect_inside(view: View, collected: Collected) -> None:
     for path, source in view.given.items():  # below a folder of the stage's own /dev: no layer gets a trace of them
-        found.show(source, f"{SECRETS}{path}", read_only=True)
+        collected.show(source, f"{SECRETS}{path}", read_only=True)
     hooks = copy_mount(view.hooks, recursive=True, read_only=True)
-    found.then(_attach_if, hooks, Path(HOOKS_INSIDE), partial(place_for, folder=True))
+    collected.then(_attach_if, hooks, Path(HOOKS_INSIDE), partial(place_for, folder=True))
     for cache in view.caches:
-        found.show_if_there(cache.source, Path("/", cache.path.lstrip("/")))
+        collected.show_if_there(cache.source, Path("/", cache.path.lstrip("/")))
     syscalls.bind(view.tree, view.tree)
 
 
-def _collect_outside(view: View, found: Collected) -> None:
+def _collect_outside(view: View, collected: Collected) -> None:
     for name in system.PROGRAMS:
         path = Path("/", name)
         if path.is_symlink():
-            found.then(path.symlink_to, path.readlink())
+            collected.then(path.symlink_to, path.readlink())
         elif path.is_dir():
-            found.show(path, path, recursive=True, read_only=True)
-    found.then(_make_folders, "/", system.EMPTY)
-    _collect_settings(view, found)
-    _collect_masks(view, found)
+            collected.show(path, path, recursive=True, read_only=True)
+    collected.then(_make_folders, "/", system.EMPTY)
+    _collect_settings(view, collected)
+    _collect_masks(view, collected)
     for name in KEPT_OUTSIDE if view.outside else ():
-        found.show(f"{view.outside}/{name}", f"/{name}")
+        collected.show(f"{view.outside}/{name}", f"/{name}")
     if view.given:
-        _collect_given(view, found)
-    for wanted, own in view.folders.items():
-        found.show(own, wanted)
-    found.then(_make_folders, BUILD_DIR, BUILD_FOLDERS)
-    found.show(view.tree, TARGET_ROOT)
-    found.show(view.hooks, f"{BUILD_DIR}/hooks", recursive=True, read_only=not view.hooks_writable)
-    found.show(view.cwd, f"{BUILD_DIR}/cwd")
-    found.then(mount, "tmpfs", f"{BUILD_DIR}/cache", "tmpfs", _STAGE_OWN, "mode=755")
+        _collect_given(view, collected)
+    for path_of_user, own in view.folders.items():
+        collected.show(own, path_of_user)
+    collected.then(_make_folders, BUILD_DIR, BUILD_FOLDERS)
+    collected.show(view.tree, TARGET_ROOT)
+    collected.show(view.hooks, f"{BUILD_DIR}/hooks", recursive=True, read_only=not view.hooks_writable)
+    collected.show(view.cwd, f"{BUILD_DIR}/cwd")
+    collected.then(mount, "tmpfs", f"{BUILD_DIR}/cache", "tmpfs", _STAGE_OWN, "mode=755")
     for cache in view.caches:
         if cache.name:
-            found.show(cache.source, f"{BUILD_DIR}/cache/{cache.name}")
+            collected.show(cache.source, f"{BUILD_DIR}/cache/{cache.name}")
     if view.image_cache:
-        found.show(view.image_cache, f"{BUILD_DIR}/image-cache")
+        collected.show(view.image_cache, f"{BUILD_DIR}/image-cache")
     for cache in view.caches:
-        place = Path(TARGET_ROOT, cache.path.lstrip("/"))
+        target = Path(TARGET_ROOT, cache.path.lstrip("/"))
         if cache.loose:
-            found.loose[place] = _copy_of(cache)
+            collected.loose[target] = _copy_of(cache)
         else:
-            found.show_if_there(cache.source, place)
+            collected.show_if_there(cache.source, target)
     (view.scratch / "root").mkdir()
     mount("tmpfs", view.scratch / "root", "tmpfs", _STAGE_OWN, "mode=755")
 
@@ -185,24 +185,24 @@ def _make_folders(root: str, names: Sequence[str]) -> None:
         Path(root, name).mkdir(parents=True, exist_ok=True)
 
 
-def _collect_settings(view: View, found: Collected) -> None:
+def _collect_settings(view: View, collected: Collected) -> None:
     resolver = {}
     if view.network:  # how names are resolved where the build runs: a service, as the network itself
         resolver["etc/resolv.conf"] = view.resolv_conf.decode("utf-8", "surrogateescape")
         if hosts := _hosts():
             resolver["etc/hosts"] = hosts
-    found.then(_write_links)
+    collected.then(_write_links)
     if view.settings is None or any(path.startswith("/etc/") for path in view.given):
-        found.then(_write, {**system.files(), **resolver})
-        _show_all(found, system.shown())
+        collected.then(_write, {**system.files(), **resolver})
+        _show_all(collected, system.shown())
         return
-    found.then(_write, {path: text for path, text in system.FILES.items() if not path.startswith("etc/")})
-    found.show(view.settings, "/etc", recursive=True)
+    collected.then(_write, {path: text for path, text in system.FILES.items() if not path.startswith("etc/")})
+    collected.show(view.settings, "/etc", recursive=True)
     for path, text in resolver.items():
         own = view.scratch / Path(path).name
         own.write_text(text, encoding="utf-8", errors="surrogateescape")
-        found.show(own, f"/{path}", read_only=True)
-    _show_all(found, (path for path in system.shown(("var",))))
+        collected.show(own, f"/{path}", read_only=True)
+    _show_all(collected, (path for path in system.shown(("var",))))
 
 
 def _write_links() -> None:
@@ -217,13 +217,13 @@ def _write(files: Mapping[str, str], root: str = "/") -> None:
         Path(root, name).write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
-def _show_all(found: Collected, paths: Iterable[str]) -> None:
+def _show_all(collected: Collected, paths: Iterable[str]) -> None:
     for name in paths:
         path = Path("/", name)
         if path.is_symlink():
-            found.then(_link, path, path.readlink())
+            collected.then(_link, path, path.readlink())
         else:
-            found.show(path, path, recursive=True, read_only=True)
+            collected.show(path, path, recursive=True, read_only=True)
 
 
 def prepare_settings(scratch: Path) -> Path:
@@ -236,12 +236,12 @@ def prepare_settings(scratch: Path) -> Path:
     syscalls.bind(etc, etc)
     _write({path: text for path, text in system.files().items() if path.startswith("etc/")}, str(root))
     for name in system.shown(("etc",)):
-        source, place = Path("/", name), root / name
-        place.parent.mkdir(parents=True, exist_ok=True)
+        source, target = Path("/", name), root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_symlink():
-            place.symlink_to(source.readlink())
+            target.symlink_to(source.readlink())
         else:
-            _attach(copy_mount(source, recursive=True, read_only=True), place, source.is_dir())
+            _attach(copy_mount(source, recursive=True, read_only=True), target, source.is_dir())
     syscalls.set_read_only(etc, recursive=True)
     return etc
 
@@ -258,13 +258,13 @@ def _hosts() -> str:
         return ""
 
 
-def _collect_masks(view: View, found: Collected) -> None:
+def _collect_masks(view: View, collected: Collected) -> None:
     for path in view.masked:
         if path.parts[1] in system.PROGRAMS and path.is_dir():
-            found.then(mount, "tmpfs", path, "tmpfs", syscalls.MS_RDONLY, "mode=000")
+            collected.then(mount, "tmpfs", path, "tmpfs", syscalls.MS_RDONLY, "mode=000")
 
 
-def _collect_given(view: View, found: Collected) -> None:
+def _collect_given(view: View, collected: Collected) -> None:
     scratch = copy_mount(view.scratch)
     files = {path: copy_mount(source, read_only=True) for path, source in sorted(view.given.items())}
 
@@ -278,37 +278,37 @@ def _collect_given(view: View, found: Collected) -> None:
         syscalls.unmount(_GIVEN)
         _GIVEN.rmdir()
 
-    found.then(show)
+    collected.then(show)
 
 
-def _show_given(place: Path, tree: int, own: Path) -> None:
+def _show_given(target: Path, tree: int, own: Path) -> None:
     """A given file at its path; where nothing can be made there, what can be written to is laid over the folder."""
-    if not place.exists():
-        for folder in place.parents:
+    if not target.exists():
+        for folder in target.parents:
             if os.path.lexists(folder) and not folder.is_dir():  # what an earlier script has left in the way
                 folder.unlink()
-        there = next(folder for folder in place.parents if folder.is_dir())
+        there = next(folder for folder in target.parents if folder.is_dir())
         if not os.access(there, os.W_OK):
             for name in ("upper", "work"):
                 (own / name).mkdir(parents=True)
             options = f"lowerdir={there},upperdir={own}/upper,workdir={own}/work,userxattr"
             mount("overlay", there, "overlay", 0, options)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.touch()
-    attach_mount(tree, place.resolve())
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+    attach_mount(tree, target.resolve())
 
 
 # -- then: the new root ----------------------------------------------------------------------------------------------
 
 
-def build(view: View, found: Collected) -> None:
+def build(view: View, collected: Collected) -> None:
     """Change to the new root and put everything into its place."""
     syscalls.pivot_root(view.tree if view.inside else view.scratch / "root")
     if not view.inside:
         Path("/proc").mkdir()
         Path("/sys").mkdir()
     Path("/dev").mkdir(exist_ok=True)
-    for step in found.steps:
+    for step in collected.steps:
         step()
     if not view.inside:
         os.chdir(f"{BUILD_DIR}/cwd")
@@ -340,7 +340,7 @@ def _devices(dev: Path, nodes: Mapping[str, int]) -> None:
 # -- last: what the sandbox's own namespaces have ----------------------------------------------------------------------
 
 
-def finish(view: View, found: Collected) -> None:
+def finish(view: View, collected: Collected) -> None:
     """In the sandbox's own namespaces: their processes in /proc, their network in /sys, and the same in the tree.
 
     A script may take these mounts away. Those below them are the kernel's to keep.
@@ -356,8 +356,8 @@ def finish(view: View, found: Collected) -> None:
         _devices(tree / "dev", {name: copy_mount(f"/dev/{name}") for name in DEVICES})
         if view.repositories:
             _attach(copy_mount(REPOSITORIES), Path(f"{tree}{REPOSITORIES}"), True)
-    for place, source in found.loose.items():
-        _attach_if(source, place, _is_folder)
+    for target, source in collected.loose.items():
+        _attach_if(source, target, _is_folder)
 
 
 def _kernel_folders(root: Path, *, own_network: bool) -> None:

@@ -90,8 +90,8 @@ class Programs:
         """Those that serve a tree, also one that is still to be made."""
         from stages.tree import package_database  # foreign trees alone need it
 
-        known = package_database.read(tree) if (tree / "var/lib/dpkg/status").is_file() else ()
-        theirs = {package.name: upstream(package.version) for package in known}
+        packages = package_database.read(tree) if (tree / "var/lib/dpkg/status").is_file() else ()
+        theirs = {package.name: upstream(package.version) for package in packages}
         return tuple(
             tool
             for tool in TOOLS
@@ -106,16 +106,16 @@ def upstream(version: str) -> str:
     return match["upstream"] if match else version
 
 
-def link(place: Path, tools: tuple[Tool, ...]) -> None:
-    """In a stage's ``/dev/native`` at ``place``, where ``own`` has the programs: what leads to those that serve."""
+def link(folder: Path, tools: tuple[Tool, ...]) -> None:
+    """In a stage's ``/dev/native`` at ``folder``, where ``own`` has the programs: what leads to those that serve."""
     for name in ("bin", "initramfs"):
-        (place / name).mkdir(parents=True)
+        (folder / name).mkdir(parents=True)
     for tool in tools:
         if tool.path:
             continue
-        (place / "bin" / tool.name).symlink_to(f"{_OWN}/{'late' if tool.late else 'programs'}/{tool.name}")
+        (folder / "bin" / tool.name).symlink_to(f"{_OWN}/{'late' if tool.late else 'programs'}/{tool.name}")
         if tool.initramfs:
-            (place / "initramfs" / tool.name).symlink_to(f"{_OWN}/programs/{tool.name}")
+            (folder / "initramfs" / tool.name).symlink_to(f"{_OWN}/programs/{tool.name}")
 
 
 def prepare(folder: Path) -> Programs | None:
@@ -130,11 +130,11 @@ def prepare(folder: Path) -> Programs | None:
 
 def _add(tool: Tool, folder: Path) -> str:
     """Copy one program with its libraries; returns its upstream version, or nothing where it is not here."""
-    found = shutil.which(tool.path or tool.name)
+    binary = shutil.which(tool.path or tool.name)
     version = upstream(_ask("dpkg-query", "-W", "-f", "${Version}", tool.package))
-    libraries = [Path(path) for path in _LIBRARY.findall(_ask("ldd", found))] if found else []
+    libraries = [Path(path) for path in _LIBRARY.findall(_ask("ldd", binary))] if binary else []
     loader = next((path for path in libraries if path.name.startswith("ld")), None)
-    if found is None or not version or loader is None:
+    if binary is None or not version or loader is None:
         return ""
     for path in libraries:
         shutil.copyfile(path, folder / ("loader" if path == loader else f"lib/{path.name}"))
@@ -142,7 +142,7 @@ def _add(tool: Tool, folder: Path) -> str:
         return ""
     (folder / "loader").chmod(0o755)
     program = folder / "programs" / tool.name
-    shutil.copyfile(found, program)
+    shutil.copyfile(binary, program)
     program.chmod(0o755)
     # (An rpath of the old kind is the libraries' own libraries', too.)
     change = ("--set-interpreter", f"{_OWN}/loader", "--force-rpath", "--set-rpath", f"{_OWN}/lib")

@@ -54,8 +54,8 @@ def _unescaped(field: bytes) -> str:
     return os.fsdecode(field)
 
 
-def _file_name(place: str) -> str:
-    return quote(os.fsencode(place), safe="")
+def _file_name(mount_point: str) -> str:
+    return quote(os.fsencode(mount_point), safe="")
 
 
 def left_mounts(mountinfo: bytes, shown: Collection[str] = ()) -> Left:
@@ -71,22 +71,22 @@ def left_mounts(mountinfo: bytes, shown: Collection[str] = ()) -> Left:
     left = Left()
     sources: dict[str, str] = {}
     for device, root, point, kind in mounts:
-        place = point.removeprefix(f"{TARGET_ROOT}/")
-        if place == point or place.partition("/")[0] in _KERNEL:
+        mount_point = point.removeprefix(f"{TARGET_ROOT}/")
+        if mount_point == point or mount_point.partition("/")[0] in _KERNEL:
             continue
-        left.places.add(place)
+        left.places.add(mount_point)
         of_cache = next((top for cache, top in caches if device == cache and root.startswith(f"{top}/")), None)
-        sources.pop(place, None)
-        left.other.pop(place, None)
-        if len(_file_name(place)) > _LONGEST:
-            left.other[place] = kind
+        sources.pop(mount_point, None)
+        left.other.pop(mount_point, None)
+        if len(_file_name(mount_point)) > _LONGEST:
+            left.other[mount_point] = kind
         elif of_cache is not None:
-            sources[place] = root.removeprefix(f"{of_cache}/")
+            sources[mount_point] = root.removeprefix(f"{of_cache}/")
         elif device in layers and root.startswith(("/tree/", "/outside/")):
-            sources[place] = f"{OF_LAYER}{root[1:]}"
-        elif place not in shown:
-            left.other[place] = kind
-    left.kept = [KeptMount(place, sources[place]) for place in sorted(sources)]
+            sources[mount_point] = f"{OF_LAYER}{root[1:]}"
+        elif mount_point not in shown:
+            left.other[mount_point] = kind
+    left.kept = [KeptMount(mount_point, sources[mount_point]) for mount_point in sorted(sources)]
     return left
 
 

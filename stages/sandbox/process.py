@@ -99,15 +99,15 @@ def _wait(
         if wires.output is not None:
             caller, report, channel = _settle(caller, wires.output, report, channel)
         limits.hold(limits.of(os.environ))
-        child, found = _open(view, caller)
+        child, collected = _open(view, caller)
         if child == 0:
-            _init(view, found, argv, environment, report, channel)
+            _init(view, collected, argv, environment, report, channel)
     except BaseException as error:  # noqa: BLE001 - whatever it is, this process must not go on as what forked it
         os.write(2, f"{NOT_SET_UP}: {error}\n".encode())
         os._exit(NO_SANDBOX)
     if channel:
         channel.close()
-    for descriptor in found.loose.values():  # whoever holds one keeps its mount busy
+    for descriptor in collected.loose.values():  # whoever holds one keeps its mount busy
         os.close(descriptor)
     os._exit(wait(child) & 0xFF)
 
@@ -120,8 +120,8 @@ def _settle(
     with open(os.devnull, "rb") as null:  # noqa: PTH123 (a descriptor is wanted)
         os.dup2(null.fileno(), 0)
     # All are copied before a number that one of them may have is given away.
-    wanted = [caller.detach(), report, channel.detach() if channel else None]
-    copies = [None if each is None else fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, 10) for each in wanted]
+    kept = [caller.detach(), report, channel.detach() if channel else None]
+    copies = [None if each is None else fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, 10) for each in kept]
     os.dup2(output, 1)
     os.dup2(output, 2)
     for number, copy in enumerate(copies, 3):
@@ -150,8 +150,8 @@ def _open(view: View, caller: socket.socket) -> tuple[int, mounts.Collected]:
     """
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
-    found = mounts.collect(view)
-    mounts.build(view, found)
+    collected = mounts.collect(view)
+    mounts.build(view, collected)
     syscalls.unshare(_NAMESPACES | (0 if view.network else syscalls.CLONE_NEWNET))
     caller.send(b".")
     if not caller.recv(1):
@@ -159,12 +159,12 @@ def _open(view: View, caller: socket.socket) -> tuple[int, mounts.Collected]:
     caller.close()
     syscalls.die_with_parent()  # (a change of rights clears it)
     syscalls.close_to_others()  # what the agent knows is in this process's memory, and in its child's
-    return os.fork(), found
+    return os.fork(), collected
 
 
 def _init(
     view: View,
-    found: mounts.Collected,
+    collected: mounts.Collected,
     argv: Sequence[str],
     environment: Mapping[str, str],
     report: int | None,
@@ -174,7 +174,7 @@ def _init(
     syscalls.set_hostname("localhost")
     if not view.network:
         syscalls.loopback_up()
-    mounts.finish(view, found)
+    mounts.finish(view, collected)
     syscalls.own_session_keyring()
     syscalls.scope_sockets_and_signals()
     os.umask(0o022)
@@ -188,7 +188,7 @@ def _init(
         channel.close()
     status = init_process.reap_until(child)
     if left := init_process.stop_the_rest(proc):
-        os.write(2, init_process.told(left).encode())
+        os.write(2, init_process.sentence(left).encode())
     if report is not None:
         with open(mountinfo, "rb") as lines:  # noqa: PTH123 (a descriptor)
             text = b"".join(line for line in lines if BUILD_DIR.encode() in line)

@@ -20,9 +20,9 @@ from stages.sandbox.spawner import Running
 from stages.sandbox.view import View
 
 
-def engine_fault(status: int, said: str) -> BuildError | None:
+def engine_fault(status: int, output: str) -> BuildError | None:
     """What is wrong where a stage ended with ``status`` because the build container lets no stage run; else None."""
-    line = next((line for line in said.splitlines() if line.startswith(NOT_SET_UP)), "")
+    line = next((line for line in output.splitlines() if line.startswith(NOT_SET_UP)), "")
     if status != NO_SANDBOX or not line:
         return None
     what = f"no stage can run in this build container: {line.removeprefix('dib-ctr: ')}"

@@ -78,14 +78,16 @@ class Spawner:
     ) -> Running:
         """Start a sandbox; see ``stages.sandbox.process.start``. Raises BuildError."""
         message = pickle.dumps((view, list(argv), dict(environment), report is not None))
-        given = [output] if report is None else [output, report]
+        descriptors = [output] if report is None else [output, report]
         try:
-            socket.send_fds(self._channel, [_LENGTH.pack(len(message))], given)
+            socket.send_fds(self._channel, [_LENGTH.pack(len(message))], descriptors)
             self._channel.sendall(message)
-            said, received, _, _ = socket.recv_fds(self._channel, _LENGTH.size, 1)
+            header, received, _, _ = socket.recv_fds(self._channel, _LENGTH.size, 1)
             if received:
                 return Running(received[0], self._channel)
-            reason = _exactly(self._channel, *_LENGTH.unpack(said)).decode("utf-8", "replace") if said else "it ended"
+            reason = (
+                _exactly(self._channel, *_LENGTH.unpack(header)).decode("utf-8", "replace") if header else "it ended"
+            )
         except OSError as error:
             reason = str(error)
         raise BuildError(
@@ -118,11 +120,11 @@ def _serve(channel: socket.socket, namespace: int) -> None:
         os.dup2(null, descriptor)
     gc.freeze()  # in its forks nothing looks through what was there before: each page looked at would be copied
     while True:
-        header, given, _, _ = socket.recv_fds(channel, _LENGTH.size, 2)
+        header, descriptors, _, _ = socket.recv_fds(channel, _LENGTH.size, 2)
         if not header:
             return
         view, argv, environment, reports = pickle.loads(_exactly(channel, *_LENGTH.unpack(header)))
-        output, report = given[0], given[1] if reports else None
+        output, report = descriptors[0], descriptors[1] if reports else None
         supervisor = listener.start(output, short=view.short_places) if view.supervised else None
         wires = process.Wires(output, report, supervisor.channel if supervisor else None)
         try:
@@ -134,7 +136,7 @@ def _serve(channel: socket.socket, namespace: int) -> None:
             _send(channel, str(error).encode())
             continue
         finally:
-            for descriptor in given:
+            for descriptor in descriptors:
                 os.close(descriptor)
         socket.send_fds(channel, [bytes(_LENGTH.size)], [handle])
         os.close(handle)

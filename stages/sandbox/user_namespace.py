@@ -62,16 +62,16 @@ def _mount(source: str, target: str, kind: str, flags: int, options: str = "") -
 
 def subordinate(file: str, names: tuple[str, ...]) -> tuple[int, int]:
     """First id and count of the largest range that the file (/etc/subuid, /etc/subgid) gives to one of the names."""
-    found = (0, 0)
+    largest = (0, 0)
     try:
         lines = Path(file).read_text().splitlines()
     except OSError:
         lines = []
     for line in lines:
         name, first, count = (*line.strip().split(":"), "", "")[:3]
-        if name in names and first.isdigit() and count.isdigit() and int(count) > found[1]:
-            found = (int(first), int(count))
-    return found
+        if name in names and first.isdigit() and count.isdigit() and int(count) > largest[1]:
+            largest = (int(first), int(count))
+    return largest
 
 
 def _own_map(kind: str) -> list[str]:
@@ -87,11 +87,11 @@ def _own_map(kind: str) -> list[str]:
     return ["0", str(own), "1", "1", str(first), str(IDS - 1)]
 
 
-def _write_maps(process: int, wanted: list[int] | None) -> None:
+def _write_maps(process: int, id_range: list[int] | None) -> None:
     for kind in ("gid", "uid"):
-        if wanted is not None:
+        if id_range is not None:
             try:
-                Path(f"/proc/{process}/{kind}_map").write_text(f"0 {wanted[0]} {wanted[1]}\n")
+                Path(f"/proc/{process}/{kind}_map").write_text(f"0 {id_range[0]} {id_range[1]}\n")
             except OSError as error:
                 message = f"write {kind}_map: {error.strerror}"
                 raise NoNamespaceError(message) from error
@@ -106,7 +106,7 @@ def _write_maps(process: int, wanted: list[int] | None) -> None:
             raise NoNamespaceError(message)
 
 
-def _fork_mapper(wanted: list[int] | None) -> tuple[int, int]:
+def _fork_mapper(id_range: list[int] | None) -> tuple[int, int]:
     """A process that stays outside and writes this process's maps when its pipe closes; returns its id and the pipe."""
     process = os.getpid()
     read, write = os.pipe()
@@ -117,7 +117,7 @@ def _fork_mapper(wanted: list[int] | None) -> tuple[int, int]:
     os.close(write)
     os.read(read, 1)
     try:
-        _write_maps(process, wanted)
+        _write_maps(process, id_range)
     except NoNamespaceError as error:
         _say(error)
         os._exit(FAILED)
@@ -128,9 +128,9 @@ def _say(error: NoNamespaceError) -> None:
     os.write(2, f"namespace: {error}\n".encode())
 
 
-def enter(wanted: list[int] | None, *, network: bool) -> None:
+def enter(id_range: list[int] | None, *, network: bool) -> None:
     """Become root of a new user namespace with new mount, pid (for children), ipc and uts namespaces."""
-    mapper, pipe = _fork_mapper(wanted)
+    mapper, pipe = _fork_mapper(id_range)
     flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS
     try:
         _call("unshare", _libc.unshare(flags | (0 if network else CLONE_NEWNET)))

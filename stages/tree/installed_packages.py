@@ -36,16 +36,16 @@ class SignedIndex:
 
 def identities(tree: Path) -> set[Identity]:
     """The packages that one layer's tree names as installed now or a while ago."""
-    found = set()
+    result = set()
     if is_regular(inside(tree, "var/lib/dpkg/status")):
-        found = {
+        result = {
             (each.name, each.version, each.architecture) for each in package_database.read(tree) if each.kind == "deb"
         }
     log = inside(tree, "var/log/dpkg.log")
     if log is not None and is_regular(log):
         lines = LOGGED.finditer(log.read_text(encoding="utf-8", errors="replace"))
-        found |= {(match[1], match[3], match[2]) for match in lines}
-    return found
+        result |= {(match[1], match[3], match[2]) for match in lines}
+    return result
 
 
 def signed_indices(trees: Sequence[Path], states: Iterable[State]) -> tuple[SignedIndex, ...]:
@@ -55,12 +55,12 @@ def signed_indices(trees: Sequence[Path], states: Iterable[State]) -> tuple[Sign
     read from elsewhere (a snapshot) counts under its own address.
     """
     lists = dict(_lists(trees))
-    known = {state.elsewhere or state.index: state.index for state in states}
+    index_of = {state.elsewhere or state.index: state.index for state in states}
     for index in _more_sources(trees):
-        known.setdefault(index, index)
-    found = {}
-    for source, index in known.items():
-        if index in found:
+        index_of.setdefault(index, index)
+    signed = {}
+    for source, index in index_of.items():
+        if index in signed:
             continue
         folder = folder_of(source)
         if list_name(source) not in lists:
@@ -75,20 +75,20 @@ def signed_indices(trees: Sequence[Path], states: Iterable[State]) -> tuple[Sign
             if own is not None and own.stat().st_size == size:
                 used[path] = own
         repository = UsedRepository(index, digest(data), index_date(index, data), tuple(sorted(used)))
-        found[index] = SignedIndex(repository, file, used)
-    return tuple(found.values())
+        signed[index] = SignedIndex(repository, file, used)
+    return tuple(signed.values())
 
 
 def installed(trees: Sequence[Path], indices: Iterable[SignedIndex]) -> tuple[UsedPackage, ...]:
     """Every package that the stages which left these trees installed, sorted."""
-    wanted = {identity for tree in trees for identity in identities(tree)}
-    found = {identity: UsedPackage(*identity) for identity in wanted}
+    all_identities = {identity for tree in trees for identity in identities(tree)}
+    packages = {identity: UsedPackage(*identity) for identity in all_identities}
     for index in indices:
         for file in index.lists.values():
-            rest = [identity for identity, package in found.items() if not package.sha256]
+            rest = [identity for identity, package in packages.items() if not package.sha256]
             for identity, fields in look_up(file, rest).items():
-                found[identity] = _listed(identity, fields, index.repository.index)
-    return tuple(sorted(found.values()))
+                packages[identity] = _listed(identity, fields, index.repository.index)
+    return tuple(sorted(packages.values()))
 
 
 def _listed(identity: Identity, fields: Mapping[str, str], index: str) -> UsedPackage:

@@ -63,8 +63,8 @@ def read(tree: Path) -> tuple[Package, ...]:
     Raises BuildError for a file that is too large to be one, and for an RPM database that cannot be read.
     """
     readers = (_dpkg, _apk, _pacman, _rpm, _portage)
-    found = {package for reader in readers for package in reader(tree) if NAME.match(package.name)}
-    return tuple(sorted(found, key=lambda package: (package.name, package.architecture, package)))
+    packages = {package for reader in readers for package in reader(tree) if NAME.match(package.name)}
+    return tuple(sorted(packages, key=lambda package: (package.name, package.architecture, package)))
 
 
 def os_release(tree: Path) -> dict[str, str]:
@@ -184,8 +184,8 @@ def _pacman(tree: Path) -> Iterator[Package]:
 def _rpm(tree: Path) -> Iterator[Package]:
     """Packages of RPM; a version is ``[EPOCH:]VERSION-RELEASE``."""
     for folder in rpm_database.FOLDERS:
-        place = inside(tree, folder)
-        for header in rpm_database.read(place, f"/{folder}") if place and place.is_dir() else ():
+        path = inside(tree, folder)
+        for header in rpm_database.read(path, f"/{folder}") if path and path.is_dir() else ():
             built_from = header.text("source").removesuffix(".src.rpm").removesuffix(".nosrc.rpm")
             source, _, rest = built_from.rpartition("-")[0].rpartition("-")
             yield Package(
@@ -207,8 +207,8 @@ def _portage(tree: Path) -> Iterator[Package]:
     """Packages of portage: a folder CATEGORY/NAME-VERSION for each (PMS, section 3.2), with a file for each value."""
     for category in _names(tree, VARDB):
         for folder in _names(tree, f"{VARDB}/{category}"):
-            found = EBUILD.match(folder)
-            if not found:
+            match = EBUILD.match(folder)
+            if not match:
                 continue
             values = {
                 key: (_text(tree, f"{VARDB}/{category}/{folder}/{key}") or "").strip()
@@ -216,11 +216,11 @@ def _portage(tree: Path) -> Iterator[Package]:
             }
             yield Package(
                 kind="ebuild",
-                name=f"{category}/{found['name']}",
-                version=found["version"],
+                name=f"{category}/{match['name']}",
+                version=match["version"],
                 architecture=values["CHOST"].partition("-")[0],
-                source=f"{category}/{found['name']}",
-                source_version=found["version"],
+                source=f"{category}/{match['name']}",
+                source_version=match["version"],
                 homepage=values["HOMEPAGE"].partition(" ")[0],
                 summary=values["DESCRIPTION"],
                 section=category,
@@ -238,11 +238,11 @@ def _number(text: str) -> int:
 
 def _text(tree: Path, path: str) -> str | None:
     """The text of a plain file of the tree, odd bytes replaced; None where there is none that can be read."""
-    place = inside(tree, path)
+    file_path = inside(tree, path)
     try:
-        if place is None or not stat.S_ISREG(place.lstat().st_mode):  # opening a pipe would wait for ever
+        if file_path is None or not stat.S_ISREG(file_path.lstat().st_mode):  # opening a pipe would wait for ever
             return None
-        with os.fdopen(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+        with os.fdopen(os.open(file_path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
             if os.fstat(file.fileno()).st_size > LARGEST:
                 what = f"/{path} of the tree has more than {LARGEST >> 20} MB, too many for what it should be"
                 raise BuildError(what, hint="find the stage that writes it: dib-ctr shell opens the tree")
@@ -253,8 +253,8 @@ def _text(tree: Path, path: str) -> str | None:
 
 def _names(tree: Path, path: str) -> list[str]:
     """The names in a folder of the tree, sorted; none where it is no folder."""
-    place = inside(tree, path)
+    folder = inside(tree, path)
     try:
-        return sorted(each.name for each in place.iterdir()) if place and stat.S_ISDIR(place.lstat().st_mode) else []
+        return sorted(each.name for each in folder.iterdir()) if folder and stat.S_ISDIR(folder.lstat().st_mode) else []
     except OSError:
         return []

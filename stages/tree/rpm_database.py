@@ -112,8 +112,8 @@ def parse(blob: bytes) -> Header:
 
 def _value(data: bytes, kind: int, offset: int, count: int) -> Value | None:
     if kind in _NUMBERS:
-        found = struct.unpack_from(f">{count}{_NUMBERS[kind]}", data, offset)
-        return tuple(int(number) for number in found)
+        numbers = struct.unpack_from(f">{count}{_NUMBERS[kind]}", data, offset)
+        return tuple(int(number) for number in numbers)
     if kind == _STRING:
         return _text(data, offset)[0]
     if kind in (_STRINGS, _TRANSLATED):
@@ -146,10 +146,10 @@ def read(folder: Path, where: str) -> tuple[Header, ...]:
             raise BuildError("the RPM database is one of Berkeley's, which nothing here reads", where=where, hint=_HINT)
         else:
             return ()
-        found = [parse(blob) for blob in blobs]
+        headers = [parse(blob) for blob in blobs]
     except (ValueError, OSError) as error:
         raise BuildError(f"the RPM database cannot be read: {error}", where=where, hint=_HINT) from error
-    packages = (header for header in found if header.text("name") != KEY)
+    packages = (header for header in headers if header.text("name") != KEY)
     return tuple(sorted(packages, key=lambda header: (header.text("name"), header.text("arch"), header.version)))
 
 

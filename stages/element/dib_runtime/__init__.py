@@ -40,24 +40,24 @@ def _own(folder: str, below: str) -> dict[str, HookFile]:
 
 def files(elements: Sequence[tuple[str, Path]], merged: HooksTree) -> dict[str, HookFile]:
     """All that is provided, by path; ``elements`` as (name, folder), ``merged`` their hooks tree."""
-    found = {**_own("lib", LIB), **_own("python", PYTHON), **_own("commands", COMMANDS)}
-    found[RUN_PARTS] = HookFile(RUN_PARTS, GENERATED, 0o755, found[f"{LIB}/{RUN_PARTS}"].data)
-    found.update(repository_files(elements))
+    result = {**_own("lib", LIB), **_own("python", PYTHON), **_own("commands", COMMANDS)}
+    result[RUN_PARTS] = HookFile(RUN_PARTS, GENERATED, 0o755, result[f"{LIB}/{RUN_PARTS}"].data)
+    result.update(repository_files(elements))
     if any(word in hook.text for hook in merged.values() for word in LISTS):
         for name, folder in elements:
             for path, hook in read_folder(name, folder).items():
-                place = f"{ELEMENTS}/{name}/{path}"
-                found[place] = HookFile(place, GENERATED, hook.mode, hook.data, hook.target)
-    return found
+                hooks_path = f"{ELEMENTS}/{name}/{path}"
+                result[hooks_path] = HookFile(hooks_path, GENERATED, hook.mode, hook.data, hook.target)
+    return result
 
 
 def repository_files(elements: Sequence[tuple[str, Path]]) -> dict[str, HookFile]:
     """The elements' ``source-repository-*`` files, by name; the first element's, where two bring the same."""
-    found: dict[str, HookFile] = {}
+    files: dict[str, HookFile] = {}
     for name, folder in elements:
         for file in sorted(folder.glob(f"{REPOSITORIES}*")):
-            found.setdefault(file.name, HookFile(file.name, name, 0o644, file.read_bytes()))
-    return found
+            files.setdefault(file.name, HookFile(file.name, name, 0o644, file.read_bytes()))
+    return files
 
 
 def places(hooks: str, *, inside: bool) -> dict[str, str]:

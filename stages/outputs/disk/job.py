@@ -101,7 +101,7 @@ def measured(request: Request, tree: Path) -> tuple[int, int]:
     from blockdev.filesystems import KINDS, measure, minimum_size
 
     layout = layout_of(request)
-    points = [one.point.strip("/") for one in layout.file_systems if one.point.startswith("/")]
+    points = [system.point.strip("/") for system in layout.file_systems if system.point.startswith("/")]
     statistics = measure(tree, [point for point in points if point])
     used = sum(-(-size // _BLOCK) * _BLOCK for size in statistics.sizes) + _BLOCK * statistics.folders
     return used, minimum_size(layout.root.kind, statistics) if layout.root.kind in KINDS else used
@@ -130,20 +130,20 @@ class Disks:
     elements: Sequence[tuple[str, Path]] = ()
     sent: Sent = field(default_factory=Sent)  # what was reported for the host to fetch
 
-    def make(self, given: DiskJob, passphrases: Mapping[str, str]) -> None:
+    def make(self, disk_job: DiskJob, passphrases: Mapping[str, str]) -> None:
         """Make all outputs of the job that are not in the store, from one raw image for each policy; report each."""
-        self.store.take_over(given.lent, *needed(given.chain, given.tree))
+        self.store.take_over(disk_job.lent, *needed(disk_job.chain, disk_job.tree))
         with contextlib.ExitStack() as held:
-            for key in sorted({output.key for output in given.outputs}):
+            for key in sorted({output.key for output in disk_job.outputs}):
                 self.store.pin(f"outputs/{key}")
                 held.enter_context(self.outputs.lock(key))
-            for policy in dict.fromkeys(output.slim for output in given.outputs):
-                wanted = [output for output in given.outputs if output.slim == policy]
+            for policy in dict.fromkeys(output.slim for output in disk_job.outputs):
+                of_policy = [output for output in disk_job.outputs if output.slim == policy]
                 # Two outputs may be one, at two places; and another build may have written it meanwhile.
-                missing = {output.key: output for output in wanted if self.outputs.find(output.key) is None}
+                missing = {output.key: output for output in of_policy if self.outputs.find(output.key) is None}
                 if missing:
-                    self._write(given, list(missing.values()), policy, passphrases)
-                for output in wanted:
+                    self._write(disk_job, list(missing.values()), policy, passphrases)
+                for output in of_policy:
                     self._report(output)
 
     @functools.cached_property
@@ -172,29 +172,29 @@ class Disks:
 
     def _write(
         self,
-        given: DiskJob,
+        disk_job: DiskJob,
         outputs: Sequence[DiskOutput],
         policy: str,
         passphrases: Mapping[str, str],
     ) -> None:
         plain = {name: base64.b64decode(text) for name, text in passphrases.items()}
-        with self.store.workplace() as place:
-            if given.tree:
+        with self.store.workplace() as workplace:
+            if disk_job.tree:
                 from stages.outputs.disk import privileged
 
-                with privileged.restore_owner(self.store, Path(given.tree)):
-                    layout = layout_of(self.request, given.used, given.least)
-                    made = privileged.assemble(
-                        self.request, self.store, self.elements, given, layout, place.path, plain
+                with privileged.restore_owner(self.store, Path(disk_job.tree)):
+                    layout = layout_of(self.request, disk_job.used, disk_job.least)
+                    assembled_disks = privileged.assemble(
+                        self.request, self.store, self.elements, disk_job, layout, workplace.path, plain
                     )
-                    self._finish(given, outputs, layout, made, place.path)
+                    self._finish(disk_job, outputs, layout, assembled_disks, workplace.path)
                 return
-            with self._tree(given, policy, place.path) as tree:
-                layout, assembled = self._assemble(given, tree, place.path / "images", plain)
-            self._finish(given, outputs, layout, assembled, place.path)
+            with self._tree(disk_job, policy, workplace.path) as tree:
+                layout, assembled = self._assemble(disk_job, tree, workplace.path / "images", plain)
+            self._finish(disk_job, outputs, layout, assembled, workplace.path)
 
     def _assemble(
-        self, given: DiskJob, tree: Path, images: Path, passphrases: Mapping[str, bytes]
+        self, disk_job: DiskJob, tree: Path, images: Path, passphrases: Mapping[str, bytes]
     ) -> tuple[Layout, Assembled]:
         from blockdev import assemble
 
@@ -202,64 +202,64 @@ class Disks:
             if system.point.startswith("/"):
                 (tree / system.point.strip("/")).mkdir(parents=True, exist_ok=True)
         layout = layout_of(self.request, *measured(self.request, tree))
-        content = assemble.Content(tree, given.epoch, self.request.disk["options"]["seed"], passphrases)
+        content = assemble.Content(tree, disk_job.epoch, self.request.disk["options"]["seed"], passphrases)
         images.mkdir()
         return layout, assemble.assemble(layout, content, images, lambda text: emit(events.Note(text=text)))
 
     def _finish(
         self,
-        given: DiskJob,
+        disk_job: DiskJob,
         outputs: Sequence[DiskOutput],
         layout: Layout,
         assembled: Assembled,
-        place: Path,
+        folder: Path,
     ) -> None:
         for remark in (*layout.remarks, *assembled.remarks):
             emit(events.Note(text=remark))
-        self._convert(given, outputs, layout, assembled, place)
+        self._convert(disk_job, outputs, layout, assembled, folder)
 
     @contextlib.contextmanager
-    def _tree(self, given: DiskJob, policy: str, place: Path) -> Iterator[Path]:
+    def _tree(self, disk_job: DiskJob, policy: str, folder: Path) -> Iterator[Path]:
         """The tree as the disk is to have it, in a folder that can be written to and is thrown away."""
-        upper, work = place / "upper", place / "overlay"
+        upper, work = folder / "upper", folder / "overlay"
         upper.mkdir()
         work.mkdir()
-        described = given.described
+        described = disk_job.described
         chosen = _policy(self.request, described, policy)
-        with mounted(self.store, given.chain, self.scratch / "disk-tree", upper, work) as merged:
+        with mounted(self.store, disk_job.chain, self.scratch / "disk-tree", upper, work) as merged:
             tree = merged / "tree"
             apply(tree, finish(tree, chosen, {MANIFEST: manifest(described)}))
             yield tree
 
     def _convert(
         self,
-        given: DiskJob,
+        disk_job: DiskJob,
         outputs: Sequence[DiskOutput],
         layout: Layout,
         assembled: Assembled,
-        place: Path,
+        work_folder: Path,
     ) -> None:
         """Turn the raw images into the outputs and put these into the store."""
         from blockdev import convert
 
-        folders = {output.key: place / f"output-{number}" for number, output in enumerate(outputs)}
+        folders = {output.key: work_folder / f"output-{number}" for number, output in enumerate(outputs)}
         wishes: dict[str, list[tuple[Path, convert.Wish]]] = {disk.name: [] for disk in layout.disks}
         for output in outputs:
             folders[output.key].mkdir()
             for number, disk in enumerate(layout.disks):
                 name = self.request.name if not number else f"{self.request.name}-{disk.name}"
                 target = folders[output.key] / ("artifact" if not number else f"artifact-{disk.name}")
-                wishes[disk.name].append((target, wish(output.type, output.options, name, given.epoch, name)))
+                wishes[disk.name].append((target, wish(output.type, output.options, name, disk_job.epoch, name)))
         digests: dict[Path, tuple[str, int]] = {}
         for disk in layout.disks:
-            found = convert.convert_all(assembled.images[disk.name], wishes[disk.name], consume=True)
-            for (target, _), made in zip(wishes[disk.name], found, strict=True):
-                digests[target] = (f"sha256:{made.sha256}", made.bytes)
+            results = convert.convert_all(assembled.images[disk.name], wishes[disk.name], consume=True)
+            for (target, _), converted in zip(wishes[disk.name], results, strict=True):
+                digests[target] = (f"sha256:{converted.sha256}", converted.bytes)
             assembled.images[disk.name].unlink(missing_ok=True)  # a raw output may have got the file itself
         for output in outputs:
             folder = folders[output.key]
             digest, length = digests[folder / "artifact"]
-            write_file(folder / DESCRIBED, json.dumps(given.described, sort_keys=True))
+            write_file(folder / DESCRIBED, json.dumps(disk_job.described, sort_keys=True))
             write_done(
                 folder,
                 {path.name: sha256 for path, (sha256, _) in digests.items() if path.parent == folder},

@@ -78,12 +78,12 @@ def assemble(
     request: Request,
     store: Store,
     elements: Sequence[tuple[str, Path]],
-    given: DiskJob,
+    disk_job: DiskJob,
     layout: Layout,
-    place: Path,
+    folder: Path,
     passphrases: Mapping[str, bytes],
 ) -> Assembled:
-    """Make the raw images of a job below ``place``; raises what ``blockdev.privileged.run.assemble`` does."""
+    """Make the raw images of a job below ``folder``; raises what ``blockdev.privileged.run.assemble`` does."""
     from blockdev.privileged.release import release_left_over
     from blockdev.privileged.run import Job
     from blockdev.privileged.run import assemble as run
@@ -91,27 +91,27 @@ def assemble(
 
     ledgers = store.root / LEDGERS
     ledgers.mkdir(exist_ok=True)
-    found = release_left_over(ledgers)
-    for text in (*found.released, *found.problems):
+    left_over = release_left_over(ledgers)
+    for text in (*left_over.released, *left_over.problems):
         emit(events.Note(text=f"an earlier run left: {text}"))
-    environment = given.environment or {}
+    environment = disk_job.environment or {}
     hooks = hooks_of(request, elements, environment)
     job = Job(
         layout=layout,
-        tree=Path(given.tree),
-        hooks=write_hooks(hooks, place / "hooks"),
-        environment={**environment, **_lists(elements, str(place / "hooks"))},
-        images=place / "images",
-        beside=place / "beside",
-        work=place / "mounts",
+        tree=Path(disk_job.tree),
+        hooks=write_hooks(hooks, folder / "hooks"),
+        environment={**environment, **_lists(elements, str(folder / "hooks"))},
+        images=folder / "images",
+        beside=folder / "beside",
+        work=folder / "mounts",
         ledgers=ledgers,
-        epoch=given.epoch,
+        epoch=disk_job.epoch,
         element_of={path: hook.element for path, hook in hooks.items()},
         passphrases=passphrases,
         seed=request.disk["options"]["seed"],
         hidden=store.root,
-        own=place,
-        scripts=partial(run_on_disk, repositories=given.repositories),
+        own=folder,
+        scripts=partial(run_on_disk, repositories=disk_job.repositories),
     )
     return run(job, lambda text: emit(events.Note(text=text)))
 

@@ -52,12 +52,12 @@ def listed(folder: Path) -> list[str]:
     """The names of a phase folder's scripts in the order in which diskimage-builder's dib-run-parts runs them."""
     if not folder.is_dir():
         return []
-    found = [
+    names = [
         path.name
         for path in folder.iterdir()
         if SCRIPT_NAME.match(path.name) and path.is_file() and path.stat().st_mode & 0o111
     ]
-    return sorted(found, key=script_order)
+    return sorted(names, key=script_order)
 
 
 _OUTSIDE_ONLY = as_functions(dict.fromkeys(dib_runtime.FUNCTIONS, "")).keys()
@@ -208,7 +208,7 @@ def _shell(script: Path) -> list[str]:
     return [] if start[:2] == b"#!" or start == b"\x7fELF" else ["/bin/bash"]
 
 
-def _place(root: Path, name: str, mode: int = 0o755) -> Path:
+def _mount_folder(root: Path, name: str, mode: int = 0o755) -> Path:
     """A folder of the tree to mount on; made where it is not there, refused where a link would lead out of the tree."""
     path = root
     for part in Path(name.lstrip("/")).parts:
@@ -233,7 +233,7 @@ def kernel_folders(root: Path, devices: Iterable[str] = ()) -> Iterator[None]:
     done: list[Path] = []
     try:
         for name in ("proc", "dev", "dev/pts", "sys"):
-            path = _place(root, name)
+            path = _mount_folder(root, name)
             if name == "proc":
                 syscalls.mount("proc", path, "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
                 _mask(path)
@@ -268,11 +268,11 @@ def _dev(path: Path, devices: Iterable[str]) -> None:
     for name in (*DEVICES, *(device.removeprefix("/dev/") for device in devices)):
         if not Path("/dev", name).exists():  # a container may have fewer
             continue
-        found = Path("/dev", name).stat()
+        status = Path("/dev", name).stat()
         target = path / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        os.mknod(target, found.st_mode, found.st_rdev)
-        target.chmod(stat.S_IMODE(found.st_mode))
+        os.mknod(target, status.st_mode, status.st_rdev)
+        target.chmod(stat.S_IMODE(status.st_mode))
     for name, target_name in (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
         (path / name).symlink_to(f"/proc/self/{target_name}")
     (path / "ptmx").symlink_to("pts/ptmx")
@@ -282,8 +282,8 @@ def _dev(path: Path, devices: Iterable[str]) -> None:
 
 @contextmanager
 def _hooks_inside(root: Path, hooks: Path) -> Iterator[None]:
-    _place(root, "tmp", 0o1777)
-    path = _place(root, HOOKS_INSIDE)
+    _mount_folder(root, "tmp", 0o1777)
+    path = _mount_folder(root, HOOKS_INSIDE)
     syscalls.bind(hooks, path, recursive=True, read_only=True)
     try:
         yield

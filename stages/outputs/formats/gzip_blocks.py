@@ -147,11 +147,11 @@ class BlockWriter:
         if self._cache is None:
             return compressed(block, self._level)
         key = hashlib.sha256(block).hexdigest()
-        known = self._cache.get(key)
-        if known is None:
-            known = compressed(block, self._level)
-            self._cache.put(key, known)
-        return known
+        packed = self._cache.get(key)
+        if packed is None:
+            packed = compressed(block, self._level)
+            self._cache.put(key, packed)
+        return packed
 
     def _put(self, block: bytes, packed: Future[bytes]) -> None:
         data = packed.result()

@@ -114,8 +114,8 @@ def _add_layers(built: Path, sources: Sequence[LayerSource], config: ImageConfig
 
 
 def _describe(umoci: Any, image: str, config: ImageConfig) -> None:
-    told = {"title": config.title, "version": config.version, "created": oci_layout.date(config.epoch)}
-    annotations = {_LABEL + name: value for name, value in told.items() if value}
+    values = {"title": config.title, "version": config.version, "created": oci_layout.date(config.epoch)}
+    annotations = {_LABEL + name: value for name, value in values.items() if value}
     labels = {**annotations, **config.labels}
     arguments = ["--created", oci_layout.date(config.epoch), "--architecture", config.architecture, "--os", config.os]
     several: dict[str, Iterable[str]] = {

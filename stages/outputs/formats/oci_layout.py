@@ -108,9 +108,9 @@ def complete(layout: Path, layers: Sequence[Layer], platform: Mapping[str, str],
 def drop_unnamed(layout: Path) -> None:
     """Remove the blobs that the image does not name, as ``umoci gc`` does, which reads every layer again for it."""
     image = read_image(layout)
-    named = {blob(layout, digest) for digest in (image.digest, image.config_digest, *image.layer_digests)}
+    needed = {blob(layout, digest) for digest in (image.digest, image.config_digest, *image.layer_digests)}
     for file in (layout / "blobs" / "sha256").iterdir():
-        if file not in named:
+        if file not in needed:
             file.unlink()
 
 

@@ -20,14 +20,14 @@ _PIPE_BYTES = 1 << 20
 def command(name: str, folder: Path, **more: str) -> Any:
     """The command ``name``, in ``folder`` and blind to the caller's locale and time zone; ``more`` are variables."""
     try:
-        found = sh.Command(name)
+        program = sh.Command(name)
     except sh.CommandNotFound as error:
         raise BuildError(
             f"{name} is not installed, and this output needs it",
             hint=f"install {name}, or use an engine with a build image",
         ) from error
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC", "HOME": str(folder), **more}
-    return found.bake(_cwd=str(folder), _env=environment, _tty_out=False)
+    return program.bake(_cwd=str(folder), _env=environment, _tty_out=False)
 
 
 @contextlib.contextmanager

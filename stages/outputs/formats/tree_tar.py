@@ -64,8 +64,8 @@ def _walk(root: bytes, selection: Selection) -> list[_Entry]:
 
     A folder that is left out, but has something in it that is not, is there.
     """
-    found = [_Entry(root, b"", os.lstat(root))]
-    folders = [found[0]]
+    entries = [_Entry(root, b"", os.lstat(root))]
+    folders = [entries[0]]
     left_out: dict[bytes, _Entry] = {}
     while folders:
         folder = folders.pop()
@@ -79,21 +79,21 @@ def _walk(root: bytes, selection: Selection) -> list[_Entry]:
                         left_out[entry.name] = entry
                         folders.append(entry)
                     continue
-                found.append(entry)
-                _take_back(entry.name, left_out, found)
+                entries.append(entry)
+                _take_back(entry.name, left_out, entries)
                 if is_folder:
                     folders.append(entry)
-    found.sort(key=lambda entry: entry.name)
-    return found
+    entries.sort(key=lambda entry: entry.name)
+    return entries
 
 
-def _take_back(name: bytes, left_out: dict[bytes, _Entry], found: list[_Entry]) -> None:
+def _take_back(name: bytes, left_out: dict[bytes, _Entry], entries: list[_Entry]) -> None:
     """The folders on the way to something that is kept are kept."""
     while left_out and name:
         name = name.rpartition(b"/")[0]
         folder = left_out.pop(name, None)
         if folder:
-            found.append(folder)
+            entries.append(folder)
 
 
 def _stays_hidden(entry: _Entry, selection: Selection) -> bool:
@@ -118,10 +118,10 @@ def _travels(name: str) -> bool:
 
 
 def _xattrs(path: bytes, names: list[str]) -> dict[str, bytes]:
-    known = ((name, recorded_status.true_name(name)) for name in names)
+    pairs = ((name, recorded_status.true_name(name)) for name in names)
     values = {
         true: os.getxattr(path, name, follow_symlinks=False)
-        for name, true in known
+        for name, true in pairs
         if true and (_travels(true) or true != name) and "=" not in true
     }
     if CAPABILITY in values:
@@ -220,10 +220,10 @@ def _parts(path: bytes, size: int) -> list[tuple[int, int]] | None:
     """What of a file is no zeros; None for one that has too few of them for another format."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        found = holes.extents(fd, size)
+        extents = holes.extents(fd, size)
     finally:
         os.close(fd)
-    return found if size - sum(length for _, length in found) >= SPARSE else None
+    return extents if size - sum(length for _, length in extents) >= SPARSE else None
 
 
 def _listxattr(path: bytes) -> list[str]:

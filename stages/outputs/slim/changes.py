@@ -35,11 +35,11 @@ NOTHING = Finish()
 
 def _inside(tree: Path, name: str) -> Path | None:
     """The path of ``name`` in the tree, or None where a folder on the way is a link or no folder: never out of it."""
-    place = tree
+    path = tree
     for part in Path(name.lstrip("/")).parts[:-1]:
-        place = place / part
+        path = path / part
         try:
-            if not stat.S_ISDIR(place.lstat().st_mode):
+            if not stat.S_ISDIR(path.lstat().st_mode):
                 return None
         except FileNotFoundError:
             break
@@ -108,13 +108,13 @@ def apply(tree: Path, changed: Finish) -> None:
     if not changed.selection.empty:
         _remove(tree, b"", changed.selection)
     for path, data in changed.contents.items():
-        place = tree / os.fsdecode(path)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if place.is_file():  # owner and mode stay
-            place.write_bytes(data)
+        target = tree / os.fsdecode(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_file():  # owner and mode stay
+            target.write_bytes(data)
         else:
-            place.write_bytes(data)
-            place.chmod(0o644)
+            target.write_bytes(data)
+            target.chmod(0o644)
 
 
 def _remove(folder: Path, prefix: bytes, selection: Selection) -> bool:

@@ -35,13 +35,13 @@ def _compiled(patterns: Iterable[str]) -> re.Pattern[bytes] | None:
 def _prefixes(pattern: str) -> list[str]:
     """Patterns of the folders on the way to what ``pattern`` means: ``a/*/c`` -> ``a``, ``a/*``."""
     parts = pattern.lstrip("/").rstrip("@/").split("/")
-    found = []
-    for place, part in enumerate(parts):
-        if place:
-            found.append("/".join(parts[:place]))
+    prefixes = []
+    for index, part in enumerate(parts):
+        if index:
+            prefixes.append("/".join(parts[:index]))
         if "**" in part:
-            found.append("/".join(parts[: place + 1]))  # and all folders below
-    return found
+            prefixes.append("/".join(parts[: index + 1]))  # and all folders below
+    return prefixes
 
 
 @dataclass(frozen=True)

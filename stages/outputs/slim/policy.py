@@ -62,12 +62,12 @@ def _texts(document: Document, name: str) -> dict[str, str]:
     return dict(data)
 
 
-def _check_keys(document: Document, data: Any, known: tuple[str, ...], *path: str) -> None:
+def _check_keys(document: Document, data: Any, keys: tuple[str, ...], *path: str) -> None:
     if not isinstance(data, dict):
-        document.refuse(f"{' '.join(path) or 'a policy'} is no mapping", *path, hint=f"it has {', '.join(known)}")
+        document.refuse(f"{' '.join(path) or 'a policy'} is no mapping", *path, hint=f"it has {', '.join(keys)}")
     for key in data:
-        if key not in known:
-            document.refuse(f"a policy has no {key!r}", *path, key, hint=f"it has {', '.join(known)}")
+        if key not in keys:
+            document.refuse(f"a policy has no {key!r}", *path, key, hint=f"it has {', '.join(keys)}")
 
 
 def dpkg_rules(drop: tuple[str, ...], keep: tuple[str, ...]) -> str:
@@ -90,8 +90,8 @@ def parse(text: str, name: str, file: str) -> Policy:
     if document.data is None:
         document.refuse("the policy is empty", hint=f"it has {', '.join(_KEYS)}; /** of nothing is --no-slim")
     _check_keys(document, document.data, _KEYS)
-    for section, known in _SECTIONS.items():
-        _check_keys(document, document.data.get(section) or {}, known, section)
+    for section, keys in _SECTIONS.items():
+        _check_keys(document, document.data.get(section) or {}, keys, section)
     families = document.data.get("families", [])
     if not isinstance(families, list) or not all(isinstance(family, str) for family in families):
         document.refuse("families is no list of names", "families")

@@ -78,18 +78,18 @@ class Caller:
 
     def text(self, address: int, longest: int = _PAGE) -> bytes:
         """The string at an address, without its end; empty for none."""
-        found = b""
+        data = b""
         if not address:
-            return found
+            return data
         with self._memory("rb") as memory:
-            while len(found) < longest:
-                memory.seek(address + len(found))
-                piece = memory.read(_PAGE - (address + len(found)) % _PAGE)
+            while len(data) < longest:
+                memory.seek(address + len(data))
+                piece = memory.read(_PAGE - (address + len(data)) % _PAGE)
                 text, end, _ = piece.partition(b"\0")
-                found += text
+                data += text
                 if end or not piece:
                     break
-        return found
+        return data
 
     def data(self, address: int, size: int) -> bytes:
         """So many bytes at an address."""

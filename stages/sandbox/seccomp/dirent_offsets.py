@@ -16,22 +16,22 @@ _SHIFT = 35  # bits of a place that are lost: two entries whose hashes differ in
 _HEADER = struct.Struct("=QqHB")  # struct linux_dirent64: inode, place, length, kind; the name follows
 
 
-def short(place: int) -> int:
+def short(offset: int) -> int:
     """A place in 31 bits; as it is where it has no more."""
-    return place if 0 <= place < LOWEST else LOWEST | place >> _SHIFT & HIGHEST - LOWEST
+    return offset if 0 <= offset < LOWEST else LOWEST | offset >> _SHIFT & HIGHEST - LOWEST
 
 
-def long(place: int) -> int:
+def long(offset: int) -> int:
     """The kernel's place for a marked one."""
-    return _END if place == HIGHEST else (place & HIGHEST - LOWEST) << _SHIFT
+    return _END if offset == HIGHEST else (offset & HIGHEST - LOWEST) << _SHIFT
 
 
 def shortened(entries: bytes) -> bytes:
     """What getdents64(2) gave, with each place in 31 bits."""
-    found = bytearray(entries)
+    data = bytearray(entries)
     position = 0
-    while position < len(found):
-        inode, place, length, kind = _HEADER.unpack_from(found, position)
-        _HEADER.pack_into(found, position, inode, short(place), length, kind)
+    while position < len(data):
+        inode, offset, length, kind = _HEADER.unpack_from(data, position)
+        _HEADER.pack_into(data, position, inode, short(offset), length, kind)
         position += length
-    return bytes(found)
+    return bytes(data)

@@ -109,22 +109,22 @@ class Answers:
         with _directory(caller, descriptor) as directory:
             if directory is None:
                 return None
-            found = syscalls.entries(directory, min(length & 0xFFFFFFFF, _MOST_ENTRIES))
+            entries = syscalls.entries(directory, min(length & 0xFFFFFFFF, _MOST_ENTRIES))
             try:
-                caller.write(address, dirent_offsets.shortened(found))
+                caller.write(address, dirent_offsets.shortened(entries))
             except UnreadableError:  # the directory's position has moved: the kernel must not go on from there
                 return -errno.EFAULT
-            return len(found)
+            return len(entries)
 
-    def _seek_directory(self, caller: Caller, descriptor: int, place: int, whence: int) -> int | None:
+    def _seek_directory(self, caller: Caller, descriptor: int, offset: int, whence: int) -> int | None:
         """Go to such a place; returns it."""
-        if place > dirent_offsets.HIGHEST or whence & 0xFFFFFFFF != os.SEEK_SET:
+        if offset > dirent_offsets.HIGHEST or whence & 0xFFFFFFFF != os.SEEK_SET:
             return None
         with _directory(caller, descriptor) as directory:
             if directory is None:
                 return None
-            os.lseek(directory, dirent_offsets.long(place), os.SEEK_SET)
-            return place
+            os.lseek(directory, dirent_offsets.long(offset), os.SEEK_SET)
+            return offset
 
     def _refuse(self, what: str) -> int:
         self.counts["refused"] += 1
@@ -142,16 +142,16 @@ class Answers:
         with caller.standing(folder):
             before = os.umask(umask)
             try:
-                made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode & 0o7777)
+                file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode & 0o7777)
             finally:
                 os.umask(before)
             try:
-                os.setxattr(made, recorded_status.NODE, node.encoded())
+                os.setxattr(file, recorded_status.NODE, node.encoded())
             except OSError:  # a file system without such attributes cannot keep the record
                 os.unlink(path)  # noqa: PTH108 (bytes)
                 return None
             finally:
-                os.close(made)
+                os.close(file)
         self.counts["node"] += 1
         return 0
 
@@ -254,7 +254,7 @@ class Answers:
             if last and last not in attempt.after:
                 continue
             try:
-                made = mounts.make(attempt, caller, target)
+                new_mount = mounts.make(attempt, caller, target)
             except OSError as error:
                 last = error.errno or errno.EPERM
                 first = first or last
@@ -262,8 +262,8 @@ class Answers:
             if first or not policy.as_asked(attempt, call):
                 self.counts["mount"] += 1
             if not policy.as_asked(attempt, call):
-                self._whole.add(mounts.mount_id(made))
-            os.close(made)
+                self._whole.add(mounts.mount_id(new_mount))
+            os.close(new_mount)
             return 0
         return first or None
 
@@ -271,9 +271,9 @@ class Answers:
         if not caller.may(_CAP_SYS_ADMIN):
             return None
         path = caller.text(address)
-        place = caller.open(HERE, path, follow=True)
-        mount = mounts.mount_id(place)
-        os.close(place)
+        target = caller.open(HERE, path, follow=True)
+        mount = mounts.mount_id(target)
+        os.close(target)
         ours = mount in self._whole
         if not ours and not flags & MNT_FORCE:
             return None

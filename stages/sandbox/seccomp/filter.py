@@ -187,24 +187,24 @@ def rules(architecture: Architecture, ids: int, *, short: bool = False) -> tuple
     ``short``: places in directories get 31 bits (see ``stages.sandbox.seccomp.dirent_offsets``).
     """
     numbers = architecture.numbers
-    found = [Rule(numbers[name]) for name in _ALWAYS]
+    result = [Rule(numbers[name]) for name in _ALWAYS]
     absent = (*NEW_MOUNT_CALLS.values(), *(numbers[name] for name in _KEYS))
-    found += [Rule(number, action=NO_SUCH_CALL) for number in absent]
+    result += [Rule(number, action=NO_SUCH_CALL) for number in absent]
     for name, position in (("mknod", 1), ("mknodat", 2)):
         if name in numbers:
             kinds = tuple(Check(position, kind, kind, FORMAT) for kind in (CHARACTER, BLOCK))
-            found.append(Rule(numbers[name], kinds))
+            result.append(Rule(numbers[name], kinds))
     commands = [Check(1, command, command) for command in architecture.flag_commands()]
     commands += [Check(1, command, command, action=NOT_PERMITTED) for command in _TYPING]
-    found.append(Rule(numbers["ioctl"], tuple(commands)))
+    result.append(Rule(numbers["ioctl"], tuple(commands)))
     for name, position in _OWNERS.items():
         if name in numbers and ids < _WORD:  # the highest number of all means "leave it"
             outside = tuple(Check(argument, ids, _WORD - 1) for argument in (position, position + 1))
-            found.append(Rule(numbers[name], outside))
+            result.append(Rule(numbers[name], outside))
     if short and "getdents64" in numbers:
-        found.append(Rule(numbers["getdents64"]))
-        found.append(Rule(numbers["lseek"], (Check(1, dirent_offsets.LOWEST, dirent_offsets.HIGHEST),)))
-    return tuple(found)
+        result.append(Rule(numbers["getdents64"]))
+        result.append(Rule(numbers["lseek"], (Check(1, dirent_offsets.LOWEST, dirent_offsets.HIGHEST),)))
+    return tuple(result)
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ def _rule(rule: Rule, *, big_endian: bool) -> list[_Instruction]:
 @cache
 def program(machine: str, ids: int, *, short: bool = False) -> bytes:
     """The filter of these :func:`rules`, an array of ``struct sock_filter``; empty for a machine that is not known."""
-    found: list[_Instruction] = [_Instruction(_LOAD, 4)]
+    instructions: list[_Instruction] = [_Instruction(_LOAD, 4)]
     for architecture in architectures(machine):
         section = [_Instruction(_LOAD, 0)]
         if architecture.end:
@@ -248,13 +248,13 @@ def program(machine: str, ids: int, *, short: bool = False) -> bytes:
         for rule in rules(architecture, ids, short=short):
             section += _rule(rule, big_endian=architecture.big_endian)
         section.append(_Instruction(_RETURN, ALLOW))
-        found += [
+        instructions += [
             _Instruction(_EQUAL, architecture.audit, 1, 0),
             _Instruction(_JUMP, len(section)),
             *section,
         ]
-    found.append(_Instruction(_RETURN, ALLOW))
-    return _packed(found) if len(found) > 2 else b""
+    instructions.append(_Instruction(_RETURN, ALLOW))
+    return _packed(instructions) if len(instructions) > 2 else b""
 
 
 def _packed(instructions: Sequence[_Instruction]) -> bytes:

@@ -64,13 +64,13 @@ def show_devices(caller: Caller, root: bytes) -> int:
     opened: dict[str, int] = {}
 
     def clone() -> None:
-        for name in found:
+        for name in names:
             with contextlib.suppress(OSError):
                 opened[name] = copy_mount(f"/dev/{name}")
 
     with caller.standing():
-        found = [name for name, node in policy.USABLE.items() if _is_record(_device(root, name), node.encoded())]
-    if not found:
+        names = [name for name, node in policy.USABLE.items() if _is_record(_device(root, name), node.encoded())]
+    if not names:
         return 0
     try:
         with caller.standing(before=clone):

@@ -110,7 +110,7 @@ def attempts(call: MountCall, *, own_network: bool, devices: bool) -> tuple[Atte
         without = [replace(plain, options=options) for options in fewer_options(call.options)[1:-1]]
         return (
             Attempt(plain),
-            *(Attempt(one, after=(errno.EINVAL,)) for one in without),
+            *(Attempt(call_without, after=(errno.EINVAL,)) for call_without in without),
             Attempt(bound, keeping=True, after=(errno.EPERM, errno.EACCES)),
         )
     if flags & MS_BIND:
@@ -176,9 +176,9 @@ def owners(now: tuple[int, int], recorded: bytes, asked: tuple[int, int], ids: i
     """
     mark = ids - 1
     true = recorded_status.owner(recorded, *now)
-    wanted = [was if one & NOBODY == NOBODY else one & NOBODY for one, was in zip(asked, true, strict=True)]
-    native = [mark if one >= ids else one for one in wanted]
-    kept = [one if one >= ids else None for one in wanted]
+    numbers = [was if number & NOBODY == NOBODY else number & NOBODY for number, was in zip(asked, true, strict=True)]
+    native = [mark if number >= ids else number for number in numbers]
+    kept = [number if number >= ids else None for number in numbers]
     record = b"" if kept == [None, None] else recorded_status.owner_value(kept[0], kept[1], (mark, mark))
     return Owners((native[0], native[1]), record)
 

@@ -37,27 +37,27 @@ def mapped(text: str) -> int:
 def ids() -> int:
     """How many ids this process can give to files; 0 where nothing need be supervised, or nothing can be."""
     maps = [Path(f"/proc/self/{kind}_map").read_text(encoding="ascii") for kind in ("uid", "gid")]
-    found = min(mapped(text) for text in maps)
-    if found >= _ALL or Path("/proc/self").readlink() != Path(str(os.getpid())):
+    count = min(mapped(text) for text in maps)
+    if count >= _ALL or Path("/proc/self").readlink() != Path(str(os.getpid())):
         return 0
-    return found if bpf.program(os.uname().machine, found, short=False) else 0
+    return count if bpf.program(os.uname().machine, count, short=False) else 0
 
 
 def send_listener(channel: socket.socket) -> None:
     """In the process that is to become the stage's own: install the filter, if that can be, and send its descriptor."""
     with contextlib.suppress(OSError, KeyError), channel:
-        given, short = told(channel)
+        id_count, short = first_message(channel)
         users = os.open("/proc/self/ns/user", os.O_RDONLY)
-        listener = kernel.install(bpf.program(os.uname().machine, given, short=short))
+        listener = kernel.install(bpf.program(os.uname().machine, id_count, short=short))
         socket.send_fds(channel, [b"."], [listener, users])
         os.close(listener)
         os.close(users)
 
 
-def told(channel: socket.socket) -> tuple[int, bool]:
+def first_message(channel: socket.socket) -> tuple[int, bool]:
     """What the supervisor sends first: the number of ids, and whether places in directories get 31 bits."""
-    given, short = channel.recv(32).split()
-    return int(given), bool(int(short))
+    id_count, short = channel.recv(32).split()
+    return int(id_count), bool(int(short))
 
 
 @dataclass
@@ -88,10 +88,10 @@ def start(output: int, *, short: bool) -> Supervisor | None:
 
     ``short``: it gives places in directories 31 bits (see ``stages.sandbox.seccomp.dirent_offsets``).
     """
-    given = ids()
-    if not given:
+    id_count = ids()
+    if not id_count:
         return None
-    bpf.program(os.uname().machine, given, short=short)  # once here, not in each process that installs it
+    bpf.program(os.uname().machine, id_count, short=short)  # once here, not in each process that installs it
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     report, writer = os.pipe()
     pid = os.fork()
@@ -102,7 +102,7 @@ def start(output: int, *, short: bool) -> Supervisor | None:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
                 signal.signal(number, signal.SIG_IGN)
             _close_all_but(theirs.fileno(), output, writer)
-            _supervise(theirs, output, writer, given, short=short)
+            _supervise(theirs, output, writer, id_count, short=short)
             status = 0
         finally:
             os._exit(status)
@@ -119,8 +119,8 @@ def _close_all_but(*kept: int) -> None:
         first = descriptor + 1
 
 
-def _supervise(channel: socket.socket, output: int, report: int, given: int, *, short: bool) -> None:
-    channel.send(f"{given} {short:d}".encode())
+def _supervise(channel: socket.socket, output: int, report: int, id_count: int, *, short: bool) -> None:
+    channel.send(f"{id_count} {short:d}".encode())
     _, received, _, _ = socket.recv_fds(channel, 1, 2)
     channel.close()
     if len(received) != 2:
@@ -130,7 +130,7 @@ def _supervise(channel: socket.socket, output: int, report: int, given: int, *, 
     def say(text: str) -> None:
         os.write(output, f"dib-ctr: {text}\n".encode())
 
-    answers = Answers(given, say)
+    answers = Answers(id_count, say)
     home = Home.here()
     while kernel.wait(received[0]):
         with contextlib.suppress(OSError):  # a caller that was killed meanwhile needs no answer

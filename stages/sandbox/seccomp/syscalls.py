@@ -70,9 +70,9 @@ def receive(listener: int) -> tuple[int, int, bytes]:
 
 def respond(listener: int, identity: int, result: int | None) -> None:
     """Let a call return ``result``, fail with an errno (that, negative), or go on to the kernel (None)."""
-    found = result or 0
+    number = result or 0
     flags = _CONTINUE if result is None else 0
-    fcntl.ioctl(listener, _SEND, bytearray(_RESPONSE.pack(identity, max(found, 0), min(found, 0), flags)))
+    fcntl.ioctl(listener, _SEND, bytearray(_RESPONSE.pack(identity, max(number, 0), min(number, 0), flags)))
 
 
 def still_waits(listener: int, identity: int) -> bool:

@@ -71,16 +71,16 @@ def split(data: bytes, limit: int) -> tuple[bytes, bytes, bytes]:
 
 def members(archive: bytes) -> dict[str, bytes]:
     """The regular files of a tar archive; apk's parts have no end mark, so that they can follow each other."""
-    found = {}
+    contents = {}
     try:
         with tarfile.open(fileobj=io.BytesIO(archive), ignore_zeros=True) as tar:
             for member in tar:
                 file = tar.extractfile(member) if member.isfile() else None
                 if file is not None:
-                    found[member.name] = file.read()
+                    contents[member.name] = file.read()
     except tarfile.TarError as error:
         raise Refused(f"it holds no tar archive ({error})") from error
-    return found
+    return contents
 
 
 def signed_part(data: bytes, keys: Path) -> bytes:
@@ -94,11 +94,11 @@ def signed_part(data: bytes, keys: Path) -> bytes:
     ]
     if not signatures:
         raise Refused("it is not signed")
-    known = [found for found in signatures if re.fullmatch(r"[\w@.+-]+", found[1]) and (keys / found[1]).is_file()]
-    if not known:
+    usable = [match for match in signatures if re.fullmatch(r"[\w@.+-]+", match[1]) and (keys / match[1]).is_file()]
+    if not usable:
         raise Refused(f"the key that signed it is not among those in {keys}: {signatures[0][1]}")
-    if not any(_verifies(keys / key, digest, signature, signed) for _, key, digest, signature in known):
-        raise Refused(f"its signature is not valid for the key {known[0][1]}")
+    if not any(_verifies(keys / key, digest, signature, signed) for _, key, digest, signature in usable):
+        raise Refused(f"its signature is not valid for the key {usable[0][1]}")
     return signed
 
 
@@ -116,18 +116,18 @@ def listed(index: bytes, name: str) -> Listed:
         text = members(gzip.decompress(index))["APKINDEX"].decode()
     except (OSError, EOFError, zlib.error, KeyError, UnicodeDecodeError) as error:
         raise Refused(f"there is no list of packages in it ({error})") from error
-    found: list[tuple[int, Listed]] = []
+    packages: list[tuple[int, Listed]] = []
     for paragraph in text.split("\n\n"):
         entry = {line[0]: line[2:] for line in paragraph.splitlines() if line[1:2] == ":"}
         if entry.get("P") == name:
             try:
                 package = Listed(name, entry["V"], entry["C"], int(entry["S"]))
-                found.append((int(entry.get("t", "0")), package))
+                packages.append((int(entry.get("t", "0")), package))
             except (KeyError, ValueError) as error:
                 raise Refused(f"what it says of {name} is not complete ({error})") from error
-    if not found:
+    if not packages:
         raise Refused(f"it lists no package {name}")
-    return max(found, key=lambda dated: dated[0])[1]
+    return max(packages, key=lambda dated: dated[0])[1]
 
 
 def verified_data(package: bytes, entry: Listed) -> bytes:
@@ -159,10 +159,10 @@ def program_of(data: bytes) -> bytes:
         files = members(gzip.decompress(data))
     except (OSError, EOFError, zlib.error) as error:
         raise Refused(f"its data cannot be unpacked ({error})") from error
-    found = [content for name, content in files.items() if name.rpartition("/")[2] == PROGRAM]
-    if not found:
+    contents = [content for name, content in files.items() if name.rpartition("/")[2] == PROGRAM]
+    if not contents:
         raise Refused(f"there is no {PROGRAM} in it")
-    return found[0]
+    return contents[0]
 
 
 def fetch(address: str, limit: int = -1) -> bytes:
@@ -183,15 +183,15 @@ def fetch(address: str, limit: int = -1) -> bytes:
 def main(repository: str, keys: str, arch: str, program: str) -> str:
     """Write the program; returns its package's name and version. Exits with a sentence where something is refused."""
     folder = f"{repository.rstrip('/')}/{arch}"
-    place = f"{folder}/APKINDEX.tar.gz"
+    address = f"{folder}/APKINDEX.tar.gz"
     try:
-        entry = listed(signed_part(fetch(place), Path(keys)), PACKAGE)
-        place = f"{folder}/{entry.file}"
-        data = verified_data(fetch(place, entry.size), entry)
+        entry = listed(signed_part(fetch(address), Path(keys)), PACKAGE)
+        address = f"{folder}/{entry.file}"
+        data = verified_data(fetch(address, entry.size), entry)
         Path(program).write_bytes(program_of(data))
     except Refused as refused:
         hint = "Try another mirror (DIB_DISTRIBUTION_MIRROR) or newer keys (DIB_ALPINE_KEYS)."
-        sys.exit(f"apk: {place} is refused: {refused}.\n{hint}")
+        sys.exit(f"apk: {address} is refused: {refused}.\n{hint}")
     Path(program).chmod(0o755)
     return f"{entry.name} {entry.version}"
 

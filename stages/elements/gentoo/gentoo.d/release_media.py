@@ -93,8 +93,10 @@ class Keys:
 
     def _check(self, *arguments: str, data: bytes = b"") -> bytes:
         done = self.run("--trust-model", "always", "--status-fd", "2", *arguments, data=data)
-        said = [line.split()[1:2] for line in done.stderr.decode("utf-8", "replace").splitlines() if "[GNUPG:]" in line]
-        words = {word for found in said for word in found}
+        status_lines = [
+            line.split()[1:2] for line in done.stderr.decode("utf-8", "replace").splitlines() if "[GNUPG:]" in line
+        ]
+        words = {word for line_words in status_lines for word in line_words}
         for word, refusal in REFUSALS.items():
             if word in words and not (word == "ERRSIG" and "NO_PUBKEY" in words):
                 raise Refused(refusal)
@@ -114,8 +116,8 @@ class Keys:
             self._check("--verify", beside.name, str(file))
 
 
-def _last_line(said: bytes) -> str:
-    lines = said.decode("utf-8", "replace").strip().splitlines()
+def _last_line(output: bytes) -> str:
+    lines = output.decode("utf-8", "replace").strip().splitlines()
     return lines[-1] if lines else "gpg says nothing"
 
 
@@ -123,8 +125,8 @@ def listed(text: bytes, name: str) -> Listed:
     """What a list (verified) says of the newest stage 3 called ``name``; raises Refused."""
     for line in text.decode("utf-8", "replace").splitlines():
         path, _, size = line.strip().partition(" ")
-        found = NAMED.fullmatch(path)
-        if found and found["file"].startswith(f"stage3-{name}-{found['folder']}.") and size.strip().isdigit():
+        match = NAMED.fullmatch(path)
+        if match and match["file"].startswith(f"stage3-{name}-{match['folder']}.") and size.strip().isdigit():
             return Listed(path, int(size))
     raise Refused(f"it names no tarball stage3-{name}")
 
@@ -184,16 +186,16 @@ def stage3(keys: Keys, address: str, file: Path) -> str:
         tarball, exact = address.removesuffix(".DIGESTS"), 0
     else:
         with at(address):
-            found = listed(keys.signed_text(fetch(address)), name.removeprefix("latest-stage3-").removesuffix(".txt"))
-        tarball, exact = f"{folder}/{found.path}", found.size
+            entry = listed(keys.signed_text(fetch(address)), name.removeprefix("latest-stage3-").removesuffix(".txt"))
+        tarball, exact = f"{folder}/{entry.path}", entry.size
         limit = exact
     with at(f"{tarball}.DIGESTS"):
-        wanted = checksum(keys.signed_text(fetch(f"{tarball}.DIGESTS")), tarball.rpartition("/")[2])
+        expected = checksum(keys.signed_text(fetch(f"{tarball}.DIGESTS")), tarball.rpartition("/")[2])
     with at(tarball):
         fetch_to(tarball, file, limit)
         if exact and file.stat().st_size != exact:
             raise Refused(f"it has not the {exact} bytes that the list says")
-        if sha512(file) != wanted:
+        if sha512(file) != expected:
             raise Refused("its SHA-512 is not the one that is signed")
     with at(f"{tarball}.asc"):
         signature = fetch(f"{tarball}.asc")
@@ -228,11 +230,11 @@ def keyring(file: Path, folder: Path) -> str:
     with at(str(file)):
         keys.add(file)
         keys.trust()
-    for made in folder.iterdir():
-        if made.suffix in (".gpg", ".kbx"):
-            made.chmod(0o644)
-        elif not made.is_dir():
-            made.unlink()
+    for path in folder.iterdir():
+        if path.suffix in (".gpg", ".kbx"):
+            path.chmod(0o644)
+        elif not path.is_dir():
+            path.unlink()
     return str(folder)
 
 

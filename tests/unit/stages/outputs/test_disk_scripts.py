@@ -31,10 +31,10 @@ def test_a_link_in_the_tree_does_not_lead_mounts_astray(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     (tmp_path / "root/proc").symlink_to("/proc")
     with pytest.raises(BuildError, match="/proc of the tree is no folder"):
-        scripts._place(tmp_path / "root", "proc")
+        scripts._mount_folder(tmp_path / "root", "proc")
     (tmp_path / "root/tmp").symlink_to("/tmp")
     with pytest.raises(BuildError, match="/tmp of the tree is no folder"):
-        scripts._place(tmp_path / "root", "tmp/in_target.d")
+        scripts._mount_folder(tmp_path / "root", "tmp/in_target.d")
 
 
 def test_tidying_follows_no_link(tmp_path: Path) -> None:

@@ -8,19 +8,19 @@ from pathlib import Path
 
 def get_elements(elements: list[str], paths: list[str] | None = None) -> list[tuple[str, str]]:
     """(name, folder) of these elements and all that they need, among those of the build."""
-    found: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     folders = [Path(path) for path in paths or os.environ["ELEMENTS_PATH"].split(":")]
     pending = list(elements)
     while pending:
         name = pending.pop(0)
         folder = next((path / name for path in folders if (path / name).is_dir()), None)
-        if folder is None or name in found:
+        if folder is None or name in by_name:
             continue
-        found[name] = str(folder)
+        by_name[name] = str(folder)
         deps = folder / "element-deps"
         if deps.is_file():
             pending += deps.read_text(encoding="utf-8").split()
-    return sorted(found.items())
+    return sorted(by_name.items())
 
 
 def expand_dependencies(user_elements: list[str], element_dirs: str) -> set[str]:
