@@ -101,13 +101,13 @@ def find(text: str, arch: str, *, offline: bool, on_note: Note = lambda _: None)
     return base
 
 
-def _place(folder: Path, digest: str, arch: str) -> Path:
+def _folder_of(folder: Path, digest: str, arch: str) -> Path:
     return folder / f"{digest.partition(':')[2]}-{arch}-{FORMAT}"
 
 
 def kept(folder: Path, text: str, digest: str, arch: str) -> Base | None:
     """The image of a digest, where it is in the cache."""
-    image_folder = _place(folder, digest, arch)
+    image_folder = _folder_of(folder, digest, arch)
     try:
         data = json.loads((image_folder / FACTS).read_text(encoding="utf-8"))
         content = (image_folder / DIGEST).read_text(encoding="ascii")
@@ -132,7 +132,7 @@ def keep(folder: Path, text: str, image: ImageFile, arch: str) -> Base:
         (scratch / "new" / DIGEST).write_text(content, encoding="ascii")
         info = _facts(image, tree, arch)
         (scratch / "new" / FACTS).write_text(json.dumps(info.as_json()), encoding="utf-8")
-        image_folder = _place(folder, image.digest, arch)
+        image_folder = _folder_of(folder, image.digest, arch)
         if kept(folder, text, image.digest, arch) is None:  # not there, or not to be read
             shutil.rmtree(image_folder, ignore_errors=True)
             (scratch / "new").rename(image_folder)

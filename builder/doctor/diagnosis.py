@@ -43,11 +43,11 @@ class Diagnosis:
 def free_range(*texts: str) -> int:
     """The first id from which on there are 65536 that no line of these files (/etc/subuid, /etc/subgid) gives away."""
     fields = (line.split(":") for text in texts for line in text.splitlines())
-    given = sorted(
+    ranges = sorted(
         (int(each[1]), int(each[2])) for each in fields if len(each) == 3 and (each[1] + each[2]).isdecimal()
     )
     start = _FIRST_RANGE
-    for first, count in given:
+    for first, count in ranges:
         if first < start + _RANGE and first + count > start:
             start = first + count
     return start

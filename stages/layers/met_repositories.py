@@ -51,7 +51,7 @@ def _mirrors(state: State, patience: Patience, offline: bool) -> Sequence[str]:
             address = state.source.removeprefix(METALINK)
             return metalink.parse(download(address, patience, metalink.LARGEST).data, address).mirrors
         places = mirror_list(state.source.removeprefix(MIRRORLIST), patience)
-        return [place.removesuffix(f"/{metalink.REPOMD}") for place in places]
+        return [address_of_list.removesuffix(f"/{metalink.REPOMD}") for address_of_list in places]
     return ()
 
 

@@ -49,11 +49,11 @@ def export_tree(request: Request, store: Store, tree: FinishedTree, source: Path
     folder.mkdir()
     write_tar(source, folder / _TREE, epoch=tree.epoch, compress="none", finish=changed)
     environment = tree.plan.environment
-    told = metalinks(tree.plan.repositories, Patience.of(environment), request.offline)
+    texts = metalinks(tree.plan.repositories, Patience.of(environment), request.offline)
     return {
         "tree": str(folder / _TREE),
         "environment": {**environment, **as_functions(tree.plan.functions)},
-        "repositories": told,
+        "repositories": texts,
     }
 
 
