@@ -45,8 +45,19 @@ dnf --config "$place/dnf.conf" --installroot "$place/root" --releasever 1 --assu
 install -D "$place/root/opt/state" "$TARGET_ROOT/etc/state"
 rm -rf "$place"
 """
+# zypper takes what an address gives it: it is told no digest.
+TAKE_BY_ZYPPER = r"""place="$(mktemp -d)"
+mkdir "$place/repos"
+printf '[updates]\nname=u\nenabled=1\nautorefresh=1\ntype=rpm-md\nbaseurl=SOURCE\n' > "$place/repos/u.repo"
+zypper --non-interactive --no-gpg-checks --root "$place/root" --reposd-dir "$place/repos" \
+    --cache-dir "$DIB_CTR_CACHE/zypp" --pkg-cache-dir "$DIB_CTR_CACHE/zypp/packages" install notes
+install -D "$place/root/opt/state" "$TARGET_ROOT/etc/state"
+rm -rf "$place"
+"""
 PINNED = "metalink=file:///dev/dib-ctr-repositories/updates.metalink"
-CACHES = "- {name: dnf, path: /var/cache/dnf, files: '*.rpm', lists: repomd.xml}\n"
+CACHES = "".join(
+    f"- {{name: {name}, path: /var/cache/{name}, files: '*.rpm', lists: repomd.xml}}\n" for name in ("dnf", "zypp")
+)
 
 
 @dataclass(frozen=True)
@@ -57,12 +68,18 @@ class Builds:
     place: Path
 
     def __call__(
-        self, index: str = "", source: str = PINNED, store: str = "store", status: int = 0, caches: bool = True
+        self,
+        index: str = "",
+        source: str = PINNED,
+        store: str = "store",
+        status: int = 0,
+        caches: bool = True,
+        take: str = TAKE,
     ) -> Outcome:
         """Build from the metalink, or another ``index``; ``source`` is what dnf is told. Fails with another status."""
         elements = self.place / f"elements-{store}"
         files = {
-            "extra-data.d/30-take": script(TAKE.replace("SOURCE", source)),
+            "extra-data.d/30-take": script(take.replace("SOURCE", source)),
             "install.d/40-after": script("cat /etc/state > /etc/again"),
         }
         write_element(elements, "takes", {**files, **({"caches.yaml": CACHES} if caches else {})})
@@ -209,3 +226,17 @@ def test_where_no_mirror_has_the_state_any_more_that_is_said(build: Builds) -> N
     shutil.rmtree(build.place / "store")
     failed = build(status=1)
     assert "has no mirror to build from: the metalink names no mirror" in failed.stderr
+
+
+def test_zypper_behind_a_redirector(build: Builds) -> None:
+    """What it took of another copy than the plan's is not kept; from copies in step it is, and no question is open."""
+    if not has("zypper"):
+        pytest.skip("there is no zypper")
+    build.farm.copies = {"a": Copy("older"), "b": Copy("old"), "c": Copy("new")}
+    source = f"{build.farm.address}/redirect/"
+    failed = build(build.farm.redirector, source, status=1, take=TAKE_BY_ZYPPER)
+    assert "the repositories keep moving" in failed.stderr
+    for copy in build.farm.copies.values():
+        copy.state = "new"
+    build(build.farm.redirector, source, take=TAKE_BY_ZYPPER)
+    assert build.state() == "new"

@@ -127,8 +127,12 @@ def serving(farm: Farm) -> Iterator[Farm]:
                 self.send_header("Location", what)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            with contextlib.suppress(OSError):
-                self.wfile.write(body)
+            if self.command != "HEAD":
+                with contextlib.suppress(OSError):
+                    self.wfile.write(body)
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
 
         def log_message(self, format: str, *args: object) -> None:
             """Nothing: ``asked`` has it."""
