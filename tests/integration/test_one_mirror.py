@@ -164,6 +164,13 @@ def test_a_redirector_sends_each_request_to_another_copy(build: Builds) -> None:
     assert not [path for path in build.farm.asked if path.startswith(("/b/", "/c/"))]
 
 
+def test_an_address_that_the_image_brought_along_is_overruled(build: Builds) -> None:
+    """As install-packages calls dnf: the image's own package source names the redirector, the build its state."""
+    own = TAKE.replace("--assumeyes", f"--assumeyes --setopt=updates.{PINNED}")
+    build(build.farm.redirector, f"baseurl={build.farm.address}/redirect/", take=own)
+    assert build.state() == "older"
+
+
 @pytest.mark.parametrize("caches", [True, False], ids=["seen in dnf's lists", "seen at the end"])
 def test_without_pinning_a_redirector_does_not_get_through(build: Builds, caches: bool) -> None:
     """dnf asks the redirector itself and gets another copy than the plan did, each time: that is never kept."""

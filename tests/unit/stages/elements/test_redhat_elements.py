@@ -191,6 +191,20 @@ def test_install_packages_calls_dnf(tmp_path: Path, arguments: list[str], called
     assert second.endswith(called)
 
 
+def test_install_packages_keeps_to_the_state_of_the_plan(tmp_path: Path) -> None:
+    """Also for package sources that the image brought along: dnf's last word is the build's."""
+    install = commands(tmp_path)
+    told = tmp_path / "told"
+    told.mkdir()
+    for name in ("updates", "fedora"):
+        (told / f"{name}.metalink").touch()
+    install.write_text(install.read_text(encoding="utf-8").replace("/dev/dib-ctr-repositories", str(told)))
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "YUM": "dnf", "DIB_DNF_TSFLAGS": "nodocs"}
+    done = subprocess.run([install, "one"], env=environment, capture_output=True, text=True, check=True)
+    for name in ("updates", "fedora"):
+        assert f" --setopt={name}.metalink=file://{told}/{name}.metalink " in done.stdout
+
+
 def test_install_packages_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     install = commands(tmp_path)
     assert subprocess.run([install, "-x"], capture_output=True, check=False).returncode == 1
