@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from blockdev.core.errors import UsageError
 from builder import destination
-from builder.build.run import keep_lock, produce
+from builder.build.run import keep_lock, produce, remember
 from builder.describe import documents
 from builder.destination import FILES, is_files, place_locks
 from builder.request.choices import parse_arch
@@ -150,6 +150,11 @@ def _build_all(
                     built = next(built for built in part.rest if built.parent.name == f"{number}-{part.arch}")
                     destination.close_tree(built, part.rest[built])
         _settle(coming, places, replace=options.replace)
+        for part, (prepared, session) in zip(parts, done, strict=True):
+            targets = {
+                number: part.rest.get(target, first.targets[number]) for number, target in enumerate(prepared.targets)
+            }
+            remember(prepared, session, targets)
         for line in lines:
             say(line)
         return places

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +65,10 @@ class BuildSession:
     exchange: CacheSession | None = None  # the caches elsewhere, where there are any
     redaction: Redaction = field(default_factory=Redaction)
     environment: Mapping[str, str] = field(default_factory=dict)  # the caller's
+    again: Sequence[str] = ()  # the command line of a build with the same request, without secrets
+    started: float = field(default_factory=time.time)  # seconds since 1970
+    packages: Mapping[str, str] = field(default_factory=dict)  # versions by name, where an output told them
+    build_image: str = ""
     _boundary: Boundary | None = None
     _offered: Offered | None = None
 
@@ -179,6 +184,7 @@ def build(
     with place_locks.held(prepared.targets, session.container.note):
         produce(prepared, session, load=load, folder=folder, say=say)
         keep_lock([(prepared, session)], say)
+        remember(prepared, session, dict(enumerate(prepared.targets)))
 
 
 def produce(
@@ -241,6 +247,7 @@ def produce(
         container.note(sentence)
     for path in () if prepared.targets else beside:
         say(f"{FILES}: {destination.shown(str((side_folder / path).absolute()))}")
+    session.packages, session.build_image = describer.packages, request.image
     places = [str(target) for target in prepared.targets]
     if load:
         places.append(load_image(container, finished[-1].path, request))
@@ -278,6 +285,17 @@ def keep_lock(builds: Sequence[tuple[PreparedBuild, BuildSession]], say: Callabl
 
 def _in_order(outputs: Sequence[events.Output]) -> list[events.Output]:
     return sorted((output for output in outputs if output.output != FILES), key=lambda output: output.index)
+
+
+def remember(prepared: PreparedBuild, session: BuildSession, places: Mapping[int, Path]) -> None:
+    """Keep a record of a build that succeeded, for ``dib-ctr history``; ``places`` has where outputs lie by index.
+
+    Where nothing can be kept the build is good all the same.
+    """
+    from builder.build import records
+
+    assert session.end is not None
+    records.keep(prepared, session, _in_order(session.outputs), session.end, places)
 
 
 def shell(prepared: PreparedBuild, session: BuildSession, at: str, command: Sequence[str]) -> int:

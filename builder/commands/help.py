@@ -90,6 +90,17 @@ class Subcommands(click.Group):
         _write_examples(ctx.command_path, formatter)
 
 
+def _lines_of(names: Iterable[str]) -> list[list[str]]:
+    """The names of each line of the overview."""
+    lines: list[list[str]] = []
+    for name in names:
+        if COMMANDS[name].joined:
+            lines[-1].append(name)
+        else:
+            lines.append([name])
+    return lines
+
+
 def write_overview(ctx: click.Context, formatter: click.HelpFormatter) -> None:
     """What ``dib-ctr --help`` prints: at most 23 lines of at most 80 columns."""
     formatter.write_usage("dib-ctr", "COMMAND [ARGUMENT]...")
@@ -102,9 +113,10 @@ def write_overview(ctx: click.Context, formatter: click.HelpFormatter) -> None:
             text = f"{group.value}: {', '.join(names)}".replace("-", _HYPHEN)
             formatter.write(click.wrap_text(text, _COLUMNS, "", " " * 8) + "\n")
         elif group is not Group.HIDDEN:
-            for name in names:
-                title = group.value if name == names[0] else ""
-                formatter.write(f"{title:7}{name:12}{COMMANDS[name].about}\n")
+            for line in _lines_of(names):
+                title = group.value if line[0] == names[0] else ""
+                about = "; ".join(COMMANDS[name].about for name in line)
+                formatter.write(f"{title:7}{', '.join(line):17}{about}\n")
     formatter.write("`dib-ctr COMMAND --help` says more of a command, --version which one this is.\n")
 
 

@@ -15,7 +15,7 @@ from builder.request.option_table.delivery import PUSH_OPTIONS
 from builder.request.option_table.image import ENGINE_OPTIONS
 from builder.request.option_table.option import Kind, Option
 from builder.request.option_table.outputs import DISK_OPTIONS
-from builder.request.option_values import shell_command
+from builder.request.option_values import build_command, shell_command
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -170,4 +170,5 @@ def open_session(prepared: PreparedBuild | None, options: BuildOptions, *, quiet
         exchange=exchange_of(options),
         redaction=prepared.redaction,
         environment=of_caller(),
+        again=build_command(options, prepared.redaction),
     )

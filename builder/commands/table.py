@@ -24,11 +24,15 @@ class Group(Enum):
 
 @dataclass(frozen=True)
 class Row:
-    """One command: its group, where it is (``module:name`` below ``builder.commands``), what it is for in few words."""
+    """One command: its group, where it is (``module:name`` below ``builder.commands``), what it is for in few words.
+
+    ``joined``: in the overview it stands on the line of the one before.
+    """
 
     group: Group
     code: str
     about: str
+    joined: bool = False
 
 
 COMMANDS: Mapping[str, Row] = {
@@ -38,12 +42,14 @@ COMMANDS: Mapping[str, Row] = {
     "elements": Row(Group.LOOK, "elements:elements", "list, describe and check elements"),
     "size": Row(Group.LOOK, "image:image_size", "what an image is made of, or gained"),
     "disk": Row(Group.LOOK, "disk:disk", "a disk's partitions, file systems, boot"),
+    "history": Row(Group.LOOK, "history:history", "what was built here"),
+    "report": Row(Group.LOOK, "history:report", "open the last report", joined=True),
     "doctor": Row(Group.LOOK, "elements:doctor", "try each engine, and say what mends it"),
     "boot": Row(Group.RUN, "boot:boot", "start a machine from a disk image"),
     "shell": Row(Group.RUN, "build:shell", "a shell in the tree of a build"),
     "push": Row(Group.SHARE, "image:push_image", "push an image with its documents"),
-    "matrix": Row(Group.SHARE, "spread:matrix", "split a file's images among CI runners"),
-    "k8s": Row(Group.SHARE, "spread:k8s", "Kubernetes Jobs for a file's images"),
+    "matrix": Row(Group.SHARE, "spread:matrix", "a file's images for CI runners"),
+    "k8s": Row(Group.SHARE, "spread:k8s", "as Kubernetes Jobs", joined=True),
     "cache": Row(Group.KEEP, "cache:cache", "what the store holds; prune, verify it"),
     "completion": Row(Group.KEEP, "completion:completion", "have the shell complete what one types"),
     **{
@@ -66,6 +72,7 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("dib-ctr build -o tar,compress=zstd --arch arm64 debian-minimal", "a tree for another architecture"),
         ("dib-ctr build debian-minimal ./elements/motd", "with an element of your own"),
         ("dib-ctr build -f images.yaml --keep-going", "all images of a file"),
+        ("dib-ctr build --report report.html debian-minimal", "with a page that tells of it"),
     ),
     "dib-ctr plan": (
         ("dib-ctr plan debian-minimal", "which stages are in the cache"),
@@ -85,6 +92,11 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("dib-ctr size debian-minimal.oci", "by package and by directory"),
         ("dib-ctr size old.oci new.oci", "what changed"),
     ),
+    "dib-ctr history": (
+        ("dib-ctr history", "all builds, the newest first"),
+        ("dib-ctr history debian-minimal", "those of one name"),
+    ),
+    "dib-ctr report": (("dib-ctr report", "in a browser, where there is one"),),
     "dib-ctr disk inspect": (("dib-ctr disk inspect debian-minimal.qcow2", "its partitions and how it boots"),),
     "dib-ctr disk plan": (("dib-ctr disk plan debian-minimal vm", "the layout there will be"),),
     "dib-ctr doctor": (

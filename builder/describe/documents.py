@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +60,15 @@ def asked(request: Request, output: Output) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class DocumentWriter:
-    """Describes the outputs of one request; ``lock`` tells what the build used, where that is known."""
+    """Describes the outputs of one request; ``lock`` tells what the build used, where that is known.
+
+    ``packages`` gets the versions of what is in them, by name, as outputs arrive.
+    """
 
     prepared: PreparedBuild
     build_image: str
     lock: Callable[[], Mapping[str, Any] | None] = lambda: None
+    packages: dict[str, str] = field(default_factory=dict)
 
     def beside(self, folder: Path, event: events.Output) -> dict[Path, bytes]:
         """The documents for an output that arrived in ``folder``, by the paths where they are to lie.
@@ -72,16 +76,18 @@ class DocumentWriter:
         Those of a layout are attached to its image as well.
         """
         output, target = self.prepared.request.outputs[event.index], self.prepared.targets[event.index]
+        from builder.describe.image import Described
+
+        described = Described.from_json((folder / "described.json").read_bytes())
+        self.packages.update((package.name, package.version) for package in described.packages)
         if not is_for(output):
             return {}
         from importlib import metadata
 
         from builder.describe.generate import documents
-        from builder.describe.image import Described
         from builder.describe.provenance import element_digest
         from builder.describe.referrers import attach
 
-        described = Described.from_json((folder / "described.json").read_bytes())
         written = documents(
             described,
             event.image,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from builder.fleet.image import ImageBuild
-from builder.progress.host_events import LogFile, Placed, Pushed
+from builder.progress.host_events import LogFile, Placed, Pushed, Recorded
 from builder.progress.report import stage_title
 from stages.protocol import events
 
@@ -26,6 +28,28 @@ class DeliveredOutput:
     digest: str = ""
     bytes: int = 0
     changed: bool = True
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stage or an output and its time in the build: from ``start`` to ``end``, in seconds since the build began.
+
+    ``how`` is ``hit``, ``fetched`` (from the cache named ``source``), ``waited`` (another build ran it), ``ran``,
+    ``failed``, ``running`` or ``output``; ``why`` says why it was no hit.
+    """
+
+    title: str
+    how: str
+    start: float
+    end: float
+    why: str = ""
+    source: str = ""
+    bytes: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.end - self.start
 
 
 @dataclass
@@ -49,6 +73,11 @@ class Outcome:
     failure: events.Failed | None = None
     error: events.Error | None = None
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
+    record: str = ""  # the file of what is kept of the build (builder.history)
+    clock: Callable[[], float] = time.monotonic
+    spans: dict[str, Span] = field(default_factory=dict)  # by a stage's key, in the order of their ends
+    _since: float = 0.0  # the clock when the attempt began
+    _begun: dict[int, float] = field(default_factory=dict)
     _outputs: dict[int, events.Output] = field(default_factory=dict)
 
     def begin(self) -> None:
@@ -56,12 +85,14 @@ class Outcome:
         self.attempts += 1
         self.stages, self.ran, self.hits, self.waits, self._outputs = {}, [], 0, 0, {}
         self.failure = self.error = None
-        self.current = self.last = self.log = self.pushed = ""
+        self.current = self.last = self.log = self.pushed = self.record = ""
+        self.spans, self._begun, self._since = {}, {}, self.clock()
         self.places = []
         self.lines.clear()
 
     def heed(self, event: events.Event) -> None:
         """Take an event of the build."""
+        self._time(event)
         match event:
             case LogFile():
                 self.log = event.path
@@ -91,6 +122,36 @@ class Outcome:
                 self.places.append(event.place)
             case Pushed():
                 self.pushed = event.reference
+            case Recorded():
+                self.record = event.path
+
+    def _time(self, event: events.Event) -> None:
+        """Note when what happens to a stage, or an output, happened."""
+        now = self.clock() - self._since
+        if isinstance(event, events.Output) and event.index >= 0:
+            start = max((span.end for span in self.spans.values()), default=0.0)
+            how = f"output {event.output}" if event.changed else f"output {event.output}, unchanged"
+            self.spans[f"output {event.index} {event.key}"] = Span(how, "output", start, now, bytes=event.bytes)
+        if not isinstance(event, events.OfStage) or event.number not in self.stages:
+            return
+        stage = self.stages[event.number]
+        start = self._begun.setdefault(event.number, now)
+        how, source, size = "running", "", 0
+        match event:
+            case events.Wait():
+                how = "waited"
+            case events.Hit():
+                waited = stage.key in self.spans and self.spans[stage.key].how == "waited"
+                how, source = "waited" if waited else "fetched" if event.source else "hit", event.source
+            case events.Done():
+                how, start, size = "ran", min(start, now - event.seconds), event.bytes
+            case events.Failed():
+                how = "failed"
+            case events.Log() if stage.key in self.spans:
+                return  # thousands of them
+        why = "" if how in ("hit", "fetched") else stage.why
+        self.spans.pop(stage.key, None)  # those that end later stand below
+        self.spans[stage.key] = Span(stage_title(stage), how, max(start, 0.0), now, why, source, size)
 
     @property
     def misses(self) -> int:

@@ -128,7 +128,8 @@ def _name_by_output(outcome: Outcome) -> None:
 @contextlib.contextmanager
 def reported(image: ImageBuild, write: Callable[[Outcome, float], None]) -> Iterator[None]:
     """While this is held, what the build tells is gathered; ``write`` gets the outcome and seconds at its end."""
-    outcome = Outcome(image, attempts=1, started=time.time())
+    outcome = Outcome(image, started=time.time())
+    outcome.begin()
     read, end = os.pipe()
     listener = threading.Thread(target=_listen, args=(read, outcome), daemon=True)
     listener.start()

@@ -27,6 +27,12 @@ class Pushed(Event, kind="pushed"):
     reference: str
 
 
+class Recorded(Event, kind="recorded"):
+    """What is kept of the build for ``dib-ctr history`` lies in this file."""
+
+    path: str
+
+
 class Begin(Event, kind="begin"):
     """Of many builds one begins, the first time or again."""
 
@@ -40,7 +46,7 @@ class Ended(Event, kind="ended"):
     again: float | None
 
 
-_KINDS = {**KINDS, **{each.kind: each for each in (LogFile, Placed, Pushed)}}
+_KINDS = {**KINDS, **{each.kind: each for each in (LogFile, Placed, Pushed, Recorded)}}
 
 
 def read_event(line: str) -> Event:

@@ -103,14 +103,7 @@ def _words(option: Option, options: BuildOptions, flag: str) -> Iterable[str]:
 
 def shell_command(options: BuildOptions, redaction: Redaction | None = None) -> list[str]:
     """The command line that opens a shell with the same request; secrets are named, and come from the environment."""
-    secret, plain = [], []
-    for setting in options.settings:
-        name, _, value = setting.partition("=")
-        if redaction and redaction.is_in(name, value):
-            secret.append(name)
-        else:
-            plain.append(setting)
-    shown = replace(options, settings=tuple(plain), secrets=tuple(dict.fromkeys([*options.secrets, *secret])))
+    shown = _without_secrets(options, redaction)
     rows = [(option.doors.hint, option) for option in OPTIONS if isinstance(option.doors.hint, int)]
     in_order = [option for _, option in sorted(rows, key=operator.itemgetter(0))]
     return [
@@ -118,6 +111,29 @@ def shell_command(options: BuildOptions, redaction: Redaction | None = None) -> 
         *(word for option in in_order for word in _words(option, shown, option.flags[0])),
         *options.elements,
     ]
+
+
+def build_command(options: BuildOptions, redaction: Redaction | None = None) -> list[str]:
+    """The command line that builds the same again, whatever this build showed of itself; secrets are named."""
+    shown = replace(_without_secrets(options, redaction), shown=ReportOptions())
+    rows = of_command("build")
+    return [
+        *("dib-ctr", "build"),
+        *(word for option in rows for word in _words(option, shown, option.flags[0])),
+        *options.elements,
+    ]
+
+
+def _without_secrets(options: BuildOptions, redaction: Redaction | None) -> BuildOptions:
+    """The options with secret variables named, not told: their values come from the environment."""
+    secret, plain = [], []
+    for setting in options.settings:
+        name, _, value = setting.partition("=")
+        if redaction and redaction.is_in(name, value):
+            secret.append(name)
+        else:
+            plain.append(setting)
+    return replace(options, settings=tuple(plain), secrets=tuple(dict.fromkeys([*options.secrets, *secret])))
 
 
 def from_environment(environment: Mapping[str, str]) -> dict[str, str]:

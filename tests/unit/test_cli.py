@@ -7,14 +7,16 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from blockdev.core.errors import UsageError
 from builder.cli import main
-from builder.request.option_values import options_of, shell_command
+from builder.request.option_values import build_command, options_of, shell_command
 from builder.request.store_size import bytes_of
+from stages.redaction.redaction import Redaction
 
 ROOT = Path(__file__).parents[2]
 
@@ -145,6 +147,15 @@ def test_the_way_back_has_the_users_own_options() -> None:
     ]
 
 
+def test_the_way_to_the_same_build_names_secrets_and_tells_none() -> None:
+    asked = options_of({"settings": ("TOKEN=hunter2", "A=1"), "elements": ("vm",), "outputs": ("qcow2",), "jobs": None})
+    shown = replace(asked, shown=replace(asked.shown, report=Path("r.html"), progress="plain"))
+    words = build_command(shown, Redaction.of({"TOKEN": "hunter2", "A": "1"}))
+    assert words[:2] == ["dib-ctr", "build"]
+    assert sorted(words[2:-1]) == ["--secret", "--set", "-o", "A=1", "TOKEN", "qcow2"]
+    assert words[-1] == "vm"
+
+
 def test_sizes_have_units() -> None:
     assert [bytes_of(text) for text in ("5", "500M", "1.5g", "2TB")] == [5, 500_000_000, 1_500_000_000, 2 * 10**12]
     for wrong in ("", "M", "5X", "5MiB", "-"):
@@ -156,7 +167,9 @@ def test_what_a_rebuild_does_not_need_is_not_imported() -> None:
     text = (
         "import sys; from builder import cli, engines; from builder.build import run; from builder.engines import "
         "host; from builder.build_image import ensure; from builder.request import prepare; "
-        "print(*{'rich', 'yaml', 'python_on_whales', 'docker', 'podman', 'requests', 'importlib.metadata'} "
+        "from builder.build import records; from builder.commands import build, images_file; "
+        "print(*{'rich', 'yaml', 'jinja2', 'squarify', 'builder.html_report', "
+        "'python_on_whales', 'docker', 'podman', 'requests', 'importlib.metadata'} "
         "& set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True, check=True)

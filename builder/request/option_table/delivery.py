@@ -185,7 +185,7 @@ MANY_OPTIONS: tuple[Option, ...] = (
     Option(
         "report",
         ("--report",),
-        "Write a JSON report here.",
+        "Write a report: a page where FILE ends in .html, JSON elsewhere.",
         replace(MANY, action=No("the action writes one of its own, which is its output")),
         field="shown.report",
         kind=Kind.FILE,
