@@ -19,7 +19,10 @@ from tests.differential.compare import ACCEPTED, QUICK, TO_BE_MENDED, WHOLE, lis
 from tests.docs.commands import commands, has_own_parser, own_help
 from tests.docs.manual import manual
 from tests.docs.pages import DOCS, ELEMENTS, ROOT, ordered, title
-from tests.facts.files import write_table
+from tests.facts.files import families, write_table
+from tests.facts.page import table as facts_table
+from tests.matrix import __main__ as matrix
+from tests.matrix.results import placed
 from tests.upstream import VERSION
 
 MANUAL: Final = "dib-ctr.1"
@@ -151,11 +154,27 @@ def differences_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+_RELEASES: Final = ("<!-- releases: made by `just docs` of stages/distributions -->", "<!-- end of the releases -->")
+
+
+def distributions_page() -> str:
+    """The page on distributions as it is, with its table of releases made of the facts."""
+    text = (DOCS / "distributions.md").read_text(encoding="utf-8").rpartition("\n\nNext: ")[0]
+    return placed(text, facts_table(families()), _RELEASES)
+
+
+def matrix_page() -> str:
+    """The page of the matrix as it is, with its tables made of the kept results."""
+    return matrix.page((DOCS / "matrix.md").read_text(encoding="utf-8").rpartition("\n\nNext: ")[0])
+
+
 MADE: Final[dict[str, Callable[[], str]]] = {
     "commands.md": commands_page,
     "builtin-elements.md": elements_page,
     "code.md": code_page,
     "differences.md": differences_page,
+    "distributions.md": distributions_page,
+    "matrix.md": matrix_page,
 }
 
 

@@ -81,6 +81,6 @@ def _sources(distribution: Distribution, sources: Iterable[Source], today: date)
     for day, facts in sorted(by_day.items(), key=lambda pair: pair[0] or date.min):
         listed = ", ".join(facts)
         if day is None:
-            yield Finding(UNCONFIRMED, distribution.name, f"{distribution.title}: no public file was read for {listed}")
+            yield Finding(UNCONFIRMED, distribution.name, f"{distribution.title}: {listed}")
         else:
-            yield Finding(OLD, distribution.name, f"{distribution.title}: {listed} were last seen on {day}")
+            yield Finding(OLD, distribution.name, f"{distribution.title}, last seen on {day}: {listed}")

@@ -108,7 +108,8 @@ def lists(facts: Mapping[str, Any]) -> Iterator[Index]:
 class Release:
     """What is held against mirrors: a distribution's release for an architecture, and the addresses of its mirrors.
 
-    ``keys`` is the folder that files of keys are named from; ``get`` reads an address.
+    ``keys`` is the folder that files of keys are named from, ``key_files`` are those that take their place; ``get``
+    reads an address.
     """
 
     distribution: Distribution
@@ -117,6 +118,7 @@ class Release:
     mirror: str
     security: str = ""
     keys: Path = KEYS_FOLDER
+    key_files: tuple[Path, ...] = ()
     get: Callable[[str], bytes] = fetch
 
     @property
@@ -130,7 +132,7 @@ def answers(release: Release) -> list[Answer]:
     facts, found, there = release.facts, [], set[str]()
     if not release.mirror:
         return [Answer("mirror", release.distribution.title, NOT_REACHED, "no address is known")]
-    signers = Signers(tuple(_key_files(facts, release.keys)), frozenset(facts["keys"]))
+    signers = Signers(release.key_files or tuple(_key_files(facts, release.keys)), frozenset(facts["keys"]))
     whole = True
     for index in indices(facts, release.mirror, release.security):
         answer, data = _index(release, index)

@@ -29,9 +29,11 @@ from stages.distributions.facts import of_release
 from stages.distributions.table import find
 from stages.repositories.apt_sources import debian_mirror
 from tests.facts.mirrors import DIFFERS, NOT_REACHED, VERIFIED, Answer, Release, answers
+from tests.matrix.results import FILE, add_facts
 from tests.matrix.rows import REAL, Row, rows
 from tests.matrix.run import PACKAGES, Outcome, Runner
 
+KEYS = ("DIB_APT_KEYRING", "DIB_RPM_KEYS", "DIB_ARCH_KEYRING")  # settings that name files of keys
 UNREACHED = 3  # the exit status where nothing failed, and nobody could be asked
 SUFFIX = ".provenance.json"  # beside an image
 RUNNERS = {"amd64": "ubuntu-24.04", "arm64": "ubuntu-24.04-arm"}  # GitHub's, by the architecture that they have
@@ -75,12 +77,18 @@ def steps(row: Row) -> tuple[Step, ...]:
 
 
 def jobs(known: Sequence[Row], distribution: str) -> dict[str, list[dict[str, str]]]:
-    """A job for each row (of one distribution, or "" for all) that a runner of GitHub's can build without emulation."""
+    """A job for each row, of one distribution or of all (""); GitHub's runners only ask about foreign architectures."""
     return {
         "include": [
-            {"distribution": row.distribution, "release": row.release, "arch": row.arch, "runs-on": RUNNERS[row.arch]}
+            {
+                "distribution": row.distribution,
+                "release": row.release,
+                "arch": row.arch,
+                "runs-on": RUNNERS.get(row.arch, RUNNERS["amd64"]),
+                "options": "" if row.arch in RUNNERS else "--facts",
+            }
             for row in known
-            if row.arch in RUNNERS and distribution in ("", row.distribution)
+            if distribution in ("", row.distribution)
         ]
     }
 
@@ -108,7 +116,8 @@ def facts_of(row: Row, settings: Mapping[str, str]) -> list[Answer]:
     if row.distribution == "debian" and not mirror:
         own = debian_mirror()
         mirror, security = own.archive, security or own.security
-    return answers(Release(distribution, row.release, row.arch, mirror, security))
+    keys = tuple(Path(word) for name in KEYS for word in settings.get(name, "").split())
+    return answers(Release(distribution, row.release, row.arch, mirror, security, key_files=keys))
 
 
 def told(compared: Sequence[Answer]) -> str:
@@ -142,6 +151,7 @@ def main() -> int:
     parser.add_argument("--engine", choices=("podman", "docker", "host"), default="podman")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
     parser.add_argument("--facts", action="store_true", help="hold the facts against the mirrors, and build nothing")
+    parser.add_argument("--keep", action="store_true", help="keep what mirrors said to the facts, for docs/matrix.md")
     parser.add_argument("--report", type=Path)
     options = parser.parse_args()
     if options.list:
@@ -154,6 +164,9 @@ def main() -> int:
     settings = dict(text.split("=", 1) for text in options.settings)
     compared = facts_of(row, settings)
     print(told(compared), file=sys.stderr, flush=True)
+    day = datetime.now(UTC).date().isoformat()
+    if options.keep:
+        add_facts(FILE, row.name, Counter(each.state for each in compared), day)
     with tempfile.TemporaryDirectory(prefix="dib-ctr-verify-", dir="/var/tmp") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -173,7 +186,7 @@ def main() -> int:
             "engine": options.engine,
             "dib-ctr": version("dib-ctr"),
             "machine": f"{platform.platform()} {platform.machine()}",
-            "day": datetime.now(UTC).date().isoformat(),
+            "day": day,
             "settings": sorted(settings),
             "facts": [asdict(each) for each in compared],
             "steps": results,

@@ -37,8 +37,8 @@ MINIMAL = (  # what the metapackage of the minimal system asks for, as far as De
     *("kmod", "less", "locales", "lsb-release", "mawk", "mount", "netbase", "netcat-openbsd", "netplan.io", "passwd"),
     *("procps", "python3", "sensible-utils", "sudo", "tzdata", "ubuntu-keyring", "udev", "vim-tiny", "whiptail"),
 )
-# Debian's own of these are no part of the archive.
-LEFT_OUT = re.compile(r"(debian-archive-keyring|linux-image-cloud-\w+|shim-.*)_")
+# Debian's own of these are no part of the archive; nor is usr-is-merged, which base-files stands for since noble.
+LEFT_OUT = re.compile(r"(debian-archive-keyring|linux-image-cloud-\w+|shim-.*|usr-is-merged)_")
 # What the signed GRUB has built in: it finds and reads its menu without a module from the disk.
 GRUB_MODULES = (
     *("all_video", "boot", "configfile", "echo", "ext2", "fat", "gzio", "linux", "normal", "part_gpt", "part_msdos"),
@@ -147,6 +147,7 @@ class _Archive:
         """All packages: Debian's own, those that differ, and those that only Ubuntu has."""
         changed = {
             "base-files": self._base_files,
+            "init-system-helpers": lambda root: relate(root, Depends=lambda text: "perl-base (>= 5.20.1-3)"),
             "apt": lambda root: relate(root, Depends=lambda text: text.replace("debian-archive-", "ubuntu-")),
             "cloud-init": self._cloud_init,
             f"grub-efi-{self.machine.debian}-signed": self._signed_grub,
@@ -197,6 +198,8 @@ class _Archive:
         )
         (root / "etc/issue").write_text(f"{long} (synthetic archive) \\n \\l\n\n")
         relate(root, Version=lambda text: f"{text}ubuntu1")
+        if self.release != "jammy":
+            relate(root, Provides=lambda text: f"{text}, usr-is-merged")
 
     def _cloud_init(self, root: Path) -> None:
         file = root / "etc/cloud/cloud.cfg"

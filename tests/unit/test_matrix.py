@@ -6,10 +6,25 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import yaml
 
+from stages.distributions.table import names
 from stages.element.resolve import BUILTIN
-from tests.matrix.__main__ import DOCUMENT
-from tests.matrix.results import BEGIN, BOOTED, BUILT, END, FAILED, Result, add, known, placed, table
+from tests.matrix.__main__ import DOCUMENT, UNTRIED
+from tests.matrix.results import (
+    BEGIN,
+    BOOTED,
+    BUILT,
+    END,
+    FAILED,
+    Result,
+    add,
+    add_facts,
+    distributions,
+    known,
+    placed,
+    table,
+)
 from tests.matrix.rows import REAL, SYNTHETIC, Row, chosen, rows
 from tests.matrix.run import Outcome, Runner
 from tests.matrix.verify import Step, steps, tried
@@ -39,16 +54,16 @@ def test_words_choose_rows() -> None:
 
 def test_the_table_tells_of_each_row_that_was_tried() -> None:
     found = {
-        FEDORA.name: Result(FEDORA.name, BUILT, 31.4, 40_000_000, BOOTED, 95.0, 300_000_000),
-        ARM.name: Result(ARM.name, FAILED, 2.0, reason="a | b"),
+        FEDORA.name: Result(FEDORA.name, BUILT, 31.4, 40_000_000, BOOTED, 95.0, 300_000_000, "", "2026-11-29", "abc"),
+        ARM.name: Result(ARM.name, FAILED, 2.0, reason="a | b", day="2026-11-30"),
     }
     old = dataclasses.replace(ARM, release="bookworm", main_only=True)
     found[old.name] = Result(old.name, BUILT, 100.0, 30_000_000)
     lines = table((FEDORA, ARM, dataclasses.replace(ARM, arch="s390x"), old), found).splitlines()
     assert lines[2:] == [
-        "| fedora | 43 | amd64 | synthetic | built, 40.0 MB | 31 | booted, 300.0 MB | 95 |",
-        "| debian | trixie | arm64 | real | failed: a \\| b | 2 |  |  |",
-        "| debian | bookworm | arm64 | real, main suite alone | built, 30.0 MB | 100 |  |  |",
+        "| fedora | 43 | amd64 | synthetic | 2026-11-29 (abc) | built, 40.0 MB | 31 | booted, 300.0 MB | 95 |",
+        "| debian | trixie | arm64 | real | 2026-11-30 | failed: a \\| b | 2 |  |  |",
+        "| debian | bookworm | arm64 | real, main suite alone |  | built, 30.0 MB | 100 |  |  |",
     ]
     assert placed(f"before\n{BEGIN}\nold\n{END}\nafter", "new") == f"before\n{BEGIN}\nnew\n{END}\nafter"
     with pytest.raises(ValueError, match="has no"):
@@ -106,6 +121,27 @@ def test_a_mirror_that_cannot_be_made_fails_its_rows_alone(tmp_path: Path) -> No
     with served([("arch", "no-such-release", "amd64")], tmp_path) as found:
         assert found.variables == {}
         assert list(found.failures) == [("arch", "no-such-release", "amd64")]
+
+
+def test_what_mirrors_said_is_told_beside_what_is_untried(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    add(file, Result(FEDORA.name, BUILT, day="2026-11-29"))
+    add_facts(file, FEDORA.name, {"not reached": 9}, "2026-11-30")
+    add_facts(file, ARM.name, {"verified": 12, "differs": 1}, "2026-11-28")
+    other = dataclasses.replace(ARM, arch="amd64")
+    add_facts(file, other.name, {"verified": 12}, "2026-11-30")
+    said = {name: {"page": "p.md", "untried": "much"} for name in ("debian", "fedora", "alpine")}
+    assert distributions((FEDORA, ARM, other), known(file), said).splitlines()[2:] == [
+        "| debian | real | never | 2026-11-28: 24 verified, 1 differs, 0 not reached | much ([more](p.md)) |",
+        "| fedora | synthetic | 2026-11-29 | 2026-11-30: not reached | much ([more](p.md)) |",
+        "| alpine | no row | never | never | much ([more](p.md)) |",
+    ]
+    add(file, Result(FEDORA.name, FAILED, day="2026-12-01"))
+    assert known(file)[FEDORA.name].facts == {"not reached": 9}, "a run of the row leaves it"
+
+
+def test_every_distribution_says_what_of_it_is_untried() -> None:
+    assert set(yaml.safe_load(UNTRIED.read_text(encoding="utf-8"))) == set(names())
 
 
 def test_a_run_without_disks_keeps_the_disks_of_an_earlier_one(tmp_path: Path) -> None:
