@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import struct
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,34 @@ def run(*command: str | bytes | Path, **more: Any) -> bytes:
     )
     assert done.returncode == 0, (command, done.stdout[-500:], done.stderr[-500:])
     return done.stdout
+
+
+def _written(file: int, begin: int, end: int) -> Iterator[int]:
+    """Where a file's MiBs are, counted from ``begin``, that are no holes."""
+    place = begin
+    while place < end:
+        try:
+            place = os.lseek(file, place, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            return  # nothing but holes
+        if place < end:
+            yield (place - begin) // MIB * MIB
+        place = begin + (place - begin) // MIB * MIB + MIB
+
+
+def differences(one: Path, other: Path, length: int, begin: int = 0) -> list[int]:
+    """Which MiBs of ``length`` bytes differ, from ``begin`` on in the first file; no hole is read."""
+    with one.open("rb") as first, other.open("rb") as second:
+        numbers = (first.fileno(), second.fileno())
+        places = {*_written(numbers[0], begin, begin + length), *_written(numbers[1], 0, length)}
+        found = []
+        for place in sorted(places):
+            count = min(MIB, length - place)
+            if os.pread(numbers[0], count, begin + place) != os.pread(numbers[1], count, place):
+                found.append(place)
+        return found
 
 
 def debugfs(image: Path, command: bytes) -> bytes:
