@@ -123,6 +123,7 @@ def test_nobody_at_the_mirrors_address(apt: Apt) -> None:
     assert "the repository 'default' does not answer: [Errno 111] Connection refused" in failed.stderr
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_proxy_gets_what_apt_asks(apt: Apt, monkeypatch: pytest.MonkeyPatch) -> None:
     """The mirror's name is known to nobody but the proxy."""
     snippet = apt.elements / "small-debian/environment.d/10-small-debian.bash"

@@ -95,6 +95,7 @@ def test_a_tag_that_moves_is_built_anew(command: Command, debian: Path, running:
     assert "08-base-image" in command.build("--from", name, "--name", "moved").titles("start")
 
 
+@pytest.mark.thorough("three more builds; `just test` has an image of a registry")
 def test_an_archive_serves_as_well_and_the_provenance_names_it(command: Command, debian: Path) -> None:
     command.build("--from", f"oci:{debian}", "--name", "again", "-o", "docker-archive")
     archive = command.destination / "again.docker.tar"

@@ -78,19 +78,22 @@ def digest(path: Path) -> str:
 # -- a few bytes that speak ------------------------------------------------------------------------
 
 
+MORE = pytest.mark.thorough("one more machine; `just test` has each format")
+
+
 @pytest.mark.parametrize(
     ("form", "suffix", "options"),
     [
         ("raw", "raw", ()),
-        ("raw", "img", ()),
+        pytest.param("raw", "img", (), marks=MORE),
         ("qcow2", "qcow2", ("-c", "-o", "compression_type=zstd")),
         ("qcow2", "img", ()),
         ("vmdk", "vmdk", ("-o", "subformat=streamOptimized")),
-        ("vmdk", "vmdk", ("-o", "subformat=monolithicSparse")),
+        pytest.param("vmdk", "vmdk", ("-o", "subformat=monolithicSparse"), marks=MORE),
         ("vdi", "vdi", ()),
         ("vhdx", "vhdx", ()),
         ("vpc", "vhd", ("-o", "subformat=dynamic")),
-        ("vpc", "vhd", ("-o", "subformat=fixed")),
+        pytest.param("vpc", "vhd", ("-o", "subformat=fixed"), marks=MORE),
     ],
 )
 def test_every_format_boots_and_stays_as_it_is(

@@ -56,6 +56,7 @@ def test_what_it_copies_is_there_and_nothing_of_the_users_is_replaced(here: Path
     assert f"what the break command left in {here}/dest stays there" in said
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_no_link_leads_out(here: Path) -> None:
     (here / "target").mkdir()
     fail_with(here, f"ln -s {here}/target {here}/dest/link; echo x > {here}/dest/file")

@@ -169,6 +169,7 @@ def test_a_folder_is_written_once_and_replaced_when_it_was_touched(command: Comm
     assert [path.name for path in tree.parent.iterdir()] == ["tiny-os.dir"]
 
 
+@pytest.mark.thorough("more builds; tests/unit/builder/elements has what is odd")
 def test_what_is_odd_in_the_images_elements_is_said_and_stops_nothing(command: Command, place: Path) -> None:
     mend(place)
     own = write_element(

@@ -142,6 +142,7 @@ def test_a_failed_build_leaves_what_was_there(place: Path, elements: Path) -> No
     assert said(place, "it.tar").startswith("one")
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_log_file_and_statuses(place: Path, elements: Path) -> None:
     outcome = done(place, "disk-image-create", "-n", "-t", "tar", "--logfile", "log", "tiny-os")
     assert outcome.stdout + outcome.stderr == ""

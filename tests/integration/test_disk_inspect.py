@@ -76,7 +76,12 @@ def test_system(system: Path) -> None:
     assert found.system.fstab == FSTAB
 
 
-@pytest.mark.parametrize("name", [one.name for one in FORMATS])
+SLOW = pytest.mark.thorough("packs and unpacks for seconds; `just test` has zstd")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(one.name, marks=SLOW if one.name in ("raw.xz", "raw.gz") else ()) for one in FORMATS]
+)
 def test_all_formats(system: Path, tmp_path: Path, name: str) -> None:
     # No suffix that would tell, and signs that other programs take for more than a name.
     image = tmp_path / "a:b?c=d@@9, ä.img"

@@ -133,6 +133,7 @@ MBR = """
 """
 
 
+@pytest.mark.thorough("one more disk; tests/unit/blockdev has the tables")
 def test_mbr_with_logical_partitions(build: Build, tmp_path: Path) -> None:
     image = build(MBR)
     found = json.loads(subprocess.check_output(["sfdisk", "--json", image]))["partitiontable"]
@@ -202,6 +203,7 @@ LVM = """
 """
 
 
+@pytest.mark.thorough("one more disk; `just test` has test_lvm.py")
 def test_volumes_over_several_disks(build: Build, tmp_path: Path) -> None:
     """Each volume, put together from its pieces, is a sound file system with its part of the tree."""
     image = build(LVM)

@@ -229,7 +229,10 @@ def podman(storage: Path, *arguments: str | Path) -> str:
     return result.stdout
 
 
-@pytest.mark.parametrize("kind", ["docker-archive", "oci-archive"])
+OTHER = pytest.param("oci-archive", marks=pytest.mark.thorough("the same image in another archive"))
+
+
+@pytest.mark.parametrize("kind", ["docker-archive", OTHER])
 def test_podman_loads_and_runs_the_archive(busybox: Path, tmp_path: Path, storage: Path, kind: str) -> None:
     architecture = subprocess.run(["dpkg", "--print-architecture"], check=True, capture_output=True, text=True).stdout
     goarch, variant = platform(architecture.strip())

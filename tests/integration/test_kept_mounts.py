@@ -42,6 +42,7 @@ def test_of_pre_finalise_until_a_script_of_cleanup_unmounts_it(command: Command)
     assert outcome.titles("start") == ["20-gone", "seal-tree"]
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_of_the_first_phases_not_in_the_last_ones_and_others_are_remarked_on(command: Command) -> None:
     hooks = {
         "extra-data.d/50-mount": script(
@@ -82,6 +83,7 @@ def test_a_folder_of_the_cache_that_a_script_makes_a_link_of_leads_nowhere(comma
     assert any("30-look does not see what was mounted on /below" in text for text in notes)
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_names_that_are_no_text_or_too_long_to_keep(command: Command) -> None:
     name = "x" * 200
     hooks = {

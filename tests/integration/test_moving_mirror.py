@@ -79,6 +79,7 @@ def test_a_mirror_that_moved_rebuilds_from_the_first_stage_that_installs_from_it
     assert moved.titles("start") == ["20-packages", "30-stage", "seal-tree"]
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_mirror_that_moves_during_the_build_is_noticed_and_the_build_starts_again(
     command: Command, mirror: Mirror
 ) -> None:

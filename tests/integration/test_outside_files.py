@@ -77,6 +77,7 @@ def test_what_a_script_removes_is_gone_and_what_it_does_not_touch_makes_no_layer
     assert done[numbers["30-look"]] == 0
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_a_given_file_leaves_no_trace_there(command: Command, tmp_path_factory: pytest.TempPathFactory) -> None:
     """It lies below /tmp on this machine, where stages keep what they leave: for a later one there is nothing."""
     folder = Path("/tmp") / f"dib-ctr-given-{tmp_path_factory.mktemp('x').parent.name}"
@@ -128,6 +129,7 @@ def test_odd_names_that_environment_d_makes_are_left_out(command: Command) -> No
     assert read_tree(command.build("-o", "tar", "tiny-os", "made"), command)["etc/made"] == "made\n"
 
 
+@pytest.mark.thorough("more builds; `just test` has the rest of this file")
 def test_scripts_that_name_none_of_it_are_hits_though_it_has_another_name_each_time(command: Command) -> None:
     """Nor does what a provided command (sudo) is made of become part of a layer."""
     hooks = {
