@@ -117,6 +117,14 @@ def _product(built: Finished) -> None:
     assert re.search(r"@System +\| openSUSE +\|", in_tree(built.tree, "bash", "-c", listed))
 
 
+def _dnf5(built: Finished) -> None:
+    """The tree's own dnf5 has installed, and left no log, no history with its times and no packages."""
+    assert (built.tree / "usr/bin/dnf").readlink() == Path("dnf5")
+    assert (built.tree / "usr/lib/sysimage/libdnf5").is_dir()
+    assert not [*(built.tree / "usr/lib/sysimage/libdnf5").iterdir(), *(built.tree / "var/cache/libdnf5").iterdir()]
+    assert not [*(built.tree / "var/log").glob("dnf*")]
+
+
 def _renewed_key(built: Finished) -> None:
     assert "RPM-GPG-KEY-synthetic has been renewed by its owner" in built.told
 
@@ -143,6 +151,7 @@ OBSERVATIONS: Mapping[str, Callable[[Finished], None]] = {
     "file_dependencies": _file_dependencies,
     "module_streams": _module_streams,
     "zstd_lists": _zstd_lists,
+    "dnf5": _dnf5,
     "renewed_key": _renewed_key,
     "next_key": _next_key,
     "two_vendors": _two_vendors,

@@ -111,10 +111,10 @@ def test_from_metalinks_over_copies_that_are_out_of_step(fedora: Synthetic, fold
 
 @pytest.mark.thorough("two more images; `just test` has apt's cache")
 def test_a_changed_package_in_the_cache_is_for_no_other_build(fedora: Synthetic, tmp_path: Path) -> None:
-    write_planting_element(tmp_path, "/var/cache/dnf")
+    write_planting_element(tmp_path, "/var/cache/libdnf5")
     own = replace(fedora, command=replace(fedora.command, elements=(tmp_path,)))
     own.build("--output", "tar", "-p", EXTRA, "--name", "planted", "fedora-minimal", "planting")
-    kept = kept_packages(fedora.command.store, "dnf")
+    kept = kept_packages(fedora.command.store, "dnf5")
     assert len(kept) > 1
     assert any(name.startswith(f"{EXTRA}-") for name in kept)
     assert all(kept.values())

@@ -31,6 +31,31 @@ _POST_SETUP = """\
 for _, name in ipairs({"passwd", "shadow", "group", "gshadow"}) do
     os.remove("/etc/" .. name .. ".rpmnew")
 end"""
+# A stand-in for dnf5, which Debian lacks: its command line, as far as its documentation tells (of its changes from
+# dnf 4, "Global options scoping"), its folders, and dnf 4 to do the work.
+_DNF5 = r"""#!/bin/bash
+set -eu
+global=()
+while [ "$#" -gt 0 ]; do
+    case "$1" in
+        -y | --assumeyes | -q | --quiet | -C | --cacheonly | --nogpgcheck) global+=("$1") ;;
+        --setopt=* | --releasever=* | --forcearch=* | --installroot=* | --repo=*) global+=("$1") ;;
+        --enable-repo=* | --disable-repo=* | --enablerepo=* | --disablerepo=*) global+=("$1") ;;
+        -*) printf 'Unknown argument "%s" for command "dnf5". Add "--help" for more information.\n' "$1" >&2; exit 2 ;;
+        *) break ;;
+    esac
+    shift
+done
+case "${1:-}" in
+    install | remove | upgrade | reinstall | downgrade | distro-sync) ;;
+    download | module | repoquery | makecache | check | clean) ;;
+    *) printf 'Unknown argument "%s" for command "dnf5". Add "--help" for more information.\n' "${1:-}" >&2; exit 2 ;;
+esac
+mkdir -p /usr/lib/sysimage/libdnf5 /var/cache/libdnf5
+date +%s%N >> /usr/lib/sysimage/libdnf5/transaction_history.sqlite
+date >> /var/log/dnf5.log
+exec /usr/bin/dnf-3 --setopt=cachedir=/var/cache/libdnf5 "${global[@]}" "$@"
+"""
 _ACCOUNTS = ("etc/passwd", "etc/group", "etc/shadow", "etc/gshadow")
 # Packages that failing scriptlets are of, by who installs them.
 BOOTSTRAP_FAILURE, TREE_FAILURE = "failing-post", "failing-posttrans"
@@ -67,6 +92,8 @@ def add(pack: Pack) -> None:
             first.tags.append("Requires: /usr/share/by-file/data")
     if properties.module_streams:
         second.tags.append("Requires: stream-tool")
+    if properties.dnf5:
+        _dnf5(pack)
     if properties.product:
         _product(pack, first)
 
@@ -102,6 +129,13 @@ def _give_accounts_to_setup(pack: Pack) -> None:
     filesystem.tags.append("Requires(pre): setup")
     filesystem.lines += ["%pretrans -n filesystem -p <lua>", _PRETRANS]
     setup.lines += ["%pretrans -n setup -p <lua>", 'posix.mkdir("/etc")', "%post -n setup -p <lua>", _POST_SETUP]
+
+
+def _dnf5(pack: Pack) -> None:
+    dnf = pack.groups["dnf"]
+    dnf.paths.remove("usr/bin/dnf")
+    dnf.depends.add("dnf5")
+    pack.add("dnf5", {"usr/bin/dnf5": _DNF5, "usr/bin/dnf": "->dnf5"}, ("bash", "coreutils"))
 
 
 def _users(pack: Pack, first: Group, second: Group) -> None:

@@ -24,6 +24,7 @@ class Properties:
     ``file_dependencies``: a package is required by one of its files.
     ``module_streams``: two versions of a package as streams of a module, of which the default one is not the newest.
     ``zstd_lists``: the repositories' lists are compressed by zstd.
+    ``dnf5``: the tree's dnf is a stand-in for dnf5, with its command line and folders (Fedora 41 and later).
     ``next_key``: some packages are signed with the next release's key, as around a release's branching.
     ``renewed_key``: the key that builds are given has ended, and its owner has renewed it.
     ``two_vendors``: a newer version of an installed package is another vendor's.
@@ -41,6 +42,7 @@ class Properties:
     file_dependencies: bool = False
     module_streams: bool = False
     zstd_lists: bool = False
+    dnf5: bool = False
     next_key: bool = False
     renewed_key: bool = False
     two_vendors: bool = False
@@ -71,6 +73,7 @@ def of(distribution: str, release: str) -> Properties:
         file_dependencies=True,
         module_streams=not suse and not fedora and number < 10,
         zstd_lists=suse or (fedora and number >= 41),
+        dnf5=fedora and number >= 41,
         next_key=fedora and number == 1000,
         renewed_key=suse,
         two_vendors=suse,

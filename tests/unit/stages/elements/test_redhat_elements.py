@@ -178,7 +178,7 @@ def commands(folder: Path) -> Path:
         (["one", "two"], "install one two"),
         (["-e", "one"], "remove one"),
         (["-u"], "upgrade"),
-        (["-d", "/tmp/there", "one"], "--resolve --destdir /tmp/there download one"),
+        (["-d", "/tmp/there", "one"], "download --resolve --destdir /tmp/there one"),
     ],
 )
 def test_install_packages_calls_dnf(tmp_path: Path, arguments: list[str], called: str) -> None:
