@@ -135,6 +135,13 @@ def _next_key(built: Finished) -> None:
     assert len(set(re.findall(r"Key ID (\w+)", told))) == 2
 
 
+def _both_signatures(built: Finished) -> None:
+    """Its rpm has taken the one, whatever stands beside it (the tag OPENPGP, a list of texts)."""
+    (package,) = built.mirror.glob("**/bash-[0-9]*.rpm")
+    assert bytes.fromhex("00000116 00000008") in package.read_bytes()[:8192]
+    assert "Key ID" in in_tree(built.tree, "rpm", "-q", "--queryformat", "%{RSAHEADER:pgpsig}", "bash")
+
+
 def _two_vendors(built: Finished) -> None:
     """After an update of all packages (element ``updating`` of the tests) it is still the first vendor's."""
     assert built.packages["vendor-tool"] == "1"
@@ -154,6 +161,7 @@ OBSERVATIONS: Mapping[str, Callable[[Finished], None]] = {
     "dnf5": _dnf5,
     "renewed_key": _renewed_key,
     "next_key": _next_key,
+    "both_signatures": _both_signatures,
     "two_vendors": _two_vendors,
     "product": _product,
 }

@@ -29,6 +29,7 @@ class Row:
     release: str
     system: str
     version: str
+    element: str
 
     @property
     def name(self) -> str:
@@ -37,10 +38,11 @@ class Row:
 
 
 ROWS = (
-    Row("fedora", "43", "fedora", "43"),
-    Row("fedora", "rawhide", "fedora", "rawhide"),
-    Row("centos", "9-stream", "centos", "9"),
-    Row("opensuse", "15.6", "opensuse-leap", "15.6"),
+    Row("fedora", "43", "fedora", "43", "fedora-minimal"),
+    Row("fedora", "rawhide", "fedora", "rawhide", "fedora-minimal"),
+    Row("centos", "9-stream", "centos", "9", "centos-minimal"),
+    Row("rhel", "10", "rhel", "10", "rhel"),
+    Row("opensuse", "15.6", "opensuse-leap", "15.6", "opensuse-minimal"),
 )
 UPDATE = "#!/bin/bash\nset -eu -o pipefail\ninstall-packages vendor-tool=1\ninstall-packages -u\n"
 
@@ -57,7 +59,7 @@ def _finished(row: Row, folder: Path, tree: DebianTree, properties: Properties, 
         write_element(elements, "updating", {"install.d/50-updating": UPDATE})
         made = replace(mirror, command=replace(mirror.command, elements=(elements,)))
         more = ("updating",) if row.distribution == "opensuse" else ()
-        ask = ("--output", "dir,slim=no", "-p", EXTRA, "--name", "tree", f"{row.distribution}-minimal", *more)
+        ask = ("--output", "dir,slim=no", "-p", EXTRA, "--name", "tree", row.element, *more)
         done = made.build(*ask, status=status)
         yield Finished(made.command.destination / "tree.dir", done.stdout + done.stderr, made.mirror.folder)
 

@@ -15,6 +15,7 @@ from tests.mirrors.keys import Key
 from tests.mirrors.rpmnames import Distribution, known
 from tests.mirrors.rpmpack import EPOCH, EXTRA, Pack
 from tests.mirrors.rpmproperties import NONE, Properties
+from tests.mirrors.rpmv6 import sign_as_v6
 
 __all__ = ["EPOCH", "Mirror", "index", "make", "packages", "sign"]
 _PACKAGES = (  # of Debian, with all that they need
@@ -106,7 +107,12 @@ def make(
         sign([mirror.package(EXTRA), mirror.package("bash")], following)
         mirror.following.write_bytes(following.public())
     shutil.rmtree(work / "root")
+    if properties.both_signatures:
+        for package in folder.glob("**/*.rpm"):
+            sign_as_v6(package, beside=True)
     for name in made.behind:
+        if name not in pack.groups:
+            continue  # a small mirror has no part of a machine
         package = mirror.package(name)
         package.rename(folder / made.places[-1] / package.name)
     for place in made.places:
