@@ -117,6 +117,7 @@ def test_an_edge_that_catches_up_is_waited_for(edges: Edges, place: Path) -> Non
     assert edges.served == ["new", "old"]
 
 
+@pytest.mark.thorough("nothing to find, where the one above finds it")
 def test_edges_in_step_are_asked_once(edges: Edges, place: Path) -> None:
     edges.behind = 0
     build(place)

@@ -171,6 +171,7 @@ def test_an_address_that_the_image_brought_along_is_overruled(build: Builds) -> 
     assert build.state() == "older"
 
 
+@pytest.mark.thorough("what happens without the mend, three builds each; `just test` has it with")
 @pytest.mark.parametrize("caches", [True, False], ids=["seen in dnf's lists", "seen at the end"])
 def test_without_pinning_a_redirector_does_not_get_through(build: Builds, caches: bool) -> None:
     """dnf asks the redirector itself and gets another copy than the plan did, each time: that is never kept."""
@@ -181,6 +182,7 @@ def test_without_pinning_a_redirector_does_not_get_through(build: Builds, caches
     assert len([note for note in notes(failed) if "moved during the build" in note]) == 2
 
 
+@pytest.mark.thorough("what happens without the mend, three builds each; `just test` has it with")
 def test_without_pinning_dnf_takes_an_earlier_state_than_the_plan(build: Builds) -> None:
     """Told the metalink itself, it takes what the metalink names for a while: not kept either, though nothing moves."""
     failed = build(source=build.farm.metalink, status=1)
@@ -217,12 +219,19 @@ def test_a_mirror_that_dies_gives_way_to_the_next_one_in_its_state(build: Builds
     assert "does not answer, is too slow, or breaks off" in failed.stderr, "without pinning there is no other one"
 
 
-def test_a_mirror_that_moves_gives_way_as_one_that_dies(build: Builds) -> None:
-    """A redirector's or a list's address may lead to another state at the next request: dnf does not believe it."""
-    build(f"mirrorlist={build.farm.address}/c/list repodata/repomd.xml", status=1)
-    (build.farm.states["new"] / "list").write_text(f"{build.farm.address}/a\n{build.farm.address}/c\n")
-    build(f"mirrorlist={build.farm.address}/c/list repodata/repomd.xml")
-    assert build.state() == "older", "the first of a list that answers says the state"
+@pytest.mark.thorough("two more builds from a list; test_mirror_choice.py has the choice")
+def test_a_list_of_mirrors(build: Builds) -> None:
+    """It names no state: the first of its mirrors that answers does, and dnf takes no other one."""
+    listed = f"mirrorlist={build.farm.address}/c/list repodata/repomd.xml"
+    refused = build(listed, status=1)
+    assert "the repository 'updates' does not answer: 404" in refused.stderr
+    file = build.farm.states["new"] / "list"
+    file.write_text(f"{build.farm.address}/gone\n{build.farm.address}/a\n{build.farm.address}/c\n")
+    try:
+        build(listed)
+    finally:
+        file.unlink()
+    assert build.state() == "older"
 
 
 def test_where_no_mirror_has_the_state_any_more_that_is_said(build: Builds) -> None:
@@ -235,6 +244,7 @@ def test_where_no_mirror_has_the_state_any_more_that_is_said(build: Builds) -> N
     assert "has no mirror to build from: the metalink names no mirror" in failed.stderr
 
 
+@pytest.mark.thorough("another tool; `just test` has dnf")
 def test_zypper_behind_a_redirector(build: Builds) -> None:
     """What it took of another copy than the plan's is not kept; from copies in step it is, and no question is open."""
     if not has("zypper"):
