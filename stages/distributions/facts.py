@@ -13,7 +13,8 @@ The variables are ``DIB_FACT_`` and the fact's name, lists with blanks between. 
   ``NAME metalink=ADDRESS`` each, or ``NAME mirrorlist=ADDRESS PATH``, with ``basearch=ARCH`` at its end where the
   list leaves that to be filled in;
 - ``key-files`` are named from the folder of the package distribution-gpg-keys on;
-- ``keys`` (fingerprints, and their ends) are for checks alone.
+- ``keys`` (fingerprints, and their ends), ``key-neighbours`` (more files that have them) and ``archive`` (where ended
+  releases are served) give none.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ OTHERS = "others"
 KEYS = "keys"  # a release's take the place of the distribution's, all of them
 KEY_FILES = "key-files"
 KEYS_FOLDER = Path("/usr/share/distribution-gpg-keys")
-_FOR_CHECKS = (KEYS, "archive")
+_FOR_CHECKS = (KEYS, "key-neighbours", "archive")
 
 
 def merged(distribution: Distribution, release: Release | None) -> dict[str, Any]:

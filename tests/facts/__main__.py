@@ -1,8 +1,9 @@
-"""Say what of the facts is old today: ``just facts [DISTRIBUTION ...] [--today DAY] [--markdown]``.
+"""Say what of the facts is old today: ``just facts [DISTRIBUTION ...] [--today DAY] [--markdown] [--keys FOLDER]``.
 
 Facts that were seen more than half a year ago, keys of living releases that end within the next half year, releases
-that end or have ended within half a year, and facts without a source. The exit status is 1 where a key of a living
-release has ended, or ends within the next half year.
+that end or have ended within half a year, and facts without a source. Where the files of keys are on this machine (or
+below FOLDER, which stands for that of distribution-gpg-keys), what they say otherwise is told, too. The exit status
+is 1 where a key of a living release has ended, ends within the next half year, or is not in its file.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from __future__ import annotations
 import argparse
 import sys
 from datetime import UTC, date, datetime
+from pathlib import Path
 
+from stages.distributions.facts import KEYS_FOLDER
 from tests.facts.age import Finding, findings
 from tests.facts.files import families
+from tests.facts.key_files import findings as key_findings
 
 _TITLES = {
     "key": "Keys that end",
@@ -38,11 +42,12 @@ def main() -> int:
     parser.add_argument("distributions", nargs="*", metavar="DISTRIBUTION")
     parser.add_argument("--today", type=date.fromisoformat, default=datetime.now(UTC).date(), metavar="DAY")
     parser.add_argument("--markdown", action="store_true")
+    parser.add_argument("--keys", type=Path, default=KEYS_FOLDER, metavar="FOLDER")
     options = parser.parse_args()
     known = {each.name for family in families() for each in family.distributions}
     if unknown := set(options.distributions) - known:
         parser.error(f"{', '.join(sorted(unknown))}: there is {', '.join(sorted(known))}")
-    found = findings(families(), options.today)
+    found = [*key_findings(families(), options.today, options.keys), *findings(families(), options.today)]
     found = [each for each in found if not options.distributions or each.distribution in options.distributions]
     print(report(found, markdown=options.markdown), end="")
     return 1 if any(each.urgent for each in found) else 0

@@ -22,6 +22,7 @@ from stages.distributions.facts import KEYS_FOLDER, of_release
 from stages.distributions.table import Distribution
 from stages.repositories.decompress import unpacked
 from stages.repositories.package_index import APK, APT, PACMAN, RPM, kind_of, listed_files, lists_of, repomd_parts
+from tests.facts.key_files import key_files
 from tests.facts.signers import Signers, apk_signer, signature_keys
 
 VERIFIED, DIFFERS, NOT_REACHED = "verified", "differs", "not reached"
@@ -126,13 +127,17 @@ class Release:
         """What is known of it."""
         return of_release(self.distribution, self.release, self.arch)
 
+    def files(self) -> tuple[Path, ...]:
+        """The files of keys that are here."""
+        return self.key_files or tuple(key_files(self.distribution, self.release, self.keys))
+
 
 def answers(release: Release) -> list[Answer]:
     """What the mirrors say to the facts of a release."""
     facts, found, there = release.facts, [], set[str]()
     if not release.mirror:
         return [Answer("mirror", release.distribution.title, NOT_REACHED, "no address is known")]
-    signers = Signers(release.key_files or tuple(_key_files(facts, release.keys)), frozenset(facts["keys"]))
+    signers = Signers(release.files(), frozenset(facts["keys"]))
     whole = True
     for index in indices(facts, release.mirror, release.security):
         answer, data = _index(release, index)
@@ -148,13 +153,6 @@ def answers(release: Release) -> list[Answer]:
             found.append(Answer("packages", index.repository, NOT_REACHED, f"its list of packages: {error}"))
     found += [_list(release, index) for index in lists(facts)]
     return [*found, *_named(facts, there, whole=whole)]
-
-
-def _key_files(facts: Mapping[str, Any], folder: Path) -> Iterator[Path]:
-    named = [*facts.get("key-files", ()), *filter(None, [facts.get("keyring")])]
-    for name in named:
-        place = folder / name
-        yield from sorted(place.parent.glob(place.name))
 
 
 def _index(release: Release, index: Index) -> tuple[Answer, bytes | None]:

@@ -9,6 +9,8 @@ import pytest
 
 from stages.distributions.facts import of_release
 from stages.distributions.table import TABLE, Distribution, names
+from stages.element.package_installs import pkg_map, read_pkg_maps
+from stages.element.resolve import BUILTIN
 from tests.facts import files
 from tests.facts.files import families
 from tests.matrix.rows import Row, rows
@@ -86,3 +88,29 @@ def test_a_release_begins_before_it_ends() -> None:
         assert [pair for pair in days if all(pair) and not pair[0] < pair[1]] == []
         begun = [released for released, _ in days if released]
         assert begun == sorted(begun, reverse=True), distribution.name
+
+
+# -- the names of packages in the elements' pkg-map --------------------------------------------------------------------
+
+# The elements that install by a role: their pkg-map's name for it.
+INSTALLED = {
+    "cloud-init": ("cloud-init", "cloud-init"),
+    "openssh-server": ("openssh-server", "openssh-server"),
+    "grub": ("bootloader", "grub-tools"),
+    "init": ("vm", "init"),
+    "shim": ("bootloader", "grub-x86_64-efi-signed"),
+}
+MAPS = read_pkg_maps([(name, BUILTIN / name) for name, _ in INSTALLED.values()])
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS.values(), ids=DISTRIBUTIONS)
+def test_elements_install_what_the_facts_name(distribution: Distribution) -> None:
+    release = (*distribution.releases, *distribution.rolling)[0].name
+    packages = of_release(distribution, release, "amd64")["packages"]
+    for role, (element, name) in INSTALLED.items():
+        wanted = packages.get(role, [])
+        wanted = wanted.split() if isinstance(wanted, str) else wanted
+        mapped = pkg_map(MAPS[element], distribution.name, release).get(name, "").split()
+        if role == "init":  # udev is a package of its own in the map
+            mapped += pkg_map(MAPS[element], distribution.name, release).get("udev", "").split()
+        assert [each for each in wanted if each not in mapped] == [], f"{role}: {element}/pkg-map has {mapped}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,9 @@ from stages.distributions.table import of
 from tests.facts.__main__ import report
 from tests.facts.age import KEY, OLD, RELEASE, UNCONFIRMED, Finding, findings
 from tests.facts.files import Family, Source, families
+from tests.facts.key_files import findings as key_findings
+from tests.facts.key_files import keys_in
+from tests.mirrors.keys import Key
 
 TODAY = date(2026, 11, 30)
 OLD_KEY, NEW_KEY, NO_END, UNSAID = (letter * 40 for letter in "ABCD")
@@ -88,3 +92,21 @@ def test_the_facts_themselves_can_be_held_against_any_day() -> None:
     assert [each for each in findings(families(), TODAY) if leap in each.text] == [], "of a release that has ended"
     later = [each.text for each in findings(families(), date(2030, 1, 1)) if each.kind == KEY]
     assert any("AD485664E901B867051AB15F35A2F86E29B700A4" in text for text in later)
+
+
+def test_files_of_keys_that_say_otherwise_are_told(tmp_path: Path) -> None:
+    key = Key.make(tmp_path / "home", "Acme", expires="20270101T000000")
+    (tmp_path / "acme.asc").write_bytes(key.public())
+    ((fingerprint, end),) = keys_in([tmp_path / "acme.asc"]).items()
+    assert end == "2027-01-01"
+
+    def told(keys: dict[str, str]) -> list[str]:
+        facts = {"key-files": ["acme.asc"], "keys": keys}
+        values = {"title": "Acme", "architectures": {"amd64": "x"}, "facts": facts, "releases": {"1": {}}}
+        family = Family("acme", (of("acme", values),), ())
+        return [each.text.replace(fingerprint, "KEY") for each in key_findings([family], TODAY, tmp_path)]
+
+    assert told({fingerprint: "2027-01-01"}) == told({fingerprint: "unconfirmed"}) == []
+    assert told({fingerprint: ""}) == ["the key KEY of Acme 1 ends 2027-01-01 by its file, never by the facts"]
+    (missing,) = told({OLD_KEY: ""})
+    assert missing.endswith(f"is in none of {tmp_path}/acme.asc")
