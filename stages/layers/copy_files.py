@@ -10,4 +10,7 @@ def copy_files(source: str, target: str) -> None:
     """Copy a file, or a tree, with owners, modes, times, links and extended attributes. Raises BuildError."""
     done = run(["cp", "-a", "--reflink=auto", "--", source, target])
     if done.status:
-        raise BuildError(f"files of a layer could not be copied: {last_line(done.err)}", hint="look at its disk")
+        reason = last_line(done.err)
+        raise BuildError(
+            f"files of a layer could not be copied: {reason}", hint="is the store's disk full, or failing?"
+        )
