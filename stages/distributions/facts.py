@@ -90,7 +90,8 @@ def filled(value: Any, words: Mapping[str, str]) -> Any:
 def of_release(distribution: Distribution, release: str, arch: str) -> dict[str, Any]:
     """The facts of a release (DIB_RELEASE, a name that need not be known) for an architecture, filled in."""
     facts = of_architecture(merged(distribution, distribution.find(release)), arch)
-    return {name: filled(value, words(distribution, release, arch)) for name, value in facts.items()}
+    by_name = words(distribution, release, arch)
+    return {name: filled(value, by_name) for name, value in facts.items()}
 
 
 def variables(distribution: Distribution, release: str, arch: str) -> dict[str, str]:

@@ -5,8 +5,8 @@ export DIB_RELEASE="${DIB_RELEASE:-rolling}"
 export DIB_INIT_SYSTEM="${DIB_INIT_SYSTEM:-$DIB_FACT_INIT}"
 export EFI_BOOT_DIR="$DIB_FACT_EFI"
 export DIB_ARCH_KEYRING="${DIB_ARCH_KEYRING:-$DIB_FACT_KEYRING}"
-if [ "$DIB_ARCH_KEYRING" = /usr/share/keyrings/archlinux.gpg ]; then
-    export DIB_ARCH_TRUSTED="${DIB_ARCH_TRUSTED-/usr/share/keyrings/archlinux-trusted}"
+if [ "$DIB_ARCH_KEYRING" = "$DIB_FACT_KEYRING" ]; then
+    export DIB_ARCH_TRUSTED="${DIB_ARCH_TRUSTED-$DIB_FACT_TRUSTED}"
 else
     export DIB_ARCH_TRUSTED="${DIB_ARCH_TRUSTED:-}"
 fi
