@@ -139,6 +139,25 @@ def test_fedora_for_riscv64_has_a_layout_of_its_own() -> None:
     assert indices(rawhide) == ["fedora repos-dist/rawhide/latest/riscv64/repodata/repomd.xml"]
 
 
+def test_sources_of_ones_own_are_checked_and_pinned(tmp_path: Path) -> None:
+    """Every signature by the build's keys, and every address but the build's own gone, also where options go on."""
+    command = Path(shutil.copy2(BUILTIN / "yum-minimal/bin/pinned-package-sources", tmp_path))
+    command.write_text(command.read_text(encoding="utf-8").replace("/dev/dib-ctr-repositories", str(tmp_path)))
+    (tmp_path / "one.metalink").write_text("told\n")
+    (tmp_path / "own.repo").write_text(
+        "[one]\nbaseurl = http://one.invalid/a/\n  http://one.invalid/b/\nenabled=1\ngpgkey=file:///k1\n  file:///k2\n"
+        "gpgcheck=0\nmetalink=http://one.invalid/m\n\n[odd/name]\nbaseurl=http://odd.invalid/\n  http://again.invalid/\n"
+    )
+    done = subprocess.run(
+        [command, "file:///a file:///b", tmp_path / "own.repo"], capture_output=True, text=True, check=True
+    )
+    checked = "gpgcheck=1\ngpgkey=file:///a file:///b\n"
+    assert done.stdout == (
+        f"[one]\n{checked}metalink=file://{tmp_path}/one.metalink\nenabled=1\n\n"
+        f"[odd/name]\n{checked}baseurl=http://odd.invalid/\n  http://again.invalid/\n"
+    )
+
+
 def test_sources_of_ones_own(tmp_path: Path) -> None:
     """Enabled ones count, in the order of the files; base addresses go before lists of mirrors."""
     (tmp_path / "a.repo").write_text(
