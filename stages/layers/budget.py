@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from blockdev.core.errors import UsageError
-from stages.layers.size_note import _grow, note
+from stages.layers.size_note import grow, note
 from stages.layers.store import Store
 from stages.protocol import events
 from stages.protocol.emit import emit
@@ -76,7 +76,7 @@ def keep_within(store: Store, setting: str, free: int) -> int:
     from stages.layers.prune import prune
     from stages.layers.retention import list_items, list_records
 
-    held = _grow(store, added)
+    held = grow(store, added)
     if held is None:
         held = sum(item.bytes for item in list_items(store, list_records(store)))
         note(store, held)

@@ -41,7 +41,8 @@ def _read(store: Store) -> SizeNote | None:
     return size if abs(time.time() - size.counted) < COUNTED else None
 
 
-def _grow(store: Store, added: int) -> int | None:
+def grow(store: Store, added: int) -> int | None:
+    """So many bytes were added to the store; what it holds by now, None where it was not counted lately."""
     with store.lock("size"):
         size = _read(store)
         if size is None:
