@@ -223,6 +223,7 @@ def test_a_file_that_changes_while_the_stage_runs_is_noticed(command: Command, s
     assert command.build(*WHAT).titles("start") == []
 
 
+@pytest.mark.thorough("five builds; `just test` has locks of packages (locks/test_lock.py)")
 def test_a_lock_names_commits_and_builds_from_them(
     command: Command, server: Server, project: Project, place: Path
 ) -> None:
