@@ -187,6 +187,14 @@ def test_centos_stream(centos: Synthetic) -> None:
     assert {"centos-stream-release", "shadow-utils", "sudo"} <= names
 
 
+@pytest.mark.thorough("another image of CentOS Stream")
+def test_a_modules_stream_in_place_of_the_default_one(centos: Synthetic) -> None:
+    streams = ("--set", "DIB_DNF_MODULE_STREAMS=stream-tool:2")
+    centos.build(*streams, "--output", "dir,slim=no", "-p", EXTRA, "--name", "stream", "centos-minimal")
+    tree = centos.command.destination / "stream.dir"
+    assert (tree / "usr/share/stream-tool/version").read_text(encoding="utf-8") == "2\n"
+
+
 @pytest.mark.thorough("three images of CentOS Stream: minutes")
 def test_the_build_image_gives_the_same_bytes(centos: Synthetic, monkeypatch: pytest.MonkeyPatch) -> None:
     """In podman, with another release of dnf and rpm than this machine's."""
