@@ -38,7 +38,8 @@ class Row:
 COMMANDS: Mapping[str, Row] = {
     "build": Row(Group.BUILD, "build:build", "build an image, or those of a file"),
     "plan": Row(Group.BUILD, "build:plan", "what a build would run, and why"),
-    "verify": Row(Group.BUILD, "image:verify_image", "build an image again and compare"),
+    "init": Row(Group.BUILD, "init:init", "write a first project"),
+    "verify": Row(Group.BUILD, "image:verify_image", "build an image again and compare", joined=True),
     "elements": Row(Group.LOOK, "elements:elements", "list, describe and check elements"),
     "size": Row(Group.LOOK, "image:image_size", "what an image is made of, or gained"),
     "disk": Row(Group.LOOK, "disk:disk", "a disk's partitions, file systems, boot"),
@@ -74,6 +75,7 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("dib-ctr build -f images.yaml --keep-going", "all images of a file"),
         ("dib-ctr build --report report.html debian-minimal", "with a page that tells of it"),
     ),
+    "dib-ctr init": (("dib-ctr init images", "an element, two images, a workflow"),),
     "dib-ctr plan": (
         ("dib-ctr plan debian-minimal", "which stages are in the cache"),
         ("dib-ctr plan -f images.yaml", "which stages images share"),

@@ -1,0 +1,1 @@
+"""A first project: an element, a file of images, a workflow, as ``dib-ctr init`` writes them."""
