@@ -109,6 +109,27 @@ def test_from_metalinks_over_copies_that_are_out_of_step(fedora: Synthetic, fold
     assert [file.name for file in sources.iterdir()] == ["fedora.repo"]
 
 
+@pytest.mark.thorough("one more image; test_redhat_elements.py has the sources alone")
+def test_package_sources_of_ones_own(fedora: Synthetic, folder: Path) -> None:
+    """A folder with a .repo file takes the mirror's place, and is pinned as a mirror is; nothing of it stays."""
+    sources = folder / "sources"
+    sources.mkdir()
+    everything, updates = (f"{fedora.address}/{place}" for place in fedora.mirror.places)
+    (sources / "own.repo").write_text(
+        f"[own]\nname=Own\nbaseurl={everything}/\n  http://mirror.invalid/never\nenabled=1\ngpgcheck=0\n\n"
+        f"[own-updates]\nname=Own updates\nbaseurl={updates}/\n"
+    )
+    own = ("--set", f"DIB_YUM_MINIMAL_BOOTSTRAP_REPOS={sources}", "-p", EXTRA, "--name", "own", "fedora-minimal")
+    fedora.build("--output", "dir,slim=no", *own)
+    tree = fedora.command.destination / "own.dir"
+    assert os.access(tree / f"usr/bin/{EXTRA}", os.X_OK)
+    assert [file.name for file in (tree / "etc/yum.repos.d").iterdir()] == ["fedora.repo"]
+    found = (fedora.command.store / "layers").rglob("dib-mirror.repo")  # (what takes it away is no file)
+    (made,) = {text for file in found if file.is_file() and "own-updates" in (text := file.read_text())}
+    assert "metalink=file:///dev/dib-ctr-repositories/own.metalink" in made
+    assert "baseurl" not in made
+
+
 @pytest.mark.thorough("two more images; `just test` has apt's cache")
 def test_a_changed_package_in_the_cache_is_for_no_other_build(fedora: Synthetic, tmp_path: Path) -> None:
     write_planting_element(tmp_path, "/var/cache/libdnf5")
