@@ -28,13 +28,13 @@ def files() -> Iterator[PurePath]:
 
 def _write(name: PurePath, folder: Path) -> None:
     """Write one file whole; raises OSError, FileExistsError among them."""
-    place = folder / name
-    place.parent.mkdir(parents=True, exist_ok=True)
-    partial = place.with_name(f".{place.name}.{os.getpid()}")
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         shutil.copyfile(TEMPLATE / name, partial)
         partial.chmod((0o777 if os.access(TEMPLATE / name, os.X_OK) else 0o666) & ~_umask())
-        os.link(partial, place)  # and never over what came there meanwhile
+        os.link(partial, path)  # and never over what came there meanwhile
     finally:
         partial.unlink(missing_ok=True)
 
