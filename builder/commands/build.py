@@ -123,7 +123,7 @@ def _check_reports(options: BuildOptions) -> None:
     """UsageError for a report that could not be written when all is done."""
     from builder.destination import check_folder_of
 
-    for file in filter(None, (options.shown.report, options.shown.junit)):
+    for file in filter(None, (*options.shown.report, options.shown.junit)):
         check_folder_of(file, "name a file in a folder of yours")
 
 

@@ -29,6 +29,7 @@ def github_action(main: Callable[[Sequence[str]], int]) -> None:
     inputs = github.inputs_of(environment)
     kept = Path(environment.get("RUNNER_TEMP") or tempfile.gettempdir())
     report = Path(tempfile.mkdtemp(prefix="dib-ctr-report-", dir=kept)) / "report.json"
+    page = report.with_suffix(".html")
     words = github.words(inputs, report)
     with_summary = github.wants_summary(inputs)
     Path(inputs.get("dest", ".")).mkdir(parents=True, exist_ok=True)
@@ -37,6 +38,8 @@ def github_action(main: Callable[[Sequence[str]], int]) -> None:
         data = json.loads(report.read_text(encoding="utf-8"))
         values = github.outputs(data, Path.cwd()) | {
             "report": str(report),
+            "page": str(page) if page.exists() else "",
+            "page-name": github.page_name(data),
             "dest": str(Path(inputs.get("dest", ".")).absolute()),
         }
         with Path(environment["GITHUB_OUTPUT"]).open("a", encoding="utf-8") as file:

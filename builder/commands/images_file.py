@@ -149,15 +149,16 @@ def write_reports(outcomes: Sequence[Outcome], seconds: float, shown: ReportOpti
     """Write the reports that the options name."""
     from builder.fleet import report
 
-    if shown.report and shown.report.suffix.lower() in (".html", ".htm"):
-        from builder.history import record
-        from builder.html_report.gather import page
-        from builder.html_report.render import html
+    for file in shown.report:
+        if file.suffix.lower() in (".html", ".htm"):
+            from builder.history import record
+            from builder.html_report.gather import page
+            from builder.html_report.render import html
 
-        put(shown.report, html(page(outcomes, seconds)).encode("utf-8", "replace"))
-        record.remember_report(shown.report)
-    elif shown.report:
-        put(shown.report, json.dumps(report.as_json(outcomes, seconds), indent=1).encode() + b"\n")
+            put(file, html(page(outcomes, seconds)).encode("utf-8", "replace"))
+            record.remember_report(file)
+        else:
+            put(file, json.dumps(report.as_json(outcomes, seconds), indent=1).encode() + b"\n")
     if shown.junit:
         put(shown.junit, report.as_junit(outcomes, seconds))
 

@@ -17,10 +17,13 @@ from xml.etree import ElementTree as Xml
 from blockdev.core.errors import BuildError
 from builder.fleet.image import ImageBuild
 from builder.fleet.outcome import BUILT, FAILED, INTERRUPTED, Outcome
+from builder.history import record
+from builder.history.record import Changes
 from builder.progress import event_channel
 from builder.progress.host_events import read_event
 from builder.progress.report import failure, stage_title
 
+SLOWEST = 5
 FORMAT = 1  # raise it when what the JSON report has changes its meaning
 # What XML 1.0 cannot hold, not even escaped: https://www.w3.org/TR/xml/#charsets
 _UNFIT = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -55,6 +58,10 @@ def _image(outcome: Outcome) -> dict[str, Any]:
         "outputs": [output.__dict__ for output in outcome.outputs()] if outcome.status == BUILT else [],
         "log": outcome.log or None,
     }
+    slowest = sorted(outcome.spans.values(), key=lambda span: -span.seconds)[:SLOWEST]
+    entry["slowest"] = [{"what": span.title, "seconds": round(span.seconds, 3)} for span in slowest]
+    if (change := changes(outcome)) is not None:
+        entry["changes"] = str(change)
     if outcome.pushed:
         entry["pushed"] = outcome.pushed
     if outcome.status == FAILED:
@@ -62,6 +69,14 @@ def _image(outcome: Outcome) -> dict[str, Any]:
         if outcome.failure:
             entry["failure"] |= {"stage": stage_title(outcome.failure), "status": outcome.failure.status}
     return entry
+
+
+def changes(outcome: Outcome) -> Changes | None:
+    """What a build changed since the one before of its name; None where that is not known."""
+    file = Path(outcome.record)
+    build = record.load(file) if outcome.record else None
+    previous = record.before(file, build) if build else None
+    return record.compare(previous, build) if previous and build else None
 
 
 def _date(seconds: float) -> str:

@@ -6,6 +6,7 @@ places and variables by lines only. Outputs are written as "Workflow commands fo
 
 from __future__ import annotations
 
+import re
 import shlex
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,7 +41,8 @@ def _dashed(name: str) -> str:
 
 
 def words(inputs: Mapping[str, str], report: Path) -> list[str]:
-    """The words of ``dib-ctr`` for these inputs; it writes what came of it to ``report``. Raises UsageError.
+    """The words of ``dib-ctr`` for these inputs; it writes what came of it to ``report``, and a page beside it where
+    one is wished for. Raises UsageError.
 
     The input ``arguments`` is a command line by nature, and so the whole is one.
     """
@@ -64,7 +66,8 @@ def words(inputs: Mapping[str, str], report: Path) -> list[str]:
     except ValueError as error:
         raise UsageError(f"the input arguments cannot be split: {error}", where="the inputs of the action") from error
     elements = inputs.get("images" if images else "elements", "").split()
-    return ["build", "--report", str(report), *option_words(options_of(values)), *more, *elements]
+    page = ["--report", str(report.with_suffix(".html"))] if wants_page(inputs) else []
+    return ["build", "--report", str(report), *page, *option_words(options_of(values)), *more, *elements]
 
 
 def _options(*, images: bool) -> Iterable[Option]:
@@ -103,6 +106,17 @@ def _is_true(inputs: Mapping[str, str], name: str) -> bool:
 def wants_summary(inputs: Mapping[str, str]) -> bool:
     """Is a summary of the job to be written; raises UsageError for a word that says neither."""
     return _is_true({"summary": "true", **inputs}, "summary")
+
+
+def wants_page(inputs: Mapping[str, str]) -> bool:
+    """Is a page that tells of the build to be written and uploaded; raises UsageError as :func:`wants_summary`."""
+    return _is_true({"page": "true", **inputs}, "page")
+
+
+def page_name(report: Mapping[str, Any]) -> str:
+    """A name for the page's artifact that no other one of the run has, of letters that artifacts may have."""
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", report["images"][0]["name"])[:60] if len(report["images"]) == 1 else "images"
+    return f"dib-ctr-report-{name}-{uuid.uuid4().hex[:8]}"
 
 
 def written(outputs: Mapping[str, str]) -> str:
@@ -156,6 +170,12 @@ def summary(report: Mapping[str, Any]) -> str:
         *(line for image in report["images"] for line in _row(image)),
     ]
     for image in report["images"]:
+        if image.get("changes"):
+            lines += ["", f"{_cell(image['name'])}, since the build before: {_cell(image['changes'])}"]
+        took = [step for step in image.get("slowest", ()) if step["seconds"] >= 1]
+        if took:
+            steps = ", ".join(f"`{step['what'].replace('`', '')}` {step['seconds']:.0f} s" for step in took)
+            lines += ["", f"{_cell(image['name'])}, the slowest: {steps}"]
         if image.get("failure"):
             lines += ["", f"**{image['name']}**", "", "```text", image["failure"]["text"].replace("```", "'''"), "```"]
     return "\n".join(lines) + "\n"

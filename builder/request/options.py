@@ -66,7 +66,7 @@ class ReportOptions:
 
     progress: str = "auto"
     log: Path | None = None
-    report: Path | None = None
+    report: tuple[Path, ...] = ()
     junit: Path | None = None
     logs: Path | None = None
     whole: bool = False

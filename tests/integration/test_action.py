@@ -44,7 +44,10 @@ def test_two_runs_share_a_cache(place: Path, environment: dict[str, str]) -> Non
     assert second.outputs["hits"] == second.outputs["stages"] != "0"
     assert "| tiny | built |" in second.summary
     assert Path(second.outputs["report"]).name == "report.json"  # (the runner's folder is gone by now)
-    (uploading,) = second.uses
+    page, uploading = second.uses
+    assert page["name"].startswith("dib-ctr-report-tiny-")
+    assert page["path"] == second.outputs["page"]
+    assert page["path"].endswith(".html")
     assert uploading["uses"].startswith("actions/upload-artifact@")
     assert Path(uploading["path"]) == Path(second.outputs["path"]).parent
 

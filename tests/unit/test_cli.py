@@ -149,7 +149,7 @@ def test_the_way_back_has_the_users_own_options() -> None:
 
 def test_the_way_to_the_same_build_names_secrets_and_tells_none() -> None:
     asked = options_of({"settings": ("TOKEN=hunter2", "A=1"), "elements": ("vm",), "outputs": ("qcow2",), "jobs": None})
-    shown = replace(asked, shown=replace(asked.shown, report=Path("r.html"), progress="plain"))
+    shown = replace(asked, shown=replace(asked.shown, report=(Path("r.html"),), progress="plain"))
     words = build_command(shown, Redaction.of({"TOKEN": "hunter2", "A": "1"}))
     assert words[:2] == ["dib-ctr", "build"]
     assert sorted(words[2:-1]) == ["--secret", "--set", "-o", "A=1", "TOKEN", "qcow2"]

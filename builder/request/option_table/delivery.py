@@ -185,10 +185,11 @@ MANY_OPTIONS: tuple[Option, ...] = (
     Option(
         "report",
         ("--report",),
-        "Write a report: a page where FILE ends in .html, JSON elsewhere.",
+        "Write a report (repeatable): a page where FILE ends in .html, JSON elsewhere.",
         replace(MANY, action=No("the action writes one of its own, which is its output")),
         field="shown.report",
         kind=Kind.FILE,
+        multiple=True,
         metavar="FILE",
     ),
     Option(

@@ -61,7 +61,7 @@ def test_steps_are_given_the_build_inputs_that_become_options() -> None:
     given = {name.removeprefix("INPUT_").lower() for name in build["env"] if name.startswith("INPUT_")}
     doors = [option.doors.action for option in OPTIONS]
     options = {name for door in doors if isinstance(door, Input) for name in door.names}
-    assert given == {*options, "elements", "images", "arguments", "summary"}
+    assert given == {*options, "elements", "images", "arguments", "page", "summary"}
     assert "password" not in given
 
 
@@ -95,7 +95,7 @@ def test_words_of_elements() -> None:
         }
     )
     assert github_action.words(inputs, REPORT) == [
-        *("build", "--report", "report.json", "--set", "A=1 2", "--set", "B=3"),
+        *("build", "--report", "report.json", "--report", "report.html", "--set", "A=1 2", "--set", "B=3"),
         *("--package", "jq", "--package", "curl", "--output", "qcow2", "--output", "oci,compress=zstd"),
         *("--cache-from", "type=gha", "--cache-to", "type=dir,path=/c", "--cache-to", "type=gha"),
         *("--boot-test", "--slim", "a b", "debian-minimal", "vm"),
@@ -104,7 +104,7 @@ def test_words_of_elements() -> None:
 
 def test_words_of_a_file_of_images() -> None:
     inputs = {"images_file": "images.yaml", "images": "a b", "engine": "podman", "boot_test": "true"}
-    assert github_action.words(inputs, REPORT)[3:] == ["--engine", "podman", "--file", "images.yaml", "a", "b"]
+    assert github_action.words(inputs, REPORT)[5:] == ["--engine", "podman", "--file", "images.yaml", "a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -135,6 +135,7 @@ TOLD: dict[str, Any] = {
             "stages": 14,
             "hits": 12,
             "pushed": "localhost:5000/x/y:1@sha256:00",
+            "changes": "packages: 2 changed",
             "outputs": [
                 {"place": "out/a.oci", "type": "oci", "digest": "sha256:11", "bytes": 28_200_000, "changed": True},
                 {"place": "/else/a.tar", "type": "tar", "digest": "sha256:22", "bytes": 0, "changed": True},
@@ -148,6 +149,7 @@ TOLD: dict[str, Any] = {
             "hits": 0,
             "outputs": [],
             "failure": {"text": "why"},
+            "slowest": [{"what": "install/`e/10-x", "seconds": 61.2}, {"what": "quick", "seconds": 0.4}],
         },
     ]
 }
@@ -165,7 +167,20 @@ def test_outputs_of_a_report(tmp_path: Path) -> None:
 
 def test_every_output_of_the_build_step_is_written() -> None:
     read = set(re.findall(r"steps\.build\.outputs\.([a-z-]+)", TEXT))
-    assert read == {*github_action.outputs({"images": []}, Path("/")), "report", "dest"}
+    assert read == {*github_action.outputs({"images": []}, Path("/")), "report", "page", "page-name", "dest"}
+
+
+def test_the_page_is_written_where_nobody_says_no() -> None:
+    assert "report.html" not in github_action.words({"elements": "a", "page": "false"}, REPORT)
+    with pytest.raises(UsageError):
+        github_action.words({"elements": "a", "page": "maybe"}, REPORT)
+
+
+def test_pages_have_names_of_their_own() -> None:
+    names = {github_action.page_name({"images": [{"name": "a/b:c"}]}) for _ in range(3)}
+    assert len(names) == 3
+    assert all(re.fullmatch("dib-ctr-report-a-b-c-[0-9a-f]{8}", name) for name in names)
+    assert github_action.page_name({"images": []}).startswith("dib-ctr-report-images-")
 
 
 def test_the_summary_tells_of_every_image() -> None:
@@ -173,6 +188,8 @@ def test_the_summary_tells_of_every_image() -> None:
     assert "| a\\|b | built | 61 | 12 of 14 | a.oci | 28.2 MB | sha256:11 |" in text
     assert "|  |  |  |  | a.tar |  | sha256:22 |" in text
     assert "| c | failed |" in text
+    assert "a\\|b, since the build before: packages: 2 changed\n" in text
+    assert "c, the slowest: `install/e/10-x` 61 s\n" in text
     assert text.endswith("**c**\n\n```text\nwhy\n```\n")
 
 
