@@ -79,7 +79,9 @@ class BuildContainer:
                 f"the engine {self.engine.name} has no privileged containers, and this disk needs one: {why}",
                 hint=f"--engine {' or '.join(PRIVILEGED_ENGINES)}",
             )
-        if self.engine.name == "podman" and not self.engine.found.root:  # type: ignore[attr-defined]
+        from builder.engines.podman import Podman
+
+        if isinstance(self.engine, Podman) and not self.engine.probe_result.root:
             raise BuildError(
                 f"a container of an ordinary user's podman has no loop devices, and this disk needs some: {why}",
                 hint="run the same command as root, or with --engine docker",
