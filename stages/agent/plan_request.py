@@ -25,6 +25,7 @@ from stages.protocol import events
 from stages.protocol.emit import emit, redact_with
 from stages.repositories import apt_sources
 from stages.repositories.source_state import SourceQuery
+from stages.repositories.ubuntu_archive import ubuntu_archive
 from stages.sandbox import sandbox, system
 from stages.sandbox.paths import BUILD_DIR, HOOKS_OUTSIDE, KEPT_OUTSIDE
 from stages.sandbox.view import View
@@ -38,6 +39,14 @@ def own_mirror() -> dict[str, str]:
         return {}
     mirrors = {"DIB_CTR_DEBIAN_MIRROR": mirror.archive, "DIB_CTR_DEBIAN_SECURITY_MIRROR": mirror.security}
     return {name: address for name, address in mirrors.items() if address}
+
+
+def _ubuntu_mirror(work: Work) -> dict[str, str]:
+    """Ubuntu's own archive, where the image is Ubuntu's and the machine that asks has no mirror of it."""
+    if built_release(work.elements, work.request.variables, work.request.arch).distribution != "ubuntu":
+        return {}
+    address = ubuntu_archive(work.request.arch)
+    return {"DIB_CTR_UBUNTU_MIRROR": address} if address else {}
 
 
 def capture_environment(work: Work, merged: HooksTree) -> tuple[dict[str, str], Sourcing, HooksTree]:
@@ -65,6 +74,7 @@ def _before(work: Work) -> dict[str, str]:
     """The variables before any snippet, without what is known of the release."""
     variables = {
         **own_mirror(),
+        **_ubuntu_mirror(work),
         **initial(work.request, 0),
         "PATH": PATH,
         "HOME": "/root",

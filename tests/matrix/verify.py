@@ -28,6 +28,7 @@ from typing import Any
 from stages.distributions.facts import of_release
 from stages.distributions.table import find
 from stages.repositories.apt_sources import debian_mirror
+from stages.repositories.ubuntu_archive import ubuntu_archive
 from tests.facts.mirrors import DIFFERS, NOT_REACHED, VERIFIED, Answer, Release, answers
 from tests.matrix.results import FILE, add_facts
 from tests.matrix.rows import REAL, Row, rows
@@ -112,6 +113,8 @@ def facts_of(row: Row, settings: Mapping[str, str]) -> list[Answer]:
     if distribution is None:
         return []
     mirror = settings.get("DIB_DISTRIBUTION_MIRROR") or of_release(distribution, row.release, row.arch)["mirror"]
+    if row.distribution == "ubuntu":
+        mirror = mirror or ubuntu_archive(row.arch)
     security = settings.get("DIB_DEBIAN_SECURITY_MIRROR", "")
     if row.distribution == "debian" and not mirror:
         own = debian_mirror()

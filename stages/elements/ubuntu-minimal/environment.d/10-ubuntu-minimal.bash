@@ -11,9 +11,17 @@ export DIB_APT_DEFAULT_KEYRING="$DIB_FACT_KEYRING"
 export DIB_UBUNTU_KERNEL="${DIB_UBUNTU_KERNEL:-$DIB_FACT_PACKAGES_KERNEL}"
 export DIB_UBUNTU_MIRROR_DISTS="${DIB_UBUNTU_MIRROR_DISTS:-${DIB_FACT_POCKETS// /,}}"
 
-export DIB_DISTRIBUTION_MIRROR="${DIB_DISTRIBUTION_MIRROR:-${DIB_CTR_UBUNTU_MIRROR:-$DIB_FACT_MIRROR}}"
+DIB_DISTRIBUTION_MIRROR="${DIB_DISTRIBUTION_MIRROR:-${DIB_CTR_UBUNTU_MIRROR:-}}"
+if [ -n "$DIB_DISTRIBUTION_MIRROR" ]; then
+    export DIB_DISTRIBUTION_MIRROR
+fi
 
 if [ -z "${DIB_APT_SOURCES_CONF:-}" ]; then
+    if [ -z "$DIB_DISTRIBUTION_MIRROR" ]; then
+        echo "ubuntu-minimal: no mirror is known; set DIB_DISTRIBUTION_MIRROR to the address of an Ubuntu mirror" \
+            "(the archive for amd64 and i386, the ports archive for all others)." >&2
+        exit 1
+    fi
     if [ -n "$DIB_FACT_SOURCES_FILE" ]; then
         export DIB_CTR_APT_SOURCES_FILE="$DIB_FACT_SOURCES_FILE"
     fi

@@ -95,6 +95,7 @@ def test_given_sources_are_taken_as_they_are() -> None:
     ("snippet", "variables", "named"),
     [
         (DEBIAN, {}, "DIB_DISTRIBUTION_MIRROR"),
+        (UBUNTU, {}, "DIB_DISTRIBUTION_MIRROR"),
         (DEBIAN, {"DIB_DISTRIBUTION_MIRROR": "http://mirror.invalid/debian"}, "DIB_DEBIAN_SECURITY_MIRROR"),
     ],
 )
@@ -102,12 +103,6 @@ def test_a_missing_mirror_is_named(snippet: str, variables: dict[str, str], name
     result = source(snippet, variables)
     assert result.returncode != 0
     assert f"set {named}" in result.stderr
-
-
-@pytest.mark.parametrize(("arch", "archive"), [("amd64", "ubuntu-now.invalid/ubuntu"), ("arm64", "ubuntu-ports")])
-def test_ubuntus_archive_is_another_one_for_other_architectures(arch: str, archive: str) -> None:
-    default, *_ = sources_of(source(UBUNTU, {"ARCH": arch}))
-    assert f"{archive} noble main" in default
 
 
 RAMDISK = "ramdisk-base/environment.d/20-ramdisk-base.bash"
