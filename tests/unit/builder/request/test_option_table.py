@@ -82,7 +82,7 @@ def test_inputs_of_the_action_are_options_or_its_own() -> None:
     inputs = {name for door in named("action").values() if isinstance(door, Input) for name in door.names}
     action = yaml.safe_load((CHECKOUT / "action.yml").read_text(encoding="utf-8"))
     own = {"elements", "images", "arguments", "summary", "working_directory", "registry", "username", "password"}
-    own |= {"attest", "upload", "retention_days"}
+    own |= {"attest", "upload", "retention_days", "page"}
     assert {name.replace("-", "_") for name in action["inputs"]} == inputs | own
 
 
