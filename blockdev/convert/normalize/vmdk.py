@@ -32,8 +32,9 @@ def pinned(descriptor: bytes, content_id: int) -> bytes:
     """The descriptor with another content id (32 bits), as long as it was.
 
     qemu-img writes a small id with fewer digits, wherefore all that follows moves and the rest is filled up again.
+    Where it wrote a longer text first, the end of that one still stands behind the new one.
     """
-    text = descriptor.rstrip(b"\0")
+    text = descriptor.partition(b"\0")[0]
     changed, count = _CID.subn(b"CID=%08x" % content_id, text)
     if count != 1:
         raise BuildError(f"a VMDK descriptor with {count} content ids in it")

@@ -83,6 +83,15 @@ def test_vmdk_descriptor(before: list[bytes], after: list[bytes], old: int, new:
     assert vmdk.pinned(changed, new) == changed
 
 
+@given(st.integers(0, 0xFFFFFFFD), st.integers(0, 0xFFFFFFFD), st.integers(0, 0xFFFFFFFD))
+def test_what_a_longer_descriptor_left_behind_a_shorter_one_goes(first: int, second: int, new: int) -> None:
+    """qemu-img writes one with another content id over the first, and fills nothing up."""
+    texts = [b"# Disk\nCID=%x\nparentCID=ffffffff\nend\n\0" % number for number in (first, second)]
+    descriptor = (texts[1] + texts[0][len(texts[1]) :]).ljust(512, b"\0")
+    expected = b"# Disk\nCID=%08x\nparentCID=ffffffff\nend\n" % new
+    assert vmdk.pinned(descriptor, new) == expected.ljust(512, b"\0")
+
+
 def header(number: int, log: bytes = bytes(16)) -> bytes:
     """A VHDX header with a right checksum."""
     block = bytearray(b"head" + bytes(4) + struct.pack("<Q", number) + b"\x11" * 32 + log)
