@@ -5,15 +5,9 @@ export DIB_RELEASE="${DIB_RELEASE:-9}"
 export DIB_INIT_SYSTEM="${DIB_INIT_SYSTEM:-$DIB_FACT_INIT}"
 export EFI_BOOT_DIR="$DIB_FACT_EFI"
 
-# For yum-minimal.
-export DIB_RPM_RELEASE="$DIB_FACT_NUMBER" # what dnf calls releasever
-export DIB_RPM_PLATFORM="$DIB_FACT_RPM_PLATFORM"
-export DIB_RPM_DBPATH="$DIB_FACT_RPM_PATH"
-export DIB_RPM_OWN_REPOSITORIES="$DIB_FACT_OWN_REPOSITORIES"
-export DIB_RPM_DEFAULT_KEYS="$DIB_FACT_KEY_FILES"
+# For yum-minimal, which takes all else from the facts.
 export DIB_RPM_DEFAULT_MIRROR=""
 export DIB_RPM_RELEASE_PACKAGES="$DIB_FACT_PACKAGES_RELEASE util-linux"
-export DIB_RPM_LAYOUT="$DIB_FACT_LAYOUT"
 # What Red Hat gives to everybody: the universal base image's repositories, by the names that they have in its own ubi.repo.
 DIB_RPM_MIRROR_LISTS=""
 while read -r dib_rhel_name dib_rhel_path; do

@@ -1,3 +1,12 @@
+# What is known of the release, unless the operating system's element has said otherwise.
+export DIB_RPM_RELEASE="${DIB_RPM_RELEASE:-${DIB_FACT_NUMBER:-}}" # what dnf calls releasever
+export DIB_RPM_PLATFORM="${DIB_RPM_PLATFORM:-${DIB_FACT_RPM_PLATFORM:-}}"
+export DIB_RPM_DBPATH="${DIB_RPM_DBPATH:-${DIB_FACT_RPM_PATH:-}}"
+export DIB_RPM_OWN_REPOSITORIES="${DIB_RPM_OWN_REPOSITORIES:-${DIB_FACT_OWN_REPOSITORIES:-}}"
+export DIB_RPM_DEFAULT_KEYS="${DIB_RPM_DEFAULT_KEYS:-${DIB_FACT_KEY_FILES:-}}"
+export DIB_RPM_LAYOUT="${DIB_RPM_LAYOUT:-${DIB_FACT_LAYOUT:-}}"
+export DIB_RPM_MIRROR_LISTS="${DIB_RPM_MIRROR_LISTS:-${DIB_FACT_LISTS:-}}"
+
 # The package sources and the keys that the bootstrap and the build use; the operating system's element knows the defaults.
 export DIB_YUM_MINIMAL_BOOTSTRAP_REPOS="${DIB_YUM_MINIMAL_BOOTSTRAP_REPOS:-}"
 export DIB_YUM_MINIMAL_EXTRA_REPOS="${DIB_YUM_MINIMAL_EXTRA_REPOS:-}"

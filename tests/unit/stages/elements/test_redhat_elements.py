@@ -58,6 +58,12 @@ def test_fedora() -> None:
     assert indices(rawhide) == ["rawhide development/rawhide/Everything/x86_64/os/repodata/repomd.xml"]
 
 
+def test_what_an_operating_system_says_itself_goes_before_the_facts() -> None:
+    found = exported("rocky", DIB_RPM_LAYOUT="own there/@ARCH@", DIB_RPM_DBPATH="/own", DIB_DISTRIBUTION_MIRROR=MIRROR)
+    assert indices(found) == ["own there/x86_64/repodata/repomd.xml"]
+    assert (found["DIB_RPM_DBPATH"], found["DIB_RPM_RELEASE"]) == ("/own", "9")
+
+
 @pytest.mark.parametrize("release", ["10", "10-stream"])
 def test_a_release_of_centos_has_two_names(release: str) -> None:
     found = exported("centos", DIB_RELEASE=release, DIB_DISTRIBUTION_MIRROR=MIRROR)
