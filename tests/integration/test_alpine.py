@@ -6,11 +6,8 @@ it was called and what it found, and then fails: whether the tree that apk makes
 
 from __future__ import annotations
 
-import functools
 import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -18,6 +15,7 @@ import pytest
 from stages.element.resolve import BUILTIN
 from tests.integration.command import ELEMENTS, Command, Outcome, script, write_element
 from tests.mirrors.apk import Key, Package, write_repository
+from tests.mirrors.serve import serve
 
 RECORDER = r"""#!/bin/sh
 # Stands where apk would: says what it was given.
@@ -28,13 +26,6 @@ echo "CACHE $(readlink "$2/etc/apk/cache")"
 if echo gone > "$2/dev/null" && [ -c "$2/dev/null" ]; then echo "DEVICE null"; fi
 exit 9
 """
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    """Serves a folder and says nothing."""
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -57,17 +48,15 @@ def build(place: Path, mirror: Path, key: Key) -> Iterator[Callable[[], Outcome]
     keys = place / "keys"
     keys.mkdir()
     (keys / key.name).write_bytes((key.public / key.name).read_bytes())
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(mirror)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    variables = {
-        "DIB_DISTRIBUTION_MIRROR": f"http://127.0.0.1:{server.server_port}",
-        "DIB_RELEASE": "3.22",
-        "DIB_ALPINE_KEYS": str(keys),
-        "ARCH": "amd64",
-    }
     command = Command("host", place / "store", place / "out")
-    yield lambda: command("build", "alpine-minimal", variables=variables)
-    server.shutdown()
+    with serve(mirror) as address:
+        variables = {
+            "DIB_DISTRIBUTION_MIRROR": address,
+            "DIB_RELEASE": "3.22",
+            "DIB_ALPINE_KEYS": str(keys),
+            "ARCH": "amd64",
+        }
+        yield lambda: command("build", "alpine-minimal", variables=variables)
 
 
 def test_apk_is_called_once_index_and_package_are_verified(build: Callable[[], Outcome], key: Key) -> None:

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from tests.integration import aptmirror
 from tests.integration.command import ELEMENTS, Command, Outcome
+from tests.mirrors.serve import running
 
 OWN = "dib-ctr"  # how the build's own questions are signed
 
@@ -62,14 +62,8 @@ def serving(edges: Edges) -> Iterator[Edges]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    edges.address = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with running(Handler) as edges.address:
         yield edges
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ import pytest
 from builder.inspection.image import open_image
 from tests.integration.command import ELEMENTS, Command, script, write_element
 from tests.mirrors.apk import Key, write_repository
+from tests.mirrors.serve import running
 
 # An apt-get that says how it was called.
 APT = """
@@ -60,11 +60,8 @@ class Counting(SimpleHTTPRequestHandler):
 def counted(folder: Path) -> Iterator[tuple[str, list[str]]]:
     """The address of a folder, and the paths that it is asked for."""
     asked: list[str] = []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Counting, asked=asked, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", asked
-    server.shutdown()
-    server.server_close()
+    with running(partial(Counting, asked=asked, directory=str(folder))) as address:
+        yield address, asked
 
 
 def image(place: Path, address: str, text: str) -> Command:

@@ -13,10 +13,12 @@ import hashlib
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from itertools import count
 from pathlib import Path
 from urllib.parse import unquote
+
+from tests.mirrors.serve import running
 
 REPOMD = "repodata/repomd.xml"
 
@@ -137,11 +139,5 @@ def serving(farm: Farm) -> Iterator[Farm]:
         def log_message(self, format: str, *args: object) -> None:
             """Nothing: ``asked`` has it."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    farm.address = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with running(Handler) as farm.address:
         yield farm
-    finally:
-        server.shutdown()
-        server.server_close()

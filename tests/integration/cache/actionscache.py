@@ -10,11 +10,12 @@ import contextlib
 import http.server
 import json
 import re
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.mirrors.serve import running
 
 SERVICE = "/twirp/github.actions.results.api.v1.CacheService/"
 TOKEN = "a-token"
@@ -80,6 +81,8 @@ class Service:
 def service() -> Iterator[Service]:
     """A service that runs while the context lasts."""
 
+    found = Service("")
+
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -133,11 +136,5 @@ def service() -> Iterator[Service]:
         def do_GET(self) -> None:
             self._answer(200, self._held()[0].data)
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    found = Service(f"http://127.0.0.1:{server.server_address[1]}")
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with running(Handler) as found.address:
         yield found
-    finally:
-        server.shutdown()
-        server.server_close()
